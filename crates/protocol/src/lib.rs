@@ -1,1 +1,36 @@
-//! Not yet.
+//! What both sides of Afield agree on: entities, values, changes, messages, the conflict rule,
+//! error codes and limits.
+//!
+//! Nothing here reads a clock, opens a file or knows SQL; every type is data and every decision a
+//! pure function, so that client, server and simulator run exactly the same rules.
+//!
+//! ```text
+//!   value ──► change ──► group ──► frame ──► cbor | json ──► bytes
+//!                 │                  ▲
+//!                 └──► conflict      └── outcome, rows, positions
+//! ```
+
+mod change;
+mod code;
+pub mod codec;
+pub mod conflict;
+mod frame;
+pub mod limits;
+mod model;
+mod outcome;
+mod rows;
+mod value;
+pub mod zoo;
+
+pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op};
+pub use code::Code;
+pub use frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
+pub use model::{
+    Attribute, Entity, Identifier, Literal, Merge, Model, ModelError, Pattern, Reference, Unit,
+};
+pub use outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
+pub use rows::{Cell, RowBlock, RowBlockWriter};
+pub use value::{Type, TypeMismatch, Value, ValueRef};
+
+/// The version of the messages in this crate, named in every request and answer.
+pub const PROTOCOL_VERSION: u32 = 1;

@@ -1,1 +1,11 @@
-//! Not yet.
+//! Afield's server: it stands beside a team's own database, sends each device the rows in its
+//! user's scope and takes the changes that devices made.
+//!
+//! ```text
+//!   afield.toml ──► model ──► resolved ◄── catalog ◄── the team's database
+//!                               │                             ▲
+//!   device ── http ── sync ─────┴──► storage (pull, push) ────┘
+//! ```
+
+pub mod resolved;
+pub mod storage;

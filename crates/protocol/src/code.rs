@@ -1,0 +1,158 @@
+//! The stable error codes: one vocabulary from the database to the phone.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A stable, kebab-case word for what went wrong.
+///
+/// Programs decide by it, people read the message beside it. A code that this version does not
+/// know (from a newer server) is kept as it came.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Code(Cow<'static, str>);
+
+macro_rules! codes {
+    ($($name:ident = $word:literal, $meaning:literal, $remedy:literal;)*) => {
+        impl Code {
+            $(#[doc = $meaning] pub const $name: Self = Self(Cow::Borrowed($word));)*
+
+            /// Every code of this version with what it means and what to do about it: the
+            /// source of the glossary in the docs.
+            pub const GLOSSARY: &'static [(&'static str, &'static str, &'static str)] =
+                &[$(($word, $meaning, $remedy),)*];
+        }
+    };
+}
+
+codes! {
+    READ_ONLY = "read-only", "The entity or attribute may be read but not written.",
+        "Write another attribute, or change its pattern or `read_only` in the model.";
+    TYPE_MISMATCH = "type-mismatch", "A value does not have the attribute's type.",
+        "Write a value of the type that the message names.";
+    IDENTIFIER_CHANGED = "identifier-changed", "An update tried to change a row's identifier.",
+        "Delete the row and create another one.";
+    IDENTIFIER_MISSING = "identifier-missing", "A row was written without its identifier.",
+        "Give every attribute of the identifier a value.";
+    UNKNOWN_ENTITY = "unknown-entity", "No local entity has this name.",
+        "See the names under [local.…] in the model.";
+    UNKNOWN_ATTRIBUTE = "unknown-attribute", "The local entity has no such attribute.",
+        "See `attributes` of the entity in the model.";
+    UNKNOWN_UNIT = "unknown-unit", "No sync unit has this name.",
+        "See the names under [unit.…] in the model.";
+    NOT_FOUND = "not-found", "The row is not on this device.",
+        "Check the identifier, or synchronise first.";
+    DELETE_ALL_UNCONFIRMED = "delete-all-unconfirmed",
+        "delete_all would delete more than 100 rows on the server too.",
+        "Confirm it, or delete fewer rows.";
+    GONE = "gone", "The row was deleted, or is no longer this user's.",
+        "Drop the change, or create the row again.";
+    KEY_TAKEN = "key-taken", "Another row already has this identifier.",
+        "Create the row under another identifier.";
+    KEY_EXISTS = "key-exists", "The row exists already, with other values.",
+        "Keep the server's row, or edit it.";
+    ROW_CHANGED = "row-changed", "Somebody else changed the row meanwhile.",
+        "Decide between both versions.";
+    ABSORBED_KNOWN = "absorbed-known",
+        "Part of this change was already applied from a copy of this device.",
+        "Compare with the server's row and write again what is missing.";
+    GROUP_REFUSED = "group-refused",
+        "Another change of the same transaction was refused; the message names it.",
+        "Settle the change that the message names.";
+    GROUP_TOO_LARGE = "group-too-large", "One transaction has more changes than the server takes.",
+        "Split the work into smaller transactions.";
+    WAITS_FOR = "waits-for", "The change depends on one that is not settled.",
+        "Settle the change it depends on.";
+    HASH_MISMATCH = "hash-mismatch",
+        "A change group came a second time under the same id with other contents.",
+        "Nothing was applied a second time; write the change again.";
+    UNIQUE = "unique", "A value that must be unique is used by another row.",
+        "Choose another value.";
+    NOT_NULL = "not-null", "A required value is missing.", "Give the attribute a value.";
+    CHECK_FAILED = "check", "A rule of the server's database refuses the value.",
+        "Choose a value that the rule allows.";
+    REFERENCE = "reference", "The row refers to one that is not there.",
+        "Refer to an existing row.";
+    CONSTRAINT = "constraint", "A rule of the server's database refuses the change.",
+        "Read the message; it comes from the database.";
+    FORBIDDEN = "forbidden", "This user may not write this row.", "Ask for the right to.";
+    MALFORMED = "malformed", "A message or file could not be read.",
+        "Check what produced it; nothing was applied.";
+    TOO_LARGE = "too-large", "The request is larger than the server takes.",
+        "Send less at once; Afield's client does so by itself.";
+    PROTOCOL_VERSION = "protocol-version", "Client and server speak different protocol versions.",
+        "Upgrade the older one.";
+    UPDATE_REQUIRED = "update-required", "The device's model is older than the server accepts.",
+        "Upgrade the app; nothing on the device is lost.";
+    MODEL_CHANGED = "model-changed", "The server's model differs from the device's.",
+        "Fetch the model again; Afield's client does so by itself.";
+    SIGN_IN = "sign-in", "The token is missing, wrong or expired.", "Sign in again.";
+    STORE_LOCKED = "store-locked", "Another process is writing to the store for too long.",
+        "Wait for it, or end it.";
+    STORE_DAMAGED = "store-damaged", "The device's database cannot be read as it should.",
+        "Keep the file; nothing in it was deleted.";
+    STORE_FULL = "store-full", "The device has no space left.",
+        "Free some space; nothing that was saved is lost.";
+    SQL = "sql", "SQLite refused the statement.", "Read the message; it names the mistake.";
+    UNREACHABLE = "unreachable", "The server cannot be reached.",
+        "Check the network and the server's address; changes are kept.";
+    TIMEOUT = "timeout", "The server did not answer in time.", "Try again; changes are kept.";
+    PLAIN_HTTP = "plain-http", "Plain HTTP is refused except to this machine.",
+        "Use https://, or a loopback address for development.";
+    INTERRUPTED = "interrupted", "The connection ended in the middle.",
+        "Try again; what had arrived is kept.";
+    INTERNAL = "internal", "The server failed; its log says why.", "Try again later.";
+    OVERTAKEN = "overtaken", "Another sync of the same store moved on first.", "Sync again.";
+    BUSY = "busy", "The server has too much to do.", "Try again after the time it names.";
+    UNKNOWN_REQUEST = "unknown-request", "There is no such request.",
+        "See the list of requests.";
+}
+
+impl Code {
+    /// The word itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The code for `word`; an unknown word is kept.
+    pub fn parse(word: &str) -> Self {
+        match Self::GLOSSARY.iter().find(|(known, ..)| *known == word) {
+            Some((known, ..)) => Self(Cow::Borrowed(known)),
+            None => Self(Cow::Owned(word.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_kebab_case_and_stand_once() {
+        let mut seen = std::collections::HashSet::new();
+        for (word, meaning, remedy) in Code::GLOSSARY {
+            assert!(seen.insert(word), "{word} stands twice");
+            assert!(
+                word.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
+                "{word}"
+            );
+            assert!(meaning.ends_with('.') && remedy.ends_with('.'), "{word}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_code_is_kept() {
+        assert_eq!(Code::parse("from-the-future").as_str(), "from-the-future");
+        assert_eq!(Code::parse("gone"), Code::GONE);
+    }
+}

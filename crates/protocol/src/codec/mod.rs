@@ -1,0 +1,43 @@
+//! Frames as bytes: a CBOR sequence for machines, JSON lines for people and tests.
+//!
+//! On the wire each item of the CBOR sequence (RFC 8742) is an embedded data item (RFC 8949,
+//! tag 24): a byte string that holds one frame. The length in front lets a receiver find the end
+//! of a frame without parsing it, and refuse one that is too large before buffering it.
+
+pub mod cbor;
+mod cbor_frame;
+pub mod json;
+mod json_frame;
+mod stream;
+
+pub use stream::{Format, FrameReader};
+
+use crate::frame::Frame;
+use crate::model::Model;
+
+/// A message that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {0}")]
+pub struct Malformed(String);
+
+impl Malformed {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
+impl From<minicbor::decode::Error> for Malformed {
+    fn from(error: minicbor::decode::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Format {
+    /// Appends `frame` to `out`, as one item of a CBOR sequence or one line of JSON.
+    pub fn write(self, model: &Model, frame: &Frame, out: &mut Vec<u8>) {
+        match self {
+            Self::Cbor => cbor_frame::write(model, frame, out),
+            Self::JsonLines => json_frame::write(model, frame, out),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Cutting a stream of bytes into frames.
+
+use minicbor::Decoder;
+
+use super::cbor_frame::{self, TAG_EMBEDDED};
+use super::{Malformed, json_frame};
+use crate::frame::Frame;
+use crate::limits::FRAME_BYTES;
+use crate::model::Model;
+
+/// How frames are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// A CBOR sequence.
+    #[default]
+    Cbor,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+impl Format {
+    /// The media type for `Content-Type` and `Accept`.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Cbor => "application/cbor-seq",
+            Self::JsonLines => "application/jsonl",
+        }
+    }
+}
+
+/// Takes bytes as they arrive and gives frames as they are whole.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    format: Format,
+    buffer: Vec<u8>,
+    /// Where the unread part of `buffer` begins.
+    start: usize,
+}
+
+/// The longest head of an item: tag 24 and a byte string's length.
+const HEAD_BYTES: usize = 11;
+
+impl FrameReader {
+    /// A reader of an empty stream.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            buffer: Vec::new(),
+            start: 0,
+        }
+    }
+
+    /// Adds bytes that arrived.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 && self.start * 2 >= self.buffer.len() {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next frame that is whole; `None` until more bytes arrive.
+    ///
+    /// # Errors
+    /// The bytes are no frame, or one larger than the limit. Nothing more can be read then.
+    pub fn next(&mut self, model: &Model) -> Result<Option<Frame>, Malformed> {
+        let pending = self.buffer.get(self.start..).unwrap_or(&[]);
+        let (used, frame) = match self.format {
+            Format::Cbor => match embedded(pending)? {
+                Some((used, body)) => (used, cbor_frame::read(body)?),
+                None => return Ok(None),
+            },
+            Format::JsonLines => match line(pending)? {
+                Some((used, text)) => (used, json_frame::read(model, text)?),
+                None => return Ok(None),
+            },
+        };
+        self.start += used;
+        Ok(Some(frame))
+    }
+
+    /// Whether every byte that arrived was read as part of a frame.
+    pub fn is_drained(&self) -> bool {
+        self.buffer.get(self.start..).is_none_or(<[u8]>::is_empty)
+    }
+}
+
+/// The first embedded item and how many bytes it takes, if it is whole.
+fn embedded(pending: &[u8]) -> Result<Option<(usize, &[u8])>, Malformed> {
+    let mut d = Decoder::new(pending);
+    let head = d.tag().and_then(|tag| Ok((tag.as_u64(), d.datatype()?)));
+    match head {
+        Ok((TAG_EMBEDDED, minicbor::data::Type::Bytes)) => {}
+        Ok(_) => {
+            return Err(Malformed::new(
+                "an item of the sequence is not an embedded frame",
+            ));
+        }
+        Err(error) if error.is_end_of_input() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let at = d.position();
+    if let Some(length) = byte_string_length(pending.get(at..).unwrap_or(&[]))
+        && length > FRAME_BYTES as u64
+    {
+        return Err(Malformed::new(format!(
+            "a frame of {length} bytes; the limit is {FRAME_BYTES}"
+        )));
+    }
+    match d.bytes() {
+        Ok(body) => Ok(Some((d.position(), body))),
+        Err(error) if error.is_end_of_input() && pending.len() <= FRAME_BYTES + HEAD_BYTES => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The length that the head of a byte string announces, if the head is there.
+fn byte_string_length(head: &[u8]) -> Option<u64> {
+    let first = *head.first()?;
+    let width = match first & 0x1f {
+        small @ 0..=23 => return Some(u64::from(small)),
+        24 => 1,
+        25 => 2,
+        26 => 4,
+        _ => 8,
+    };
+    let bytes = head.get(1..=width)?;
+    Some(
+        bytes
+            .iter()
+            .fold(0, |length, byte| (length << 8) | u64::from(*byte)),
+    )
+}
+
+fn line(pending: &[u8]) -> Result<Option<(usize, &[u8])>, Malformed> {
+    match pending.iter().position(|byte| *byte == b'\n') {
+        Some(end) => Ok(Some((end + 1, pending.get(..end).unwrap_or(&[])))),
+        None if pending.len() > FRAME_BYTES => Err(Malformed::new("a line is over the limit")),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,108 @@
+//! The messages of one sync: what a request and its answer are made of.
+//!
+//! ```text
+//! request:  hello, group*, end
+//! answer:   welcome, outcome*, settled, ( page, (rows | gone)*, page-end )*, end
+//!           … or a problem in place of anything after welcome
+//! ```
+//!
+//! Outcomes come before rows. `settled` says that the outcomes are whole, so that the device can
+//! store them without waiting for rows; `page-end` says the same of a page.
+
+use crate::change::{Group, Key};
+use crate::code::Code;
+use crate::outcome::GroupOutcome;
+use crate::rows::RowBlock;
+
+/// An authenticated token of the server: exactly which changes of one entity a device has seen,
+/// and how far an unfinished download of it has come. Opaque to the device.
+pub type Position = Vec<u8>;
+
+/// Opens a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hello {
+    /// The version of these messages.
+    pub protocol: u32,
+    /// The fingerprint of the model that the device's tables were made from; the server refuses
+    /// another with `model-changed`, and the device fetches it.
+    pub model: String,
+    /// The device's random identity, for logs; no decision rests on it.
+    pub device: String,
+    /// The sync unit to pull, for logs; what is pulled is in `pull`.
+    pub unit: String,
+    /// What to pull: each entity with the device's position, `None` before its first download.
+    /// Empty when the request only sends.
+    pub pull: Vec<(String, Option<Position>)>,
+}
+
+/// Opens an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Welcome {
+    /// The version of these messages.
+    pub protocol: u32,
+    /// The server's current epoch: one unbroken history of its database.
+    pub epoch: [u8; 8],
+}
+
+/// Opens a page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The positions this page continues from; it is applied only if they are still the
+    /// device's.
+    pub from: Vec<(String, Option<Position>)>,
+    /// Entities that start over with this page: the rows from here on replace all that the
+    /// device holds of them.
+    pub reset: Vec<String>,
+}
+
+/// Closes a page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PageEnd {
+    /// The positions after this page, for every entity of its `from`.
+    pub to: Vec<(String, Position)>,
+    /// Whether the entities are now, together, as the server had them at one snapshot.
+    pub complete: bool,
+    /// How many rows are still to come, if the server knows: for progress only.
+    pub remaining: Option<u64>,
+}
+
+/// The request cannot be answered, or not further.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What went wrong.
+    pub code: Code,
+    /// For a person.
+    pub message: String,
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frame {
+    /// Opens a request.
+    Hello(Hello),
+    /// A change group.
+    Group(Group),
+    /// Opens an answer.
+    Welcome(Welcome),
+    /// What became of a group.
+    Outcome(GroupOutcome),
+    /// All outcomes of this answer have been sent.
+    Settled,
+    /// Opens a page.
+    Page(Page),
+    /// Rows of a page: each replaces what the device has under its identifier.
+    Rows(RowBlock),
+    /// Identifiers of rows that are no longer the user's, or no longer there.
+    Gone {
+        /// The local entity.
+        entity: String,
+        /// Which rows.
+        keys: Vec<Key>,
+    },
+    /// Closes a page.
+    PageEnd(PageEnd),
+    /// Closes a request or an answer.
+    End,
+    /// Closes an answer that cannot be completed.
+    Problem(Problem),
+}

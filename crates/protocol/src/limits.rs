@@ -1,0 +1,34 @@
+//! Limits both sides keep, each with its reason.
+//!
+//! A limit that a team may change has its default here; the others are part of the protocol.
+
+/// Largest body of one request after decompression, in bytes: what a server holds in memory for a
+/// device that sends as much as it can.
+pub const BODY_BYTES: usize = 32 * 1024 * 1024;
+
+/// Largest single frame, in bytes: what a receiver must buffer before it can act. A page is many
+/// frames, so this bounds a group or one large cell, not a download.
+pub const FRAME_BYTES: usize = 32 * 1024 * 1024;
+
+/// Changes in one envelope. An outbox is cut at group borders at this or [`BATCH_BYTES`],
+/// whichever comes first, so that one request stays short on a bad connection.
+pub const BATCH_CHANGES: usize = 1_000;
+
+/// Bytes of groups in one envelope; see [`BATCH_CHANGES`].
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Rows in one page. A page is what a device stores at once and resumes after.
+pub const PAGE_ROWS: usize = 5_000;
+
+/// Bytes of rows in one page: a connection that dies every few seconds on a slow network still
+/// carries a page.
+pub const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Bytes of rows gathered into one `rows` frame before it is sent.
+pub const ROWS_FRAME_BYTES: usize = 64 * 1024;
+
+/// Deepest nesting a decoder follows; the messages themselves need less than this.
+pub const DEPTH: usize = 16;
+
+/// Longest name of an entity, attribute or unit, in bytes.
+pub const NAME_BYTES: usize = 128;

@@ -1,0 +1,390 @@
+//! The resolved model: which entities a device has, with which attributes, and how they are
+//! synchronised. The server makes it from `afield.toml` and its database; a device makes its
+//! tables from it. It travels as JSON (`GET /v1/model`).
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::limits::NAME_BYTES;
+use crate::value::{Type, Value};
+
+/// What a device needs to know of the whole model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// The team's own number for it.
+    pub version: u32,
+    /// The sync units in file order.
+    pub units: Vec<Unit>,
+    /// The local entities in file order.
+    pub entities: Vec<Entity>,
+}
+
+/// A named set of entities whose rows are pulled together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// Names of its entities.
+    pub entities: Vec<String>,
+}
+
+/// How an entity is synchronised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// Never sent to a server.
+    LocalOnly,
+    /// The server's rows, sent whole when something in them changed.
+    ReadOnly,
+    /// The server's rows, sent as a delta.
+    ReadOnlyOptimized,
+    /// Both ways; the change that reaches the server last stands.
+    LastWriteWins,
+    /// Both ways; a change of a row that somebody else changed waits for a person's decision.
+    DetectConflicts,
+}
+
+/// What `detect-conflicts` calls a conflict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Merge {
+    /// Any change of the same row.
+    #[default]
+    Record,
+    /// A change of the same attribute.
+    Attribute,
+}
+
+/// Who makes an entity's identifiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Identifier {
+    /// The device, as a random UUID.
+    Uuid,
+    /// The app; it means something outside the database.
+    Natural,
+    /// The server, as a number.
+    Server,
+}
+
+/// A local entity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entity {
+    /// Its name: the table's name on the device.
+    pub name: String,
+    /// How it is synchronised.
+    pub pattern: Pattern,
+    /// What counts as a conflict.
+    #[serde(default)]
+    pub merge: Merge,
+    /// Who makes its identifiers.
+    pub identifier: Identifier,
+    /// How many of the first attributes are the identifier.
+    pub key_width: usize,
+    /// Attributes; the identifier's come first, in key order.
+    pub attributes: Vec<Attribute>,
+    /// Useful indexes: local attribute names, never unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<Vec<String>>,
+    /// References to other local entities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+}
+
+/// An attribute of a local entity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attribute {
+    /// Its local name: the column's name on the device.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type", with = "type_word")]
+    pub kind: Type,
+    /// Seen, not writable.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+    /// The server's literal default, copied to the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Literal>,
+}
+
+/// A default value in the model's JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Literal {
+    /// Integer, or truth value as 0 or 1.
+    Integer(i64),
+    /// Real.
+    Real(f64),
+    /// Text.
+    Text(String),
+}
+
+/// Attributes of one entity that hold the identifier of another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Local attributes, in the order of the other entity's identifier.
+    pub attributes: Vec<String>,
+    /// The local entity they point to.
+    pub entity: String,
+}
+
+/// A model that no device could use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("model: {0}")]
+pub struct ModelError(String);
+
+impl Model {
+    /// Reads and checks the JSON of `GET /v1/model`.
+    ///
+    /// # Errors
+    /// It is not such a model.
+    pub fn from_json(text: &str) -> Result<Self, ModelError> {
+        let model: Self = serde_json::from_str(text).map_err(|e| ModelError(e.to_string()))?;
+        model.check()?;
+        Ok(model)
+    }
+
+    /// The JSON that [`Model::from_json`] reads.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a model is plain data")
+    }
+
+    /// Short word that is the same for equal models only.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.to_json());
+        digest
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// The entity of this name.
+    pub fn entity(&self, name: &str) -> Option<&Entity> {
+        self.entities.iter().find(|entity| entity.name == name)
+    }
+
+    /// The unit of this name.
+    pub fn unit(&self, name: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// Checks what decoders and tables rely on.
+    ///
+    /// # Errors
+    /// Names what is wrong and where.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let fail = |message: String| Err(ModelError(message));
+        let mut names = std::collections::HashSet::new();
+        for entity in &self.entities {
+            entity.check()?;
+            if !names.insert(entity.name.to_ascii_lowercase()) {
+                return fail(format!("entity `{}` stands twice", entity.name));
+            }
+            for reference in &entity.references {
+                let Some(target) = self.entity(&reference.entity) else {
+                    return fail(format!("{}: no entity `{}`", entity.name, reference.entity));
+                };
+                if target.key_width != reference.attributes.len() {
+                    return fail(format!("{}: reference width differs", entity.name));
+                }
+            }
+        }
+        for unit in &self.units {
+            check_name(&unit.name)?;
+            if let Some(name) = unit
+                .entities
+                .iter()
+                .find(|name| self.entity(name).is_none())
+            {
+                return fail(format!("unit `{}`: no entity `{name}`", unit.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Entity {
+    /// The identifier's attributes.
+    pub fn key(&self) -> &[Attribute] {
+        self.attributes.get(..self.key_width).unwrap_or(&[])
+    }
+
+    /// The attributes that are not the identifier.
+    pub fn values(&self) -> &[Attribute] {
+        self.attributes.get(self.key_width..).unwrap_or(&[])
+    }
+
+    /// The attribute of this name.
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.name == name)
+    }
+
+    /// Whether the device's writes are sent.
+    pub fn is_written(&self) -> bool {
+        matches!(
+            self.pattern,
+            Pattern::LastWriteWins | Pattern::DetectConflicts
+        )
+    }
+
+    /// Whether its rows come from the server.
+    pub fn is_synced(&self) -> bool {
+        self.pattern != Pattern::LocalOnly
+    }
+
+    /// Names and types of all attributes, as row blocks carry them.
+    pub fn columns(&self) -> Vec<(String, Type)> {
+        self.attributes
+            .iter()
+            .map(|a| (a.name.clone(), a.kind))
+            .collect()
+    }
+
+    fn check(&self) -> Result<(), ModelError> {
+        check_name(&self.name)?;
+        if self.name.to_ascii_lowercase().starts_with("afield_")
+            || self.name.to_ascii_lowercase().starts_with("sqlite_")
+        {
+            return Err(ModelError(format!(
+                "`{}`: the prefix is reserved",
+                self.name
+            )));
+        }
+        if self.key_width == 0 || self.key_width > self.attributes.len() {
+            return Err(ModelError(format!("`{}` has no identifier", self.name)));
+        }
+        let mut names = std::collections::HashSet::new();
+        for attribute in &self.attributes {
+            check_name(&attribute.name)?;
+            if !names.insert(attribute.name.to_ascii_lowercase()) {
+                return Err(ModelError(format!(
+                    "`{}.{}` stands twice",
+                    self.name, attribute.name
+                )));
+            }
+        }
+        let listed = self
+            .indexes
+            .iter()
+            .chain(self.references.iter().map(|r| &r.attributes));
+        match listed.flatten().find(|name| self.attribute(name).is_none()) {
+            Some(name) => Err(ModelError(format!(
+                "`{}` has no attribute `{name}`",
+                self.name
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Pattern {
+    /// The word for it in the model file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LocalOnly => "local-only",
+            Self::ReadOnly => "read-only",
+            Self::ReadOnlyOptimized => "read-only-optimized",
+            Self::LastWriteWins => "last-write-wins",
+            Self::DetectConflicts => "detect-conflicts",
+        }
+    }
+}
+
+impl Literal {
+    /// As a value.
+    pub fn value(&self) -> Value {
+        match self {
+            Self::Integer(n) => Value::Integer(*n),
+            Self::Real(x) => Value::Real(*x),
+            Self::Text(text) => Value::Text(text.clone()),
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ModelError> {
+    if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
+        return Err(ModelError(format!(
+            "the name {name:?} must have 1 to {NAME_BYTES} bytes and no control characters"
+        )));
+    }
+    Ok(())
+}
+
+mod type_word {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::value::Type;
+
+    pub(super) fn serialize<S: Serializer>(kind: &Type, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(kind.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Type, D::Error> {
+        let word = String::deserialize(from)?;
+        Type::parse(&word).ok_or_else(|| serde::de::Error::custom(format!("unknown type `{word}`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Model {
+        Model {
+            version: 1,
+            units: vec![Unit {
+                name: "main".into(),
+                entities: vec!["visit".into()],
+            }],
+            entities: vec![Entity {
+                name: "visit".into(),
+                pattern: Pattern::LastWriteWins,
+                merge: Merge::Record,
+                identifier: Identifier::Uuid,
+                key_width: 1,
+                attributes: vec![
+                    Attribute {
+                        name: "id".into(),
+                        kind: Type::Uuid,
+                        read_only: false,
+                        default: None,
+                    },
+                    Attribute {
+                        name: "note".into(),
+                        kind: Type::Text,
+                        read_only: true,
+                        default: Some(Literal::Text("-".into())),
+                    },
+                ],
+                indexes: vec![vec!["note".into()]],
+                references: Vec::new(),
+            }],
+        }
+    }
+
+    #[test]
+    fn json_reads_back() {
+        let model = model();
+        assert_eq!(Model::from_json(&model.to_json()), Ok(model));
+    }
+
+    #[test]
+    fn unusable_models_are_refused() {
+        let break_it: [fn(&mut Model); 6] = [
+            |m| m.entities[0].key_width = 0,
+            |m| m.entities[0].name = "afield_outbox".into(),
+            |m| m.entities[0].attributes[1].name = "ID".into(),
+            |m| m.entities[0].indexes[0][0] = "nothing".into(),
+            |m| m.units[0].entities.push("nothing".into()),
+            |m| m.units[0].name = "a\nb".into(),
+        ];
+        for change in break_it {
+            let mut model = model();
+            change(&mut model);
+            assert!(model.check().is_err(), "{model:?}");
+        }
+    }
+}

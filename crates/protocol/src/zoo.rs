@@ -1,0 +1,76 @@
+//! The bug zoo: faults planted on purpose, and points at which a process may die.
+//!
+//! Without the feature `zoo` both functions are constants that the compiler removes. With it, the
+//! simulator switches a fault on, or lets the n-th crash point strike, for its own thread: a
+//! simulation that does not find the planted faults proves nothing.
+
+/// A crash that the simulator asked for; whoever gets it gives up at once, as a dead process
+/// would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("simulated crash at {0}")]
+pub struct Crash(pub &'static str);
+
+/// Whether the fault `name` is planted in this thread.
+#[cfg(not(feature = "zoo"))]
+#[inline(always)]
+pub fn planted(_name: &'static str) -> bool {
+    false
+}
+
+/// A point at which the process may die.
+///
+/// # Errors
+/// The simulator lets it die here.
+#[cfg(not(feature = "zoo"))]
+#[inline(always)]
+pub fn crash_point(_name: &'static str) -> Result<(), Crash> {
+    Ok(())
+}
+
+#[cfg(feature = "zoo")]
+pub use switched::{crash_after, crash_point, plant, planted};
+
+#[cfg(feature = "zoo")]
+mod switched {
+    use std::cell::{Cell, RefCell};
+
+    use super::Crash;
+
+    thread_local! {
+        static PLANTED: RefCell<Option<String>> = const { RefCell::new(None) };
+        static COUNTDOWN: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Plants the fault `name` in this thread, or none.
+    pub fn plant(name: Option<&str>) {
+        PLANTED.with_borrow_mut(|planted| *planted = name.map(str::to_owned));
+    }
+
+    /// Whether the fault `name` is planted in this thread.
+    pub fn planted(name: &'static str) -> bool {
+        PLANTED.with_borrow(|planted| planted.as_deref() == Some(name))
+    }
+
+    /// Lets this thread's n-th crash point from now strike (0 is the next), or none.
+    pub fn crash_after(points: Option<u32>) {
+        COUNTDOWN.set(points);
+    }
+
+    /// A point at which the process may die.
+    ///
+    /// # Errors
+    /// The simulator lets it die here.
+    pub fn crash_point(name: &'static str) -> Result<(), Crash> {
+        match COUNTDOWN.get() {
+            Some(0) => {
+                COUNTDOWN.set(None);
+                Err(Crash(name))
+            }
+            Some(left) => {
+                COUNTDOWN.set(Some(left - 1));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Storage: whole decisions, each inside one transaction of the team's database.
+//!
+//! One trait, one conformance suite. A storage decides nothing about conflicts itself: the rule
+//! is [`afield_protocol::conflict::decide`].
+
+use afield_protocol::{Code, Frame, Group, GroupOutcome, PageEnd, Position};
+
+use crate::resolved::ServerModel;
+
+/// What a server needs of a database.
+pub trait Storage: Send + Sync {
+    /// The current epoch: one unbroken history of this database.
+    fn epoch(&self) -> [u8; 8];
+
+    /// One page, read in one snapshot: the changes since the caller's positions, or a piece of a
+    /// download that these positions say is unfinished.
+    ///
+    /// # Errors
+    /// The database failed. A position that this database cannot continue from is no error: the
+    /// page starts that entity over.
+    fn pull(&self, model: &ServerModel, request: &PullRequest) -> Result<PulledPage, StorageError>;
+
+    /// Applies groups in order, each whole or not at all, in one transaction with their ledger
+    /// entries. A group that the ledger knows is answered as it was the first time.
+    ///
+    /// # Errors
+    /// The database failed; nothing of any of the groups is applied then.
+    fn push(
+        &self,
+        model: &ServerModel,
+        user: &str,
+        groups: &[Group],
+    ) -> Result<Vec<GroupOutcome>, StorageError>;
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// There is none.
+    fn health(&self) -> Result<(), StorageError>;
+}
+
+/// Whose rows, since when, and how many at once.
+#[derive(Clone, Debug)]
+pub struct PullRequest {
+    /// The user that the token names.
+    pub user: String,
+    /// Entities by local name with the device's positions.
+    pub entities: Vec<(String, Option<Position>)>,
+    /// Most rows in the page.
+    pub rows_max: usize,
+    /// Bytes after which the page ends.
+    pub bytes_max: usize,
+}
+
+/// A page: `page`, then `rows` and `gone`, then `page-end`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PulledPage {
+    /// All its frames in order, the last one included.
+    pub frames: Vec<Frame>,
+    /// What the last frame says.
+    pub end: PageEnd,
+}
+
+/// The database could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StorageError {
+    /// The stable code.
+    pub code: Code,
+    /// For the server's log; may name tables, never holds row values.
+    pub message: String,
+    /// Whether the same request may succeed later.
+    pub is_retryable: bool,
+}
