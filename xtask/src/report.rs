@@ -6,13 +6,14 @@
 //! -- fmt: passed in 0.6 s               its result
 //! ```
 //!
-//! A table of what ran so far comes before the tests, which are last; the very last line is their
-//! total, alone, for whoever reads it with a program.
+//! A table of what ran so far comes before the tests, which are last, so that their own summary
+//! closes the output; the very last line is their total, alone, for whoever reads it by program.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::suites::{Outcome, SUITES, Suite};
+use crate::tally::Tally;
 
 /// Prints the name and meaning of every suite.
 pub(crate) fn print_list(suites: &[Suite]) {
@@ -28,71 +29,81 @@ pub(crate) fn print_list(suites: &[Suite]) {
 
 /// Runs those of [`SUITES`] that are named, or all, to the first failure; whether all passed.
 pub(crate) fn run_suites(root: &Path, only: &[String]) -> bool {
-    let chosen: Vec<&Suite> = SUITES
-        .iter()
-        .filter(|suite| is_chosen(suite, only))
-        .collect();
+    let was_asked_for = !only.is_empty();
     let mut table = Vec::new();
-    for (index, suite) in chosen.iter().enumerate() {
-        if index > 0 && index + 1 == chosen.len() {
+    let mut has_failed = false;
+    let mut tally = None;
+    for suite in SUITES.iter().filter(|suite| is_chosen(suite, only)) {
+        if suite.counts_tests() {
             print_table(&table);
         }
-        let Some(row) = run_one(root, suite, only) else {
-            return false;
+        println!("\n== {}: {}", suite.name, suite.about);
+        let ending = if suite.is_on {
+            run(root, suite)
+        } else {
+            left_off(was_asked_for)
         };
-        table.push(row);
+        println!("-- {}: {}", suite.name, ending.result);
+        table.push((suite.name, ending.result));
+        has_failed = ending.has_failed;
+        tally = ending.tally;
+        if has_failed {
+            println!("Again: cargo xtask test --only {}", suite.name);
+            break;
+        }
     }
-    true
+    match tally {
+        Some(tally) => println!("{tally}"),
+        None => print_table(&table),
+    }
+    !has_failed
 }
 
-/// One line of the table.
-struct Row {
-    name: &'static str,
+/// How a suite ended, put into words.
+struct Ending {
     result: String,
+    tally: Option<Tally>,
+    has_failed: bool,
 }
 
 fn is_chosen(suite: &Suite, only: &[String]) -> bool {
     only.is_empty() || only.iter().any(|name| name == suite.name)
 }
 
-/// Runs one suite and prints how it went; none if it failed.
-fn run_one(root: &Path, suite: &Suite, only: &[String]) -> Option<Row> {
-    let name = suite.name;
-    println!("\n== {name}: {}", suite.about);
-    if !suite.is_on {
-        let result = "off: not there yet".to_owned();
-        println!("-- {name}: {result}");
-        let was_asked_for = !only.is_empty();
-        return (!was_asked_for).then_some(Row { name, result });
-    }
+fn run(root: &Path, suite: &Suite) -> Ending {
     let (outcome, took) = timed(|| suite.run(root));
     let seconds = took.as_secs_f64();
-    let (result, tally) = match outcome {
-        Outcome::Passed => (format!("passed in {seconds:.1} s"), None),
-        Outcome::Counted(tally) => (format!("passed in {seconds:.1} s"), Some(tally)),
-        Outcome::Skipped(why) => (format!("SKIPPED after {seconds:.1} s: {why}"), None),
-        Outcome::Failed(why, tally) => {
-            println!("-- {name}: FAILED after {seconds:.1} s: {why}");
-            println!("Nothing after it was run. Again: cargo xtask test --only {name}");
-            print_total(tally.as_ref());
-            return None;
-        }
+    let (result, tally, has_failed) = match outcome {
+        Outcome::Passed => (format!("passed in {seconds:.1} s"), None, false),
+        Outcome::Counted(tally) => (format!("passed in {seconds:.1} s"), Some(tally), false),
+        Outcome::Skipped(why) => (format!("SKIPPED after {seconds:.1} s: {why}"), None, false),
+        Outcome::Failed(why, tally) => (format!("FAILED after {seconds:.1} s: {why}"), tally, true),
     };
-    println!("-- {name}: {result}");
-    print_total(tally.as_ref());
-    Some(Row { name, result })
-}
-
-fn print_total(tally: Option<&crate::tally::Tally>) {
-    if let Some(tally) = tally {
-        println!("{tally}");
+    Ending {
+        result,
+        tally,
+        has_failed,
     }
 }
 
-fn print_table(rows: &[Row]) {
+/// To be asked for by name and not to run must not look like a pass.
+fn left_off(was_asked_for: bool) -> Ending {
+    let result = "off: not there yet".to_owned();
+    Ending {
+        result,
+        tally: None,
+        has_failed: was_asked_for,
+    }
+}
+
+/// One suite alone has said everything in its result.
+fn print_table(rows: &[(&str, String)]) {
+    if rows.len() < 2 {
+        return;
+    }
     println!("\n== so far");
-    for row in rows {
-        println!("   {:<12}{}", row.name, row.result);
+    for (name, result) in rows {
+        println!("   {name:<12}{result}");
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) const SUITES: &[Suite] = &[
 
 const CLIPPY: &[&str] = &[
     "clippy",
+    "--locked",
     "--workspace",
     "--all-targets",
     "--",
@@ -141,6 +142,11 @@ impl Suite {
     const fn off(mut self) -> Self {
         self.is_on = false;
         self
+    }
+
+    /// Whether it ends with a count of tests, which is to close the output.
+    pub(crate) fn counts_tests(&self) -> bool {
+        matches!(self.step, Step::Tests)
     }
 
     /// Runs to the end; what it prints goes where ours goes.
