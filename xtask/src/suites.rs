@@ -6,86 +6,101 @@ use std::process::Command;
 
 use crate::process;
 use crate::tally::Tally;
-use crate::tools::{CARGO_DENY, TYPOS, Tool};
+use crate::tools::{self, CARGO_DENY, Tool};
 
-/// In the order in which they run.
+/// In the order in which they run. What does not exist yet is `.off()`.
 pub(crate) const SUITES: &[Suite] = &[
-    Suite::new(
-        "fmt",
-        "every file is formatted",
-        Step::Cargo(&["fmt", "--all", "--check"]),
-    ),
-    Suite::new("clippy", "no lint has anything to say", Step::Cargo(CLIPPY)),
-    Suite::new(
-        "doc",
-        "the public documentation builds and its links lead somewhere",
-        Step::Doc,
-    ),
-    Suite::new(
-        "deny",
-        "every dependency has a licence and a source we accept",
-        DENY,
-    ),
-    Suite::new(
-        "advisories",
-        "no dependency has a known hole, or is yanked",
-        ADVISORIES,
-    ),
-    Suite::new("typos", "no word is misspelled", Step::Tool(&TYPOS, &[])),
-    Suite::new(
-        "sim",
-        "1,000 simulated worlds keep every promise",
-        Step::Cargo(SIM),
-    )
-    .off(),
-    Suite::new(
-        "zoo",
-        "the simulation finds every planted bug",
-        Step::Cargo(ZOO),
-    )
-    .off(),
-    Suite::new("test", "every test of every crate passes", Step::Tests),
+    FMT,
+    CLIPPY,
+    DOC,
+    DENY,
+    ADVISORIES,
+    TYPOS,
+    SIM.off(),
+    ZOO.off(),
+    TEST,
 ];
 
-const CLIPPY: &[&str] = &[
-    "clippy",
-    "--locked",
-    "--workspace",
-    "--all-targets",
-    "--",
-    "-D",
-    "warnings",
-];
-const DENY: Step = Step::Tool(
-    &CARGO_DENY,
-    &[
-        "check",
-        "--hide-inclusion-graph",
-        "bans",
-        "licenses",
-        "sources",
-    ],
-);
-const ADVISORIES: Step = Step::Advisories;
-const SIM: &[&str] = &[
-    "run",
-    "--package",
-    "afield-sim",
-    "--bin",
-    "afield-sim",
-    "--",
-    "--seeds",
-    "0..1000",
-];
-const ZOO: &[&str] = &[
-    "run",
-    "--package",
-    "afield-sim",
-    "--bin",
-    "afield-sim",
-    "--",
-    "--zoo",
-];
+const FMT: Suite = Suite {
+    name: "fmt",
+    about: "every file is formatted",
+    step: Step::Cargo(&["fmt", "--all", "--check"]),
+    is_on: true,
+};
+
+/// With `--locked`, because a `Cargo.lock` that does not fit the manifests was not committed.
+const CLIPPY: Suite = Suite {
+    name: "clippy",
+    about: "no lint has anything to say",
+    step: Step::Cargo(&[
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]),
+    is_on: true,
+};
+
+const DOC: Suite = Suite {
+    name: "doc",
+    about: "the public documentation builds and its links lead somewhere",
+    step: Step::Doc,
+    is_on: true,
+};
+
+const DENY: Suite = Suite {
+    name: "deny",
+    about: "every dependency has a licence and a source we accept",
+    step: Step::Tool(
+        &CARGO_DENY,
+        &[
+            "check",
+            "--hide-inclusion-graph",
+            "bans",
+            "licenses",
+            "sources",
+        ],
+    ),
+    is_on: true,
+};
+
+const ADVISORIES: Suite = Suite {
+    name: "advisories",
+    about: "no dependency has a known hole, or is yanked",
+    step: Step::Advisories,
+    is_on: true,
+};
+
+const TYPOS: Suite = Suite {
+    name: "typos",
+    about: "no word is misspelled",
+    step: Step::Tool(&tools::TYPOS, &[]),
+    is_on: true,
+};
+
+const SIM: Suite = Suite {
+    name: "sim",
+    about: "1,000 simulated worlds keep every promise",
+    step: Step::Simulator(&["--seeds", "0..1000"]),
+    is_on: true,
+};
+
+const ZOO: Suite = Suite {
+    name: "zoo",
+    about: "the simulation finds every planted bug",
+    step: Step::Simulator(&["--zoo"]),
+    is_on: true,
+};
+
+const TEST: Suite = Suite {
+    name: "test",
+    about: "every test of every crate passes",
+    step: Step::Tests,
+    is_on: true,
+};
 
 /// One thing that must hold before a change is accepted.
 #[derive(Debug)]
@@ -107,6 +122,8 @@ enum Step {
     /// `cargo doc` of the libraries, warnings being errors. (Of the libraries alone: the program
     /// `afield` and the library `afield` would write to the same page.)
     Doc,
+    /// The simulator with these arguments.
+    Simulator(&'static [&'static str]),
     /// A tool from [`crate::tools`] with these arguments.
     Tool(&'static Tool, &'static [&'static str]),
     /// `cargo-deny check advisories`, which needs a list from the network.
@@ -129,15 +146,6 @@ pub(crate) enum Outcome {
 }
 
 impl Suite {
-    const fn new(name: &'static str, about: &'static str, step: Step) -> Self {
-        Self {
-            name,
-            about,
-            is_on: true,
-            step,
-        }
-    }
-
     /// Switched off until what it runs exists.
     const fn off(mut self) -> Self {
         self.is_on = false;
@@ -154,6 +162,7 @@ impl Suite {
         let result = match &self.step {
             Step::Cargo(arguments) => run_cargo(root, arguments),
             Step::Doc => run_doc(root),
+            Step::Simulator(arguments) => run_simulator(root, arguments),
             Step::Tool(tool, arguments) => run_tool(root, tool, arguments),
             Step::Advisories => run_advisories(root),
             Step::Tests => run_tests(root),
@@ -173,6 +182,19 @@ fn run_doc(root: &Path) -> Result<Outcome, String> {
         .args(["doc", "--workspace", "--no-deps", "--lib"])
         .env("RUSTDOCFLAGS", "-D warnings");
     run_plainly(&mut command)
+}
+
+fn run_simulator(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
+    let mut command = process::cargo(root);
+    command.args([
+        "run",
+        "--package",
+        "afield-sim",
+        "--bin",
+        "afield-sim",
+        "--",
+    ]);
+    run_plainly(command.args(arguments))
 }
 
 fn run_tool(root: &Path, tool: &Tool, arguments: &[&str]) -> Result<Outcome, String> {

@@ -149,7 +149,8 @@ fn the_protocol_crate_does_no_io() {
     let wrong = places_naming("crates/protocol/src", &STD_IO);
     assert!(
         wrong.is_empty(),
-        "the protocol crate names one of {STD_IO:?}; let the caller do it and hand the result in:\n{}",
+        "the protocol crate names one of {STD_IO:?}; let the caller do that and hand the result \
+         in:\n{}",
         wrong.join("\n")
     );
 }
