@@ -16,8 +16,8 @@ Before a commit:     cargo xtask test --only fmt --only clippy --only test
 Before you push:     cargo xtask test
 
 The tools that cargo does not bring (cargo-deny, typos) are installed into target/tools the first
-time a suite needs them; nothing outside target/ is touched. The suite `advisories` asks for a
-list of known holes over the network and is skipped, visibly, where that cannot be reached.
+time a suite needs them, and nowhere else. The suite `advisories` asks for a list of known holes
+over the network and is skipped, visibly, where that cannot be reached.
 
 Exit codes: 0 everything passed, 1 something failed, 2 the command line made no sense.
 ";
