@@ -17,7 +17,12 @@ pub struct Error {
 impl Error {
     /// An error of our own.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), attribute: None, source: None }
+        Self {
+            code,
+            message: message.into(),
+            attribute: None,
+            source: None,
+        }
     }
 
     /// Names the attribute it speaks of.
@@ -70,7 +75,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| -> &(dyn std::error::Error + 'static) { &**source })
+        self.source.as_deref().map(|source| source as _)
     }
 }
 

@@ -1,16 +1,16 @@
 //! Entity actions: what every local entity can do, checked against the model before SQLite is
 //! asked, so that errors name the attribute.
 
-use afield_protocol::{Attributes, Code, Entity, Identifier, Key, Op, Type, Value};
+use afield_protocol::{Attributes, Code, Entity, Identifier, Key, Type, Value};
 
-use super::sql::{bound, quoted, values};
+use super::sql::{bound, quoted};
 use super::tables::Table;
 use super::{Store, Transaction};
 use crate::error::Error;
 
 /// More rows than this are deleted by `delete_all` only when confirmed, since it deletes on the
 /// server too.
-const DELETE_ALL_UNCONFIRMED: u64 = 100;
+const DELETE_ALL_UNCONFIRMED: i64 = 100;
 
 impl Store {
     /// The row of an identifier.
@@ -69,7 +69,9 @@ impl Store {
         rows: &[Attributes],
     ) -> Result<Vec<Key>, Error> {
         self.transaction(|tx| {
-            rows.iter().map(|row| tx.create_or_update(entity, row)).collect()
+            rows.iter()
+                .map(|row| tx.create_or_update(entity, row))
+                .collect()
         })
     }
 
@@ -123,7 +125,9 @@ impl Transaction<'_> {
             };
         }
         let sets = set.iter().enumerate();
-        let sets: Vec<_> = sets.map(|(at, (name, _))| format!("{} = ?{}", quoted(name), at + 1)).collect();
+        let sets: Vec<_> = sets
+            .map(|(at, (name, _))| format!("{} = ?{}", quoted(name), at + 1))
+            .collect();
         let keys = table.entity.key().iter().enumerate();
         let keys = keys.map(|(at, a)| format!("{} = ?{}", quoted(&a.name), at + 1 + set.len()));
         let sql = format!(
@@ -162,7 +166,12 @@ impl Transaction<'_> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
         let key = checked_key(&table.entity, key)?;
-        match self.db.conn.prepare_cached(&table.delete())?.execute(bound(&key))? {
+        match self
+            .db
+            .conn
+            .prepare_cached(&table.delete())?
+            .execute(bound(&key))?
+        {
             0 => Err(not_found(entity, &key)),
             _ => Ok(()),
         }
@@ -176,13 +185,15 @@ impl Transaction<'_> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
         let sql = format!("SELECT count(*) FROM {}", table.name);
-        let rows: u64 = self.db.conn.query_row(&sql, [], |row| row.get(0))?;
+        let rows: i64 = self.db.conn.query_row(&sql, [], |row| row.get(0))?;
         if rows > DELETE_ALL_UNCONFIRMED && !confirmed && table.entity.is_written() {
             let message = format!("delete_all would delete {rows} rows of {entity} on the server");
             return Err(Error::new(Code::DELETE_ALL_UNCONFIRMED, message));
         }
-        self.db.conn.execute(&format!("DELETE FROM {}", table.name), [])?;
-        Ok(rows)
+        self.db
+            .conn
+            .execute(&format!("DELETE FROM {}", table.name), [])?;
+        Ok(rows.unsigned_abs())
     }
 
     /// The row of an identifier, as this transaction sees it.
@@ -193,7 +204,9 @@ impl Transaction<'_> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
         let key = checked_key(&table.entity, key)?;
-        Ok(table.row(&self.db.conn, &key)?.map(|row| whole(&table.entity, row)))
+        Ok(table
+            .row(&self.db.conn, &key)?
+            .map(|row| whole(&table.entity, row)))
     }
 
     fn loaded(&self) -> Result<std::sync::Arc<super::Loaded>, Error> {
@@ -206,12 +219,22 @@ impl Transaction<'_> {
     fn insert(&mut self, table: &Table, key: &[Value], set: &Attributes) -> Result<(), Error> {
         let names = table.entity.key().iter().map(|a| &a.name).chain(set.keys());
         let names: Vec<_> = names.map(|name| quoted(name)).collect();
-        let marks = (1..=names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-        let sql =
-            format!("INSERT INTO {} ({}) VALUES ({marks})", table.name, names.join(", "));
-        self.db.conn.prepare_cached(&sql)?.execute(bound(key.iter().chain(set.values())))?;
+        let marks = (1..=names.len())
+            .map(|n| format!("?{n}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({marks})",
+            table.name,
+            names.join(", ")
+        );
+        self.db
+            .conn
+            .prepare_cached(&sql)?
+            .execute(bound(key.iter().chain(set.values())))?;
         for (name, _) in set.iter().filter(|(_, value)| value.is_null()) {
-            self.mentions.push((table.entity.name.clone(), key.to_vec(), name.clone()));
+            self.mentions
+                .push((table.entity.name.clone(), key.to_vec(), name.clone()));
         }
         Ok(())
     }
@@ -246,7 +269,14 @@ impl Transaction<'_> {
         bytes[6] = (bytes[6] & 0x0f) | 0x70;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        format!(
+            "{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        )
     }
 }
 
@@ -255,8 +285,11 @@ fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
     let check = |(name, value): (&String, &Value)| {
         let attribute = entity.attribute(name).ok_or_else(|| {
             let known: Vec<_> = entity.attributes.iter().map(|a| a.name.as_str()).collect();
-            let message =
-                format!("{} has no attribute `{name}`; it has: {}", entity.name, known.join(", "));
+            let message = format!(
+                "{} has no attribute `{name}`; it has: {}",
+                entity.name,
+                known.join(", ")
+            );
             Error::new(Code::UNKNOWN_ATTRIBUTE, message).of_attribute(name)
         })?;
         let value = attribute.kind.normalise(value.clone()).map_err(|error| {
@@ -271,8 +304,12 @@ fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
 fn checked_key(entity: &Entity, key: &[Value]) -> Result<Key, Error> {
     if key.len() != entity.key_width {
         let names: Vec<_> = entity.key().iter().map(|a| a.name.as_str()).collect();
-        let message =
-            format!("the identifier of {} has {} parts: {}", entity.name, names.len(), names.join(", "));
+        let message = format!(
+            "the identifier of {} has {} parts: {}",
+            entity.name,
+            names.len(),
+            names.join(", ")
+        );
         return Err(Error::new(Code::IDENTIFIER_MISSING, message));
     }
     let check = |(attribute, value): (&afield_protocol::Attribute, &Value)| {
@@ -285,7 +322,10 @@ fn checked_key(entity: &Entity, key: &[Value]) -> Result<Key, Error> {
 }
 
 fn whole(entity: &Entity, row: Vec<Value>) -> Attributes {
-    let names = entity.attributes.iter().map(|attribute| attribute.name.clone());
+    let names = entity
+        .attributes
+        .iter()
+        .map(|attribute| attribute.name.clone());
     names.zip(row).collect()
 }
 
@@ -295,5 +335,8 @@ fn not_found(entity: &str, key: &[Value]) -> Error {
 }
 
 fn display_key(key: &[Value]) -> String {
-    key.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    key.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

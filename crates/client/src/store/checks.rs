@@ -26,13 +26,20 @@ impl Checks {
         for attribute in entity.values() {
             let name = quoted(&attribute.name);
             if attribute.read_only {
-                let default = attribute.default.as_ref().map_or(Value::Null, Literal::value);
+                let default = attribute
+                    .default
+                    .as_ref()
+                    .map_or(Value::Null, Literal::value);
                 let default = sql_literal(&default);
                 insert += &locked(entity, attribute, &format!("NEW.{name} IS NOT {default}"));
                 update += &locked(entity, attribute, &format!("NEW.{name} IS NOT OLD.{name}"));
             } else {
                 insert += &mistyped(entity, attribute, "");
-                update += &mistyped(entity, attribute, &format!("NEW.{name} IS NOT OLD.{name} AND "));
+                update += &mistyped(
+                    entity,
+                    attribute,
+                    &format!("NEW.{name} IS NOT OLD.{name} AND "),
+                );
             }
         }
         Self { insert, update }
@@ -47,7 +54,10 @@ fn missing(entity: &Entity, attribute: &Attribute) -> String {
         identifier_hint(entity)
     );
     let refuse = raise("identifier-missing", &attribute.name, &message);
-    format!("SELECT {refuse} WHERE NEW.{} IS NULL;", quoted(&attribute.name))
+    format!(
+        "SELECT {refuse} WHERE NEW.{} IS NULL;",
+        quoted(&attribute.name)
+    )
 }
 
 fn moved(entity: &Entity, attribute: &Attribute) -> String {
@@ -61,7 +71,10 @@ fn moved(entity: &Entity, attribute: &Attribute) -> String {
 }
 
 fn locked(entity: &Entity, attribute: &Attribute, when: &str) -> String {
-    let message = format!("{}.{} is read-only on the device", entity.name, attribute.name);
+    let message = format!(
+        "{}.{} is read-only on the device",
+        entity.name, attribute.name
+    );
     let refuse = raise("read-only", &attribute.name, &message);
     format!("SELECT {refuse} WHERE {when};")
 }
@@ -69,7 +82,12 @@ fn locked(entity: &Entity, attribute: &Attribute, when: &str) -> String {
 fn mistyped(entity: &Entity, attribute: &Attribute, when: &str) -> String {
     let value = format!("NEW.{}", quoted(&attribute.name));
     let kind = attribute.kind;
-    let message = format!("{}.{} expects {}", entity.name, attribute.name, kind.expected());
+    let message = format!(
+        "{}.{} expects {}",
+        entity.name,
+        attribute.name,
+        kind.expected()
+    );
     let refuse = raise("type-mismatch", &attribute.name, &message);
     let fits = fits(kind, &value);
     format!("SELECT {refuse} WHERE {when}{value} IS NOT NULL AND NOT ({fits});")

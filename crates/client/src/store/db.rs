@@ -34,18 +34,28 @@ impl Loaded {
     fn new(model: Model) -> Self {
         let ranks = ranks(&model.entities);
         let entities = model.entities.iter().cloned();
-        let tables = entities.zip(ranks).map(|(entity, rank)| Table::new(entity, rank)).collect();
-        Self { fingerprint: model.fingerprint(), tables, model }
+        let tables = entities
+            .zip(ranks)
+            .map(|(entity, rank)| Table::new(entity, rank))
+            .collect();
+        Self {
+            fingerprint: model.fingerprint(),
+            tables,
+            model,
+        }
     }
 
     pub(crate) fn table(&self, entity: &str) -> Result<&Table, Error> {
-        self.tables.iter().find(|table| table.entity.name == entity).ok_or_else(|| {
-            let known: Vec<_> = self.tables.iter().map(|t| t.entity.name.as_str()).collect();
-            Error::new(
-                Code::UNKNOWN_ENTITY,
-                format!("no entity `{entity}`; there are: {}", known.join(", ")),
-            )
-        })
+        self.tables
+            .iter()
+            .find(|table| table.entity.name == entity)
+            .ok_or_else(|| {
+                let known: Vec<_> = self.tables.iter().map(|t| t.entity.name.as_str()).collect();
+                Error::new(
+                    Code::UNKNOWN_ENTITY,
+                    format!("no entity `{entity}`; there are: {}", known.join(", ")),
+                )
+            })
     }
 }
 
@@ -75,7 +85,11 @@ impl Db {
             make(&conn, user, env.as_mut())?;
         }
         check_owner(&conn, path, user)?;
-        let mut db = Self { conn, env, loaded: None };
+        let mut db = Self {
+            conn,
+            env,
+            loaded: None,
+        };
         db.reload()?;
         Ok(db)
     }
@@ -119,7 +133,10 @@ impl Db {
         step: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        let result = self.reload().and_then(|()| seal::seal(self, &[])).and_then(|_| step(self));
+        let result = self
+            .reload()
+            .and_then(|()| seal::seal(self, &[]))
+            .and_then(|_| step(self));
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
             self.conn.execute_batch("COMMIT")?;
@@ -165,7 +182,10 @@ impl Db {
         }
         for table in &new.tables {
             let sql = "SELECT 1 FROM afield_entity WHERE name = ?1";
-            let exists = self.conn.query_row(sql, [&table.entity.name], |_| Ok(())).optional()?;
+            let exists = self
+                .conn
+                .query_row(sql, [&table.entity.name], |_| Ok(()))
+                .optional()?;
             if exists.is_none() {
                 self.run(&table.create())?;
                 let sql = "INSERT INTO afield_entity (name) VALUES (?1)";
@@ -173,13 +193,16 @@ impl Db {
             }
         }
         let sql = "UPDATE afield_meta SET model = ?1, fingerprint = ?2";
-        self.conn.execute(sql, params![model.to_json(), new.fingerprint])?;
+        self.conn
+            .execute(sql, params![model.to_json(), new.fingerprint])?;
         self.loaded = Some(Arc::new(new));
         Ok(())
     }
 
     fn run(&self, statements: &[String]) -> Result<(), Error> {
-        statements.iter().try_for_each(|sql| Ok(self.conn.execute_batch(sql)?))
+        statements
+            .iter()
+            .try_for_each(|sql| Ok(self.conn.execute_batch(sql)?))
     }
 }
 
@@ -199,7 +222,11 @@ fn extend_local_only(conn: &Connection, old: &Table, new: Option<&Entity>) -> Re
         conn.execute_batch(&sql)?;
     }
     let table = Table::new(new.clone(), old.rank);
-    for sql in table.add_columns(old.width()).into_iter().chain(table.create_triggers()) {
+    for sql in table
+        .add_columns(old.width())
+        .into_iter()
+        .chain(table.create_triggers())
+    {
         conn.execute_batch(&sql)?;
     }
     Ok(())

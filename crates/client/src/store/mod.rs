@@ -55,7 +55,9 @@ impl Store {
     /// # Errors
     /// The file cannot be read, or belongs to another user.
     pub fn open(path: &Path, user: &str, env: Box<dyn Environment>) -> Result<Self, Error> {
-        Ok(Self { db: Db::open(path, user, env)? })
+        Ok(Self {
+            db: Db::open(path, user, env)?,
+        })
     }
 
     /// Gives a new store its model without asking a server; a store that has one keeps it.
@@ -63,7 +65,13 @@ impl Store {
     /// # Errors
     /// The model is unusable, or the store cannot be written.
     pub fn install_first(&mut self, model: &Model) -> Result<(), Error> {
-        self.db.write("install", |db| if db.has_model() { Ok(()) } else { db.install(model) })
+        self.db.write("install", |db| {
+            if db.has_model() {
+                Ok(())
+            } else {
+                db.install(model)
+            }
+        })
     }
 
     /// The model that the tables were made from.
@@ -93,8 +101,16 @@ impl Store {
         step: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.db.write("user-write", |db| {
-            let loaded = if db.has_model() { Some(db.loaded()?) } else { None };
-            let mut transaction = Transaction { db, loaded, mentions: Vec::new() };
+            let loaded = if db.has_model() {
+                Some(db.loaded()?)
+            } else {
+                None
+            };
+            let mut transaction = Transaction {
+                db,
+                loaded,
+                mentions: Vec::new(),
+            };
             let result = step(&mut transaction)?;
             let mentions = std::mem::take(&mut transaction.mentions);
             if !zoo::planted("seal-later") {
@@ -118,7 +134,11 @@ impl Store {
     /// The store cannot be read.
     pub fn changes(&mut self) -> Result<Vec<ChangeInfo>, Error> {
         self.db.write("changes", |db| {
-            if db.has_model() { status::changes(db) } else { Ok(Vec::new()) }
+            if db.has_model() {
+                status::changes(db)
+            } else {
+                Ok(Vec::new())
+            }
         })
     }
 

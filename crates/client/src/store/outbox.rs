@@ -152,8 +152,12 @@ fn waiting(db: &Db) -> Result<Vec<Waiting>, Error> {
     while let Some(row) = rows.next()? {
         let n = row.get(0)?;
         let op: String = row.get(6)?;
-        let change =
-            Held { entity: row.get(4)?, key: row.get(5)?, op: self::op(&op)?, sets: row.get(7)? };
+        let change = Held {
+            entity: row.get(4)?,
+            key: row.get(5)?,
+            op: self::op(&op)?,
+            sets: row.get(7)?,
+        };
         match found.last_mut().filter(|last| last.n == n) {
             Some(last) => last.changes.push(change),
             None => found.push(Waiting {
@@ -217,16 +221,22 @@ impl Blocked {
                 }
                 _ => {}
             }
-            let Ok(table) = loaded.table(&change.entity) else { continue };
+            let Ok(table) = loaded.table(&change.entity) else {
+                continue;
+            };
             for reference in &table.entity.references {
                 let key: Option<Vec<_>> = (reference.attributes.iter())
-                    .map(|name| match table.entity.key().iter().position(|a| a.name == *name) {
-                        Some(at) => read_key(&change.key).ok()?.get(at).cloned(),
-                        None => sets.get(name).cloned(),
-                    })
+                    .map(
+                        |name| match table.entity.key().iter().position(|a| a.name == *name) {
+                            Some(at) => read_key(&change.key).ok()?.get(at).cloned(),
+                            None => sets.get(name).cloned(),
+                        },
+                    )
                     .collect();
                 if let Some(key) = key
-                    && self.creates.contains(&(reference.entity.clone(), write_key(&key)))
+                    && self
+                        .creates
+                        .contains(&(reference.entity.clone(), write_key(&key)))
                 {
                     return Ok(true);
                 }
@@ -241,8 +251,10 @@ fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Er
     let id = GroupId(waiting.id);
     let changes = waiting.changes.len();
     let sql = "SELECT frozen FROM afield_group WHERE n = ?1";
-    let frozen: Option<Vec<u8>> =
-        db.conn.prepare_cached(sql)?.query_row([waiting.n], |row| row.get(0))?;
+    let frozen: Option<Vec<u8>> = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([waiting.n], |row| row.get(0))?;
     if let Some(bytes) = frozen {
         return Ok(FrozenGroup { id, changes, bytes });
     }
@@ -250,16 +262,21 @@ fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Er
     let mut bytes = Vec::new();
     Format::Cbor.write(&loaded.model, &Frame::Group(group), &mut bytes);
     let sql = "UPDATE afield_group SET state = 'sent', frozen = ?2 WHERE n = ?1";
-    db.conn.prepare_cached(sql)?.execute(params![waiting.n, bytes])?;
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![waiting.n, bytes])?;
     Ok(FrozenGroup { id, changes, bytes })
 }
 
 /// Reads a group with its changes as they are sent.
 fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
     let sql = "SELECT id, absorbed FROM afield_group WHERE n = ?1";
-    let (id, absorbed): ([u8; 16], Vec<u8>) =
-        db.conn.prepare_cached(sql)?.query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let sql = "SELECT entity, op, key, base, sets FROM afield_change WHERE group_n = ?1 ORDER BY at";
+    let (id, absorbed): ([u8; 16], Vec<u8>) = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let sql =
+        "SELECT entity, op, key, base, sets FROM afield_change WHERE group_n = ?1 ORDER BY at";
     let mut statement = db.conn.prepare_cached(sql)?;
     let mut rows = statement.query([n])?;
     let mut changes = Vec::new();
@@ -273,17 +290,32 @@ fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
             // Only what is overwritten matters here, so the rest of the row stays at home.
             base.retain(|name, _| set.contains_key(name));
         }
-        changes.push(Change { entity, op, key: read_key(&stored.0)?, base, set });
+        changes.push(Change {
+            entity,
+            op,
+            key: read_key(&stored.0)?,
+            base,
+            set,
+        });
     }
-    let absorbed = absorbed.chunks_exact(16).filter_map(|id| Some(GroupId(id.try_into().ok()?)));
-    Ok(Group { id: GroupId(id), absorbed: absorbed.collect(), changes })
+    let absorbed = absorbed
+        .chunks_exact(16)
+        .filter_map(|id| Some(GroupId(id.try_into().ok()?)));
+    Ok(Group {
+        id: GroupId(id),
+        absorbed: absorbed.collect(),
+        changes,
+    })
 }
 
 /// Parks a group that no server would take, with an outcome for each of its changes.
 fn park_too_large(db: &mut Db, waiting: &Waiting) -> Result<(), Error> {
     let verdict = afield_protocol::Verdict::rejected(
         Code::GROUP_TOO_LARGE,
-        format!("one transaction with {} changes is too large to send", waiting.changes.len()),
+        format!(
+            "one transaction with {} changes is too large to send",
+            waiting.changes.len()
+        ),
     );
     let outcome = afield_protocol::GroupOutcome {
         group: GroupId(waiting.id),
@@ -296,6 +328,9 @@ fn park_too_large(db: &mut Db, waiting: &Waiting) -> Result<(), Error> {
 /// Reads an op as the bookkeeping stores it.
 pub(super) fn op(word: &str) -> Result<Op, Error> {
     Op::parse(word).ok_or_else(|| {
-        Error::new(Code::STORE_DAMAGED, format!("the outbox holds an unknown op `{word}`"))
+        Error::new(
+            Code::STORE_DAMAGED,
+            format!("the outbox holds an unknown op `{word}`"),
+        )
     })
 }

@@ -41,12 +41,21 @@ pub(super) fn store(
         let Some(group) = group else { continue };
         let changes = changes(db, group)?;
         if changes.len() != outcome.verdicts.len() {
-            let message = format!("the outcome of group {} has the wrong length", outcome.group);
+            let message = format!(
+                "the outcome of group {} has the wrong length",
+                outcome.group
+            );
             return Err(Error::new(Code::MALFORMED, message));
         }
-        let state = if outcome.is_applied() { "settled" } else { "parked" };
+        let state = if outcome.is_applied() {
+            "settled"
+        } else {
+            "parked"
+        };
         let sql = "UPDATE afield_group SET state = ?2, not_before = 0 WHERE n = ?1";
-        db.conn.prepare_cached(sql)?.execute(params![group, state])?;
+        db.conn
+            .prepare_cached(sql)?
+            .execute(params![group, state])?;
         for (at, (change, verdict)) in changes.into_iter().zip(&outcome.verdicts).enumerate() {
             settle(db, &loaded, request, &change, verdict)?;
             stored.push(record(db, &change, outcome, at, verdict)?);
@@ -99,7 +108,9 @@ fn settle(
                 Some(Theirs::Gone) | None => None,
             };
             let sql = "UPDATE afield_change SET theirs = ?2 WHERE n = ?1";
-            db.conn.prepare_cached(sql)?.execute(params![change.n, theirs])?;
+            db.conn
+                .prepare_cached(sql)?
+                .execute(params![change.n, theirs])?;
             Ok(())
         }
         VerdictKind::Rejected if verdict.code.as_ref() == Some(&Code::GONE) => {
@@ -130,7 +141,9 @@ fn rebase_followers(db: &Db, change: &Settling, became: &Attributes) -> Result<(
         }
     }
     let sql = "UPDATE afield_change SET base = ?2 WHERE n = ?1";
-    db.conn.prepare_cached(sql)?.execute(params![n, write_attributes(&base)])?;
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![n, write_attributes(&base)])?;
     Ok(())
 }
 
@@ -138,7 +151,9 @@ fn rebase_followers(db: &Db, change: &Settling, became: &Attributes) -> Result<(
 fn erase(db: &Db, loaded: &Loaded, change: &Settling) -> Result<(), Error> {
     let sql = "UPDATE afield_change SET overlay = 0, base = ?2, theirs = NULL WHERE n = ?1";
     let nothing = write_attributes(&Attributes::new());
-    db.conn.prepare_cached(sql)?.execute(params![change.n, nothing])?;
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![change.n, nothing])?;
     let sql = "UPDATE afield_group SET frozen = NULL \
                WHERE n = (SELECT group_n FROM afield_change WHERE n = ?1)";
     db.conn.prepare_cached(sql)?.execute([change.n])?;

@@ -15,12 +15,18 @@ use crate::error::Error;
 /// visible row becomes the server's, and the copy of that is dropped.
 pub(crate) fn release(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Result<(), Error> {
     // The entity may have left the model while changes of it were parked.
-    let Ok(table) = loaded.table(entity) else { return Ok(()) };
+    let Ok(table) = loaded.table(entity) else {
+        return Ok(());
+    };
     let values = read_key(key)?;
-    let Some(server) = table.server_row(&db.conn, &values)? else { return Ok(()) };
+    let Some(server) = table.server_row(&db.conn, &values)? else {
+        return Ok(());
+    };
     let overlays = overlays(db, entity, key)?;
     let is_last = overlays.is_empty();
-    let visible = overlays.into_iter().fold(server, |row, overlay| lay(table, &values, row, overlay));
+    let visible = overlays
+        .into_iter()
+        .fold(server, |row, overlay| lay(table, &values, row, &overlay));
     table.put_row(&db.conn, &values, visible.as_deref())?;
     if is_last {
         table.drop_server_row(&db.conn, &values)?;
@@ -67,7 +73,7 @@ fn lay(
     table: &Table,
     key: &[Value],
     row: Option<Vec<Value>>,
-    overlay: Overlay,
+    overlay: &Overlay,
 ) -> Option<Vec<Value>> {
     if overlay.op == Op::Delete {
         return None;
@@ -76,7 +82,11 @@ fn lay(
     let mut row = row.unwrap_or_else(|| {
         let mut row = key.to_vec();
         row.extend(table.entity.values().iter().map(|attribute| {
-            overlay.base.get(&attribute.name).cloned().unwrap_or(Value::Null)
+            overlay
+                .base
+                .get(&attribute.name)
+                .cloned()
+                .unwrap_or(Value::Null)
         }));
         row
     });

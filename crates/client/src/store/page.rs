@@ -14,7 +14,7 @@
 use std::collections::HashSet;
 
 use afield_protocol::codec::cbor::write_key;
-use afield_protocol::{Code, Frame, Key, Page, PageEnd, RowBlock, Value, zoo};
+use afield_protocol::{Code, Frame, Key, Page, PageEnd, Position, RowBlock, Value, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -65,7 +65,10 @@ fn standing(db: &Db, entity: &str) -> Result<Standing, Error> {
         })
     });
     found.optional()?.ok_or_else(|| {
-        Error::new(Code::UNKNOWN_ENTITY, format!("the answer names an unknown entity `{entity}`"))
+        Error::new(
+            Code::UNKNOWN_ENTITY,
+            format!("the answer names an unknown entity `{entity}`"),
+        )
     })
 }
 
@@ -73,7 +76,7 @@ fn standing(db: &Db, entity: &str) -> Result<Standing, Error> {
 pub(super) fn positions(
     db: &Db,
     entities: &[String],
-) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+) -> Result<Vec<(String, Option<Position>)>, Error> {
     let read = |name: &String| Ok((name.clone(), standing(db, name)?.newest().cloned()));
     entities.iter().map(read).collect()
 }
@@ -94,12 +97,22 @@ pub(super) fn apply(
     }
     let named: HashSet<&String> = page.from.iter().map(|(entity, _)| entity).collect();
     if named.len() != end.to.len() || end.to.iter().any(|(entity, _)| !named.contains(entity)) {
-        return Err(Error::new(Code::MALFORMED, "a page ends with other entities than it began"));
+        return Err(Error::new(
+            Code::MALFORMED,
+            "a page ends with other entities than it began",
+        ));
     }
     let mut targets = Vec::new();
     for (entity, position) in &end.to {
         let reset = page.reset.contains(entity);
-        targets.push(Target::new(db, &loaded, entity, reset, end.complete, position)?);
+        targets.push(Target::new(
+            db,
+            &loaded,
+            entity,
+            reset,
+            end.complete,
+            position,
+        )?);
     }
     let mut rows = 0;
     for frame in content {
@@ -115,7 +128,11 @@ pub(super) fn apply(
         return Ok(PageApplied::Applied { rows });
     }
     let is_visible = targets.iter().any(|target| !target.staged);
-    Ok(if is_visible { PageApplied::Applied { rows } } else { PageApplied::Staged { rows } })
+    Ok(if is_visible {
+        PageApplied::Applied { rows }
+    } else {
+        PageApplied::Staged { rows }
+    })
 }
 
 /// One entity of a page: where its rows go.
@@ -143,7 +160,8 @@ impl<'a> Target<'a> {
         let table = loaded.table(entity)?;
         let standing = standing(db, entity)?;
         if reset {
-            db.conn.execute(&format!("DELETE FROM {}", table.stage), [])?;
+            db.conn
+                .execute(&format!("DELETE FROM {}", table.stage), [])?;
             let sql = "UPDATE afield_entity SET stage_reset = 1 WHERE name = ?1";
             db.conn.prepare_cached(sql)?.execute([entity])?;
         }
@@ -152,7 +170,14 @@ impl<'a> Target<'a> {
         let keys = overlay::keys(db, table)?;
         let overlaid = keys.iter().map(|key| write_key(key)).collect();
         let recompute = HashSet::new();
-        Ok(Self { table, position, staged, overlaid, recompute, touched: false })
+        Ok(Self {
+            table,
+            position,
+            staged,
+            overlaid,
+            recompute,
+            touched: false,
+        })
     }
 
     /// Stores the new position, and switches what was staged if the page completes it.
@@ -160,7 +185,9 @@ impl<'a> Target<'a> {
         let name = &self.table.entity.name;
         if self.staged && !complete {
             let sql = "UPDATE afield_entity SET stage_position = ?2 WHERE name = ?1";
-            db.conn.prepare_cached(sql)?.execute(params![name, self.position])?;
+            db.conn
+                .prepare_cached(sql)?
+                .execute(params![name, self.position])?;
             return Ok(());
         }
         if self.staged {
@@ -173,7 +200,9 @@ impl<'a> Target<'a> {
         }
         let sql = "UPDATE afield_entity SET position = ?2, complete = max(complete, ?3), \
                    stage_position = NULL, stage_reset = 0 WHERE name = ?1";
-        db.conn.prepare_cached(sql)?.execute(params![name, self.position, complete])?;
+        db.conn
+            .prepare_cached(sql)?
+            .execute(params![name, self.position, complete])?;
         if self.touched {
             touch(db, name)?;
         }
@@ -182,27 +211,48 @@ impl<'a> Target<'a> {
 }
 
 fn write_frame(db: &Db, targets: &mut [Target<'_>], frame: &Frame) -> Result<u64, Error> {
-    let mut target = |entity: &str| {
-        targets.iter_mut().find(|target| target.table.entity.name == entity).ok_or_else(|| {
-            Error::new(Code::MALFORMED, format!("a page has rows of `{entity}` unannounced"))
-        })
+    let (Frame::Rows(RowBlock { entity, .. }) | Frame::Gone { entity, .. }) = frame else {
+        return Err(Error::new(
+            Code::MALFORMED,
+            "a page holds a message that is no row",
+        ));
     };
+    let target = targets
+        .iter_mut()
+        .find(|target| target.table.entity.name == *entity);
+    let target = target.ok_or_else(|| {
+        Error::new(
+            Code::MALFORMED,
+            format!("a page has rows of `{entity}` unannounced"),
+        )
+    })?;
     match frame {
-        Frame::Rows(block) => write_rows(db, target(&block.entity)?, block),
-        Frame::Gone { entity, keys } => write_gone(db, target(entity)?, keys),
-        _ => Err(Error::new(Code::MALFORMED, "a page holds a message that is no row")),
+        Frame::Rows(block) => write_rows(db, target, block),
+        Frame::Gone { keys, .. } => write_gone(db, target, keys),
+        _ => Ok(0),
     }
 }
 
 fn write_rows(db: &Db, target: &mut Target<'_>, block: &RowBlock) -> Result<u64, Error> {
     let table = target.table;
-    let names = table.entity.attributes.iter().map(|attribute| &attribute.name);
+    let names = table
+        .entity
+        .attributes
+        .iter()
+        .map(|attribute| &attribute.name);
     if !names.eq(block.columns.iter()) {
-        let message = format!("rows of `{}` have other columns than the model", block.entity);
+        let message = format!(
+            "rows of `{}` have other columns than the model",
+            block.entity
+        );
         return Err(Error::new(Code::MODEL_CHANGED, message));
     }
     let width = table.entity.key_width;
-    let sql = if target.staged { stage_row(table) } else { table.upsert() };
+    let sql = if target.staged {
+        stage_row(table)
+    } else {
+        table.upsert()
+    };
     let mut statement = db.conn.prepare_cached(&sql)?;
     let mut count = 0;
     block.for_each(|cells| {
@@ -229,18 +279,25 @@ fn write_gone(db: &Db, target: &mut Target<'_>, keys: &[Key]) -> Result<u64, Err
     let table = target.table;
     for key in keys {
         if key.len() != table.entity.key_width {
-            return Err(Error::new(Code::MALFORMED, "an identifier has the wrong width"));
+            return Err(Error::new(
+                Code::MALFORMED,
+                "an identifier has the wrong width",
+            ));
         }
         let bytes = write_key(key);
         if target.staged {
             let mut padded = key.clone();
             padded.resize(table.width(), Value::Null);
-            db.conn.prepare_cached(&stage_gone(table))?.execute(bound(&padded))?;
+            db.conn
+                .prepare_cached(&stage_gone(table))?
+                .execute(bound(&padded))?;
         } else if target.overlaid.contains(&bytes) {
             table.put_server_row(&db.conn, key, None)?;
             target.recompute.insert(bytes);
         } else {
-            db.conn.prepare_cached(&table.delete())?.execute(bound(key))?;
+            db.conn
+                .prepare_cached(&table.delete())?
+                .execute(bound(key))?;
             target.touched = true;
         }
     }
@@ -256,7 +313,10 @@ fn stage_gone(table: &Table) -> String {
 }
 
 fn stage(table: &Table, gone: u8) -> String {
-    let marks = (1..=table.width()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+    let marks = (1..=table.width())
+        .map(|n| format!("?{n}"))
+        .collect::<Vec<_>>()
+        .join(", ");
     format!(
         "INSERT OR REPLACE INTO {} (gone, {}) VALUES ({gone}, {marks})",
         table.stage, table.columns
@@ -266,24 +326,46 @@ fn stage(table: &Table, gone: u8) -> String {
 /// Moves what is staged into the tables. Rows that are there already as staged are not written,
 /// so that a `read-only` entity sent whole costs what differs.
 fn switch(db: &Db, table: &Table) -> Result<(), Error> {
-    let Table { name, server, stage, columns, .. } = table;
+    let Table {
+        name,
+        server,
+        stage,
+        columns,
+        ..
+    } = table;
     let sql = "SELECT stage_reset FROM afield_entity WHERE name = ?1";
-    let reset: bool =
-        db.conn.prepare_cached(sql)?.query_row([&table.entity.name], |row| row.get(0))?;
-    let overlaid = format!("EXISTS (SELECT 1 FROM {server} AS o WHERE {})", table.same_key("o", "t"));
+    let reset: bool = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([&table.entity.name], |row| row.get(0))?;
+    let overlaid = format!(
+        "EXISTS (SELECT 1 FROM {server} AS o WHERE {})",
+        table.same_key("o", "t")
+    );
     let staged = |from: &str, gone: &str| {
         let same = table.same_key("s", from);
         format!("EXISTS (SELECT 1 FROM {stage} AS s WHERE {same} AND s.gone = {gone})")
     };
     let leaves = |from: &str| {
-        if reset { format!("NOT {}", staged(from, "0")) } else { staged(from, "1") }
+        if reset {
+            format!("NOT {}", staged(from, "0"))
+        } else {
+            staged(from, "1")
+        }
     };
     let columns_of = |from: &str| {
-        let names = table.entity.attributes.iter().map(|a| format!("{from}.{}", quoted(&a.name)));
+        let names = table
+            .entity
+            .attributes
+            .iter()
+            .map(|a| format!("{from}.{}", quoted(&a.name)));
         names.collect::<Vec<_>>().join(", ")
     };
     let statements = [
-        format!("DELETE FROM {name} AS t WHERE {} AND NOT {overlaid}", leaves("t")),
+        format!(
+            "DELETE FROM {name} AS t WHERE {} AND NOT {overlaid}",
+            leaves("t")
+        ),
         format!("UPDATE {server} AS o SET existed = 0 WHERE {}", leaves("o")),
         format!(
             "INSERT OR REPLACE INTO {server} (existed, {columns}) SELECT 1, {} FROM {stage} AS t \
@@ -298,7 +380,9 @@ fn switch(db: &Db, table: &Table) -> Result<(), Error> {
         ),
         format!("DELETE FROM {stage}"),
     ];
-    statements.iter().try_for_each(|sql| Ok(db.conn.execute_batch(sql)?))
+    statements
+        .iter()
+        .try_for_each(|sql| Ok(db.conn.execute_batch(sql)?))
 }
 
 /// Ends the overlays that this complete pull has seen: those settled by the answer to an earlier
@@ -314,7 +398,9 @@ fn end_overlays(db: &Db, loaded: &Loaded, request: i64, table: &Table) -> Result
         return Ok(());
     }
     let sql = format!("UPDATE afield_change SET overlay = 0 WHERE {seen}");
-    db.conn.prepare_cached(&sql)?.execute(params![name, request])?;
+    db.conn
+        .prepare_cached(&sql)?
+        .execute(params![name, request])?;
     for key in keys {
         overlay::release(db, loaded, name, &key)?;
     }

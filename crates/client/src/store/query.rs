@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use afield_protocol::{Code, Value};
 use rusqlite::Statement;
+use rusqlite::fallible_iterator::FallibleIterator as _;
 
 use super::sql::{Bound, values};
 use super::{Store, Transaction};
@@ -97,24 +98,34 @@ impl Transaction<'_> {
             }
         }
         let id = inserted.then(|| self.db.conn.last_insert_rowid());
-        Ok(Executed { rows_changed, last_insert_id: id })
+        Ok(Executed {
+            rows_changed,
+            last_insert_id: id,
+        })
     }
 }
 
 fn starts_with_insert(sql: &str) -> bool {
-    let word = sql.trim_start().get(..7).unwrap_or_default().to_ascii_lowercase();
+    let word = sql
+        .trim_start()
+        .get(..7)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     word.starts_with("insert") || word == "replace"
 }
 
 fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     bind(statement, params)?;
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(values(row, 0, columns.len())?);
     }
-    Ok(Rows { columns, rows: found })
+    Ok(Rows {
+        columns,
+        rows: found,
+    })
 }
 
 fn bind(statement: &mut Statement<'_>, params: &Params) -> Result<(), Error> {
@@ -122,8 +133,10 @@ fn bind(statement: &mut Statement<'_>, params: &Params) -> Result<(), Error> {
         Params::Positional(values) => {
             let wanted = statement.parameter_count();
             if values.len() < wanted {
-                let message =
-                    format!("the statement has {wanted} parameters, {} were given", values.len());
+                let message = format!(
+                    "the statement has {wanted} parameters, {} were given",
+                    values.len()
+                );
                 return Err(Error::new(Code::SQL, message));
             }
             for (at, value) in values.iter().take(wanted).enumerate() {

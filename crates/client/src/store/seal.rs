@@ -8,7 +8,7 @@
 //! it, under a new id that lists the old one. Anything more would break all-or-none.
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, GroupId, Op, Value};
+use afield_protocol::{Attributes, Op, Value};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -38,7 +38,11 @@ pub(crate) fn seal(db: &mut Db, mentions: &[Mention]) -> Result<Option<i64>, Err
     }
     let loaded = db.loaded()?;
     let mut changes = Vec::new();
-    for table in loaded.tables.iter().filter(|table| table.entity.is_written()) {
+    for table in loaded
+        .tables
+        .iter()
+        .filter(|table| table.entity.is_written())
+    {
         derive(db, table, mentions, &mut changes)?;
     }
     if changes.is_empty() {
@@ -75,7 +79,10 @@ fn derive(
     changes: &mut Vec<Derived>,
 ) -> Result<(), Error> {
     let width = table.width();
-    let sql = format!("SELECT existed, {} FROM {} ORDER BY rowid", table.columns, table.before);
+    let sql = format!(
+        "SELECT existed, {} FROM {} ORDER BY rowid",
+        table.columns, table.before
+    );
     let mut statement = db.conn.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut any = false;
@@ -83,7 +90,10 @@ fn derive(
         any = true;
         let existed: bool = row.get(0)?;
         let captured = values(row, 1, width)?;
-        let key = captured.get(..table.entity.key_width).unwrap_or(&[]).to_vec();
+        let key = captured
+            .get(..table.entity.key_width)
+            .unwrap_or(&[])
+            .to_vec();
         let before = existed.then_some(captured);
         let now = table.row(&db.conn, &key)?;
         let change = compare(table, &key, before.as_deref(), now.as_deref(), mentions);
@@ -102,7 +112,9 @@ fn derive(
         }
     }
     if any {
-        db.conn.prepare_cached(&format!("DELETE FROM {}", table.before))?.execute([])?;
+        db.conn
+            .prepare_cached(&format!("DELETE FROM {}", table.before))?
+            .execute([])?;
     }
     Ok(())
 }
@@ -118,12 +130,16 @@ fn compare(
     let entity = &table.entity;
     match (before, now) {
         (None, None) => None,
-        (Some(before), None) => {
-            Some((Op::Delete, row_attributes(entity, before), Attributes::new()))
-        }
+        (Some(before), None) => Some((
+            Op::Delete,
+            row_attributes(entity, before),
+            Attributes::new(),
+        )),
         (None, Some(now)) => {
             let mentioned = |name: &String| {
-                mentions.iter().any(|(e, k, a)| *e == entity.name && k == key && a == name)
+                mentions
+                    .iter()
+                    .any(|(e, k, a)| *e == entity.name && k == key && a == name)
             };
             let mut set = row_attributes(entity, now);
             set.retain(|name, value| !value.is_null() || mentioned(name));
@@ -139,8 +155,12 @@ fn compare(
 
 /// The values of `after` that `before` does not have.
 fn differences(before: &Attributes, after: &Attributes) -> Attributes {
-    let changed = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
-    changed.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let changed = after
+        .iter()
+        .filter(|(name, value)| before.get(*name) != Some(value));
+    changed
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
@@ -148,7 +168,9 @@ fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
     let now = db.env.now_ms();
     let sql = "INSERT INTO afield_group (id, absorbed, state, made_at) \
                VALUES (?1, ?2, 'pending', ?3)";
-    db.conn.prepare_cached(sql)?.execute(params![id, absorbed, now])?;
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![id, absorbed, now])?;
     Ok(db.conn.last_insert_rowid())
 }
 
@@ -179,9 +201,13 @@ struct Last {
 
 /// Folds `change` into the last group if that is unsent and consists of the same one row.
 fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
-    let Some(last) = last(db, change)? else { return Ok(false) };
+    let Some(last) = last(db, change)? else {
+        return Ok(false);
+    };
     let table = loaded.table(&change.entity)?;
-    let server = table.server_row(&db.conn, &read_key(&change.key)?)?.flatten();
+    let server = table
+        .server_row(&db.conn, &read_key(&change.key)?)?
+        .flatten();
     let server = server.map(|row| row_attributes(&table.entity, &row));
     let Some((op, base, set)) = combine(last.op, last.base, last.set, change, server.as_ref())
     else {
@@ -203,7 +229,9 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
     ])?;
     let id = db.random_id();
     let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
-    db.conn.prepare_cached(sql)?.execute(params![last.group, id, last.absorbed])?;
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![last.group, id, last.absorbed])?;
     Ok(true)
 }
 
@@ -225,7 +253,9 @@ fn last(db: &Db, change: &Derived) -> Result<Option<Last>, Error> {
             Ok((same, row.get(0)?, row.get(3)?, absorbed, op, stored))
         })
         .optional()?;
-    let Some((same, group, row, absorbed, op, (base, set))) = found else { return Ok(None) };
+    let Some((same, group, row, absorbed, op, (base, set))) = found else {
+        return Ok(None);
+    };
     if same != (change.entity.clone(), change.key.clone()) {
         return Ok(None);
     }
@@ -266,8 +296,10 @@ fn combine(
         (Op::Update, Op::Delete) => Some((Op::Delete, base, Attributes::new())),
         (Op::Delete, Op::Create) => {
             // The row is there again: whatever it does not mention now is empty.
-            let mut after: Attributes =
-                base.keys().map(|name| (name.clone(), Value::Null)).collect();
+            let mut after: Attributes = base
+                .keys()
+                .map(|name| (name.clone(), Value::Null))
+                .collect();
             after.extend(next.set.clone());
             after.retain(|name, value| !unchanged(name, value));
             Some((Op::Update, base, after))

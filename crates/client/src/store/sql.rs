@@ -1,7 +1,7 @@
 //! Between SQLite's values and ours, and SQLite's errors and ours.
 
 use afield_protocol::{Attributes, Code, Entity, Value, ValueRef};
-use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef as SqlRef};
+use rusqlite::types::{ToSqlOutput, ValueRef as SqlRef};
 use rusqlite::{ErrorCode, Row, ToSql};
 
 use crate::error::Error;
@@ -35,7 +35,10 @@ impl ToSql for Bound<'_> {
 pub(crate) fn bound<'a>(
     values: impl IntoIterator<Item = &'a Value>,
 ) -> rusqlite::ParamsFromIter<Vec<Bound<'a>>> {
-    let values: Vec<_> = values.into_iter().map(|value| Bound(value.as_ref())).collect();
+    let values: Vec<_> = values
+        .into_iter()
+        .map(|value| Bound(value.as_ref()))
+        .collect();
     rusqlite::params_from_iter(values)
 }
 
@@ -56,24 +59,17 @@ pub(crate) fn value(stored: SqlRef<'_>) -> Value {
 
 /// The values of `count` columns from column `first` on.
 pub(crate) fn values(row: &Row<'_>, first: usize, count: usize) -> rusqlite::Result<Vec<Value>> {
-    (first..first + count).map(|at| Ok(value(row.get_ref(at)?))).collect()
-}
-
-/// As an owned value of rusqlite.
-pub(crate) fn to_sql(value: Value) -> SqlValue {
-    match value {
-        Value::Null => SqlValue::Null,
-        Value::Integer(n) => SqlValue::Integer(n),
-        Value::Real(x) => SqlValue::Real(x),
-        Value::Text(text) => SqlValue::Text(text),
-        Value::Bytes(bytes) => SqlValue::Blob(bytes),
-    }
+    (first..first + count)
+        .map(|at| Ok(value(row.get_ref(at)?)))
+        .collect()
 }
 
 /// The attributes of a row that are not its identifier, by name.
 pub(crate) fn row_attributes(entity: &Entity, row: &[Value]) -> Attributes {
     let pairs = entity.attributes.iter().zip(row).skip(entity.key_width);
-    pairs.map(|(attribute, value)| (attribute.name.clone(), value.clone())).collect()
+    pairs
+        .map(|(attribute, value)| (attribute.name.clone(), value.clone()))
+        .collect()
 }
 
 impl From<rusqlite::Error> for Error {
@@ -91,9 +87,10 @@ impl From<rusqlite::Error> for Error {
                 format!("the store is being written by another process: {text}"),
             ),
             Some(ErrorCode::DiskFull) => (Code::STORE_FULL, format!("no space left: {text}")),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                (Code::STORE_DAMAGED, format!("the store cannot be read: {text}"))
-            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
+                Code::STORE_DAMAGED,
+                format!("the store cannot be read: {text}"),
+            ),
             _ => (Code::SQL, text),
         };
         Self::new(code, message).caused_by(error)
@@ -105,5 +102,9 @@ fn refused_by_trigger(text: &str) -> Option<Error> {
     let mut parts = text.strip_prefix("afield:")?.splitn(3, ':');
     let (code, attribute, message) = (parts.next()?, parts.next()?, parts.next()?);
     let error = Error::new(Code::parse(code), message);
-    Some(if attribute.is_empty() { error } else { error.of_attribute(attribute) })
+    Some(if attribute.is_empty() {
+        error
+    } else {
+        error.of_attribute(attribute)
+    })
 }

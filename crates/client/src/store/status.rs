@@ -192,21 +192,27 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
         }
         let sql = "SELECT count(*) FROM afield_outcome AS o JOIN afield_change AS c \
                    ON c.n = o.change_n WHERE o.result = 'conflict'";
-        status.conflicts = db.conn.query_row(sql, [], |row| row.get(0))?;
+        let conflicts: i64 = db.conn.query_row(sql, [], |row| row.get(0))?;
+        status.conflicts = conflicts.unsigned_abs();
         let loaded = db.loaded()?;
         let sql = "SELECT name FROM afield_entity WHERE complete = 0 ORDER BY name";
         let mut statement = db.conn.prepare_cached(sql)?;
         let names = statement.query_map([], |row| row.get::<_, String>(0))?;
         for name in names {
             let name = name?;
-            if loaded.model.entity(&name).is_some_and(afield_protocol::Entity::is_synced) {
+            if loaded
+                .model
+                .entity(&name)
+                .is_some_and(afield_protocol::Entity::is_synced)
+            {
                 status.downloading.push(name);
             }
         }
     }
     let sql = "SELECT last_success, last_error FROM afield_meta";
-    let (success, error): (Option<i64>, Option<String>) =
-        db.conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (success, error): (Option<i64>, Option<String>) = db
+        .conn
+        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     status.last_success_ms = success;
     status.last_error = error.map(|word| Code::parse(&word));
     Ok(status)

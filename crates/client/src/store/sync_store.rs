@@ -31,14 +31,19 @@ impl SyncStore {
     /// The file cannot be read, or belongs to another user.
     pub fn open(path: &Path, user: &str, env: Box<dyn Environment>) -> Result<Self, Error> {
         let db = Db::open(path, user, env)?;
-        db.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        db.conn
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         Ok(Self { db })
     }
 
     /// The model, if the store has one.
     pub fn model(&mut self) -> Result<Option<Model>, Error> {
         self.db.reload()?;
-        Ok(if self.db.has_model() { Some(self.db.loaded()?.model.clone()) } else { None })
+        Ok(if self.db.has_model() {
+            Some(self.db.loaded()?.model.clone())
+        } else {
+            None
+        })
     }
 
     /// Installs the server's model. Entities whose definition changed are fetched again, which
@@ -69,16 +74,28 @@ impl SyncStore {
         self.synchronous("FULL")?;
         self.db.write("freeze", |db| {
             let loaded = db.loaded()?;
-            let (groups, more) = if send { next_groups(db, caps)? } else { (Vec::new(), false) };
+            let (groups, more) = if send {
+                next_groups(db, caps)?
+            } else {
+                (Vec::new(), false)
+            };
             let pull = match unit {
                 Some(unit) => page::positions(db, &synced(&loaded.model, unit)?)?,
                 None => Vec::new(),
             };
             let sql = "UPDATE afield_meta SET request = request + 1 RETURNING request, device";
-            let (request, device) =
-                db.conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let (request, device) = db
+                .conn
+                .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let fingerprint = loaded.fingerprint.clone();
-            Ok(Outgoing { request, device, fingerprint, groups, more, pull })
+            Ok(Outgoing {
+                request,
+                device,
+                fingerprint,
+                groups,
+                more,
+                pull,
+            })
         })
     }
 
@@ -92,7 +109,8 @@ impl SyncStore {
         outcomes: &[GroupOutcome],
     ) -> Result<Vec<OutcomeInfo>, Error> {
         self.synchronous("FULL")?;
-        self.db.write("outcomes", |db| outcome::store(db, request, outcomes))
+        self.db
+            .write("outcomes", |db| outcome::store(db, request, outcomes))
     }
 
     /// Applies or stages a page of the answer to `request`.
@@ -108,7 +126,8 @@ impl SyncStore {
     ) -> Result<PageApplied, Error> {
         // What is lost with the power can be pulled again: the position goes with the rows.
         self.synchronous("NORMAL")?;
-        self.db.write("page", |db| page::apply(db, request, page, content, end))
+        self.db
+            .write("page", |db| page::apply(db, request, page, content, end))
     }
 
     /// Lets a group wait that failed alone, longer each time.
@@ -131,7 +150,11 @@ impl SyncStore {
     /// The store cannot be read.
     pub fn attempts(&self, group: GroupId) -> Result<u32, Error> {
         let sql = "SELECT attempts FROM afield_group WHERE id = ?1";
-        Ok(self.db.conn.prepare_cached(sql)?.query_row([group.0], |row| row.get(0))?)
+        Ok(self
+            .db
+            .conn
+            .prepare_cached(sql)?
+            .query_row([group.0], |row| row.get(0))?)
     }
 
     /// Notes how a sync ended, and drops history that is old enough.
@@ -143,7 +166,8 @@ impl SyncStore {
             let now = db.env.now_ms();
             let sql = "UPDATE afield_meta SET last_error = ?1, \
                        last_success = CASE WHEN ?1 IS NULL THEN ?2 ELSE last_success END";
-            db.conn.execute(sql, params![error.map(Code::as_str), now])?;
+            db.conn
+                .execute(sql, params![error.map(Code::as_str), now])?;
             prune(db, now - HISTORY_MS)
         })
     }
@@ -172,12 +196,18 @@ impl SyncStore {
     /// # Errors
     /// The store cannot be written.
     pub fn set_server(&mut self, server: &str) -> Result<(), Error> {
-        self.db.conn.execute("UPDATE afield_meta SET server = ?1", [server])?;
+        self.db
+            .conn
+            .execute("UPDATE afield_meta SET server = ?1", [server])?;
         Ok(())
     }
 
     fn synchronous(&self, level: &str) -> Result<(), Error> {
-        let level = if zoo::planted("freeze-not-durable") { "OFF" } else { level };
+        let level = if zoo::planted("freeze-not-durable") {
+            "OFF"
+        } else {
+            level
+        };
         Ok(self.db.conn.pragma_update(None, "synchronous", level)?)
     }
 }

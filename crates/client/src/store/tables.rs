@@ -33,7 +33,11 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(entity: Entity, rank: usize) -> Self {
         let list = |attributes: &[afield_protocol::Attribute]| {
-            attributes.iter().map(|a| quoted(&a.name)).collect::<Vec<_>>().join(", ")
+            attributes
+                .iter()
+                .map(|a| quoted(&a.name))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         Self {
             name: quoted(&entity.name),
@@ -70,7 +74,9 @@ impl Table {
 
     /// `prefix."c1", …`
     fn prefixed(&self, prefix: &str, attributes: &[afield_protocol::Attribute]) -> String {
-        let names = attributes.iter().map(|a| format!("{prefix}.{}", quoted(&a.name)));
+        let names = attributes
+            .iter()
+            .map(|a| format!("{prefix}.{}", quoted(&a.name)));
         names.collect::<Vec<_>>().join(", ")
     }
 
@@ -81,14 +87,20 @@ impl Table {
             format!("{name} = excluded.{name}")
         });
         let sets = sets.collect::<Vec<_>>().join(", ");
-        let action =
-            if sets.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {sets}") };
+        let action = if sets.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {sets}")
+        };
         format!("ON CONFLICT ({}) DO {action}", self.key_columns)
     }
 
     /// Inserts or overwrites a row; parameters in column order.
     pub(crate) fn upsert(&self) -> String {
-        let marks = (1..=self.width()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        let marks = (1..=self.width())
+            .map(|n| format!("?{n}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         format!(
             "INSERT INTO {} ({}) VALUES ({marks}) {}",
             self.name,
@@ -104,14 +116,21 @@ impl Table {
 
     /// The row of an identifier, in `table` (one of this entity's).
     fn select(&self, table: &str) -> String {
-        format!("SELECT {} FROM {table} WHERE {}", self.columns, self.key_bound())
+        format!(
+            "SELECT {} FROM {table} WHERE {}",
+            self.columns,
+            self.key_bound()
+        )
     }
 
     /// Reads the visible row of an identifier.
     pub(crate) fn row(&self, db: &Connection, key: &[Value]) -> Result<Option<Vec<Value>>, Error> {
         let mut statement = db.prepare_cached(&self.select(&self.name))?;
         let mut rows = statement.query(bound(key))?;
-        Ok(rows.next()?.map(|row| values(row, 0, self.width())).transpose()?)
+        Ok(rows
+            .next()?
+            .map(|row| values(row, 0, self.width()))
+            .transpose()?)
     }
 
     /// Reads the server's row of an identifier that has overlays: the outer option says whether
@@ -129,9 +148,15 @@ impl Table {
         );
         let mut statement = db.prepare_cached(&sql)?;
         let mut rows = statement.query(bound(key))?;
-        let Some(row) = rows.next()? else { return Ok(None) };
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
         let existed: bool = row.get(0)?;
-        Ok(Some(if existed { Some(values(row, 1, self.width())?) } else { None }))
+        Ok(Some(if existed {
+            Some(values(row, 1, self.width())?)
+        } else {
+            None
+        }))
     }
 
     /// Writes the server's row of an identifier; `None` says that the server has none.
@@ -141,7 +166,10 @@ impl Table {
         key: &[Value],
         row: Option<&[Value]>,
     ) -> Result<(), Error> {
-        let marks = (1..=self.width()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        let marks = (1..=self.width())
+            .map(|n| format!("?{n}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let existed = i32::from(row.is_some());
         let sql = format!(
             "INSERT OR REPLACE INTO {} (existed, {}) VALUES ({existed}, {marks})",
@@ -225,7 +253,9 @@ impl Table {
     /// Adds the columns from `first` on to a table that exists.
     pub(crate) fn add_columns(&self, first: usize) -> Vec<String> {
         let columns = (first..self.width()).map(|at| self.column(at, true));
-        columns.map(|column| format!("ALTER TABLE {} ADD COLUMN {column}", self.name)).collect()
+        columns
+            .map(|column| format!("ALTER TABLE {} ADD COLUMN {column}", self.name))
+            .collect()
     }
 
     /// Removes the triggers that [`Table::create_triggers`] makes.
@@ -239,9 +269,17 @@ impl Table {
 
     fn create_indexes(&self) -> Vec<String> {
         let indexes = self.entity.indexes.iter().map(|attributes| {
-            let name = quoted(&format!("afield_{}_{}", self.entity.name, attributes.join("_")));
+            let name = quoted(&format!(
+                "afield_{}_{}",
+                self.entity.name,
+                attributes.join("_")
+            ));
             let columns: Vec<_> = attributes.iter().map(|a| quoted(a)).collect();
-            format!("CREATE INDEX {name} ON {} ({})", self.name, columns.join(", "))
+            format!(
+                "CREATE INDEX {name} ON {} ({})",
+                self.name,
+                columns.join(", ")
+            )
         });
         indexes.collect()
     }
@@ -249,7 +287,11 @@ impl Table {
     pub(crate) fn create_triggers(&self) -> Vec<String> {
         if self.entity.is_synced() && !self.entity.is_written() {
             let entity = &self.entity.name;
-            let refuse = raise("read-only", "", &format!("{entity} is read-only on the device"));
+            let refuse = raise(
+                "read-only",
+                "",
+                &format!("{entity} is read-only on the device"),
+            );
             return ["INSERT", "UPDATE", "DELETE"]
                 .map(|event| self.trigger(event, &format!("SELECT {refuse};")))
                 .into();
@@ -272,8 +314,15 @@ impl Table {
     }
 
     fn trigger(&self, event: &str, body: &str) -> String {
-        let name = quoted(&format!("afield_{}_{}", event.to_lowercase(), self.entity.name));
-        format!("CREATE TRIGGER {name} BEFORE {event} ON {} BEGIN {body} END", self.name)
+        let name = quoted(&format!(
+            "afield_{}_{}",
+            event.to_lowercase(),
+            self.entity.name
+        ));
+        format!(
+            "CREATE TRIGGER {name} BEFORE {event} ON {} BEGIN {body} END",
+            self.name
+        )
     }
 
     /// Records the row that an INSERT may be about to replace, or that there is none. The
@@ -312,7 +361,10 @@ impl Table {
 
 /// A `RAISE` that reaches the app as an error with a code.
 pub(super) fn raise(code: &str, attribute: &str, message: &str) -> String {
-    format!("RAISE(ABORT, {})", literal(&format!("afield:{code}:{attribute}:{message}")))
+    format!(
+        "RAISE(ABORT, {})",
+        literal(&format!("afield:{code}:{attribute}:{message}"))
+    )
 }
 
 /// What an entity's identifier is called in messages.
@@ -339,11 +391,12 @@ pub(crate) fn ranks(entities: &[Entity]) -> Vec<usize> {
     for _ in 0..entities.len() {
         for (from, entity) in entities.iter().enumerate() {
             for reference in &entity.references {
-                let Some(to) = at(&reference.entity).filter(|to| *to != from) else { continue };
+                let Some(to) = at(&reference.entity).filter(|to| *to != from) else {
+                    continue;
+                };
                 ranks[from] = ranks[from].max(ranks[to] + 1).min(entities.len());
             }
         }
     }
     ranks
 }
-
