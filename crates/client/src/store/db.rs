@@ -140,6 +140,7 @@ impl Db {
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
             self.conn.execute_batch("COMMIT")?;
+            zoo::committed(|| self.is_durable());
             zoo::crash_point(name)?;
             Ok(done)
         });
@@ -148,6 +149,13 @@ impl Db {
             let _ = self.conn.execute_batch("ROLLBACK");
         }
         result
+    }
+
+    /// Whether a commit of this connection survives a power cut.
+    fn is_durable(&self) -> bool {
+        let level: Result<i64, _> =
+            (self.conn).pragma_query_value(None, "synchronous", |row| row.get(0));
+        level.is_ok_and(|level| level >= 2)
     }
 
     /// Sixteen random bytes.
