@@ -7,5 +7,6 @@
 //!   device ── http ── sync ─────┴──► storage (pull, push) ────┘
 //! ```
 
+pub mod position;
 pub mod resolved;
 pub mod storage;
