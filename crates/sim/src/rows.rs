@@ -78,3 +78,9 @@ pub(crate) fn display_name((entity, key): &RowName) -> String {
     let key: Vec<String> = key.iter().map(ToString::to_string).collect();
     format!("{} {}", app::name(*entity), key.join(","))
 }
+
+/// A stored number as a place in a list.
+pub(crate) fn place(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<usize> {
+    let stored: i64 = row.get(column)?;
+    Ok(usize::try_from(stored).unwrap_or(usize::MAX))
+}

@@ -7,7 +7,7 @@ use afield_protocol::Value;
 use afield_protocol::codec::cbor::write_key;
 
 use crate::app;
-use crate::rows::{RowName, value, values};
+use crate::rows::{RowName, place, value, values};
 
 /// What was done to a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -101,7 +101,7 @@ pub(crate) fn read(conn: &Connection, seen: i64) -> rusqlite::Result<(Vec<Line>,
     while let Some(row) = rows.next()? {
         last = row.get(0)?;
         let who: String = row.get(1)?;
-        let entity: usize = row.get(2)?;
+        let entity = place(row, 2)?;
         let key = values(row, 4, app::key_width(entity))?;
         let effect = match value(row.get_ref(3)?) {
             Value::Integer(at) => {
