@@ -46,12 +46,7 @@ const fn same(name: &'static str, kind: Type) -> Column {
     with(name, name, kind, "")
 }
 
-const fn with(
-    name: &'static str,
-    column: &'static str,
-    kind: Type,
-    rule: &'static str,
-) -> Column {
+const fn with(name: &'static str, column: &'static str, kind: Type, rule: &'static str) -> Column {
     Column {
         name,
         column,
@@ -181,7 +176,10 @@ fn attribute(entity: usize, column: &Column) -> Attribute {
         name: column.name.to_owned(),
         kind: column.kind,
         read_only: entity == ACCOUNT && column.name == "balance",
-        default: column.rule.contains("DEFAULT 0").then_some(Literal::Integer(0)),
+        default: column
+            .rule
+            .contains("DEFAULT 0")
+            .then_some(Literal::Integer(0)),
     }
 }
 
@@ -277,9 +275,14 @@ pub(crate) fn server_schema() -> String {
             INSERT INTO \"price list\" VALUES ('k1', '1.50', 'one'), ('k2', '2.50', 'two');\n\
             INSERT INTO reading VALUES ('s0', 1, 1.5, 'first');\n";
     for id in 1..=6 {
-        sql += &format!("INSERT INTO account VALUES ({id}, 'account {id}', {});\n", BALANCES / 6);
-        sql += &format!("INSERT INTO site (id, name, code) VALUES ('{}', 'site {id}', 'c{id}');\n",
-            uuid(id));
+        sql += &format!(
+            "INSERT INTO account VALUES ({id}, 'account {id}', {});\n",
+            BALANCES / 6
+        );
+        sql += &format!(
+            "INSERT INTO site (id, name, code) VALUES ('{}', 'site {id}', 'c{id}');\n",
+            uuid(id)
+        );
     }
     sql
 }

@@ -33,7 +33,9 @@ pub(crate) fn values(
     first: usize,
     count: usize,
 ) -> rusqlite::Result<Vec<Value>> {
-    (first..first + count).map(|at| Ok(value(row.get_ref(at)?))).collect()
+    (first..first + count)
+        .map(|at| Ok(value(row.get_ref(at)?)))
+        .collect()
 }
 
 /// A stored value as a value of the protocol.

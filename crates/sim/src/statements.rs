@@ -93,7 +93,12 @@ impl Settled {
     pub(crate) fn attributes(&self) -> Attributes {
         let names = self.set.iter();
         names
-            .map(|(at, value)| (app::attribute_name(self.entity, *at).to_owned(), value.clone()))
+            .map(|(at, value)| {
+                (
+                    app::attribute_name(self.entity, *at).to_owned(),
+                    value.clone(),
+                )
+            })
             .collect()
     }
 
@@ -101,7 +106,10 @@ impl Settled {
     pub(crate) fn row(&self) -> Attributes {
         let mut row = self.attributes();
         for (at, value) in self.key.iter().enumerate() {
-            row.insert(app::attribute_name(self.entity, at).to_owned(), value.clone());
+            row.insert(
+                app::attribute_name(self.entity, at).to_owned(),
+                value.clone(),
+            );
         }
         row
     }
@@ -128,7 +136,10 @@ impl Settled {
     }
 
     fn insert(&self, names: &Names, verb: &str, tail: &str) -> Statement {
-        let columns = names.key().iter().chain(self.set.iter().map(|(at, _)| &names.columns[*at]));
+        let columns = names
+            .key()
+            .iter()
+            .chain(self.set.iter().map(|(at, _)| &names.columns[*at]));
         let columns: Vec<&str> = columns.map(String::as_str).collect();
         let marks = vec!["?"; columns.len()].join(", ");
         let sql = format!(
@@ -149,11 +160,17 @@ impl Settled {
             format!("{name} = excluded.{name}")
         });
         let sets = sets.collect::<Vec<_>>().join(", ");
-        format!(" ON CONFLICT ({}) DO UPDATE SET {sets}", names.key().join(", "))
+        format!(
+            " ON CONFLICT ({}) DO UPDATE SET {sets}",
+            names.key().join(", ")
+        )
     }
 
     fn update(&self, names: &Names) -> Statement {
-        let sets = self.set.iter().map(|(at, _)| format!("{} = ?", names.columns[*at]));
+        let sets = self
+            .set
+            .iter()
+            .map(|(at, _)| format!("{} = ?", names.columns[*at]));
         let sets = sets.collect::<Vec<_>>().join(", ");
         let sql = format!("UPDATE {} SET {sets} WHERE {}", names.table, names.found());
         let values = self.set.iter().map(|(_, value)| value);
@@ -171,7 +188,11 @@ impl Settled {
     }
 
     fn rekey(&self, names: &Names) -> Statement {
-        let sets: Vec<String> = names.key().iter().map(|name| format!("{name} = ?")).collect();
+        let sets: Vec<String> = names
+            .key()
+            .iter()
+            .map(|name| format!("{name} = ?"))
+            .collect();
         let sets = sets.join(", ");
         Statement {
             sql: format!("UPDATE {} SET {sets} WHERE {}", names.table, names.found()),
@@ -221,7 +242,11 @@ impl Names {
     }
 
     fn found(&self) -> String {
-        let parts: Vec<String> = self.key().iter().map(|name| format!("{name} = ?")).collect();
+        let parts: Vec<String> = self
+            .key()
+            .iter()
+            .map(|name| format!("{name} = ?"))
+            .collect();
         parts.join(" AND ")
     }
 }

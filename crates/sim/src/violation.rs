@@ -72,12 +72,20 @@ impl fmt::Display for Violation {
 
 impl From<rusqlite::Error> for Violation {
     fn from(error: rusqlite::Error) -> Self {
-        Self::new(Promise::Sound, "the oracle can read every file", error.to_string())
+        Self::new(
+            Promise::Sound,
+            "the oracle can read every file",
+            error.to_string(),
+        )
     }
 }
 
 impl From<std::io::Error> for Violation {
     fn from(error: std::io::Error) -> Self {
-        Self::new(Promise::Sound, "the simulated disk works", error.to_string())
+        Self::new(
+            Promise::Sound,
+            "the simulated disk works",
+            error.to_string(),
+        )
     }
 }

@@ -49,7 +49,8 @@ CREATE TABLE afield_change (
   base       BLOB NOT NULL,                -- attributes before, canonical CBOR
   sets       BLOB NOT NULL,                -- attributes set
   overlay    INTEGER NOT NULL DEFAULT 1,   -- 1 while the visible row is recomputed with it
-  settled_in INTEGER,                      -- request whose answer applied it
+  settled_by INTEGER,                      -- request whose answer settled it
+  settled_in INTEGER,                      -- newest request at that moment
   theirs     BLOB                          -- the server's row, with a conflict
 );
 CREATE INDEX afield_change_group ON afield_change (group_n, at);

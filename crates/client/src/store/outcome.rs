@@ -97,7 +97,8 @@ fn settle(
         VerdictKind::Applied => {
             let mut sets = read_attributes(&change.sets)?;
             sets.extend(verdict.values.clone());
-            let sql = "UPDATE afield_change SET settled_in = ?2, sets = ?3 WHERE n = ?1";
+            let sql = "UPDATE afield_change SET settled_by = ?2, sets = ?3, \
+                       settled_in = (SELECT request FROM afield_meta) WHERE n = ?1";
             let values = params![change.n, request, write_attributes(&sets)];
             db.conn.prepare_cached(sql)?.execute(values)?;
             rebase_followers(db, change, &sets)

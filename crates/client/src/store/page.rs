@@ -385,23 +385,27 @@ fn switch(db: &Db, table: &Table) -> Result<(), Error> {
         .try_for_each(|sql| Ok(db.conn.execute_batch(sql)?))
 }
 
-/// Ends the overlays that this complete pull has seen: those settled by the answer to an earlier
-/// request, or by this very answer, whose outcomes came before its rows.
+/// Ends the overlays that this complete pull has seen: those settled by this very answer, whose
+/// outcomes came before its rows, and those settled before it was requested. (A request that is
+/// merely numbered later may have reached the server first, when two syncs share the store.)
+/// What was settled before one of these on the same row ends with it: the server's row contains
+/// both.
 fn end_overlays(db: &Db, loaded: &Loaded, request: i64, table: &Table) -> Result<(), Error> {
     let name = &table.entity.name;
-    let seen = "overlay = 1 AND entity = ?1 AND settled_in <= ?2";
-    let sql = format!("SELECT DISTINCT key FROM afield_change WHERE {seen}");
-    let mut statement = db.conn.prepare_cached(&sql)?;
-    let keys = statement.query_map(params![name, request], |row| row.get(0))?;
-    let keys: Vec<Vec<u8>> = keys.collect::<Result<_, _>>()?;
-    if keys.is_empty() {
+    let sql = "SELECT key, max(n) FROM afield_change WHERE overlay = 1 AND entity = ?1 \
+               AND (settled_by = ?2 OR settled_in < ?2) GROUP BY key";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let seen = statement.query_map(params![name, request], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let seen: Vec<(Vec<u8>, i64)> = seen.collect::<Result<_, _>>()?;
+    if seen.is_empty() {
         return Ok(());
     }
-    let sql = format!("UPDATE afield_change SET overlay = 0 WHERE {seen}");
-    db.conn
-        .prepare_cached(&sql)?
-        .execute(params![name, request])?;
-    for key in keys {
+    let sql = "UPDATE afield_change SET overlay = 0 WHERE overlay = 1 AND entity = ?1 \
+               AND key = ?2 AND n <= ?3 AND settled_in IS NOT NULL";
+    for (key, last) in seen {
+        db.conn
+            .prepare_cached(sql)?
+            .execute(params![name, key, last])?;
         overlay::release(db, loaded, name, &key)?;
     }
     touch(db, name)

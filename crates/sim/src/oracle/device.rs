@@ -27,7 +27,7 @@ pub(crate) struct DeviceRecord {
 }
 
 /// How a change bears on what the device must show.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Overlay {
     /// It is on top.
     Must,
@@ -61,7 +61,8 @@ impl DeviceRecord {
                     continue;
                 }
                 for (at, value) in row.iter().enumerate().skip(app::key_width(entity)) {
-                    self.shown.insert(((entity, key.clone()), at, value.clone()));
+                    self.shown
+                        .insert(((entity, key.clone()), at, value.clone()));
                 }
             }
         }
@@ -129,19 +130,26 @@ fn check_written(
 ) -> Result<(), Violation> {
     let rows = server.rows(state, name.0);
     let entries: Vec<&Entry> = view.entries(name).collect();
-    let overlays: Vec<Overlay> =
-        entries.iter().map(|entry| overlay(view, server, entry, state)).collect();
+    let overlays: Vec<Overlay> = entries
+        .iter()
+        .map(|entry| overlay(view, server, entry, state))
+        .collect();
     let base = match overlays.contains(&Overlay::Gone) {
         true => None,
         false => rows.get(&name.1),
     };
     let shown = view.row(name);
-    let optional = overlays.iter().filter(|overlay| **overlay == Overlay::May).count();
+    let optional = overlays
+        .iter()
+        .filter(|overlay| **overlay == Overlay::May)
+        .count();
     let mut expected = None;
     for dropped in 0..=optional {
         let mut left = dropped;
-        let row = entries.iter().zip(&overlays).fold(base.cloned(), |row, (entry, overlay)| {
-            match overlay {
+        let row = entries
+            .iter()
+            .zip(&overlays)
+            .fold(base.cloned(), |row, (entry, overlay)| match overlay {
                 Overlay::Must => lay(entry, row),
                 Overlay::May if left == 0 => lay(entry, row),
                 Overlay::May => {
@@ -149,24 +157,40 @@ fn check_written(
                     row
                 }
                 Overlay::Not | Overlay::Gone => row,
-            }
-        });
+            });
         if row.as_ref() == shown {
             return Ok(());
         }
         expected = expected.or(Some(row));
     }
     let expected = expected.flatten();
+    let changes = entries.iter().zip(&overlays).map(|(entry, overlay)| {
+        let since = server
+            .answers(entry.group)
+            .iter()
+            .map(|a| a.since)
+            .collect::<Vec<_>>();
+        format!(
+            "\n    {:?} {:?}: {overlay:?}, answered in {since:?}: {:?}",
+            entry.op, entry.state, entry.set
+        )
+    });
+    let changes: String = changes.collect();
     if overlays.contains(&Overlay::Must) {
         let invariant = "what the user wrote stays on top until the server's rows contain it";
-        let detail = shown_instead(name, state, shown, expected.as_ref());
+        let detail = shown_instead(name, state, shown, expected.as_ref()) + &changes;
         return Err(Violation::new(Promise::P3, invariant, detail));
     }
-    Err(wrong(name, state, shown, expected.as_ref()))
+    let mut violation = wrong(name, state, shown, expected.as_ref());
+    violation.detail += &changes;
+    Err(violation)
 }
 
 fn overlay(view: &View, server: &ServerRecord, entry: &Entry, state: usize) -> Overlay {
-    let ended = view.outcomes.get(&(entry.group, entry.at)).and_then(|ended| ended.first());
+    let ended = view
+        .outcomes
+        .get(&(entry.group, entry.at))
+        .and_then(|ended| ended.first());
     let answers = server.answers(entry.group);
     let since = answers.iter().map(|answer| answer.since).min().unwrap_or(0);
     match (entry.state, ended) {

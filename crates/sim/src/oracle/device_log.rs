@@ -126,8 +126,11 @@ impl DeviceRecord {
         written: &impl Fn(&RowName) -> bool,
     ) -> Result<(), Violation> {
         let groups = groups(view);
-        let absorbed: HashSet<GroupId> =
-            view.log.iter().flat_map(|entry| entry.absorbed.iter().copied()).collect();
+        let absorbed: HashSet<GroupId> = view
+            .log
+            .iter()
+            .flat_map(|entry| entry.absorbed.iter().copied())
+            .collect();
         for (id, known) in &self.known.groups {
             let Some(entries) = groups.get(id) else {
                 let is_undone = known.state == GroupState::Pending
@@ -173,8 +176,7 @@ impl DeviceRecord {
         let former = self.view.entries(name).next_back();
         let former = former.filter(|entry| entry.state == GroupState::Pending);
         let Some(after) = after else {
-            let is_undone = former.is_some_and(|entry| entry.op == Op::Create)
-                || before.is_none();
+            let is_undone = former.is_some_and(|entry| entry.op == Op::Create) || before.is_none();
             return match newest {
                 Some(entry) if entry.op == Op::Delete && !entry.state.is_final() => Ok(()),
                 _ if is_undone => Ok(()),
@@ -189,7 +191,10 @@ impl DeviceRecord {
                 continue;
             }
             let attribute = app::attribute_name(name.0, at);
-            let setting = view.entries(name).rev().find_map(|entry| entry.set.get(attribute));
+            let setting = view
+                .entries(name)
+                .rev()
+                .find_map(|entry| setting(entry, attribute));
             let is_undone = former.is_some_and(|entry| entry.base.get(attribute) == Some(value));
             if setting != Some(value) && !is_undone {
                 return lost(format!("{attribute} = {value}"));
@@ -212,6 +217,15 @@ impl DeviceRecord {
             };
             self.known.groups.insert(id, group);
         }
+    }
+}
+
+/// What a change makes of an attribute, if anything: a row that is made again is empty where it
+/// says nothing.
+fn setting<'a>(entry: &'a Entry, attribute: &str) -> Option<&'a Value> {
+    match entry.set.get(attribute) {
+        None if entry.op == Op::Create => Some(&Value::Null),
+        found => found,
     }
 }
 
@@ -239,8 +253,16 @@ fn intend(
 /// Each change of a settled or parked group has exactly the outcome that the server gave.
 fn check_outcomes(view: &View, server: &ServerRecord) -> Result<(), Violation> {
     for entry in &view.log {
-        let ended = view.outcomes.get(&(entry.group, entry.at)).map_or(&[][..], Vec::as_slice);
-        let detail = || format!("group {}.{}: {:?}, {ended:?}", entry.group, entry.at, entry.state);
+        let ended = view
+            .outcomes
+            .get(&(entry.group, entry.at))
+            .map_or(&[][..], Vec::as_slice);
+        let detail = || {
+            format!(
+                "group {}.{}: {:?}, {ended:?}",
+                entry.group, entry.at, entry.state
+            )
+        };
         if ended.len() != usize::from(entry.state.is_final()) {
             let invariant = "one outcome for each change, in the transaction that settles it";
             return Err(Violation::new(Promise::P6, invariant, detail()));
@@ -275,10 +297,14 @@ fn groups(view: &View) -> HashMap<GroupId, Vec<&Entry>> {
 
 fn content(entries: &[&Entry]) -> Vec<(RowName, Op, Attributes)> {
     let content = entries.iter();
-    content.map(|entry| (entry.row.clone(), entry.op, entry.set.clone())).collect()
+    content
+        .map(|entry| (entry.row.clone(), entry.op, entry.set.clone()))
+        .collect()
 }
 
 fn names(group: &Group) -> Vec<(String, Key)> {
     let names = group.content.iter();
-    names.map(|(name, _, set)| (display_name(name), set.values().cloned().collect())).collect()
+    names
+        .map(|(name, _, set)| (display_name(name), set.values().cloned().collect()))
+        .collect()
 }

@@ -19,15 +19,17 @@ impl DeviceRecord {
         let mut stuck = Stuck::default();
         let mut log = self.view.log.as_slice();
         while let Some(first) = log.first() {
-            let length = log.iter().take_while(|entry| entry.group == first.group).count();
+            let length = log
+                .iter()
+                .take_while(|entry| entry.group == first.group)
+                .count();
             let (group, rest) = log.split_at(length);
             log = rest;
             let is_stuck = match first.state {
                 GroupState::Settled => false,
                 GroupState::Parked => true,
                 GroupState::Pending | GroupState::Sent => {
-                    let is_excused =
-                        poisoned && group.iter().any(is_poison) || stuck.holds(group);
+                    let is_excused = poisoned && group.iter().any(is_poison) || stuck.holds(group);
                     if !is_excused {
                         let invariant = match poisoned {
                             true => "a bad change delays only what depends on it",
@@ -40,7 +42,9 @@ impl DeviceRecord {
                 }
             };
             if is_stuck {
-                stuck.rows.extend(group.iter().map(|entry| entry.row.clone()));
+                stuck
+                    .rows
+                    .extend(group.iter().map(|entry| entry.row.clone()));
             }
         }
         Ok(())

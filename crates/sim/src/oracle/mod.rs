@@ -34,6 +34,9 @@ impl Counts {
     }
 
     pub(crate) fn of(&self, row: &RowName, effect: &Effect) -> u32 {
-        self.0.get(&(row.clone(), effect.clone())).copied().unwrap_or(0)
+        self.0
+            .get(&(row.clone(), effect.clone()))
+            .copied()
+            .unwrap_or(0)
     }
 }

@@ -38,7 +38,10 @@ pub(crate) fn unique_values(change: &Change) -> impl Iterator<Item = (usize, &Va
     let place = move |name: &String| {
         (0..app::width(entity)).find(|at| app::attribute_name(entity, *at) == name)
     };
-    let values = change.set.iter().filter_map(move |(name, value)| Some((place(name)?, value)));
+    let values = change
+        .set
+        .iter()
+        .filter_map(move |(name, value)| Some((place(name)?, value)));
     values.filter(move |(at, value)| app::is_unique(entity, *at) && !value.is_null())
 }
 
@@ -61,7 +64,12 @@ impl ServerRecord {
         }
         for (group, outcome) in push.groups.iter().zip(outcomes) {
             self.check_group(push, group, outcome)?;
-            let since = self.history.first_push.get(&group.id).copied().unwrap_or(now);
+            let since = self
+                .history
+                .first_push
+                .get(&group.id)
+                .copied()
+                .unwrap_or(now);
             self.gave_answer(Answer {
                 outcome: outcome.clone(),
                 since,
@@ -109,14 +117,26 @@ impl ServerRecord {
             let detail = format!("{:?}", outcome.verdicts);
             return fail(Promise::P6, "one verdict for each change", detail);
         }
-        if outcome.verdicts.iter().any(|v| v.code.as_ref() == Some(&Code::HASH_MISMATCH)) {
+        if outcome
+            .verdicts
+            .iter()
+            .any(|v| v.code.as_ref() == Some(&Code::HASH_MISMATCH))
+        {
             let invariant = "a group is always sent as it was sent first";
             return fail(Promise::P2, invariant, format!("{:?}", group.changes));
         }
-        let applied = outcome.verdicts.iter().filter(|v| v.kind == VerdictKind::Applied).count();
+        let applied = outcome
+            .verdicts
+            .iter()
+            .filter(|v| v.kind == VerdictKind::Applied)
+            .count();
         if applied != 0 && applied != outcome.verdicts.len() {
             let detail = format!("{:?}", outcome.verdicts);
-            return fail(Promise::P2, "a group is applied whole or not at all", detail);
+            return fail(
+                Promise::P2,
+                "a group is applied whole or not at all",
+                detail,
+            );
         }
         if let Some(first) = self.history.ledger.get(&group.id) {
             if first != outcome {

@@ -98,7 +98,10 @@ impl ServerRecord {
 
     /// Notes an outcome that was sent.
     pub(super) fn gave_answer(&mut self, answer: Answer) {
-        self.answers.entry(answer.outcome.group).or_default().push(answer);
+        self.answers
+            .entry(answer.outcome.group)
+            .or_default()
+            .push(answer);
     }
 
     /// The outcomes that were sent for a group.
@@ -114,15 +117,18 @@ impl ServerRecord {
     /// The server went back to the copy.
     pub(crate) fn restored(&mut self, conn: &Connection) -> Result<(), Violation> {
         self.history = self.backup.clone().unwrap_or_default();
-        let state: Result<State, Violation> =
-            (0..app::SYNCED).map(|entity| Ok(Rc::new(read_entity(conn, entity)?))).collect();
+        let state: Result<State, Violation> = (0..app::SYNCED)
+            .map(|entity| Ok(Rc::new(read_entity(conn, entity)?)))
+            .collect();
         self.states.push(state?);
         Ok(())
     }
 
     /// How often pushes gave a cell this value, in the present history.
     pub(crate) fn effects(&self, row: &(usize, Vec<u8>), at: usize, value: &Value) -> u32 {
-        self.history.effects.of(row, &Effect::Set(at, value.clone()))
+        self.history
+            .effects
+            .of(row, &Effect::Set(at, value.clone()))
     }
 }
 

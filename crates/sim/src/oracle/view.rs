@@ -63,7 +63,10 @@ impl View {
     /// Reads a device's file.
     pub(crate) fn read(conn: &Connection) -> Result<Self, Violation> {
         let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'afield_entity'";
-        let exists = conn.prepare_cached(sql)?.query_row([], |_| Ok(())).optional()?;
+        let exists = conn
+            .prepare_cached(sql)?
+            .query_row([], |_| Ok(()))
+            .optional()?;
         let sql = "SELECT model IS NOT NULL FROM afield_meta";
         if exists.is_none() || !conn.query_row(sql, [], |row| row.get::<_, bool>(0))? {
             return Ok(Self::default());
@@ -84,7 +87,8 @@ impl View {
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM afield_before_{}", app::name(entity));
             let captured = rows::read(conn, entity, &sql)?;
-            view.captured.extend(captured.into_keys().map(|key| (entity, key)));
+            view.captured
+                .extend(captured.into_keys().map(|key| (entity, key)));
         }
         Ok(view)
     }
@@ -95,7 +99,10 @@ impl View {
     }
 
     /// The log's entries of a row, oldest first.
-    pub(crate) fn entries<'a>(&'a self, row: &'a RowName) -> impl DoubleEndedIterator<Item = &'a Entry> {
+    pub(crate) fn entries<'a>(
+        &'a self,
+        row: &'a RowName,
+    ) -> impl DoubleEndedIterator<Item = &'a Entry> {
         self.log.iter().filter(move |entry| entry.row == *row)
     }
 }
@@ -110,9 +117,8 @@ fn log(conn: &Connection) -> Result<Vec<Entry>, Violation> {
         let absorbed: Vec<u8> = row.get(1)?;
         let (state, entity, op): (String, String, String) = (row.get(2)?, row.get(4)?, row.get(6)?);
         let (base, set): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
-        let attributes = |bytes: &[u8]| {
-            read_attributes(bytes).map_err(|error| unreadable(error.to_string()))
-        };
+        let attributes =
+            |bytes: &[u8]| read_attributes(bytes).map_err(|error| unreadable(error.to_string()));
         found.push(Entry {
             group: GroupId(row.get(0)?),
             absorbed: absorbed
@@ -148,7 +154,10 @@ fn outcomes(conn: &Connection) -> Result<HashMap<(GroupId, usize), Vec<Ended>>, 
         let (result, code): (String, Option<String>) = (row.get(2)?, row.get(3)?);
         let kind = VerdictKind::parse(&result).ok_or_else(|| unreadable(result))?;
         let ended = (kind, code.map(|word| Code::parse(&word)));
-        found.entry((GroupId(row.get(0)?), place(row, 1)?)).or_default().push(ended);
+        found
+            .entry((GroupId(row.get(0)?), place(row, 1)?))
+            .or_default()
+            .push(ended);
     }
     Ok(found)
 }

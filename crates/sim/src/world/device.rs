@@ -62,7 +62,9 @@ pub(crate) enum Done<T> {
     Refused(Error),
     /// The process died; its files are as it left them. With the power, what was not durable
     /// is gone.
-    Died { power: bool },
+    Died {
+        power: bool,
+    },
 }
 
 impl Device {
@@ -104,12 +106,21 @@ impl Device {
     pub(crate) fn copied(&self, place: usize, seed: u64) -> Result<Self, Violation> {
         let path = self.folder.join(format!("device{place}-0.db"));
         files::copy(&self.path, &path)?;
-        Self::on(&self.folder, path, place, self.user.clone(), seed, &self.clock)
+        Self::on(
+            &self.folder,
+            path,
+            place,
+            self.user.clone(),
+            seed,
+            &self.clock,
+        )
     }
 
     fn environment(&mut self) -> Box<SimEnvironment> {
         self.starts += 1;
-        let seed = self.seed.wrapping_add(self.starts.wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let seed = self
+            .seed
+            .wrapping_add(self.starts.wrapping_mul(0x2545_f491_4f6c_dd1d));
         Box::new(SimEnvironment::new(&self.clock, seed))
     }
 
@@ -221,8 +232,14 @@ impl Device {
     fn die(&mut self, power: bool) -> Result<(), Violation> {
         self.starts += 1;
         let place = self.place;
-        let next = self.folder.join(format!("device{place}-{}.db", self.starts));
-        let left = if power { self.durable_path() } else { self.path.clone() };
+        let next = self
+            .folder
+            .join(format!("device{place}-{}.db", self.starts));
+        let left = if power {
+            self.durable_path()
+        } else {
+            self.path.clone()
+        };
         files::copy(&left, &next)?;
         self.close();
         self.other = connect(&next)?;
@@ -242,7 +259,10 @@ impl Device {
     /// Whether the file may have changed since this was asked last.
     pub(crate) fn is_changed(&mut self) -> Result<bool, Violation> {
         let sql = "PRAGMA data_version";
-        let version: i64 = self.other.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        let version: i64 = self
+            .other
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))?;
         let is_changed = self.looked_at != Some(version);
         self.looked_at = Some(version);
         Ok(is_changed)

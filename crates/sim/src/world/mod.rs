@@ -115,8 +115,7 @@ impl World {
         };
         world.server_record.observe(&world.server.team)?;
         for place in 0..plan.devices {
-            let mut device =
-                Device::new(world._folder.path(), place, plan.seed, &world.clock)?;
+            let mut device = Device::new(world._folder.path(), place, plan.seed, &world.clock)?;
             if plan.model_installed {
                 let model = world.server.model.device.clone();
                 device.with_store(|store| store.install_first(&model))?;
@@ -221,10 +220,12 @@ impl World {
         for at in 0..self.devices.len() {
             if self.devices[at].is_changed()? {
                 let view = View::read(&self.devices[at].other)?;
-                self.records[at].check(view, &self.server_record).map_err(|mut violation| {
-                    violation.detail = format!("d{at}: {}", violation.detail);
-                    violation
-                })?;
+                self.records[at]
+                    .check(view, &self.server_record)
+                    .map_err(|mut violation| {
+                        violation.detail = format!("d{at}: {}", violation.detail);
+                        violation
+                    })?;
             }
         }
         Ok(())

@@ -128,7 +128,11 @@ impl SimServer {
         };
         let mut reader = FrameReader::new(Format::Cbor);
         reader.push(body);
-        let mut next = || reader.next(&self.model.device).map_err(|e| malformed(e.to_string()));
+        let mut next = || {
+            reader
+                .next(&self.model.device)
+                .map_err(|e| malformed(e.to_string()))
+        };
         let Some(Frame::Hello(hello)) = next()? else {
             return Err(malformed("no hello".into()));
         };
@@ -211,13 +215,16 @@ impl SimServer {
         edits: &[Edit],
         rows: impl Fn(usize) -> Rc<Rows>,
     ) -> Result<bool, Violation> {
-        self.team.execute_batch("BEGIN IMMEDIATE; UPDATE sim_context SET who = 'foreign'")?;
+        self.team
+            .execute_batch("BEGIN IMMEDIATE; UPDATE sim_context SET who = 'foreign'")?;
         let done = edits.iter().try_for_each(|edit| {
             let Some(settled) = Settled::new(edit, &rows(edit.entity), |_, _| None) else {
                 return Ok(());
             };
             let statements = settled.statements(Side::Server);
-            statements.iter().try_for_each(|statement| statement.run(&self.team).map(|_| ()))
+            statements
+                .iter()
+                .try_for_each(|statement| statement.run(&self.team).map(|_| ()))
         });
         let end = match done {
             Ok(()) => "UPDATE sim_context SET who = 'push'; COMMIT",

@@ -89,12 +89,7 @@ impl World {
     }
 
     /// A sync goes on.
-    pub(super) fn step(
-        &mut self,
-        device: usize,
-        lane: usize,
-        step: Step,
-    ) -> Result<(), Violation> {
+    pub(super) fn step(&mut self, device: usize, lane: usize, step: Step) -> Result<(), Violation> {
         let link = std::mem::replace(&mut self.devices[device].lanes[lane].link, Link::Busy);
         match link {
             Link::Idle | Link::Busy => {
@@ -254,7 +249,11 @@ impl World {
             }
             Asked::Failed(error) => {
                 let detail = format!("{}: {}", error.code, error.message);
-                return Err(Violation::new(Promise::Sound, "a pull does not fail", detail));
+                return Err(Violation::new(
+                    Promise::Sound,
+                    "a pull does not fail",
+                    detail,
+                ));
             }
         };
         self.server_record.observe(&self.server.team)?;
@@ -302,7 +301,11 @@ impl World {
             self.devices[device].lanes[lane].link = Link::Answer(answer);
             return Ok(());
         }
-        let ends = if answer.broken { Code::INTERRUPTED } else { Code::INTERNAL };
+        let ends = if answer.broken {
+            Code::INTERRUPTED
+        } else {
+            Code::INTERNAL
+        };
         self.read(device, lane, answer, left, Some(ends))
     }
 
@@ -318,7 +321,10 @@ impl World {
     ) -> Result<(), Violation> {
         let until = (answer.read + bytes).min(answer.bytes.len());
         while answer.read < until {
-            let piece = self.random.usize(1..=until - answer.read).max((until - answer.read) / 3);
+            let piece = self
+                .random
+                .usize(1..=until - answer.read)
+                .max((until - answer.read) / 3);
             let next = (answer.read + piece).min(until);
             let chunk = answer.bytes[answer.read..next].to_vec();
             answer.read = next;
@@ -372,14 +378,22 @@ impl World {
             self.step(device, lane, Step::Go)?;
         }
         let detail = format!("d{device} after {STEPS_MAX} steps");
-        Err(Violation::new(Promise::P8, "a sync comes to an end", detail))
+        Err(Violation::new(
+            Promise::P8,
+            "a sync comes to an end",
+            detail,
+        ))
     }
 
     /// What a report says must be so.
     fn finished(&mut self, device: usize, lane: usize, report: &Report) -> Result<(), Violation> {
         self.say(|| {
             let error = report.error.as_ref().map(|(code, _)| code.to_string());
-            format!("     d{device}/{lane} {:?} {}", report.status, error.unwrap_or_default())
+            format!(
+                "     d{device}/{lane} {:?} {}",
+                report.status,
+                error.unwrap_or_default()
+            )
         });
         self.tally.count(match report.status {
             SyncStatus::Completed => "sync completed",
@@ -391,11 +405,19 @@ impl World {
             return Ok(());
         }
         let view = &self.records[device].view;
-        for id in process.sent.iter().filter(|_| report.status == SyncStatus::Completed) {
+        for id in process
+            .sent
+            .iter()
+            .filter(|_| report.status == SyncStatus::Completed)
+        {
             let entry = view.log.iter().find(|entry| entry.group == *id);
             if entry.is_none_or(|entry| entry.state != GroupState::Settled) {
                 let invariant = "a sync is completed only if all it sent was applied";
-                return Err(Violation::new(Promise::P6, invariant, format!("group {id}")));
+                return Err(Violation::new(
+                    Promise::P6,
+                    invariant,
+                    format!("group {id}"),
+                ));
             }
         }
         let (began, units) = &process.began;
@@ -415,4 +437,3 @@ impl World {
         Ok(())
     }
 }
-

@@ -51,7 +51,9 @@ impl World {
         conn.execute_batch("BEGIN IMMEDIATE")?;
         let done = edits.iter().try_for_each(|edit| {
             let statements = edit.statements(Side::Device);
-            statements.iter().try_for_each(|statement| statement.run(conn).map(|_| ()))
+            statements
+                .iter()
+                .try_for_each(|statement| statement.run(conn).map(|_| ()))
         });
         match done {
             Ok(()) => conn.execute_batch("COMMIT")?,
@@ -69,8 +71,14 @@ impl World {
     /// Somebody else writes into the server's database in one transaction.
     pub(super) fn foreign(&mut self, edits: &[Edit]) -> Result<(), Violation> {
         let record = &self.server_record;
-        let done = self.server.foreign(edits, |entity| record.rows(record.now(), entity))?;
-        let what = if done { "foreign transaction" } else { "foreign transaction failed" };
+        let done = self
+            .server
+            .foreign(edits, |entity| record.rows(record.now(), entity))?;
+        let what = if done {
+            "foreign transaction"
+        } else {
+            "foreign transaction failed"
+        };
         self.tally.count(what);
         self.server_record.observe(&self.server.team)?;
         Ok(())
@@ -105,7 +113,9 @@ impl World {
     fn back(&self, device: usize, name: &RowName, at: usize) -> Option<Value> {
         let attribute = app::attribute_name(name.0, at);
         let view = &self.records[device].view;
-        let entry = view.entries(name).find(|entry| entry.base.contains_key(attribute))?;
+        let entry = view
+            .entries(name)
+            .find(|entry| entry.base.contains_key(attribute))?;
         entry.base.get(attribute).cloned()
     }
 
@@ -118,8 +128,17 @@ impl World {
 
     /// A device's process died, perhaps with the power.
     pub(super) fn died(&mut self, device: usize, power: bool) -> Result<(), Violation> {
-        self.say(|| format!("     d{device} died{}", if power { ", power lost" } else { "" }));
-        self.tally.count(if power { "device lost power" } else { "device died" });
+        self.say(|| {
+            format!(
+                "     d{device} died{}",
+                if power { ", power lost" } else { "" }
+            )
+        });
+        self.tally.count(if power {
+            "device lost power"
+        } else {
+            "device died"
+        });
         if power {
             let view = View::read(&self.devices[device].other)?;
             self.records[device].lost_power(&view);
@@ -139,10 +158,12 @@ fn write(tx: &mut Transaction<'_>, edit: &Settled) -> Result<(), Error> {
         What::Update | What::Back | What::Empty | What::Poison | What::Refused if by_action => {
             tx.update(entity, &edit.key, &edit.attributes())
         }
-        _ => edit.statements(Side::Device).iter().try_for_each(|statement| {
-            let params = Params::Positional(statement.params.clone());
-            tx.execute(&statement.sql, &params).map(|_| ())
-        }),
+        _ => edit
+            .statements(Side::Device)
+            .iter()
+            .try_for_each(|statement| {
+                let params = Params::Positional(statement.params.clone());
+                tx.execute(&statement.sql, &params).map(|_| ())
+            }),
     }
 }
-
