@@ -9,6 +9,8 @@
 
 pub mod auth;
 pub mod catalog;
+pub mod http;
 pub mod model;
 pub mod resolved;
+pub mod serve;
 pub mod storage;
