@@ -7,5 +7,7 @@
 //!   device ── http ── sync ─────┴──► storage (pull, push) ────┘
 //! ```
 
+pub mod catalog;
+pub mod model;
 pub mod resolved;
 pub mod storage;
