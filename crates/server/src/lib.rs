@@ -7,6 +7,7 @@
 //!   device ── http ── sync ─────┴──► storage (pull, push) ────┘
 //! ```
 
+pub mod auth;
 pub mod catalog;
 pub mod model;
 pub mod resolved;
