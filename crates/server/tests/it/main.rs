@@ -3,6 +3,7 @@
 
 mod http_limits;
 mod http_other;
+mod http_real;
 mod http_serve;
 mod http_support;
 mod http_sync;

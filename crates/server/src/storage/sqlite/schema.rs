@@ -239,7 +239,10 @@ fn unique(
             [index],
             |row| row.get(0),
         )
-        .while_(doing)?;
+        // The key of a table without rowid is an index that has no entry of its own.
+        .optional()
+        .while_(doing)?
+        .flatten();
     let text = sql.as_deref().and_then(index_text);
     let unreadable = || {
         lasting(format!(

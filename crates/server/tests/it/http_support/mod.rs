@@ -18,6 +18,7 @@ use afield_server::model::file::Overrides;
 use afield_server::model::{ModelFile, resolve};
 use afield_server::resolved::ServerModel;
 use afield_server::serve::{ServeError, ServeOptions, serve_until};
+use afield_server::storage::Storage;
 use serde_json::Map;
 
 use crate::model_catalog::database;
@@ -73,9 +74,30 @@ impl Server {
     }
 
     pub(crate) fn start_with(limits: HttpLimits, change: impl FnOnce(&mut ServeOptions)) -> Self {
-        let storage = Arc::new(StubStorage::default());
+        let stub = Arc::new(StubStorage::default());
+        Self::start_all(Arc::clone(&stub) as _, stub, model(), limits, change)
+    }
+
+    /// A server on a storage of the test's own.
+    pub(crate) fn start_on(storage: Arc<dyn Storage>, model: ServerModel) -> Self {
+        Self::start_all(
+            storage,
+            Arc::default(),
+            model,
+            HttpLimits::default(),
+            |_| {},
+        )
+    }
+
+    fn start_all(
+        storage: Arc<dyn Storage>,
+        stub: Arc<StubStorage>,
+        model: ServerModel,
+        limits: HttpLimits,
+        change: impl FnOnce(&mut ServeOptions),
+    ) -> Self {
         let clock: Clock = Arc::new(|| NOW);
-        let state = ServerState::new(Arc::clone(&storage) as _, model(), auth(), limits, clock);
+        let state = ServerState::new(storage, model.clone(), auth(), limits, clock);
         let mut options = ServeOptions::new("127.0.0.1:0".parse().unwrap());
         change(&mut options);
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -88,8 +110,8 @@ impl Server {
         });
         Self {
             address: address.recv().expect("the server starts"),
-            storage,
-            model: model(),
+            storage: stub,
+            model,
             stop: Some(stop),
             thread: Some(thread),
         }
