@@ -18,6 +18,7 @@ mod status;
 mod sync_store;
 mod tables;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ pub struct Store {
 pub struct Transaction<'a> {
     db: &'a mut Db,
     loaded: Option<Arc<Loaded>>,
-    mentions: Vec<Mention>,
+    mentions: HashSet<Mention>,
 }
 
 impl Store {
@@ -106,13 +107,15 @@ impl Store {
             } else {
                 None
             };
-            let mut transaction = Transaction {
-                db,
-                loaded,
-                mentions: Vec::new(),
-            };
-            let result = step(&mut transaction)?;
-            let mentions = std::mem::take(&mut transaction.mentions);
+            let (result, mentions) = db.guarded(|db| {
+                let mut transaction = Transaction {
+                    db,
+                    loaded,
+                    mentions: HashSet::new(),
+                };
+                let result = step(&mut transaction)?;
+                Ok((result, transaction.mentions))
+            })?;
             if !zoo::planted("seal-later") {
                 seal::seal(db, &mentions)?;
             }

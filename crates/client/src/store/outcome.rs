@@ -100,7 +100,7 @@ fn settle(
             let sql = "UPDATE afield_change SET settled_in = ?2, sets = ?3 WHERE n = ?1";
             let values = params![change.n, request, write_attributes(&sets)];
             db.conn.prepare_cached(sql)?.execute(values)?;
-            rebase_followers(db, change, &sets)
+            rebase_followers(db, change, sets)
         }
         VerdictKind::Conflict => {
             let theirs = match &verdict.theirs {
@@ -120,30 +120,32 @@ fn settle(
     }
 }
 
-/// A later, unsent edit of the same row was made on top of this one: its base becomes exactly
-/// what this one became.
-fn rebase_followers(db: &Db, change: &Settling, became: &Attributes) -> Result<(), Error> {
-    let sql = "SELECT c.n, c.base FROM afield_change AS c JOIN afield_group AS g ON g.n = c.group_n \
-               WHERE c.overlay = 1 AND c.entity = ?1 AND c.key = ?2 AND c.n > ?3 \
-               AND g.state = 'pending' ORDER BY c.n LIMIT 1";
-    let next: Option<(i64, Vec<u8>)> = db
-        .conn
-        .prepare_cached(sql)?
-        .query_row(params![change.entity, change.key, change.n], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    let Some((n, base)) = next else { return Ok(()) };
-    let mut base = read_attributes(&base)?;
-    for (name, value) in &mut base {
-        if let Some(became) = became.get(name) {
-            *value = became.clone();
+/// Later, unsent edits of the same row were made on top of this one: in their bases its values
+/// become exactly what the server made of them, up to the edit that sets them itself.
+fn rebase_followers(db: &Db, change: &Settling, mut became: Attributes) -> Result<(), Error> {
+    let sql = "SELECT c.n, c.base, c.sets, g.state = 'pending' FROM afield_change AS c \
+               JOIN afield_group AS g ON g.n = c.group_n \
+               WHERE c.overlay = 1 AND c.entity = ?1 AND c.key = ?2 AND c.n > ?3 ORDER BY c.n";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let followers = statement.query_map(params![change.entity, change.key, change.n], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    })?;
+    let followers: Vec<(i64, Vec<u8>, Vec<u8>, bool)> = followers.collect::<Result<_, _>>()?;
+    for (n, base, sets, is_unsent) in followers {
+        let mut base = read_attributes(&base)?;
+        for (name, value) in &mut base {
+            if let Some(became) = became.get(name) {
+                *value = became.clone();
+            }
         }
+        if is_unsent {
+            let sql = "UPDATE afield_change SET base = ?2 WHERE n = ?1";
+            let values = params![n, write_attributes(&base)];
+            db.conn.prepare_cached(sql)?.execute(values)?;
+        }
+        let sets = read_attributes(&sets)?;
+        became.retain(|name, _| !sets.contains_key(name));
     }
-    let sql = "UPDATE afield_change SET base = ?2 WHERE n = ?1";
-    db.conn
-        .prepare_cached(sql)?
-        .execute(params![n, write_attributes(&base)])?;
     Ok(())
 }
 
