@@ -104,6 +104,8 @@ impl Db {
         conn.set_prepared_statement_cache_capacity(STATEMENTS);
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
+        // What is deleted may be somebody's who must not see it any more: it is overwritten.
+        conn.pragma_update(None, "secure_delete", "ON")?;
         if !has_bookkeeping(&conn)? {
             make(&conn, user, env.as_mut())?;
         }
@@ -200,6 +202,11 @@ impl Db {
         result
     }
 
+    /// A point inside a write at which the simulator may let the process die.
+    pub(crate) fn crash_point(&self, name: &'static str) -> Result<(), Error> {
+        Ok(zoo::crash_point(name)?)
+    }
+
     /// Sixteen random bytes.
     pub(crate) fn random_id(&mut self) -> [u8; 16] {
         let mut id = [0; 16];
@@ -250,9 +257,10 @@ impl Db {
     }
 
     fn run(&self, statements: &[String]) -> Result<(), Error> {
-        statements
-            .iter()
-            .try_for_each(|sql| Ok(self.conn.execute_batch(sql)?))
+        statements.iter().try_for_each(|sql| {
+            self.conn.execute_batch(sql)?;
+            self.crash_point("install-statement")
+        })
     }
 }
 

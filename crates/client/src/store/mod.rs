@@ -7,6 +7,7 @@
 mod actions;
 mod checks;
 mod db;
+mod erase;
 mod outbox;
 mod outcome;
 mod overlay;
@@ -14,6 +15,7 @@ mod page;
 mod query;
 mod seal;
 mod sql;
+mod stage;
 mod status;
 mod sync_store;
 mod tables;

@@ -113,6 +113,7 @@ pub(super) fn next_groups(
         if bytes + frozen.bytes.len() > caps.bytes && !groups.is_empty() {
             return Ok((groups, true));
         }
+        db.crash_point("freeze-group")?;
         changes += frozen.changes;
         bytes += frozen.bytes.len();
         groups.push(frozen);

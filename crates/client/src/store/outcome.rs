@@ -7,8 +7,8 @@ use afield_protocol::{Attributes, Code, GroupOutcome, Theirs, Verdict, VerdictKi
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
-use super::overlay;
 use super::status::OutcomeInfo;
+use super::{erase, overlay};
 use crate::error::Error;
 
 /// A change of the group that an outcome speaks of.
@@ -29,6 +29,7 @@ pub(super) fn store(
     outcomes: &[GroupOutcome],
 ) -> Result<Vec<OutcomeInfo>, Error> {
     let loaded = db.loaded()?;
+    let seen_from = seen_from(db, request)?;
     let mut stored = Vec::new();
     let mut rows = BTreeSet::new();
     for outcome in outcomes {
@@ -57,16 +58,34 @@ pub(super) fn store(
             .prepare_cached(sql)?
             .execute(params![group, state])?;
         for (at, (change, verdict)) in changes.into_iter().zip(&outcome.verdicts).enumerate() {
-            settle(db, &loaded, request, &change, verdict)?;
+            settle(db, &loaded, seen_from, &change, verdict)?;
             stored.push(record(db, &change, outcome, at, verdict)?);
+            db.crash_point("outcome")?;
             rows.insert((change.entity, change.key));
         }
     }
     for (entity, key) in rows {
         overlay::release(db, &loaded, &entity, &key)?;
         super::page::touch(db, &entity)?;
+        db.crash_point("outcome-row")?;
     }
     Ok(stored)
+}
+
+/// The first request whose complete pull contains what the answer to `request` applied: this one,
+/// whose rows come after its outcomes, unless others have been sent since. Their rows may have
+/// been read before the change was applied.
+fn seen_from(db: &Db, request: i64) -> Result<i64, Error> {
+    let sql = "SELECT request FROM afield_meta";
+    let newest: i64 = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([], |row| row.get(0))?;
+    Ok(if request == newest {
+        request
+    } else {
+        newest + 1
+    })
 }
 
 fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
@@ -89,7 +108,7 @@ fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
 fn settle(
     db: &Db,
     loaded: &Loaded,
-    request: i64,
+    seen_from: i64,
     change: &Settling,
     verdict: &Verdict,
 ) -> Result<(), Error> {
@@ -97,8 +116,8 @@ fn settle(
         VerdictKind::Applied => {
             let mut sets = read_attributes(&change.sets)?;
             sets.extend(verdict.values.clone());
-            let sql = "UPDATE afield_change SET settled_in = ?2, sets = ?3 WHERE n = ?1";
-            let values = params![change.n, request, write_attributes(&sets)];
+            let sql = "UPDATE afield_change SET seen_from = ?2, sets = ?3 WHERE n = ?1";
+            let values = params![change.n, seen_from, write_attributes(&sets)];
             db.conn.prepare_cached(sql)?.execute(values)?;
             rebase_followers(db, change, sets)
         }
@@ -114,7 +133,11 @@ fn settle(
             Ok(())
         }
         VerdictKind::Rejected if verdict.code.as_ref() == Some(&Code::GONE) => {
-            erase(db, loaded, change)
+            // The entity may have left the model since.
+            match loaded.table(&change.entity) {
+                Ok(table) => erase::row(db, table, &change.key),
+                Err(_) => Ok(()),
+            }
         }
         VerdictKind::Rejected => Ok(()),
     }
@@ -145,24 +168,6 @@ fn rebase_followers(db: &Db, change: &Settling, mut became: Attributes) -> Resul
         }
         let sets = read_attributes(&sets)?;
         became.retain(|name, _| !sets.contains_key(name));
-    }
-    Ok(())
-}
-
-/// The row is gone, or no longer this user's: of it only what the user typed stays.
-fn erase(db: &Db, loaded: &Loaded, change: &Settling) -> Result<(), Error> {
-    let sql = "UPDATE afield_change SET overlay = 0, base = ?2, theirs = NULL WHERE n = ?1";
-    let nothing = write_attributes(&Attributes::new());
-    db.conn
-        .prepare_cached(sql)?
-        .execute(params![change.n, nothing])?;
-    let sql = "UPDATE afield_group SET frozen = NULL \
-               WHERE n = (SELECT group_n FROM afield_change WHERE n = ?1)";
-    db.conn.prepare_cached(sql)?.execute([change.n])?;
-    let table = loaded.table(&change.entity)?;
-    let key = read_key(&change.key)?;
-    if table.server_row(&db.conn, &key)?.is_some() {
-        table.put_server_row(&db.conn, &key, None)?;
     }
     Ok(())
 }

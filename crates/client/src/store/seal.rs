@@ -59,6 +59,7 @@ pub(crate) fn seal(db: &mut Db, mentions: &HashSet<Mention>) -> Result<Option<i6
     let group = insert_group(db, &[])?;
     for (at, change) in changes.iter().enumerate() {
         insert_change(db, group, at, change)?;
+        db.crash_point("seal-change")?;
     }
     Ok(Some(group))
 }
@@ -103,6 +104,7 @@ fn derive(
             if table.server_row(&db.conn, &key)?.is_none() {
                 table.put_server_row(&db.conn, &key, before.as_deref())?;
             }
+            db.crash_point("seal-row")?;
             changes.push(Derived {
                 entity: table.entity.name.clone(),
                 rank: table.rank,
@@ -217,6 +219,7 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
     if op == Op::Update && set.is_empty() || op == Op::Delete && base.is_empty() {
         let sql = "DELETE FROM afield_change WHERE n = ?1";
         db.conn.prepare_cached(sql)?.execute([last.change])?;
+        db.crash_point("fold-away")?;
         let sql = "DELETE FROM afield_group WHERE n = ?1";
         db.conn.prepare_cached(sql)?.execute([last.group])?;
         return super::overlay::release(db, loaded, &change.entity, &change.key).map(|()| true);
@@ -228,6 +231,7 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
         write_attributes(&base),
         write_attributes(&set),
     ])?;
+    db.crash_point("fold")?;
     let id = db.random_id();
     let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
     db.conn

@@ -34,6 +34,8 @@ impl SyncStore {
         let db = Db::open(path, user, env)?;
         db.conn
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        // Tables of the app's own may refer to ours; the server's rows must not fail on them.
+        db.conn.pragma_update(None, "foreign_keys", "OFF")?;
         Ok(Self { db })
     }
 
