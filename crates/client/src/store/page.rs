@@ -195,6 +195,7 @@ impl<'a> Target<'a> {
             self.recompute.extend(self.overlaid.drain());
             self.touched = true;
         }
+        self.touched |= !self.recompute.is_empty();
         for key in &self.recompute {
             overlay::release(db, loaded, name, key)?;
         }
