@@ -6,9 +6,14 @@
 
 pub mod cbor;
 mod cbor_frame;
+mod cbor_read;
+pub(crate) mod identity;
 pub mod json;
 mod json_frame;
+mod json_read;
 mod stream;
+mod strict_json;
+mod tagged;
 
 pub use stream::{Format, FrameReader};
 
