@@ -5,7 +5,7 @@ use minicbor::Decoder;
 use super::cbor_frame::TAG_EMBEDDED;
 use super::{Malformed, cbor_read, json_read};
 use crate::frame::Frame;
-use crate::limits::FRAME_BYTES;
+use crate::limits::{FRAME_BYTES, JSON_LINE_BYTES};
 use crate::model::Model;
 
 /// How frames are written.
@@ -147,9 +147,9 @@ fn byte_string_length(head: &[u8]) -> Option<u64> {
 fn line(pending: &[u8], searched: usize) -> Result<Option<(usize, &[u8])>, Malformed> {
     let rest = pending.get(searched..).unwrap_or(&[]);
     let end = rest.iter().position(|byte| *byte == b'\n');
-    if end.map_or(pending.len(), |end| searched + end) > FRAME_BYTES {
+    if end.map_or(pending.len(), |end| searched + end) > JSON_LINE_BYTES {
         return Err(Malformed::new(format!(
-            "a line of more than {FRAME_BYTES} bytes"
+            "a line of more than {JSON_LINE_BYTES} bytes"
         )));
     }
     Ok(end.map(|end| {
