@@ -2,6 +2,7 @@
 //! and the golden files, the specification and the glossary say what the code does.
 
 mod arbitrary;
+mod conflict_table;
 mod hostile;
 mod round_trip;
 mod sample;
