@@ -14,6 +14,7 @@
 //! There is one connection that writes, behind a mutex, and a few that read. None is held while
 //! anything but SQLite is waited for.
 
+pub mod catalog;
 mod catalogue;
 mod cell;
 mod constraint;
