@@ -14,6 +14,4 @@ mod model_resolve;
 mod sqlite_database;
 mod sqlite_marks;
 mod sqlite_prepare;
-mod sqlite_pull;
-mod sqlite_push;
 mod sqlite_storage;

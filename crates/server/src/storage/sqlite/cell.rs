@@ -98,7 +98,8 @@ impl Form {
         let value = match stored {
             Stored::Null => ValueRef::Null,
             Stored::Integer(n) => ValueRef::Integer(n),
-            Stored::Real(x) if x == 0.0 => ValueRef::Real(0.0),
+            // Negative zero equals zero, and is no canonical real.
+            Stored::Real(0.0) => ValueRef::Real(0.0),
             Stored::Real(x) => ValueRef::Real(x),
             Stored::Text(text) => match std::str::from_utf8(text) {
                 Ok(text) => ValueRef::Text(text),

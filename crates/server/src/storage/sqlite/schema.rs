@@ -88,7 +88,7 @@ impl TableSchema {
         let (columns, integer_key) = columns(conn, &name, without_rowid, strict).while_(&doing)?;
         let mut uniques = uniques(conn, &name, &doing)?;
         let rowid = (!without_rowid)
-            .then(|| ["rowid", "_rowid_", "oid"])
+            .then_some(["rowid", "_rowid_", "oid"])
             .into_iter()
             .flatten()
             .find(|alias| columns.iter().all(|c| !c.name.eq_ignore_ascii_case(alias)))
@@ -239,7 +239,6 @@ fn unique(
             [index],
             |row| row.get(0),
         )
-        // The key of a table without rowid is an index that has no entry of its own.
         .optional()
         .while_(doing)?
         .flatten();
