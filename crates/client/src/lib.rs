@@ -1,1 +1,32 @@
-//! Not yet.
+//! Afield gives an app its data when there is no network.
+//!
+//! The app keeps a small, real SQLite database on the device and reads and writes it with SQL or
+//! with entity actions. Every write is captured by triggers, whoever makes it; a sync sends what
+//! was changed and receives what the server has for this user.
+//!
+//! ```text
+//!   app ──► Store (entity actions, SQL, watch)     one SQLite file per user
+//!             │  capture, seal                        ▲
+//!             ▼                                       │
+//!           outbox ──► SyncStore ◄── Engine ◄── driver (HTTP, clock, randomness)
+//! ```
+//!
+//! [`Store`] is the app's side, [`SyncStore`] the engine's; both open the same file and share
+//! nothing else, so a user's write never waits for the network. [`engine::Engine`] decides what a
+//! sync does next and performs none of it; with the feature `native` (the default) `native::Client`
+//! carries its commands out.
+
+pub mod engine;
+mod environment;
+mod error;
+#[cfg(feature = "native")]
+pub mod native;
+mod store;
+
+pub use afield_protocol as protocol;
+pub use environment::Environment;
+pub use error::Error;
+pub use store::{
+    ChangeInfo, ChangeState, Executed, FrozenGroup, OutcomeInfo, Outgoing, PageApplied, Params,
+    RequestCaps, Rows, Status, Store, SyncStore, Transaction,
+};

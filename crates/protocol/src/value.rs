@@ -150,7 +150,7 @@ impl Type {
         match (self, value) {
             (_, ValueRef::Null) | (Self::Integer, ValueRef::Integer(_)) => true,
             (Self::Boolean, ValueRef::Integer(n)) => n == 0 || n == 1,
-            (Self::Real, ValueRef::Real(x)) => !x.is_nan() && !(x == 0.0 && x.is_sign_negative()),
+            (Self::Real, ValueRef::Real(x)) => !(x.is_nan() || x == 0.0 && x.is_sign_negative()),
             (Self::Real, ValueRef::Text(text)) => text == "NaN",
             (Self::Bytes, ValueRef::Bytes(_)) => true,
             (Self::Text, ValueRef::Text(text)) => !text.contains('\0'),

@@ -7,6 +7,9 @@
 //!   device ── http ── sync ─────┴──► storage (pull, push) ────┘
 //! ```
 
+pub mod auth;
+pub mod catalog;
+pub mod model;
 pub mod position;
 pub mod resolved;
 pub mod storage;

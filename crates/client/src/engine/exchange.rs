@@ -1,0 +1,178 @@
+//! One request and its streamed answer.
+
+use afield_protocol::codec::{Format, FrameReader, Malformed};
+use afield_protocol::{
+    Code, Frame, GroupId, GroupOutcome, Hello, Model, PROTOCOL_VERSION, Page, Problem,
+};
+
+use super::is_last;
+use super::report::Report;
+use crate::error::Error;
+use crate::store::{Outgoing, PageApplied, SyncStore};
+
+/// Where an exchange stands.
+pub(super) struct Exchange {
+    request: i64,
+    /// The groups that were sent.
+    pub(super) groups: Vec<GroupId>,
+    /// Whether more groups wait for the next exchange.
+    pub(super) more: bool,
+    /// Whether rows were asked for.
+    pub(super) pulled: bool,
+    /// Whether anything of the answer was stored.
+    pub(super) progressed: bool,
+    reader: FrameReader,
+    welcomed: bool,
+    outcomes: Vec<GroupOutcome>,
+    page: Option<(Page, Vec<Frame>)>,
+    complete: bool,
+    ended: bool,
+}
+
+/// What a frame led to.
+pub(super) enum Step {
+    /// Read on.
+    Continue,
+    /// Something was stored; read on.
+    Progressed,
+    /// The answer is whole.
+    Ended,
+    /// Another sync of this store was faster.
+    Overtaken,
+    /// The server cannot go on.
+    Problem(Problem),
+}
+
+impl Exchange {
+    /// Begins an exchange; gives the request's body.
+    pub(super) fn begin(model: &Model, unit: &str, outgoing: Outgoing) -> (Self, Vec<u8>) {
+        let pulled = !outgoing.pull.is_empty();
+        let hello = Frame::Hello(Hello {
+            protocol: PROTOCOL_VERSION,
+            model: outgoing.fingerprint,
+            device: outgoing.device,
+            unit: unit.to_owned(),
+            pull: outgoing.pull,
+        });
+        let mut body = Vec::new();
+        Format::Cbor.write(model, &hello, &mut body);
+        for group in &outgoing.groups {
+            body.extend_from_slice(&group.bytes);
+        }
+        Format::Cbor.write(model, &Frame::End, &mut body);
+        let exchange = Self {
+            request: outgoing.request,
+            groups: outgoing.groups.iter().map(|group| group.id).collect(),
+            more: outgoing.more,
+            pulled,
+            progressed: false,
+            reader: FrameReader::new(Format::Cbor),
+            welcomed: false,
+            outcomes: Vec::new(),
+            page: None,
+            complete: !pulled,
+            ended: false,
+        };
+        (exchange, body)
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.reader.push(bytes);
+    }
+
+    pub(super) fn frame(&mut self, model: &Model) -> Result<Option<Frame>, Malformed> {
+        self.reader.next(model)
+    }
+
+    /// Whether the answer came to its proper end.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes one frame of the answer, in the order that the protocol allows.
+    pub(super) fn take(
+        &mut self,
+        store: &mut SyncStore,
+        frame: Frame,
+        report: &mut Report,
+    ) -> Result<Step, Error> {
+        if self.ended || !self.welcomed && !matches!(frame, Frame::Welcome(_) | Frame::Problem(_)) {
+            return Err(out_of_order());
+        }
+        if !is_last(&frame) && self.page.is_some() {
+            return self.take_page(store, frame, report);
+        }
+        match frame {
+            Frame::Welcome(welcome) if !self.welcomed => {
+                if welcome.protocol != PROTOCOL_VERSION {
+                    let message = format!("the server speaks version {}", welcome.protocol);
+                    return Err(Error::new(Code::PROTOCOL_VERSION, message));
+                }
+                self.welcomed = true;
+                Ok(Step::Continue)
+            }
+            Frame::Outcome(outcome) => {
+                self.outcomes.push(outcome);
+                Ok(Step::Continue)
+            }
+            Frame::Settled => self.settle(store, report),
+            Frame::Page(page) => {
+                self.page = Some((page, Vec::new()));
+                Ok(Step::Continue)
+            }
+            Frame::End if self.complete && self.outcomes.is_empty() => {
+                self.ended = true;
+                Ok(Step::Ended)
+            }
+            Frame::Problem(problem) => Ok(Step::Problem(problem)),
+            _ => Err(out_of_order()),
+        }
+    }
+
+    fn settle(&mut self, store: &mut SyncStore, report: &mut Report) -> Result<Step, Error> {
+        let outcomes = std::mem::take(&mut self.outcomes);
+        if outcomes.is_empty() {
+            return Ok(Step::Continue);
+        }
+        report
+            .outcomes
+            .extend(store.store_outcomes(self.request, &outcomes)?);
+        self.progressed = true;
+        Ok(Step::Progressed)
+    }
+
+    fn take_page(
+        &mut self,
+        store: &mut SyncStore,
+        frame: Frame,
+        report: &mut Report,
+    ) -> Result<Step, Error> {
+        let Some((page, content)) = &mut self.page else {
+            return Err(out_of_order());
+        };
+        let end = match frame {
+            Frame::PageEnd(end) => end,
+            frame => {
+                content.push(frame);
+                return Ok(Step::Continue);
+            }
+        };
+        let applied = store.apply_page(self.request, page, content, &end)?;
+        self.page = None;
+        let (PageApplied::Applied { rows } | PageApplied::Staged { rows }) = applied else {
+            return Ok(Step::Overtaken);
+        };
+        report.pulled += rows;
+        report.remaining = end.remaining;
+        self.complete = end.complete;
+        self.progressed = true;
+        Ok(Step::Progressed)
+    }
+}
+
+fn out_of_order() -> Error {
+    Error::new(
+        Code::MALFORMED,
+        "the messages of the answer are out of order",
+    )
+}

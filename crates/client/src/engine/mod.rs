@@ -1,0 +1,442 @@
+//! The sync engine: it decides what a sync does next and performs none of it.
+//!
+//! ```text
+//!             Event                    Command
+//!   driver ─────────► Engine::handle ─────────► driver
+//!                          │
+//!                          ▼
+//!                      SyncStore
+//! ```
+//!
+//! A driver feeds events (an answer's bytes, a failure, a pause that is over) and carries out
+//! commands (fetch the model, send a request, wait). Time and randomness come from the store's
+//! environment, so the same engine runs in an app, in a browser and under the simulator.
+//!
+//! One sync is a series of exchanges, each a request and its streamed answer:
+//!
+//! ```text
+//! start ─► (model?) ─► exchange ─► more groups? ─► exchange ─► … ─► next unit ─► … ─► finished
+//!                         │ failed
+//!                         ├─ made progress ───────────────► again, at once
+//!                         ├─ several groups ──────────────► half of them
+//!                         ├─ one group ───────────────────► it waits alone, the rest goes on
+//!                         └─ nothing left to leave out ───► pause, again; in the end: failed
+//! ```
+
+mod exchange;
+mod report;
+
+use std::collections::VecDeque;
+
+use afield_protocol::{Code, Frame, Model};
+
+use self::exchange::{Exchange, Step};
+use crate::error::Error;
+use crate::store::{RequestCaps, SyncStore};
+
+pub use report::{Direction, Failure, Progress, Report, SyncStatus};
+
+/// What happened outside.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// Begin a sync.
+    Start {
+        /// The unit; all units in the model's order if `None`.
+        unit: Option<String>,
+        /// Send, receive or both.
+        direction: Direction,
+    },
+    /// The model that [`Command::FetchModel`] asked for, as JSON.
+    Model(&'a str),
+    /// More of the answer to [`Command::Send`].
+    Bytes(&'a [u8]),
+    /// The answer ended as it should.
+    Closed,
+    /// The model or the answer did not come, or not whole.
+    Failed(Failure),
+    /// The pause that [`Command::Wait`] asked for is over.
+    Waited,
+    /// Stop as soon as possible; nothing is lost.
+    Cancel,
+}
+
+/// What the driver should do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// `GET /v1/model`, then [`Event::Model`] or [`Event::Failed`].
+    FetchModel,
+    /// `POST /v1/sync` with this body, then [`Event::Bytes`] as they come, then
+    /// [`Event::Closed`] or [`Event::Failed`].
+    Send {
+        /// The request's frames.
+        body: Vec<u8>,
+    },
+    /// Stop reading the answer to the newest request; events of it are ignored from now on.
+    Abort,
+    /// Wait so long, then [`Event::Waited`].
+    Wait {
+        /// Milliseconds.
+        ms: i64,
+    },
+    /// Tell whoever watches.
+    Progress(Progress),
+    /// The sync is over.
+    Finished(Report),
+}
+
+/// Failures in a row without any progress after which a sync gives up; the next sync continues.
+const ATTEMPTS: u32 = 4;
+
+/// Groups failing alone, one after another, after which the server itself counts as failing.
+const LONE_FAILURES: u32 = 5;
+
+/// Times that a sync starts over because another one of the same store was faster, or because
+/// the model changed under it.
+const RESTARTS: u32 = 5;
+
+/// First pause after a failure; it doubles up to [`PAUSE_MAX_MS`].
+const PAUSE_MS: i64 = 250;
+
+/// Longest pause inside one sync.
+const PAUSE_MAX_MS: i64 = 5_000;
+
+/// First pause of a group that failed alone; it doubles up to [`GROUP_PAUSE_MAX_MS`].
+const GROUP_PAUSE_MS: i64 = 5_000;
+
+/// Longest pause of a group that failed alone.
+const GROUP_PAUSE_MAX_MS: i64 = 5 * 60 * 1_000;
+
+/// One device's sync engine. It holds no data that would be missed: a new one continues where
+/// the last one was.
+#[derive(Default)]
+pub struct Engine {
+    run: Option<Run>,
+}
+
+/// A sync that is running.
+struct Run {
+    units: VecDeque<String>,
+    all_units: bool,
+    direction: Direction,
+    caps: RequestCaps,
+    exchange: Option<Exchange>,
+    model: Option<Model>,
+    attempts: u32,
+    lone_failures: u32,
+    restarts: u32,
+    report: Report,
+}
+
+impl Engine {
+    /// An engine that is not syncing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a sync is running.
+    pub fn is_running(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// Takes one event and says what to do.
+    ///
+    /// # Errors
+    /// The store failed; the sync is over, and a later one continues from what was stored.
+    pub fn handle(
+        &mut self,
+        store: &mut SyncStore,
+        event: Event<'_>,
+    ) -> Result<Vec<Command>, Error> {
+        let mut commands = Vec::new();
+        let result = self.step(store, event, &mut commands);
+        if result.is_err() {
+            self.run = None;
+        }
+        result.map(|()| commands)
+    }
+
+    fn step(
+        &mut self,
+        store: &mut SyncStore,
+        event: Event<'_>,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        if let Event::Start { unit, direction } = event {
+            let mut run = Run::new(unit, direction);
+            run.begin(store, commands)?;
+            self.run = Some(run);
+            return self.drop_finished(commands);
+        }
+        let Some(run) = &mut self.run else {
+            return Ok(());
+        };
+        match event {
+            Event::Start { .. } => {}
+            Event::Model(json) => {
+                store.install(&Model::from_json(json)?)?;
+                run.report.model_changed = true;
+                run.begin(store, commands)?;
+            }
+            Event::Bytes(bytes) => run.receive(store, bytes, commands)?,
+            Event::Closed => run.closed(store, commands)?,
+            Event::Failed(failure) => run.failed(store, failure, commands)?,
+            Event::Waited => run.next(store, commands)?,
+            Event::Cancel => {
+                commands.push(Command::Abort);
+                run.finish(
+                    store,
+                    Some((Code::INTERRUPTED, "cancelled".into())),
+                    commands,
+                )?;
+            }
+        }
+        self.drop_finished(commands)
+    }
+
+    fn drop_finished(&mut self, commands: &[Command]) -> Result<(), Error> {
+        if commands
+            .iter()
+            .any(|command| matches!(command, Command::Finished(_)))
+        {
+            self.run = None;
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    fn new(unit: Option<String>, direction: Direction) -> Self {
+        Self {
+            all_units: unit.is_none(),
+            units: unit.into_iter().collect(),
+            direction,
+            caps: RequestCaps::default(),
+            exchange: None,
+            model: None,
+            attempts: 0,
+            lone_failures: 0,
+            restarts: 0,
+            report: Report::default(),
+        }
+    }
+
+    /// Begins with the model at hand, or asks for one.
+    fn begin(&mut self, store: &mut SyncStore, commands: &mut Vec<Command>) -> Result<(), Error> {
+        let Some(model) = store.model()? else {
+            commands.push(Command::FetchModel);
+            return Ok(());
+        };
+        if self.all_units {
+            self.units = model.units.iter().map(|unit| unit.name.clone()).collect();
+        }
+        self.model = Some(model);
+        self.next(store, commands)
+    }
+
+    /// Sends the next request, or finishes.
+    fn next(&mut self, store: &mut SyncStore, commands: &mut Vec<Command>) -> Result<(), Error> {
+        let Some(model) = &self.model else {
+            commands.push(Command::FetchModel);
+            return Ok(());
+        };
+        let sends = self.direction != Direction::Receive;
+        let unit = match self.direction {
+            Direction::Send => None,
+            Direction::Both | Direction::Receive => self.units.front().map(String::as_str),
+        };
+        let mut outgoing = store.next_request(unit, sends, self.caps)?;
+        if outgoing.more {
+            // Rows come with the last envelope; until then they would only be sent twice.
+            outgoing.pull.clear();
+        }
+        if outgoing.groups.is_empty() && outgoing.pull.is_empty() {
+            return match unit.is_some() && self.units.len() > 1 {
+                true => self.advance(store, commands),
+                false => self.finish(store, None, commands),
+            };
+        }
+        let (exchange, body) = Exchange::begin(model, unit.unwrap_or_default(), outgoing);
+        self.report.bytes_sent += body.len() as u64;
+        self.exchange = Some(exchange);
+        commands.push(Command::Send { body });
+        Ok(())
+    }
+
+    /// Goes on with the next unit, or finishes.
+    fn advance(&mut self, store: &mut SyncStore, commands: &mut Vec<Command>) -> Result<(), Error> {
+        self.units.pop_front();
+        match self.units.is_empty() {
+            true => self.finish(store, None, commands),
+            false => self.next(store, commands),
+        }
+    }
+
+    /// Takes more of an answer.
+    fn receive(
+        &mut self,
+        store: &mut SyncStore,
+        bytes: &[u8],
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        self.report.bytes_received += bytes.len() as u64;
+        let (Some(exchange), Some(model)) = (&mut self.exchange, &self.model) else {
+            return Ok(());
+        };
+        exchange.push(bytes);
+        loop {
+            let frame = match exchange.frame(model) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(()),
+                Err(error) => return self.malformed(store, &error.to_string(), commands),
+            };
+            let step = match exchange.take(store, frame, &mut self.report) {
+                Err(error) if *error.code() == Code::MALFORMED => {
+                    return self.malformed(store, &error.to_string(), commands);
+                }
+                step => step?,
+            };
+            match step {
+                Step::Continue => {}
+                Step::Progressed => {
+                    self.attempts = 0;
+                    commands.push(Command::Progress(self.report.progress()));
+                }
+                Step::Ended => return Ok(()),
+                Step::Overtaken => return self.restart(store, &Code::OVERTAKEN, commands),
+                Step::Problem(problem) if problem.code == Code::MODEL_CHANGED => {
+                    return self.restart(store, &problem.code, commands);
+                }
+                Step::Problem(problem) => {
+                    commands.push(Command::Abort);
+                    return self.failed(store, Failure::from_problem(problem), commands);
+                }
+            }
+        }
+    }
+
+    fn malformed(
+        &mut self,
+        store: &mut SyncStore,
+        message: &str,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        commands.push(Command::Abort);
+        let failure = Failure::new(Code::MALFORMED, format!("the server's answer: {message}"));
+        self.failed(store, failure, commands)
+    }
+
+    /// The answer closed: as it should after its last frame, or cut short.
+    fn closed(&mut self, store: &mut SyncStore, commands: &mut Vec<Command>) -> Result<(), Error> {
+        let Some(exchange) = &self.exchange else {
+            return Ok(());
+        };
+        if !exchange.is_ended() {
+            let failure = Failure::new(Code::INTERRUPTED, "the answer ended in the middle");
+            return self.failed(store, failure, commands);
+        }
+        let (more, pulled) = (exchange.more, exchange.pulled);
+        self.exchange = None;
+        self.attempts = 0;
+        self.lone_failures = 0;
+        self.caps.groups = self.caps.groups.saturating_mul(2);
+        if more || !pulled && self.direction != Direction::Send {
+            return self.next(store, commands);
+        }
+        match self.direction {
+            Direction::Send => self.finish(store, None, commands),
+            Direction::Both | Direction::Receive => self.advance(store, commands),
+        }
+    }
+
+    /// Starts the exchange over, from positions or a model that others changed meanwhile.
+    fn restart(
+        &mut self,
+        store: &mut SyncStore,
+        code: &Code,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        commands.push(Command::Abort);
+        self.exchange = None;
+        self.restarts += 1;
+        if self.restarts > RESTARTS {
+            let message = "the store or the server's model kept changing during the sync";
+            return self.finish(store, Some((code.clone(), message.into())), commands);
+        }
+        if *code == Code::MODEL_CHANGED {
+            self.model = None;
+        }
+        self.next(store, commands)
+    }
+
+    /// Decides what a failure means for this sync.
+    fn failed(
+        &mut self,
+        store: &mut SyncStore,
+        failure: Failure,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        let exchange = self.exchange.take();
+        let progressed = exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.progressed);
+        if progressed && failure.is_passing() {
+            self.attempts = 0;
+            return self.next(store, commands);
+        }
+        let groups = exchange.map(|exchange| exchange.groups).unwrap_or_default();
+        let unsettled = !progressed && failure.may_be_a_groups_fault();
+        match groups.as_slice() {
+            [_, _, ..] if unsettled => {
+                self.caps.groups = groups.len() / 2;
+                return self.next(store, commands);
+            }
+            [group] if unsettled && self.lone_failures < LONE_FAILURES => {
+                self.lone_failures += 1;
+                let attempts = store.attempts(*group)?;
+                let pause = jittered(store, GROUP_PAUSE_MS, GROUP_PAUSE_MAX_MS, attempts);
+                store.back_off(*group, pause)?;
+                self.report.backed_off += 1;
+                return self.next(store, commands);
+            }
+            _ => {}
+        }
+        self.attempts += 1;
+        if !failure.is_passing() || self.attempts >= ATTEMPTS {
+            return self.finish(store, Some((failure.code, failure.message)), commands);
+        }
+        let pause = jittered(store, PAUSE_MS, PAUSE_MAX_MS, self.attempts - 1);
+        let ms = failure
+            .retry_after_ms
+            .map_or(pause, |asked| asked.max(pause));
+        commands.push(Command::Wait { ms });
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        store: &mut SyncStore,
+        error: Option<(Code, String)>,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        store.finished(error.as_ref().map(|(code, _)| code))?;
+        let mut report = std::mem::take(&mut self.report);
+        report.conclude(error);
+        commands.push(Command::Finished(report));
+        Ok(())
+    }
+}
+
+/// A pause that doubles with each attempt up to a cap, minus up to half of it at random, so that
+/// many devices do not come back at once.
+fn jittered(store: &mut SyncStore, first_ms: i64, max_ms: i64, attempts: u32) -> i64 {
+    let full = first_ms.saturating_mul(1 << attempts.min(20)).min(max_ms);
+    let mut random = [0; 8];
+    store.fill(&mut random);
+    let random = i64::from_le_bytes(random).unsigned_abs();
+    full - i64::try_from(random % (full.unsigned_abs() / 2 + 1)).unwrap_or(0)
+}
+
+/// A frame that ends an answer.
+fn is_last(frame: &Frame) -> bool {
+    matches!(frame, Frame::End | Frame::Problem(_))
+}

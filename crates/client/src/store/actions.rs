@@ -1,0 +1,342 @@
+//! Entity actions: what every local entity can do, checked against the model before SQLite is
+//! asked, so that errors name the attribute.
+
+use afield_protocol::{Attributes, Code, Entity, Identifier, Key, Type, Value};
+
+use super::sql::{bound, quoted};
+use super::tables::Table;
+use super::{Store, Transaction};
+use crate::error::Error;
+
+/// More rows than this are deleted by `delete_all` only when confirmed, since it deletes on the
+/// server too.
+const DELETE_ALL_UNCONFIRMED: i64 = 100;
+
+impl Store {
+    /// The row of an identifier.
+    ///
+    /// # Errors
+    /// There is no such entity, or the identifier has another shape.
+    pub fn get(&mut self, entity: &str, key: &[Value]) -> Result<Option<Attributes>, Error> {
+        self.db.reload()?;
+        let loaded = self.db.loaded()?;
+        let table = loaded.table(entity)?;
+        let key = checked_key(&table.entity, key)?;
+        let row = table.row(&self.db.conn, &key)?;
+        Ok(row.map(|row| whole(&table.entity, row)))
+    }
+
+    /// Creates a row in a transaction of its own; see [`Transaction::create`].
+    ///
+    /// # Errors
+    /// Those of [`Transaction::create`].
+    pub fn create(&mut self, entity: &str, row: &Attributes) -> Result<Key, Error> {
+        self.transaction(|tx| tx.create(entity, row))
+    }
+
+    /// Updates a row in a transaction of its own; see [`Transaction::update`].
+    ///
+    /// # Errors
+    /// Those of [`Transaction::update`].
+    pub fn update(&mut self, entity: &str, key: &[Value], set: &Attributes) -> Result<(), Error> {
+        self.transaction(|tx| tx.update(entity, key, set))
+    }
+
+    /// Deletes a row in a transaction of its own; see [`Transaction::delete`].
+    ///
+    /// # Errors
+    /// Those of [`Transaction::delete`].
+    pub fn delete(&mut self, entity: &str, key: &[Value]) -> Result<(), Error> {
+        self.transaction(|tx| tx.delete(entity, key))
+    }
+
+    /// Creates or updates a row in a transaction of its own; see
+    /// [`Transaction::create_or_update`].
+    ///
+    /// # Errors
+    /// Those of [`Transaction::create_or_update`].
+    pub fn create_or_update(&mut self, entity: &str, row: &Attributes) -> Result<Key, Error> {
+        self.transaction(|tx| tx.create_or_update(entity, row))
+    }
+
+    /// Creates or updates rows in one transaction: all of them, or none.
+    ///
+    /// # Errors
+    /// Those of [`Transaction::create_or_update`]; the message names the row.
+    pub fn create_or_update_all(
+        &mut self,
+        entity: &str,
+        rows: &[Attributes],
+    ) -> Result<Vec<Key>, Error> {
+        self.transaction(|tx| {
+            rows.iter()
+                .map(|row| tx.create_or_update(entity, row))
+                .collect()
+        })
+    }
+
+    /// Deletes every row, in a transaction of its own; see [`Transaction::delete_all`].
+    ///
+    /// # Errors
+    /// Those of [`Transaction::delete_all`].
+    pub fn delete_all(&mut self, entity: &str, confirmed: bool) -> Result<u64, Error> {
+        self.transaction(|tx| tx.delete_all(entity, confirmed))
+    }
+}
+
+impl Transaction<'_> {
+    /// Creates a row and returns its identifier. A UUID that is left out is made here.
+    ///
+    /// # Errors
+    /// The identifier exists, a value has another type, or the entity is read-only.
+    pub fn create(&mut self, entity: &str, row: &Attributes) -> Result<Key, Error> {
+        let loaded = self.loaded()?;
+        let table = loaded.table(entity)?;
+        let (key, set) = self.split(&table.entity, row)?;
+        if table.row(&self.db.conn, &key)?.is_some() {
+            let message = format!("{entity} {} exists already", display_key(&key));
+            return Err(Error::new(Code::KEY_EXISTS, message));
+        }
+        self.insert(table, &key, &set)?;
+        Ok(key)
+    }
+
+    /// Sets attributes of a row; those not mentioned stay.
+    ///
+    /// # Errors
+    /// There is no such row, a value has another type, or an attribute is read-only.
+    pub fn update(&mut self, entity: &str, key: &[Value], set: &Attributes) -> Result<(), Error> {
+        let loaded = self.loaded()?;
+        let table = loaded.table(entity)?;
+        let key = checked_key(&table.entity, key)?;
+        let set = checked(&table.entity, set)?;
+        for (attribute, given) in table.entity.key().iter().zip(&key) {
+            if set.get(&attribute.name).is_some_and(|value| value != given) {
+                let message = format!("{entity}.{} is the identifier", attribute.name);
+                return Err(Error::new(Code::IDENTIFIER_CHANGED, message));
+            }
+        }
+        let is_key = |name: &String| table.entity.key().iter().any(|a| a.name == *name);
+        let set: Vec<_> = set.into_iter().filter(|(name, _)| !is_key(name)).collect();
+        if set.is_empty() {
+            return match table.row(&self.db.conn, &key)? {
+                Some(_) => Ok(()),
+                None => Err(not_found(entity, &key)),
+            };
+        }
+        let sets = set.iter().enumerate();
+        let sets: Vec<_> = sets
+            .map(|(at, (name, _))| format!("{} = ?{}", quoted(name), at + 1))
+            .collect();
+        let keys = table.entity.key().iter().enumerate();
+        let keys = keys.map(|(at, a)| format!("{} = ?{}", quoted(&a.name), at + 1 + set.len()));
+        let sql = format!(
+            "UPDATE {} SET {} WHERE {}",
+            table.name,
+            sets.join(", "),
+            keys.collect::<Vec<_>>().join(" AND ")
+        );
+        let params = bound(set.iter().map(|(_, value)| value).chain(&key));
+        match self.db.conn.prepare_cached(&sql)?.execute(params)? {
+            0 => Err(not_found(entity, &key)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates the row, or sets the attributes mentioned if it exists.
+    ///
+    /// # Errors
+    /// Those of [`Transaction::create`] and [`Transaction::update`].
+    pub fn create_or_update(&mut self, entity: &str, row: &Attributes) -> Result<Key, Error> {
+        let loaded = self.loaded()?;
+        let table = loaded.table(entity)?;
+        let (key, set) = self.split(&table.entity, row)?;
+        match table.row(&self.db.conn, &key)? {
+            Some(_) => self.update(entity, &key, &set)?,
+            None => self.insert(table, &key, &set)?,
+        }
+        Ok(key)
+    }
+
+    /// Deletes a row.
+    ///
+    /// # Errors
+    /// There is no such row, or the entity is read-only.
+    pub fn delete(&mut self, entity: &str, key: &[Value]) -> Result<(), Error> {
+        let loaded = self.loaded()?;
+        let table = loaded.table(entity)?;
+        let key = checked_key(&table.entity, key)?;
+        match self
+            .db
+            .conn
+            .prepare_cached(&table.delete())?
+            .execute(bound(&key))?
+        {
+            0 => Err(not_found(entity, &key)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes every row of the entity, on the server too; returns how many.
+    ///
+    /// # Errors
+    /// More than 100 rows and not confirmed.
+    pub fn delete_all(&mut self, entity: &str, confirmed: bool) -> Result<u64, Error> {
+        let loaded = self.loaded()?;
+        let table = loaded.table(entity)?;
+        let sql = format!("SELECT count(*) FROM {}", table.name);
+        let rows: i64 = self.db.conn.query_row(&sql, [], |row| row.get(0))?;
+        if rows > DELETE_ALL_UNCONFIRMED && !confirmed && table.entity.is_written() {
+            let message = format!("delete_all would delete {rows} rows of {entity} on the server");
+            return Err(Error::new(Code::DELETE_ALL_UNCONFIRMED, message));
+        }
+        self.db
+            .conn
+            .execute(&format!("DELETE FROM {}", table.name), [])?;
+        Ok(rows.unsigned_abs())
+    }
+
+    /// The row of an identifier, as this transaction sees it.
+    ///
+    /// # Errors
+    /// There is no such entity, or the identifier has another shape.
+    pub fn get(&self, entity: &str, key: &[Value]) -> Result<Option<Attributes>, Error> {
+        let loaded = self.loaded()?;
+        let table = loaded.table(entity)?;
+        let key = checked_key(&table.entity, key)?;
+        Ok(table
+            .row(&self.db.conn, &key)?
+            .map(|row| whole(&table.entity, row)))
+    }
+
+    fn loaded(&self) -> Result<std::sync::Arc<super::Loaded>, Error> {
+        match &self.loaded {
+            Some(loaded) => Ok(loaded.clone()),
+            None => self.db.loaded(),
+        }
+    }
+
+    fn insert(&mut self, table: &Table, key: &[Value], set: &Attributes) -> Result<(), Error> {
+        let names = table.entity.key().iter().map(|a| &a.name).chain(set.keys());
+        let names: Vec<_> = names.map(|name| quoted(name)).collect();
+        let marks = (1..=names.len())
+            .map(|n| format!("?{n}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({marks})",
+            table.name,
+            names.join(", ")
+        );
+        self.db
+            .conn
+            .prepare_cached(&sql)?
+            .execute(bound(key.iter().chain(set.values())))?;
+        for (name, _) in set.iter().filter(|(_, value)| value.is_null()) {
+            self.mentions
+                .push((table.entity.name.clone(), key.to_vec(), name.clone()));
+        }
+        Ok(())
+    }
+
+    /// Takes a row apart into identifier and the rest, making a UUID that is missing.
+    fn split(&mut self, entity: &Entity, row: &Attributes) -> Result<(Key, Attributes), Error> {
+        let mut set = checked(entity, row)?;
+        let mut key = Vec::new();
+        for attribute in entity.key() {
+            let value = match set.remove(&attribute.name) {
+                Some(value) if !value.is_null() => value,
+                _ if entity.identifier == Identifier::Uuid && attribute.kind == Type::Uuid => {
+                    Value::Text(self.new_uuid())
+                }
+                _ => {
+                    let message = format!("{}.{} needs a value", entity.name, attribute.name);
+                    let error = Error::new(Code::IDENTIFIER_MISSING, message);
+                    return Err(error.of_attribute(&attribute.name));
+                }
+            };
+            key.push(value);
+        }
+        Ok((key, set))
+    }
+
+    /// A UUID of version 7 (RFC 9562): time first, so that rows made one after another lie side
+    /// by side in the index, the rest random.
+    fn new_uuid(&mut self) -> String {
+        let millis = u64::try_from(self.db.env.now_ms()).unwrap_or(0);
+        let mut bytes = self.db.random_id();
+        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        bytes[6] = (bytes[6] & 0x0f) | 0x70;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            "{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        )
+    }
+}
+
+/// Checks names and brings values into canonical form.
+fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
+    let check = |(name, value): (&String, &Value)| {
+        let attribute = entity.attribute(name).ok_or_else(|| {
+            let known: Vec<_> = entity.attributes.iter().map(|a| a.name.as_str()).collect();
+            let message = format!(
+                "{} has no attribute `{name}`; it has: {}",
+                entity.name,
+                known.join(", ")
+            );
+            Error::new(Code::UNKNOWN_ATTRIBUTE, message).of_attribute(name)
+        })?;
+        let value = attribute.kind.normalise(value.clone()).map_err(|error| {
+            let message = format!("{}.{name} {error}", entity.name);
+            Error::new(Code::TYPE_MISMATCH, message).of_attribute(name)
+        })?;
+        Ok((name.clone(), value))
+    };
+    row.iter().map(check).collect()
+}
+
+fn checked_key(entity: &Entity, key: &[Value]) -> Result<Key, Error> {
+    if key.len() != entity.key_width {
+        let names: Vec<_> = entity.key().iter().map(|a| a.name.as_str()).collect();
+        let message = format!(
+            "the identifier of {} has {} parts: {}",
+            entity.name,
+            names.len(),
+            names.join(", ")
+        );
+        return Err(Error::new(Code::IDENTIFIER_MISSING, message));
+    }
+    let check = |(attribute, value): (&afield_protocol::Attribute, &Value)| {
+        attribute.kind.normalise(value.clone()).map_err(|error| {
+            let message = format!("{}.{} {error}", entity.name, attribute.name);
+            Error::new(Code::TYPE_MISMATCH, message).of_attribute(&attribute.name)
+        })
+    };
+    entity.key().iter().zip(key).map(check).collect()
+}
+
+fn whole(entity: &Entity, row: Vec<Value>) -> Attributes {
+    let names = entity
+        .attributes
+        .iter()
+        .map(|attribute| attribute.name.clone());
+    names.zip(row).collect()
+}
+
+fn not_found(entity: &str, key: &[Value]) -> Error {
+    let message = format!("{entity} {} is not on this device", display_key(key));
+    Error::new(Code::NOT_FOUND, message)
+}
+
+fn display_key(key: &[Value]) -> String {
+    key.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

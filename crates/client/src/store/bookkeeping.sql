@@ -1,0 +1,74 @@
+-- Afield's bookkeeping on the device. It lives beside the app's tables; nothing here is for an
+-- app to write.
+
+-- One row: what this store is.
+CREATE TABLE afield_meta (
+  one          INTEGER PRIMARY KEY CHECK (one = 1),
+  format       INTEGER NOT NULL,            -- version of these tables
+  device       TEXT NOT NULL,               -- random identity, for logs
+  user         TEXT NOT NULL,               -- whose rows and changes these are
+  model        TEXT,                        -- resolved model as JSON; NULL before the first sync
+  fingerprint  TEXT,                        -- the model's fingerprint
+  server       TEXT,                        -- where to sync, as last given
+  request      INTEGER NOT NULL DEFAULT 0,  -- number of the newest request
+  last_success INTEGER,                     -- when a sync last completed, ms since 1970
+  last_error   TEXT                         -- code of the newest sync's failure, if it failed
+);
+
+-- One row for each local entity.
+CREATE TABLE afield_entity (
+  name           TEXT PRIMARY KEY,
+  position       BLOB,                        -- server's token for what the table holds
+  complete       INTEGER NOT NULL DEFAULT 0,  -- 0 until the first download is through
+  stage_position BLOB,                        -- token for what is staged beyond that
+  stage_reset    INTEGER NOT NULL DEFAULT 0,  -- 1: the staged rows replace the whole table
+  touched        INTEGER NOT NULL DEFAULT 0   -- counts writes of any connection, for watches
+);
+
+-- Change groups, oldest first: the outbox, and for a while what became of it.
+CREATE TABLE afield_group (
+  n          INTEGER PRIMARY KEY AUTOINCREMENT,
+  id         BLOB NOT NULL UNIQUE,         -- random, 16 bytes
+  absorbed   BLOB NOT NULL,                -- ids of groups folded into it, 16 bytes each
+  state      TEXT NOT NULL,                -- pending, sent, settled, parked
+  frozen     BLOB,                         -- the very bytes sent, from the first request on
+  made_at    INTEGER NOT NULL,             -- ms since 1970
+  attempts   INTEGER NOT NULL DEFAULT 0,   -- failures of this group alone
+  not_before INTEGER NOT NULL DEFAULT 0    -- back-off: not sent before this time
+);
+CREATE INDEX afield_group_state ON afield_group (state, n);
+
+-- Changes, one row of an entity each.
+CREATE TABLE afield_change (
+  n          INTEGER PRIMARY KEY AUTOINCREMENT,
+  group_n    INTEGER NOT NULL REFERENCES afield_group (n),
+  at         INTEGER NOT NULL,             -- place in the group
+  entity     TEXT NOT NULL,
+  key        BLOB NOT NULL,                -- the identifier in canonical CBOR
+  op         TEXT NOT NULL,                -- create, update, delete
+  base       BLOB NOT NULL,                -- attributes before, canonical CBOR
+  sets       BLOB NOT NULL,                -- attributes set
+  overlay    INTEGER NOT NULL DEFAULT 1,   -- 1 while the visible row is recomputed with it
+  settled_in INTEGER,                      -- request whose answer applied it
+  theirs     BLOB                          -- the server's row, with a conflict
+);
+CREATE INDEX afield_change_group ON afield_change (group_n, at);
+CREATE INDEX afield_change_overlay ON afield_change (entity, key, n) WHERE overlay = 1;
+
+-- Outcomes in the order in which they arrived; one for each change, never changed.
+CREATE TABLE afield_outcome (
+  n         INTEGER PRIMARY KEY AUTOINCREMENT,
+  change_n  INTEGER NOT NULL,
+  group_id  BLOB NOT NULL,
+  at        INTEGER NOT NULL,              -- place in the group
+  entity    TEXT NOT NULL,
+  key       BLOB NOT NULL,
+  op        TEXT NOT NULL,
+  result    TEXT NOT NULL,                 -- applied, conflict, rejected
+  code      TEXT,
+  attribute TEXT,
+  message   TEXT,
+  new_key   BLOB,
+  stored_at INTEGER NOT NULL               -- ms since 1970
+);
+CREATE INDEX afield_outcome_change ON afield_outcome (change_n);

@@ -1,0 +1,271 @@
+//! One connection with what both sides of the store need: the model's tables, the clock, and
+//! write transactions that begin by sealing what other connections wrote.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use afield_protocol::{Code, Entity, Model, zoo};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::seal;
+use super::tables::{Table, ranks};
+use crate::environment::Environment;
+use crate::error::Error;
+
+/// The version of the bookkeeping tables.
+const FORMAT: i64 = 1;
+
+/// How long a write waits for another process before it gives up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prepared statements kept for each connection: a few for each entity.
+const STATEMENTS: usize = 256;
+
+/// A model and the tables made from it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) model: Model,
+    pub(crate) fingerprint: String,
+    pub(crate) tables: Vec<Table>,
+}
+
+impl Loaded {
+    fn new(model: Model) -> Self {
+        let ranks = ranks(&model.entities);
+        let entities = model.entities.iter().cloned();
+        let tables = entities
+            .zip(ranks)
+            .map(|(entity, rank)| Table::new(entity, rank))
+            .collect();
+        Self {
+            fingerprint: model.fingerprint(),
+            tables,
+            model,
+        }
+    }
+
+    pub(crate) fn table(&self, entity: &str) -> Result<&Table, Error> {
+        self.tables
+            .iter()
+            .find(|table| table.entity.name == entity)
+            .ok_or_else(|| {
+                let known: Vec<_> = self.tables.iter().map(|t| t.entity.name.as_str()).collect();
+                Error::new(
+                    Code::UNKNOWN_ENTITY,
+                    format!("no entity `{entity}`; there are: {}", known.join(", ")),
+                )
+            })
+    }
+}
+
+/// A connection and what it works with.
+pub(crate) struct Db {
+    pub(crate) conn: Connection,
+    pub(crate) env: Box<dyn Environment>,
+    loaded: Option<Arc<Loaded>>,
+}
+
+impl Db {
+    /// Opens or makes the file for `user`.
+    pub(crate) fn open(
+        path: &Path,
+        user: &str,
+        mut env: Box<dyn Environment>,
+    ) -> Result<Self, Error> {
+        let conn = Connection::open(path).map_err(|error| {
+            let message = format!("cannot open {}: {error}", path.display());
+            Error::new(Code::STORE_DAMAGED, message).caused_by(error)
+        })?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        conn.pragma_update(None, "journal_mode", "WAL")?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        if !has_bookkeeping(&conn)? {
+            make(&conn, user, env.as_mut())?;
+        }
+        check_owner(&conn, path, user)?;
+        let mut db = Self {
+            conn,
+            env,
+            loaded: None,
+        };
+        db.reload()?;
+        Ok(db)
+    }
+
+    /// The model and its tables.
+    ///
+    /// # Errors
+    /// The store has none yet: it never reached a server.
+    pub(crate) fn loaded(&self) -> Result<Arc<Loaded>, Error> {
+        self.loaded.clone().ok_or_else(|| {
+            Error::new(
+                Code::MODEL_CHANGED,
+                "this store has no model yet; synchronise once, or give it one when opening",
+            )
+        })
+    }
+
+    pub(crate) fn has_model(&self) -> bool {
+        self.loaded.is_some()
+    }
+
+    /// Reads the model again if another connection installed another one.
+    pub(crate) fn reload(&mut self) -> Result<(), Error> {
+        let sql = "SELECT fingerprint FROM afield_meta";
+        let stored: Option<String> = self.conn.prepare_cached(sql)?.query_row([], |r| r.get(0))?;
+        if stored.as_deref() == self.loaded.as_ref().map(|l| l.fingerprint.as_str()) {
+            return Ok(());
+        }
+        let sql = "SELECT model FROM afield_meta";
+        let json: Option<String> = self.conn.query_row(sql, [], |row| row.get(0))?;
+        let model = json.map(|json| Model::from_json(&json)).transpose()?;
+        self.loaded = model.map(|model| Arc::new(Loaded::new(model)));
+        Ok(())
+    }
+
+    /// Runs `step` in one write transaction. Holding the write lock, it first seals what other
+    /// connections wrote. `name` is the crash point before and after the commit.
+    pub(crate) fn write<T>(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        let result = self
+            .reload()
+            .and_then(|()| seal::seal(self, &[]))
+            .and_then(|_| step(self));
+        let result = result.and_then(|done| {
+            zoo::crash_point(name)?;
+            self.conn.execute_batch("COMMIT")?;
+            zoo::crash_point(name)?;
+            Ok(done)
+        });
+        if result.is_err() && !self.conn.is_autocommit() {
+            // A failed rollback leaves a transaction that nobody can commit: the same effect.
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+        result
+    }
+
+    /// Sixteen random bytes.
+    pub(crate) fn random_id(&mut self) -> [u8; 16] {
+        let mut id = [0; 16];
+        self.env.fill(&mut id);
+        id
+    }
+
+    /// Installs `model` inside a write transaction: makes tables for entities that are new,
+    /// makes those again whose definition changed (their rows are fetched again), and drops
+    /// those that are gone.
+    pub(crate) fn install(&mut self, model: &Model) -> Result<(), Error> {
+        model.check()?;
+        let new = Loaded::new(model.clone());
+        let old = self.loaded.clone();
+        for table in old.iter().flat_map(|old| &old.tables) {
+            if model.entity(&table.entity.name) == Some(&table.entity) {
+                continue;
+            }
+            if !table.entity.is_synced() {
+                extend_local_only(&self.conn, table, model.entity(&table.entity.name))?;
+                continue;
+            }
+            self.run(&table.drop())?;
+            for sql in [
+                "DELETE FROM afield_entity WHERE name = ?1",
+                "UPDATE afield_change SET overlay = 0 WHERE entity = ?1",
+            ] {
+                self.conn.execute(sql, [&table.entity.name])?;
+            }
+        }
+        for table in &new.tables {
+            let sql = "SELECT 1 FROM afield_entity WHERE name = ?1";
+            let exists = self
+                .conn
+                .query_row(sql, [&table.entity.name], |_| Ok(()))
+                .optional()?;
+            if exists.is_none() {
+                self.run(&table.create())?;
+                let sql = "INSERT INTO afield_entity (name) VALUES (?1)";
+                self.conn.execute(sql, [&table.entity.name])?;
+            }
+        }
+        let sql = "UPDATE afield_meta SET model = ?1, fingerprint = ?2";
+        self.conn
+            .execute(sql, params![model.to_json(), new.fingerprint])?;
+        self.loaded = Some(Arc::new(new));
+        Ok(())
+    }
+
+    fn run(&self, statements: &[String]) -> Result<(), Error> {
+        statements
+            .iter()
+            .try_for_each(|sql| Ok(self.conn.execute_batch(sql)?))
+    }
+}
+
+/// Nobody but the device has the rows of a local-only entity, so its table is never made again:
+/// it stays when the model drops it, and gains the attributes that the model adds.
+fn extend_local_only(conn: &Connection, old: &Table, new: Option<&Entity>) -> Result<(), Error> {
+    let Some(new) = new else { return Ok(()) };
+    let kept = new.attributes.get(..old.width()) == Some(old.entity.attributes.as_slice());
+    if new.is_synced() || !kept || new.key_width != old.entity.key_width {
+        let message = format!(
+            "local-only entity `{}`: a new model may add attributes at its end, and nothing else",
+            new.name
+        );
+        return Err(Error::new(Code::UPDATE_REQUIRED, message));
+    }
+    for sql in old.drop_triggers() {
+        conn.execute_batch(&sql)?;
+    }
+    let table = Table::new(new.clone(), old.rank);
+    for sql in table
+        .add_columns(old.width())
+        .into_iter()
+        .chain(table.create_triggers())
+    {
+        conn.execute_batch(&sql)?;
+    }
+    Ok(())
+}
+
+fn has_bookkeeping(conn: &Connection) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'afield_meta'";
+    Ok(conn.query_row(sql, [], |_| Ok(())).optional()?.is_some())
+}
+
+fn make(conn: &Connection, user: &str, env: &mut dyn Environment) -> Result<(), Error> {
+    let mut id = [0; 16];
+    env.fill(&mut id);
+    let device = afield_protocol::GroupId(id).to_string();
+    let transaction =
+        rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
+    if !has_bookkeeping(&transaction)? {
+        transaction.execute_batch(include_str!("bookkeeping.sql"))?;
+        let sql = "INSERT INTO afield_meta (one, format, device, user) VALUES (1, ?1, ?2, ?3)";
+        transaction.execute(sql, params![FORMAT, device, user])?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn check_owner(conn: &Connection, path: &Path, user: &str) -> Result<(), Error> {
+    let sql = "SELECT format, user FROM afield_meta";
+    let (format, owner): (i64, String) =
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if format != FORMAT {
+        let message = format!(
+            "{} has format {format}; this version reads {FORMAT}: use a newer version of the app",
+            path.display()
+        );
+        return Err(Error::new(Code::UPDATE_REQUIRED, message));
+    }
+    if owner != user {
+        let message = format!("{} belongs to the user `{owner}`", path.display());
+        return Err(Error::new(Code::FORBIDDEN, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! The local store: the only place that names SQLite.
+//!
+//! Order for a first reading: [`tables`] (what is in the file), [`seal`] (how a write becomes a
+//! change), [`overlay`] (what the user sees), [`outbox`] (what is sent), [`outcome`] and [`page`]
+//! (what comes back).
+
+mod actions;
+mod checks;
+mod db;
+mod outbox;
+mod outcome;
+mod overlay;
+mod page;
+mod query;
+mod seal;
+mod sql;
+mod status;
+mod sync_store;
+mod tables;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use afield_protocol::{Entity, Model, zoo};
+
+pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
+pub use page::PageApplied;
+pub use query::{Executed, Params, Rows};
+pub use status::{ChangeInfo, ChangeState, OutcomeInfo, Status};
+pub use sync_store::SyncStore;
+
+use self::db::{Db, Loaded};
+use self::seal::Mention;
+use crate::environment::Environment;
+use crate::error::Error;
+
+/// The app's side of a local store.
+///
+/// Its connection writes durably (`synchronous=FULL`): once a call returned, what it wrote
+/// survives a crash and a power cut.
+pub struct Store {
+    db: Db,
+}
+
+/// A write transaction: all of it becomes one change group, or nothing happened.
+pub struct Transaction<'a> {
+    db: &'a mut Db,
+    loaded: Option<Arc<Loaded>>,
+    mentions: Vec<Mention>,
+}
+
+impl Store {
+    /// Opens or makes the store at `path` for `user`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or belongs to another user.
+    pub fn open(path: &Path, user: &str, env: Box<dyn Environment>) -> Result<Self, Error> {
+        Ok(Self {
+            db: Db::open(path, user, env)?,
+        })
+    }
+
+    /// Gives a new store its model without asking a server; a store that has one keeps it.
+    ///
+    /// # Errors
+    /// The model is unusable, or the store cannot be written.
+    pub fn install_first(&mut self, model: &Model) -> Result<(), Error> {
+        self.db.write("install", |db| {
+            if db.has_model() {
+                Ok(())
+            } else {
+                db.install(model)
+            }
+        })
+    }
+
+    /// The model that the tables were made from.
+    ///
+    /// # Errors
+    /// There is none yet.
+    pub fn model(&mut self) -> Result<Model, Error> {
+        self.db.reload()?;
+        Ok(self.db.loaded()?.model.clone())
+    }
+
+    /// The entity of this name.
+    ///
+    /// # Errors
+    /// There is none; the message names those there are.
+    pub fn entity(&mut self, name: &str) -> Result<Entity, Error> {
+        self.db.reload()?;
+        Ok(self.db.loaded()?.table(name)?.entity.clone())
+    }
+
+    /// Runs `step` as one transaction. If it fails, nothing happened.
+    ///
+    /// # Errors
+    /// Those of `step`, or the store cannot be written.
+    pub fn transaction<T>(
+        &mut self,
+        step: impl FnOnce(&mut Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.db.write("user-write", |db| {
+            let loaded = if db.has_model() {
+                Some(db.loaded()?)
+            } else {
+                None
+            };
+            let mut transaction = Transaction {
+                db,
+                loaded,
+                mentions: Vec::new(),
+            };
+            let result = step(&mut transaction)?;
+            let mentions = std::mem::take(&mut transaction.mentions);
+            if !zoo::planted("seal-later") {
+                seal::seal(db, &mentions)?;
+            }
+            Ok(result)
+        })
+    }
+
+    /// Where the device's changes stand.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn status(&mut self) -> Result<Status, Error> {
+        self.db.write("status", status::status)
+    }
+
+    /// Every change that is kept, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn changes(&mut self) -> Result<Vec<ChangeInfo>, Error> {
+        self.db.write("changes", |db| {
+            if db.has_model() {
+                status::changes(db)
+            } else {
+                Ok(Vec::new())
+            }
+        })
+    }
+
+    /// Every outcome after number `since`; 0 gives all.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn outcomes(&self, since: i64) -> Result<Vec<OutcomeInfo>, Error> {
+        status::outcomes(&self.db, since)
+    }
+}

@@ -1,0 +1,336 @@
+//! The outbox: groups that are not settled, and the requests that carry them.
+//!
+//! A group is frozen (its very bytes are stored, durably) before it is sent for the first time;
+//! from then on it never changes. Groups go in order, but one that is parked or backing off
+//! holds back only what depends on it: the same row, a reference to a row it was to create, and
+//! what shares a group with such a change.
+
+use std::collections::{HashMap, HashSet};
+
+use afield_protocol::codec::Format;
+use afield_protocol::codec::cbor::{read_attributes, read_key, write_key};
+use afield_protocol::{Change, Code, Frame, Group, GroupId, Model, Op, Pattern, Position, limits};
+use rusqlite::params;
+
+use super::db::{Db, Loaded};
+use super::status::OutcomeInfo;
+use crate::error::Error;
+
+/// How much one request may carry.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestCaps {
+    /// Most groups; halved by the engine after a failure.
+    pub groups: usize,
+    /// Changes after which the envelope is cut, at a group border.
+    pub changes: usize,
+    /// Bytes after which it is cut.
+    pub bytes: usize,
+}
+
+impl Default for RequestCaps {
+    fn default() -> Self {
+        Self {
+            groups: usize::MAX,
+            changes: limits::BATCH_CHANGES,
+            bytes: limits::BATCH_BYTES,
+        }
+    }
+}
+
+/// A group as it is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrozenGroup {
+    /// Its identity.
+    pub id: GroupId,
+    /// How many changes it has.
+    pub changes: usize,
+    /// Its frame in the wire format.
+    pub bytes: Vec<u8>,
+}
+
+/// Everything a request needs from the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    /// This request's number; the answer's pages and outcomes are applied under it.
+    pub request: i64,
+    /// The device's identity.
+    pub device: String,
+    /// The model's fingerprint.
+    pub fingerprint: String,
+    /// The groups, in order.
+    pub groups: Vec<FrozenGroup>,
+    /// Whether more groups could be sent after these.
+    pub more: bool,
+    /// Positions of the entities to pull.
+    pub pull: Vec<(String, Option<Position>)>,
+}
+
+/// What waits in the outbox, as far as the choice of groups needs it.
+struct Waiting {
+    n: i64,
+    id: [u8; 16],
+    state: String,
+    not_before: i64,
+    changes: Vec<Held>,
+}
+
+/// A change as its dependants see it.
+struct Held {
+    entity: String,
+    key: Vec<u8>,
+    op: Op,
+    sets: Vec<u8>,
+}
+
+/// Chooses and freezes the groups of the next request, and counts the request. Runs inside a
+/// write transaction that must be durable before anything is sent.
+pub(super) fn next_groups(
+    db: &mut Db,
+    caps: RequestCaps,
+) -> Result<(Vec<FrozenGroup>, bool), Error> {
+    let loaded = db.loaded()?;
+    let now = db.env.now_ms();
+    let mut blocked = Blocked::default();
+    let (mut groups, mut changes, mut bytes) = (Vec::new(), 0, 0);
+    for waiting in waiting(db)? {
+        let sendable = waiting.state != "parked" && waiting.not_before <= now;
+        if !sendable || blocked.holds(&loaded, &waiting)? {
+            blocked.add(waiting);
+            continue;
+        }
+        let full = changes + waiting.changes.len() > caps.changes || bytes >= caps.bytes;
+        if groups.len() >= caps.groups || (full && !groups.is_empty()) {
+            return Ok((groups, true));
+        }
+        let frozen = freeze(db, &loaded, &waiting)?;
+        if frozen.bytes.len() > limits::BODY_BYTES - ENVELOPE_ROOM
+            || frozen.changes > GROUP_CHANGES_MAX
+        {
+            park_too_large(db, &waiting)?;
+            blocked.add(waiting);
+            continue;
+        }
+        if bytes + frozen.bytes.len() > caps.bytes && !groups.is_empty() {
+            return Ok((groups, true));
+        }
+        changes += frozen.changes;
+        bytes += frozen.bytes.len();
+        groups.push(frozen);
+    }
+    Ok((groups, false))
+}
+
+/// Bytes of a request that are not groups.
+const ENVELOPE_ROOM: usize = 64 * 1024;
+
+/// A group with more changes than this is parked as `group-too-large`; the rest flows.
+const GROUP_CHANGES_MAX: usize = 100_000;
+
+/// Groups that are held because of others before them, for the status.
+pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
+    let loaded = db.loaded()?;
+    let mut blocked = Blocked::default();
+    let mut held = HashSet::new();
+    for waiting in waiting(db)? {
+        if waiting.state == "parked" {
+            blocked.add(waiting);
+        } else if blocked.holds(&loaded, &waiting)? {
+            held.insert(waiting.n);
+            blocked.add(waiting);
+        }
+    }
+    Ok(held)
+}
+
+fn waiting(db: &Db) -> Result<Vec<Waiting>, Error> {
+    let sql = "SELECT g.n, g.id, g.state, g.not_before, c.entity, c.key, c.op, c.sets \
+               FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
+               WHERE g.state IN ('pending', 'sent', 'parked') ORDER BY g.n, c.at";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found: Vec<Waiting> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let n = row.get(0)?;
+        let op: String = row.get(6)?;
+        let change = Held {
+            entity: row.get(4)?,
+            key: row.get(5)?,
+            op: self::op(&op)?,
+            sets: row.get(7)?,
+        };
+        match found.last_mut().filter(|last| last.n == n) {
+            Some(last) => last.changes.push(change),
+            None => found.push(Waiting {
+                n,
+                id: row.get(1)?,
+                state: row.get(2)?,
+                not_before: row.get(3)?,
+                changes: vec![change],
+            }),
+        }
+    }
+    Ok(found)
+}
+
+/// What must wait, because of changes that are not sent.
+#[derive(Default)]
+struct Blocked {
+    /// Rows; with the attributes that wait, or none if the whole row does.
+    rows: HashMap<(String, Vec<u8>), Option<HashSet<String>>>,
+    /// Rows that do not exist on the server yet.
+    creates: HashSet<(String, Vec<u8>)>,
+}
+
+impl Blocked {
+    fn add(&mut self, waiting: Waiting) {
+        // A parked update holds back only its attributes; anything not yet tried, the row: sent
+        // in another order it could be applied to a row it was not made for.
+        let by_attribute = waiting.state == "parked";
+        for change in waiting.changes {
+            let row = (change.entity, change.key);
+            if change.op == Op::Create {
+                self.creates.insert(row.clone());
+            }
+            let names = match read_attributes(&change.sets) {
+                Ok(sets) if by_attribute && change.op == Op::Update => {
+                    Some(sets.into_keys().collect::<HashSet<_>>())
+                }
+                _ => None,
+            };
+            let entry = self.rows.entry(row).or_insert_with(|| Some(HashSet::new()));
+            match (entry.as_mut(), names) {
+                (Some(all), Some(names)) => all.extend(names),
+                _ => *entry = None,
+            }
+        }
+    }
+
+    fn holds(&self, loaded: &Loaded, waiting: &Waiting) -> Result<bool, Error> {
+        if self.rows.is_empty() {
+            return Ok(false);
+        }
+        for change in &waiting.changes {
+            let sets = read_attributes(&change.sets)?;
+            match self.rows.get(&(change.entity.clone(), change.key.clone())) {
+                Some(None) => return Ok(true),
+                Some(Some(names)) if change.op != Op::Update && !names.is_empty() => {
+                    return Ok(true);
+                }
+                Some(Some(names)) if sets.keys().any(|name| names.contains(name)) => {
+                    return Ok(true);
+                }
+                _ => {}
+            }
+            let Ok(table) = loaded.table(&change.entity) else {
+                continue;
+            };
+            for reference in &table.entity.references {
+                let key: Option<Vec<_>> = (reference.attributes.iter())
+                    .map(
+                        |name| match table.entity.key().iter().position(|a| a.name == *name) {
+                            Some(at) => read_key(&change.key).ok()?.get(at).cloned(),
+                            None => sets.get(name).cloned(),
+                        },
+                    )
+                    .collect();
+                if let Some(key) = key
+                    && self
+                        .creates
+                        .contains(&(reference.entity.clone(), write_key(&key)))
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Freezes a group: from here on it is sent as these very bytes.
+fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Error> {
+    let id = GroupId(waiting.id);
+    let changes = waiting.changes.len();
+    let sql = "SELECT frozen FROM afield_group WHERE n = ?1";
+    let frozen: Option<Vec<u8>> = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([waiting.n], |row| row.get(0))?;
+    if let Some(bytes) = frozen {
+        return Ok(FrozenGroup { id, changes, bytes });
+    }
+    let group = group(db, &loaded.model, waiting.n)?;
+    let mut bytes = Vec::new();
+    Format::Cbor.write(&loaded.model, &Frame::Group(group), &mut bytes);
+    let sql = "UPDATE afield_group SET state = 'sent', frozen = ?2 WHERE n = ?1";
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![waiting.n, bytes])?;
+    Ok(FrozenGroup { id, changes, bytes })
+}
+
+/// Reads a group with its changes as they are sent.
+fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
+    let sql = "SELECT id, absorbed FROM afield_group WHERE n = ?1";
+    let (id, absorbed): ([u8; 16], Vec<u8>) = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let sql =
+        "SELECT entity, op, key, base, sets FROM afield_change WHERE group_n = ?1 ORDER BY at";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let mut rows = statement.query([n])?;
+    let mut changes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (entity, op): (String, String) = (row.get(0)?, row.get(1)?);
+        let stored: (Vec<u8>, Vec<u8>, Vec<u8>) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        let (mut base, set) = (read_attributes(&stored.1)?, read_attributes(&stored.2)?);
+        let op = self::op(&op)?;
+        let pattern = model.entity(&entity).map(|entity| entity.pattern);
+        if pattern == Some(Pattern::LastWriteWins) && op == Op::Update {
+            // Only what is overwritten matters here, so the rest of the row stays at home.
+            base.retain(|name, _| set.contains_key(name));
+        }
+        changes.push(Change {
+            entity,
+            op,
+            key: read_key(&stored.0)?,
+            base,
+            set,
+        });
+    }
+    let absorbed = absorbed
+        .chunks_exact(16)
+        .filter_map(|id| Some(GroupId(id.try_into().ok()?)));
+    Ok(Group {
+        id: GroupId(id),
+        absorbed: absorbed.collect(),
+        changes,
+    })
+}
+
+/// Parks a group that no server would take, with an outcome for each of its changes.
+fn park_too_large(db: &mut Db, waiting: &Waiting) -> Result<(), Error> {
+    let verdict = afield_protocol::Verdict::rejected(
+        Code::GROUP_TOO_LARGE,
+        format!(
+            "one transaction with {} changes is too large to send",
+            waiting.changes.len()
+        ),
+    );
+    let outcome = afield_protocol::GroupOutcome {
+        group: GroupId(waiting.id),
+        verdicts: vec![verdict; waiting.changes.len()],
+    };
+    let _: Vec<OutcomeInfo> = super::outcome::store(db, 0, &[outcome])?;
+    Ok(())
+}
+
+/// Reads an op as the bookkeeping stores it.
+pub(super) fn op(word: &str) -> Result<Op, Error> {
+    Op::parse(word).ok_or_else(|| {
+        Error::new(
+            Code::STORE_DAMAGED,
+            format!("the outbox holds an unknown op `{word}`"),
+        )
+    })
+}

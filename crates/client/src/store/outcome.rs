@@ -1,0 +1,205 @@
+//! Storing outcomes: the transaction in which a change leaves the outbox.
+
+use std::collections::BTreeSet;
+
+use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
+use afield_protocol::{Attributes, Code, GroupOutcome, Theirs, Verdict, VerdictKind};
+use rusqlite::{OptionalExtension, params};
+
+use super::db::{Db, Loaded};
+use super::overlay;
+use super::status::OutcomeInfo;
+use crate::error::Error;
+
+/// A change of the group that an outcome speaks of.
+struct Settling {
+    n: i64,
+    entity: String,
+    key: Vec<u8>,
+    op: String,
+    sets: Vec<u8>,
+}
+
+/// Stores the outcomes of request `request` and recomputes the rows they concern. Outcomes of
+/// groups that are settled already, or not this device's, are ignored. Runs inside a write
+/// transaction.
+pub(super) fn store(
+    db: &mut Db,
+    request: i64,
+    outcomes: &[GroupOutcome],
+) -> Result<Vec<OutcomeInfo>, Error> {
+    let loaded = db.loaded()?;
+    let mut stored = Vec::new();
+    let mut rows = BTreeSet::new();
+    for outcome in outcomes {
+        let sql = "SELECT n FROM afield_group WHERE id = ?1 AND state IN ('pending', 'sent')";
+        let group: Option<i64> = db
+            .conn
+            .prepare_cached(sql)?
+            .query_row([outcome.group.0], |row| row.get(0))
+            .optional()?;
+        let Some(group) = group else { continue };
+        let changes = changes(db, group)?;
+        if changes.len() != outcome.verdicts.len() {
+            let message = format!(
+                "the outcome of group {} has the wrong length",
+                outcome.group
+            );
+            return Err(Error::new(Code::MALFORMED, message));
+        }
+        let state = if outcome.is_applied() {
+            "settled"
+        } else {
+            "parked"
+        };
+        let sql = "UPDATE afield_group SET state = ?2, not_before = 0 WHERE n = ?1";
+        db.conn
+            .prepare_cached(sql)?
+            .execute(params![group, state])?;
+        for (at, (change, verdict)) in changes.into_iter().zip(&outcome.verdicts).enumerate() {
+            settle(db, &loaded, request, &change, verdict)?;
+            stored.push(record(db, &change, outcome, at, verdict)?);
+            rows.insert((change.entity, change.key));
+        }
+    }
+    for (entity, key) in rows {
+        overlay::release(db, &loaded, &entity, &key)?;
+        super::page::touch(db, &entity)?;
+    }
+    Ok(stored)
+}
+
+fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
+    let sql = "SELECT n, entity, key, op, sets FROM afield_change WHERE group_n = ?1 ORDER BY at";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let rows = statement.query_map([group], |row| {
+        Ok(Settling {
+            n: row.get(0)?,
+            entity: row.get(1)?,
+            key: row.get(2)?,
+            op: row.get(3)?,
+            sets: row.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Changes what the overlay is, by the verdict. An applied change stays an overlay until a pull
+/// has seen it; a refused one until the app decides.
+fn settle(
+    db: &Db,
+    loaded: &Loaded,
+    request: i64,
+    change: &Settling,
+    verdict: &Verdict,
+) -> Result<(), Error> {
+    match verdict.kind {
+        VerdictKind::Applied => {
+            let mut sets = read_attributes(&change.sets)?;
+            sets.extend(verdict.values.clone());
+            let sql = "UPDATE afield_change SET settled_in = ?2, sets = ?3 WHERE n = ?1";
+            let values = params![change.n, request, write_attributes(&sets)];
+            db.conn.prepare_cached(sql)?.execute(values)?;
+            rebase_followers(db, change, &sets)
+        }
+        VerdictKind::Conflict => {
+            let theirs = match &verdict.theirs {
+                Some(Theirs::Row(row)) => Some(write_attributes(row)),
+                Some(Theirs::Gone) | None => None,
+            };
+            let sql = "UPDATE afield_change SET theirs = ?2 WHERE n = ?1";
+            db.conn
+                .prepare_cached(sql)?
+                .execute(params![change.n, theirs])?;
+            Ok(())
+        }
+        VerdictKind::Rejected if verdict.code.as_ref() == Some(&Code::GONE) => {
+            erase(db, loaded, change)
+        }
+        VerdictKind::Rejected => Ok(()),
+    }
+}
+
+/// A later, unsent edit of the same row was made on top of this one: its base becomes exactly
+/// what this one became.
+fn rebase_followers(db: &Db, change: &Settling, became: &Attributes) -> Result<(), Error> {
+    let sql = "SELECT c.n, c.base FROM afield_change AS c JOIN afield_group AS g ON g.n = c.group_n \
+               WHERE c.overlay = 1 AND c.entity = ?1 AND c.key = ?2 AND c.n > ?3 \
+               AND g.state = 'pending' ORDER BY c.n LIMIT 1";
+    let next: Option<(i64, Vec<u8>)> = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row(params![change.entity, change.key, change.n], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((n, base)) = next else { return Ok(()) };
+    let mut base = read_attributes(&base)?;
+    for (name, value) in &mut base {
+        if let Some(became) = became.get(name) {
+            *value = became.clone();
+        }
+    }
+    let sql = "UPDATE afield_change SET base = ?2 WHERE n = ?1";
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![n, write_attributes(&base)])?;
+    Ok(())
+}
+
+/// The row is gone, or no longer this user's: of it only what the user typed stays.
+fn erase(db: &Db, loaded: &Loaded, change: &Settling) -> Result<(), Error> {
+    let sql = "UPDATE afield_change SET overlay = 0, base = ?2, theirs = NULL WHERE n = ?1";
+    let nothing = write_attributes(&Attributes::new());
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![change.n, nothing])?;
+    let sql = "UPDATE afield_group SET frozen = NULL \
+               WHERE n = (SELECT group_n FROM afield_change WHERE n = ?1)";
+    db.conn.prepare_cached(sql)?.execute([change.n])?;
+    let table = loaded.table(&change.entity)?;
+    let key = read_key(&change.key)?;
+    if table.server_row(&db.conn, &key)?.is_some() {
+        table.put_server_row(&db.conn, &key, None)?;
+    }
+    Ok(())
+}
+
+fn record(
+    db: &mut Db,
+    change: &Settling,
+    outcome: &GroupOutcome,
+    at: usize,
+    verdict: &Verdict,
+) -> Result<OutcomeInfo, Error> {
+    let now = db.env.now_ms();
+    let sql = "INSERT INTO afield_outcome \
+               (change_n, group_id, at, entity, key, op, result, code, attribute, message, \
+                new_key, stored_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+    db.conn.prepare_cached(sql)?.execute(params![
+        change.n,
+        outcome.group.0,
+        i64::try_from(at).unwrap_or(i64::MAX),
+        change.entity,
+        change.key,
+        change.op,
+        verdict.kind.as_str(),
+        verdict.code.as_ref().map(Code::as_str),
+        verdict.attribute,
+        verdict.message,
+        verdict.key.as_ref().map(|key| write_key(key)),
+        now,
+    ])?;
+    Ok(OutcomeInfo {
+        n: db.conn.last_insert_rowid(),
+        change: super::status::change_name(&outcome.group, at),
+        entity: change.entity.clone(),
+        key: read_key(&change.key)?,
+        op: super::outbox::op(&change.op)?,
+        result: verdict.kind,
+        code: verdict.code.clone(),
+        attribute: verdict.attribute.clone(),
+        message: verdict.message.clone(),
+        new_key: verdict.key.clone(),
+    })
+}

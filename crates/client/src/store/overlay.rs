@@ -1,0 +1,99 @@
+//! Overlays: changes laid over the server's rows.
+//!
+//! The visible row is never patched in place. It is recomputed, from the server's row and the
+//! changes that are still overlays, whenever either of them changes; so it cannot drift.
+
+use afield_protocol::codec::cbor::{read_attributes, read_key};
+use afield_protocol::{Attributes, Op, Value};
+use rusqlite::params;
+
+use super::db::{Db, Loaded};
+use super::tables::Table;
+use crate::error::Error;
+
+/// Recomputes the visible row of an identifier that has, or had, overlays. When none is left the
+/// visible row becomes the server's, and the copy of that is dropped.
+pub(crate) fn release(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Result<(), Error> {
+    // The entity may have left the model while changes of it were parked.
+    let Ok(table) = loaded.table(entity) else {
+        return Ok(());
+    };
+    let values = read_key(key)?;
+    let Some(server) = table.server_row(&db.conn, &values)? else {
+        return Ok(());
+    };
+    let overlays = overlays(db, entity, key)?;
+    let is_last = overlays.is_empty();
+    let visible = overlays
+        .into_iter()
+        .fold(server, |row, overlay| lay(table, &values, row, &overlay));
+    table.put_row(&db.conn, &values, visible.as_deref())?;
+    if is_last {
+        table.drop_server_row(&db.conn, &values)?;
+    }
+    Ok(())
+}
+
+/// Identifiers of `entity` that have a copy of the server's row.
+pub(crate) fn keys(db: &Db, table: &Table) -> Result<Vec<Vec<Value>>, Error> {
+    let sql = format!("SELECT {} FROM {}", table.key_columns, table.server);
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let width = table.entity.key_width;
+    let rows = statement.query_map([], |row| super::sql::values(row, 0, width))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What an overlay does to its row.
+struct Overlay {
+    op: Op,
+    base: Attributes,
+    set: Attributes,
+}
+
+fn overlays(db: &Db, entity: &str, key: &[u8]) -> Result<Vec<Overlay>, Error> {
+    let sql = "SELECT op, base, sets FROM afield_change \
+               WHERE overlay = 1 AND entity = ?1 AND key = ?2 ORDER BY n";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![entity, key])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (op, base, set): (String, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        found.push(Overlay {
+            op: super::outbox::op(&op)?,
+            base: read_attributes(&base)?,
+            set: read_attributes(&set)?,
+        });
+    }
+    Ok(found)
+}
+
+/// Lays one change over a row. An update of a row that the server no longer has keeps showing
+/// the user's own version, until its outcome says what became of it.
+fn lay(
+    table: &Table,
+    key: &[Value],
+    row: Option<Vec<Value>>,
+    overlay: &Overlay,
+) -> Option<Vec<Value>> {
+    if overlay.op == Op::Delete {
+        return None;
+    }
+    let attributes = &table.entity.attributes;
+    let mut row = row.unwrap_or_else(|| {
+        let mut row = key.to_vec();
+        row.extend(table.entity.values().iter().map(|attribute| {
+            overlay
+                .base
+                .get(&attribute.name)
+                .cloned()
+                .unwrap_or(Value::Null)
+        }));
+        row
+    });
+    for (attribute, cell) in attributes.iter().zip(&mut row) {
+        if let Some(value) = overlay.set.get(&attribute.name) {
+            *cell = value.clone();
+        }
+    }
+    Some(row)
+}

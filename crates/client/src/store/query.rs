@@ -1,0 +1,159 @@
+//! The app's own SQL.
+
+use std::collections::BTreeMap;
+
+use afield_protocol::{Code, Value};
+use rusqlite::Statement;
+use rusqlite::fallible_iterator::FallibleIterator as _;
+
+use super::sql::{Bound, values};
+use super::{Store, Transaction};
+use crate::error::Error;
+
+/// Parameters of a statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Params {
+    /// `?1`, `?2`, …
+    Positional(Vec<Value>),
+    /// `:name`, `@name` or `$name`, without the sign.
+    Named(BTreeMap<String, Value>),
+}
+
+impl Params {
+    /// No parameters.
+    pub fn none() -> Self {
+        Self::Positional(Vec::new())
+    }
+}
+
+impl<const N: usize> From<[Value; N]> for Params {
+    fn from(values: [Value; N]) -> Self {
+        Self::Positional(values.into())
+    }
+}
+
+/// What a query found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Column names.
+    pub columns: Vec<String>,
+    /// Rows, each with a value for every column.
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// What a statement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Rows inserted, updated or deleted by the statements themselves.
+    pub rows_changed: u64,
+    /// The rowid of the row inserted last, if a statement inserted one.
+    pub last_insert_id: Option<i64>,
+}
+
+impl Store {
+    /// Runs a query that writes nothing.
+    ///
+    /// # Errors
+    /// The statement is wrong, or writes.
+    pub fn query(&self, sql: &str, params: &Params) -> Result<Rows, Error> {
+        let mut statement = self.db.conn.prepare(sql)?;
+        if !statement.readonly() {
+            let message = "a query may not write; execute the statement instead";
+            return Err(Error::new(Code::SQL, message));
+        }
+        read(&mut statement, params)
+    }
+}
+
+impl Transaction<'_> {
+    /// Runs a query.
+    ///
+    /// # Errors
+    /// The statement is wrong.
+    pub fn query(&self, sql: &str, params: &Params) -> Result<Rows, Error> {
+        read(&mut self.db.conn.prepare(sql)?, params)
+    }
+
+    /// Runs one or several statements, separated by `;`. Parameters are given to each of them.
+    ///
+    /// # Errors
+    /// A statement is wrong or refused, or tries to end the transaction. The transaction fails.
+    pub fn execute(&mut self, sql: &str, params: &Params) -> Result<Executed, Error> {
+        let mut inserted = false;
+        let mut rows_changed = 0;
+        let mut batch = rusqlite::Batch::new(&self.db.conn, sql);
+        while let Some(mut statement) = batch.next()? {
+            bind(&mut statement, params)?;
+            inserted |= starts_with_insert(statement.expanded_sql().unwrap_or_default().as_str());
+            let writes = !statement.readonly();
+            let mut rows = statement.raw_query();
+            while rows.next()?.is_some() {}
+            drop(rows);
+            if writes {
+                rows_changed += self.db.conn.changes();
+            }
+            if self.db.conn.is_autocommit() {
+                let message = "a statement ended the transaction; leave BEGIN and COMMIT to it";
+                return Err(Error::new(Code::SQL, message));
+            }
+        }
+        let id = inserted.then(|| self.db.conn.last_insert_rowid());
+        Ok(Executed {
+            rows_changed,
+            last_insert_id: id,
+        })
+    }
+}
+
+fn starts_with_insert(sql: &str) -> bool {
+    let word = sql
+        .trim_start()
+        .get(..7)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    word.starts_with("insert") || word == "replace"
+}
+
+fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    bind(statement, params)?;
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(values(row, 0, columns.len())?);
+    }
+    Ok(Rows {
+        columns,
+        rows: found,
+    })
+}
+
+fn bind(statement: &mut Statement<'_>, params: &Params) -> Result<(), Error> {
+    match params {
+        Params::Positional(values) => {
+            let wanted = statement.parameter_count();
+            if values.len() < wanted {
+                let message = format!(
+                    "the statement has {wanted} parameters, {} were given",
+                    values.len()
+                );
+                return Err(Error::new(Code::SQL, message));
+            }
+            for (at, value) in values.iter().take(wanted).enumerate() {
+                statement.raw_bind_parameter(at + 1, Bound(value.as_ref()))?;
+            }
+        }
+        Params::Named(values) => {
+            for at in 1..=statement.parameter_count() {
+                let name = statement.parameter_name(at).unwrap_or_default();
+                let value = values.get(name.trim_start_matches([':', '@', '$']));
+                let value = value.ok_or_else(|| {
+                    Error::new(Code::SQL, format!("the parameter `{name}` has no value"))
+                })?;
+                let value = value.clone();
+                statement.raw_bind_parameter(at, Bound(value.as_ref()))?;
+            }
+        }
+    }
+    Ok(())
+}

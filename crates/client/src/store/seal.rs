@@ -1,0 +1,309 @@
+//! Sealing: turning captured rows into a change group.
+//!
+//! The capture tables hold, for each row that was touched since the last seal, the row as it was
+//! before. Comparing it with the row as it is now gives the change; which statements ran in
+//! between does not matter. Equal means no change.
+//!
+//! A group that changes one row and follows an unsent group of the same one row is folded into
+//! it, under a new id that lists the old one. Anything more would break all-or-none.
+
+use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
+use afield_protocol::{Attributes, Op, Value};
+use rusqlite::{OptionalExtension, params};
+
+use super::db::{Db, Loaded};
+use super::sql::{row_attributes, values};
+use super::tables::Table;
+use crate::error::Error;
+
+/// A null that an entity action set explicitly: entity, identifier, attribute. A captured INSERT
+/// alone cannot tell it from an attribute that was not mentioned.
+pub(crate) type Mention = (String, Vec<Value>, String);
+
+/// A change as it was derived.
+struct Derived {
+    entity: String,
+    rank: usize,
+    key: Vec<u8>,
+    op: Op,
+    base: Attributes,
+    set: Attributes,
+}
+
+/// Writes what was captured as one group and empties the capture tables. Returns the group's
+/// number in the outbox, if anything changed. Runs inside a write transaction.
+pub(crate) fn seal(db: &mut Db, mentions: &[Mention]) -> Result<Option<i64>, Error> {
+    if !db.has_model() {
+        return Ok(None);
+    }
+    let loaded = db.loaded()?;
+    let mut changes = Vec::new();
+    for table in loaded
+        .tables
+        .iter()
+        .filter(|table| table.entity.is_written())
+    {
+        derive(db, table, mentions, &mut changes)?;
+    }
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    changes.sort_by_key(order);
+    if let [change] = changes.as_slice()
+        && fold(db, &loaded, change)?
+    {
+        return Ok(None);
+    }
+    let group = insert_group(db, &[])?;
+    for (at, change) in changes.iter().enumerate() {
+        insert_change(db, group, at, change)?;
+    }
+    Ok(Some(group))
+}
+
+/// Creates come first, what is referred to before what refers to it; deletes come last, the
+/// other way round.
+fn order(change: &Derived) -> (u8, usize) {
+    match change.op {
+        Op::Create => (0, change.rank),
+        Op::Update => (1, change.rank),
+        Op::Delete => (2, usize::MAX - change.rank),
+    }
+}
+
+/// Derives the changes of one entity.
+fn derive(
+    db: &Db,
+    table: &Table,
+    mentions: &[Mention],
+    changes: &mut Vec<Derived>,
+) -> Result<(), Error> {
+    let width = table.width();
+    let sql = format!(
+        "SELECT existed, {} FROM {} ORDER BY rowid",
+        table.columns, table.before
+    );
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut any = false;
+    while let Some(row) = rows.next()? {
+        any = true;
+        let existed: bool = row.get(0)?;
+        let captured = values(row, 1, width)?;
+        let key = captured
+            .get(..table.entity.key_width)
+            .unwrap_or(&[])
+            .to_vec();
+        let before = existed.then_some(captured);
+        let now = table.row(&db.conn, &key)?;
+        let change = compare(table, &key, before.as_deref(), now.as_deref(), mentions);
+        if let Some((op, base, set)) = change {
+            if table.server_row(&db.conn, &key)?.is_none() {
+                table.put_server_row(&db.conn, &key, before.as_deref())?;
+            }
+            changes.push(Derived {
+                entity: table.entity.name.clone(),
+                rank: table.rank,
+                key: write_key(&key),
+                op,
+                base,
+                set,
+            });
+        }
+    }
+    if any {
+        db.conn
+            .prepare_cached(&format!("DELETE FROM {}", table.before))?
+            .execute([])?;
+    }
+    Ok(())
+}
+
+/// What happened between a row before and now; `None` if nothing.
+fn compare(
+    table: &Table,
+    key: &[Value],
+    before: Option<&[Value]>,
+    now: Option<&[Value]>,
+    mentions: &[Mention],
+) -> Option<(Op, Attributes, Attributes)> {
+    let entity = &table.entity;
+    match (before, now) {
+        (None, None) => None,
+        (Some(before), None) => Some((
+            Op::Delete,
+            row_attributes(entity, before),
+            Attributes::new(),
+        )),
+        (None, Some(now)) => {
+            let mentioned = |name: &String| {
+                mentions
+                    .iter()
+                    .any(|(e, k, a)| *e == entity.name && k == key && a == name)
+            };
+            let mut set = row_attributes(entity, now);
+            set.retain(|name, value| !value.is_null() || mentioned(name));
+            Some((Op::Create, Attributes::new(), set))
+        }
+        (Some(before), Some(now)) => {
+            let base = row_attributes(entity, before);
+            let set = differences(&base, &row_attributes(entity, now));
+            (!set.is_empty()).then_some((Op::Update, base, set))
+        }
+    }
+}
+
+/// The values of `after` that `before` does not have.
+fn differences(before: &Attributes, after: &Attributes) -> Attributes {
+    let changed = after
+        .iter()
+        .filter(|(name, value)| before.get(*name) != Some(value));
+    changed
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
+    let id = db.random_id();
+    let now = db.env.now_ms();
+    let sql = "INSERT INTO afield_group (id, absorbed, state, made_at) \
+               VALUES (?1, ?2, 'pending', ?3)";
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![id, absorbed, now])?;
+    Ok(db.conn.last_insert_rowid())
+}
+
+fn insert_change(db: &Db, group: i64, at: usize, change: &Derived) -> Result<(), Error> {
+    let sql = "INSERT INTO afield_change (group_n, at, entity, key, op, base, sets) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    db.conn.prepare_cached(sql)?.execute(params![
+        group,
+        i64::try_from(at).unwrap_or(i64::MAX),
+        change.entity,
+        change.key,
+        change.op.as_str(),
+        write_attributes(&change.base),
+        write_attributes(&change.set),
+    ])?;
+    Ok(())
+}
+
+/// The one change of the outbox's last group, if a new change of the same row may be folded in.
+struct Last {
+    group: i64,
+    change: i64,
+    absorbed: Vec<u8>,
+    op: Op,
+    base: Attributes,
+    set: Attributes,
+}
+
+/// Folds `change` into the last group if that is unsent and consists of the same one row.
+fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
+    let Some(last) = last(db, change)? else {
+        return Ok(false);
+    };
+    let table = loaded.table(&change.entity)?;
+    let server = table
+        .server_row(&db.conn, &read_key(&change.key)?)?
+        .flatten();
+    let server = server.map(|row| row_attributes(&table.entity, &row));
+    let Some((op, base, set)) = combine(last.op, last.base, last.set, change, server.as_ref())
+    else {
+        return Ok(false);
+    };
+    if op == Op::Update && set.is_empty() || op == Op::Delete && base.is_empty() {
+        let sql = "DELETE FROM afield_change WHERE n = ?1";
+        db.conn.prepare_cached(sql)?.execute([last.change])?;
+        let sql = "DELETE FROM afield_group WHERE n = ?1";
+        db.conn.prepare_cached(sql)?.execute([last.group])?;
+        return super::overlay::release(db, loaded, &change.entity, &change.key).map(|()| true);
+    }
+    let sql = "UPDATE afield_change SET op = ?2, base = ?3, sets = ?4 WHERE n = ?1";
+    db.conn.prepare_cached(sql)?.execute(params![
+        last.change,
+        op.as_str(),
+        write_attributes(&base),
+        write_attributes(&set),
+    ])?;
+    let id = db.random_id();
+    let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![last.group, id, last.absorbed])?;
+    Ok(true)
+}
+
+fn last(db: &Db, change: &Derived) -> Result<Option<Last>, Error> {
+    let sql = "SELECT g.n, g.id, g.absorbed, c.n, c.op, c.base, c.sets, c.entity, c.key \
+               FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
+               WHERE g.n = (SELECT max(n) FROM afield_group) AND g.state = 'pending' \
+               AND g.not_before = 0 \
+               AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = g.n AND at > 0)";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let found = statement
+        .query_row([], |row| {
+            let same: (String, Vec<u8>) = (row.get(7)?, row.get(8)?);
+            let id: [u8; 16] = row.get(1)?;
+            let mut absorbed: Vec<u8> = row.get(2)?;
+            absorbed.extend_from_slice(&id);
+            let op: String = row.get(4)?;
+            let stored: (Vec<u8>, Vec<u8>) = (row.get(5)?, row.get(6)?);
+            Ok((same, row.get(0)?, row.get(3)?, absorbed, op, stored))
+        })
+        .optional()?;
+    let Some((same, group, row, absorbed, op, (base, set))) = found else {
+        return Ok(None);
+    };
+    if same != (change.entity.clone(), change.key.clone()) {
+        return Ok(None);
+    }
+    Ok(Some(Last {
+        group,
+        change: row,
+        absorbed,
+        op: super::outbox::op(&op)?,
+        base: read_attributes(&base)?,
+        set: read_attributes(&set)?,
+    }))
+}
+
+/// What two changes of one row are together; `None` if they must stay apart. A delete without a
+/// base stands for nothing at all: the row was made and deleted before anybody heard of it.
+///
+/// A value that is back where it was is dropped only if the server still has it so; otherwise it
+/// is what the user wants in place of somebody else's.
+fn combine(
+    op: Op,
+    base: Attributes,
+    mut set: Attributes,
+    next: &Derived,
+    server: Option<&Attributes>,
+) -> Option<(Op, Attributes, Attributes)> {
+    let unchanged = |name: &String, value: &Value| {
+        base.get(name) == Some(value) && server.is_some_and(|row| row.get(name) == Some(value))
+    };
+    match (op, next.op) {
+        (Op::Create | Op::Update, Op::Update) => {
+            set.extend(next.set.clone());
+            set.retain(|name, value| !unchanged(name, value));
+            Some((op, base, set))
+        }
+        (Op::Create, Op::Delete) if server.is_none() => {
+            Some((Op::Delete, Attributes::new(), Attributes::new()))
+        }
+        (Op::Update, Op::Delete) => Some((Op::Delete, base, Attributes::new())),
+        (Op::Delete, Op::Create) => {
+            // The row is there again: whatever it does not mention now is empty.
+            let mut after: Attributes = base
+                .keys()
+                .map(|name| (name.clone(), Value::Null))
+                .collect();
+            after.extend(next.set.clone());
+            after.retain(|name, value| !unchanged(name, value));
+            Some((Op::Update, base, after))
+        }
+        _ => None,
+    }
+}

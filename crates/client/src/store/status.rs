@@ -1,0 +1,219 @@
+//! What a store says about itself: status, changes, outcomes.
+
+use afield_protocol::codec::cbor::{read_attributes, read_key};
+use afield_protocol::{Attributes, Code, GroupId, Key, Op, VerdictKind};
+use rusqlite::{Row, params};
+
+use super::db::Db;
+use super::outbox;
+use crate::error::Error;
+
+/// Where a change stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChangeState {
+    /// Not sent yet.
+    Pending,
+    /// Sent; its outcome is not known.
+    Sent,
+    /// Not sent, because it depends on a change that is parked or backs off.
+    Held,
+    /// Refused or in conflict: kept until the app decides.
+    Parked,
+    /// Applied on the server.
+    Settled,
+}
+
+impl ChangeState {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sent => "sent",
+            Self::Held => "held",
+            Self::Parked => "parked",
+            Self::Settled => "settled",
+        }
+    }
+}
+
+/// A change on this device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangeInfo {
+    /// Its name: the group's id and its place in it.
+    pub change: String,
+    /// Its group.
+    pub group: GroupId,
+    /// The local entity.
+    pub entity: String,
+    /// The row.
+    pub key: Key,
+    /// What is done.
+    pub op: Op,
+    /// Where it stands.
+    pub state: ChangeState,
+    /// What was set.
+    pub set: Attributes,
+    /// The row before.
+    pub base: Attributes,
+    /// The server's row, with a conflict.
+    pub theirs: Option<Attributes>,
+}
+
+/// A final outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutcomeInfo {
+    /// Its number; outcomes are numbered in the order in which they arrived.
+    pub n: i64,
+    /// The change's name.
+    pub change: String,
+    /// The local entity.
+    pub entity: String,
+    /// The row.
+    pub key: Key,
+    /// What was done.
+    pub op: Op,
+    /// How it ended.
+    pub result: VerdictKind,
+    /// Why, unless applied.
+    pub code: Option<Code>,
+    /// The attribute that the code speaks of.
+    pub attribute: Option<String>,
+    /// For a person.
+    pub message: Option<String>,
+    /// The identifier that the server gave, if another.
+    pub new_key: Option<Key>,
+}
+
+/// Counts and times for a status line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Changes that are not settled and neither held nor parked.
+    pub pending: u64,
+    /// Changes that wait for others.
+    pub held: u64,
+    /// Changes that were refused.
+    pub parked: u64,
+    /// Changes in conflict (counted in `parked` too).
+    pub conflicts: u64,
+    /// Entities whose first download is not complete.
+    pub downloading: Vec<String>,
+    /// When a sync last completed, in milliseconds since 1970.
+    pub last_success_ms: Option<i64>,
+    /// Why the newest sync failed, if it did.
+    pub last_error: Option<Code>,
+}
+
+/// A change's name.
+pub(super) fn change_name(group: &GroupId, at: usize) -> String {
+    format!("{group}.{at}")
+}
+
+/// Every change that is kept, oldest first. Runs inside a write transaction: it seals first, so
+/// that what another process just wrote is counted.
+pub(super) fn changes(db: &mut Db) -> Result<Vec<ChangeInfo>, Error> {
+    let held = outbox::held(db)?;
+    let sql = "SELECT g.n, g.id, g.state, c.at, c.entity, c.key, c.op, c.base, c.sets, c.theirs \
+               FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n ORDER BY c.n";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(change(row, &held)?);
+    }
+    Ok(found)
+}
+
+fn change(row: &Row<'_>, held: &std::collections::HashSet<i64>) -> Result<ChangeInfo, Error> {
+    let state: String = row.get(2)?;
+    let state = match state.as_str() {
+        _ if held.contains(&row.get(0)?) => ChangeState::Held,
+        "pending" => ChangeState::Pending,
+        "sent" => ChangeState::Sent,
+        "parked" => ChangeState::Parked,
+        _ => ChangeState::Settled,
+    };
+    let group = GroupId(row.get(1)?);
+    let at: i64 = row.get(3)?;
+    let (key, op): (Vec<u8>, String) = (row.get(5)?, row.get(6)?);
+    let (base, set): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
+    let theirs: Option<Vec<u8>> = row.get(9)?;
+    Ok(ChangeInfo {
+        change: change_name(&group, usize::try_from(at).unwrap_or(0)),
+        group,
+        entity: row.get(4)?,
+        key: read_key(&key)?,
+        op: outbox::op(&op)?,
+        state,
+        set: read_attributes(&set)?,
+        base: read_attributes(&base)?,
+        theirs: theirs.map(|theirs| read_attributes(&theirs)).transpose()?,
+    })
+}
+
+/// Every outcome after number `since`.
+pub(super) fn outcomes(db: &Db, since: i64) -> Result<Vec<OutcomeInfo>, Error> {
+    let sql = "SELECT n, group_id, at, entity, key, op, result, code, attribute, message, new_key \
+               FROM afield_outcome WHERE n > ?1 ORDER BY n";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![since])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (key, op): (Vec<u8>, String) = (row.get(4)?, row.get(5)?);
+        let (at, result): (i64, String) = (row.get(2)?, row.get(6)?);
+        let code: Option<String> = row.get(7)?;
+        let new_key: Option<Vec<u8>> = row.get(10)?;
+        found.push(OutcomeInfo {
+            n: row.get(0)?,
+            change: change_name(&GroupId(row.get(1)?), usize::try_from(at).unwrap_or(0)),
+            entity: row.get(3)?,
+            key: read_key(&key)?,
+            op: outbox::op(&op)?,
+            result: VerdictKind::parse(&result).unwrap_or(VerdictKind::Rejected),
+            code: code.map(|word| Code::parse(&word)),
+            attribute: row.get(8)?,
+            message: row.get(9)?,
+            new_key: new_key.map(|key| read_key(&key)).transpose()?,
+        });
+    }
+    Ok(found)
+}
+
+/// Counts where the changes stand.
+pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
+    let mut status = Status::default();
+    if db.has_model() {
+        for change in changes(db)? {
+            match change.state {
+                ChangeState::Pending | ChangeState::Sent => status.pending += 1,
+                ChangeState::Held => status.held += 1,
+                ChangeState::Parked => status.parked += 1,
+                ChangeState::Settled => {}
+            }
+        }
+        let sql = "SELECT count(*) FROM afield_outcome AS o JOIN afield_change AS c \
+                   ON c.n = o.change_n WHERE o.result = 'conflict'";
+        let conflicts: i64 = db.conn.query_row(sql, [], |row| row.get(0))?;
+        status.conflicts = conflicts.unsigned_abs();
+        let loaded = db.loaded()?;
+        let sql = "SELECT name FROM afield_entity WHERE complete = 0 ORDER BY name";
+        let mut statement = db.conn.prepare_cached(sql)?;
+        let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+        for name in names {
+            let name = name?;
+            if loaded
+                .model
+                .entity(&name)
+                .is_some_and(afield_protocol::Entity::is_synced)
+            {
+                status.downloading.push(name);
+            }
+        }
+    }
+    let sql = "SELECT last_success, last_error FROM afield_meta";
+    let (success, error): (Option<i64>, Option<String>) = db
+        .conn
+        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    status.last_success_ms = success;
+    status.last_error = error.map(|word| Code::parse(&word));
+    Ok(status)
+}

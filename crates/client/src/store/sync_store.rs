@@ -1,0 +1,255 @@
+//! The engine's side of the store.
+
+use std::path::Path;
+
+use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, zoo};
+use rusqlite::config::DbConfig;
+use rusqlite::params;
+
+use super::db::Db;
+use super::outbox::{Outgoing, RequestCaps, next_groups};
+use super::page::{self, PageApplied};
+use super::status::OutcomeInfo;
+use super::{outcome, seal};
+use crate::environment::Environment;
+use crate::error::Error;
+
+/// How long settled groups stay readable.
+const HISTORY_MS: i64 = 14 * 24 * 60 * 60 * 1000;
+
+/// Opened beside the app's [`super::Store`] on the same file: it sends what the app wrote and
+/// applies what the server answers. Its connection has triggers switched off, so what it writes
+/// is not captured.
+pub struct SyncStore {
+    db: Db,
+}
+
+impl SyncStore {
+    /// Opens or makes the store at `path` for `user`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or belongs to another user.
+    pub fn open(path: &Path, user: &str, env: Box<dyn Environment>) -> Result<Self, Error> {
+        let db = Db::open(path, user, env)?;
+        db.conn
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        Ok(Self { db })
+    }
+
+    /// The model, if the store has one.
+    pub fn model(&mut self) -> Result<Option<Model>, Error> {
+        self.db.reload()?;
+        Ok(if self.db.has_model() {
+            Some(self.db.loaded()?.model.clone())
+        } else {
+            None
+        })
+    }
+
+    /// Installs the server's model. Entities whose definition changed are fetched again, which
+    /// is refused while one of them has unsettled changes.
+    ///
+    /// # Errors
+    /// `update-required` while unsettled changes stand in the way; nothing is changed then.
+    pub fn install(&mut self, model: &Model) -> Result<(), Error> {
+        self.db.write("install", |db| {
+            if db.has_model() {
+                refuse_unsettled(db, model)?;
+            }
+            db.install(model)
+        })
+    }
+
+    /// Seals and freezes what is to be sent, durably, and counts the request. `unit` names what
+    /// to pull; `None` pulls nothing.
+    ///
+    /// # Errors
+    /// The store has no such unit, or cannot be written.
+    pub fn next_request(
+        &mut self,
+        unit: Option<&str>,
+        send: bool,
+        caps: RequestCaps,
+    ) -> Result<Outgoing, Error> {
+        self.synchronous("FULL")?;
+        self.db.write("freeze", |db| {
+            let loaded = db.loaded()?;
+            let (groups, more) = if send {
+                next_groups(db, caps)?
+            } else {
+                (Vec::new(), false)
+            };
+            let pull = match unit {
+                Some(unit) => page::positions(db, &synced(&loaded.model, unit)?)?,
+                None => Vec::new(),
+            };
+            let sql = "UPDATE afield_meta SET request = request + 1 RETURNING request, device";
+            let (request, device) = db
+                .conn
+                .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let fingerprint = loaded.fingerprint.clone();
+            Ok(Outgoing {
+                request,
+                device,
+                fingerprint,
+                groups,
+                more,
+                pull,
+            })
+        })
+    }
+
+    /// Stores outcomes that arrived with the answer to `request`; each leaves the outbox here.
+    ///
+    /// # Errors
+    /// An outcome does not fit its group, or the store cannot be written.
+    pub fn store_outcomes(
+        &mut self,
+        request: i64,
+        outcomes: &[GroupOutcome],
+    ) -> Result<Vec<OutcomeInfo>, Error> {
+        self.synchronous("FULL")?;
+        self.db
+            .write("outcomes", |db| outcome::store(db, request, outcomes))
+    }
+
+    /// Applies or stages a page of the answer to `request`.
+    ///
+    /// # Errors
+    /// The page is malformed, or the store cannot be written; nothing of it was applied then.
+    pub fn apply_page(
+        &mut self,
+        request: i64,
+        page: &Page,
+        content: &[Frame],
+        end: &PageEnd,
+    ) -> Result<PageApplied, Error> {
+        // What is lost with the power can be pulled again: the position goes with the rows.
+        self.synchronous("NORMAL")?;
+        self.db
+            .write("page", |db| page::apply(db, request, page, content, end))
+    }
+
+    /// Lets a group wait that failed alone, longer each time.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn back_off(&mut self, group: GroupId, pause_ms: i64) -> Result<(), Error> {
+        self.db.write("back-off", |db| {
+            let until = db.env.now_ms().saturating_add(pause_ms);
+            let sql = "UPDATE afield_group SET attempts = attempts + 1, not_before = ?2 \
+                       WHERE id = ?1 AND state = 'sent'";
+            db.conn.execute(sql, params![group.0, until])?;
+            Ok(())
+        })
+    }
+
+    /// How often a group failed alone.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn attempts(&self, group: GroupId) -> Result<u32, Error> {
+        let sql = "SELECT attempts FROM afield_group WHERE id = ?1";
+        Ok(self
+            .db
+            .conn
+            .prepare_cached(sql)?
+            .query_row([group.0], |row| row.get(0))?)
+    }
+
+    /// Notes how a sync ended, and drops history that is old enough.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn finished(&mut self, error: Option<&Code>) -> Result<(), Error> {
+        self.db.write("finished", |db| {
+            let now = db.env.now_ms();
+            let sql = "UPDATE afield_meta SET last_error = ?1, \
+                       last_success = CASE WHEN ?1 IS NULL THEN ?2 ELSE last_success END";
+            db.conn
+                .execute(sql, params![error.map(Code::as_str), now])?;
+            prune(db, now - HISTORY_MS)
+        })
+    }
+
+    /// Milliseconds since 1970, by the store's own clock.
+    pub fn now_ms(&mut self) -> i64 {
+        self.db.env.now_ms()
+    }
+
+    /// Random bytes, by the store's own source.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        self.db.env.fill(bytes);
+    }
+
+    /// Where this store was last synchronised.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn server(&self) -> Result<Option<String>, Error> {
+        let sql = "SELECT server FROM afield_meta";
+        Ok(self.db.conn.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// Remembers where to synchronise.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn set_server(&mut self, server: &str) -> Result<(), Error> {
+        self.db
+            .conn
+            .execute("UPDATE afield_meta SET server = ?1", [server])?;
+        Ok(())
+    }
+
+    fn synchronous(&self, level: &str) -> Result<(), Error> {
+        let level = if zoo::planted("freeze-not-durable") {
+            "OFF"
+        } else {
+            level
+        };
+        Ok(self.db.conn.pragma_update(None, "synchronous", level)?)
+    }
+}
+
+/// The synced entities of a unit.
+fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
+    let found = model.unit(unit).ok_or_else(|| {
+        let known: Vec<_> = model.units.iter().map(|unit| unit.name.as_str()).collect();
+        let message = format!("no sync unit `{unit}`; there are: {}", known.join(", "));
+        Error::new(Code::UNKNOWN_UNIT, message)
+    })?;
+    let is_synced = |name: &&String| model.entity(name).is_some_and(|entity| entity.is_synced());
+    Ok(found.entities.iter().filter(is_synced).cloned().collect())
+}
+
+/// Refuses a model that would remake an entity with unsettled changes.
+fn refuse_unsettled(db: &mut Db, model: &Model) -> Result<(), Error> {
+    seal::seal(db, &[])?;
+    let sql = "SELECT DISTINCT c.entity FROM afield_change AS c \
+               JOIN afield_group AS g ON g.n = c.group_n \
+               WHERE g.state IN ('pending', 'sent', 'parked')";
+    let mut statement = db.conn.prepare(sql)?;
+    let entities = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let loaded = db.loaded()?;
+    for entity in entities {
+        let entity = entity?;
+        if loaded.model.entity(&entity) != model.entity(&entity) {
+            let message = format!(
+                "the model of `{entity}` changed while it has unsettled changes; settle them first"
+            );
+            return Err(Error::new(Code::UPDATE_REQUIRED, message));
+        }
+    }
+    Ok(())
+}
+
+fn prune(db: &Db, before: i64) -> Result<(), Error> {
+    let sql = "DELETE FROM afield_change WHERE overlay = 0 AND group_n IN \
+               (SELECT n FROM afield_group WHERE state = 'settled' AND made_at < ?1)";
+    db.conn.execute(sql, [before])?;
+    let sql = "DELETE FROM afield_group WHERE state = 'settled' AND made_at < ?1 \
+               AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = afield_group.n)";
+    db.conn.execute(sql, [before])?;
+    Ok(())
+}

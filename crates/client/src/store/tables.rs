@@ -1,0 +1,402 @@
+//! The tables of a local entity: what is made for it, and the statements that use them.
+//!
+//! ```text
+//! contact                   what the app sees and writes
+//! afield_before_contact     capture: the row before the current group touched it, once
+//! afield_server_contact     the server's row, for rows that carry unsettled changes
+//! afield_stage_contact      pages of a download that is not complete
+//! ```
+
+use afield_protocol::{Entity, Identifier, Value};
+use rusqlite::Connection;
+
+use super::checks::Checks;
+use super::sql::{bound, literal, quoted, values};
+use crate::error::Error;
+
+/// An entity with its quoted names and statements.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) entity: Entity,
+    /// Place in the order of references: what an entity refers to comes before it.
+    pub(crate) rank: usize,
+    pub(crate) name: String,
+    pub(crate) before: String,
+    pub(crate) server: String,
+    pub(crate) stage: String,
+    /// All columns, quoted, separated by commas.
+    pub(crate) columns: String,
+    /// The identifier's columns, likewise.
+    pub(crate) key_columns: String,
+}
+
+impl Table {
+    pub(crate) fn new(entity: Entity, rank: usize) -> Self {
+        let list = |attributes: &[afield_protocol::Attribute]| {
+            attributes
+                .iter()
+                .map(|a| quoted(&a.name))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        Self {
+            name: quoted(&entity.name),
+            before: quoted(&format!("afield_before_{}", entity.name)),
+            server: quoted(&format!("afield_server_{}", entity.name)),
+            stage: quoted(&format!("afield_stage_{}", entity.name)),
+            columns: list(&entity.attributes),
+            key_columns: list(entity.key()),
+            rank,
+            entity,
+        }
+    }
+
+    /// How many columns a row has.
+    pub(crate) fn width(&self) -> usize {
+        self.entity.attributes.len()
+    }
+
+    /// `a."k1" = b."k1" AND …`, with `IS` semantics not needed: identifiers are never null.
+    pub(crate) fn same_key(&self, a: &str, b: &str) -> String {
+        let pairs = self.entity.key().iter().map(|attribute| {
+            let name = quoted(&attribute.name);
+            format!("{a}.{name} = {b}.{name}")
+        });
+        pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// `"k1" = ?1 AND …`
+    fn key_bound(&self) -> String {
+        let pairs = self.entity.key().iter().enumerate();
+        let pairs = pairs.map(|(at, a)| format!("{} = ?{}", quoted(&a.name), at + 1));
+        pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// `prefix."c1", …`
+    fn prefixed(&self, prefix: &str, attributes: &[afield_protocol::Attribute]) -> String {
+        let names = attributes
+            .iter()
+            .map(|a| format!("{prefix}.{}", quoted(&a.name)));
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    /// `DO UPDATE SET …` of an upsert, or `DO NOTHING` where there is nothing but the key.
+    fn on_conflict(&self) -> String {
+        let sets = self.entity.values().iter().map(|a| {
+            let name = quoted(&a.name);
+            format!("{name} = excluded.{name}")
+        });
+        let sets = sets.collect::<Vec<_>>().join(", ");
+        let action = if sets.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {sets}")
+        };
+        format!("ON CONFLICT ({}) DO {action}", self.key_columns)
+    }
+
+    /// Inserts or overwrites a row; parameters in column order.
+    pub(crate) fn upsert(&self) -> String {
+        let marks = (1..=self.width())
+            .map(|n| format!("?{n}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        format!(
+            "INSERT INTO {} ({}) VALUES ({marks}) {}",
+            self.name,
+            self.columns,
+            self.on_conflict()
+        )
+    }
+
+    /// Deletes the row of an identifier.
+    pub(crate) fn delete(&self) -> String {
+        format!("DELETE FROM {} WHERE {}", self.name, self.key_bound())
+    }
+
+    /// The row of an identifier, in `table` (one of this entity's).
+    fn select(&self, table: &str) -> String {
+        format!(
+            "SELECT {} FROM {table} WHERE {}",
+            self.columns,
+            self.key_bound()
+        )
+    }
+
+    /// Reads the visible row of an identifier.
+    pub(crate) fn row(&self, db: &Connection, key: &[Value]) -> Result<Option<Vec<Value>>, Error> {
+        let mut statement = db.prepare_cached(&self.select(&self.name))?;
+        let mut rows = statement.query(bound(key))?;
+        Ok(rows
+            .next()?
+            .map(|row| values(row, 0, self.width()))
+            .transpose()?)
+    }
+
+    /// Reads the server's row of an identifier that has overlays: the outer option says whether
+    /// it has, the inner whether the server has the row.
+    pub(crate) fn server_row(
+        &self,
+        db: &Connection,
+        key: &[Value],
+    ) -> Result<Option<Option<Vec<Value>>>, Error> {
+        let sql = format!(
+            "SELECT existed, {} FROM {} WHERE {}",
+            self.columns,
+            self.server,
+            self.key_bound()
+        );
+        let mut statement = db.prepare_cached(&sql)?;
+        let mut rows = statement.query(bound(key))?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let existed: bool = row.get(0)?;
+        Ok(Some(if existed {
+            Some(values(row, 1, self.width())?)
+        } else {
+            None
+        }))
+    }
+
+    /// Writes the server's row of an identifier; `None` says that the server has none.
+    pub(crate) fn put_server_row(
+        &self,
+        db: &Connection,
+        key: &[Value],
+        row: Option<&[Value]>,
+    ) -> Result<(), Error> {
+        let marks = (1..=self.width())
+            .map(|n| format!("?{n}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let existed = i32::from(row.is_some());
+        let sql = format!(
+            "INSERT OR REPLACE INTO {} (existed, {}) VALUES ({existed}, {marks})",
+            self.server, self.columns
+        );
+        let mut padded = row.map_or_else(|| key.to_vec(), <[Value]>::to_vec);
+        padded.resize(self.width(), Value::Null);
+        db.prepare_cached(&sql)?.execute(bound(&padded))?;
+        Ok(())
+    }
+
+    /// Forgets the server's row: the identifier has no overlay any more.
+    pub(crate) fn drop_server_row(&self, db: &Connection, key: &[Value]) -> Result<(), Error> {
+        let sql = format!("DELETE FROM {} WHERE {}", self.server, self.key_bound());
+        db.prepare_cached(&sql)?.execute(bound(key))?;
+        Ok(())
+    }
+
+    /// Makes the visible row what it should be.
+    pub(crate) fn put_row(
+        &self,
+        db: &Connection,
+        key: &[Value],
+        row: Option<&[Value]>,
+    ) -> Result<(), Error> {
+        match row {
+            Some(row) => db.prepare_cached(&self.upsert())?.execute(bound(row))?,
+            None => db.prepare_cached(&self.delete())?.execute(bound(key))?,
+        };
+        Ok(())
+    }
+
+    /// Everything that makes the entity's tables, in order.
+    pub(crate) fn create(&self) -> Vec<String> {
+        let mut statements = vec![self.create_table(&self.name, "", true)];
+        statements.extend(self.create_indexes());
+        if self.entity.is_synced() {
+            let gone = "gone INTEGER NOT NULL, ";
+            statements.push(self.create_table(&self.stage, gone, false));
+            let existed = "existed INTEGER NOT NULL, ";
+            statements.push(self.create_table(&self.before, existed, false));
+            statements.push(self.create_table(&self.server, existed, false));
+        }
+        statements.extend(self.create_triggers());
+        statements
+    }
+
+    /// Everything that removes them. The app's own triggers on the table go with it.
+    pub(crate) fn drop(&self) -> Vec<String> {
+        [&self.name, &self.before, &self.server, &self.stage]
+            .map(|table| format!("DROP TABLE IF EXISTS {table}"))
+            .into()
+    }
+
+    fn create_table(&self, name: &str, extra: &str, defaults: bool) -> String {
+        let columns = (0..self.width()).map(|at| self.column(at, defaults));
+        format!(
+            "CREATE TABLE {name} ({extra}{}, PRIMARY KEY ({}))",
+            columns.collect::<Vec<_>>().join(", "),
+            self.key_columns
+        )
+    }
+
+    /// The definition of a column.
+    fn column(&self, at: usize, with_default: bool) -> String {
+        let attribute = &self.entity.attributes[at];
+        let is_key = at < self.entity.key_width;
+        let kind = match attribute.kind.sqlite() {
+            // An INTEGER PRIMARY KEY would give itself a number when the app forgets one.
+            "INTEGER" if is_key => "BIGINT",
+            kind => kind,
+        };
+        let not_null = if is_key { " NOT NULL" } else { "" };
+        let default = match &attribute.default {
+            Some(default) if with_default => format!(" DEFAULT {}", sql_literal(&default.value())),
+            _ => String::new(),
+        };
+        format!("{} {kind}{not_null}{default}", quoted(&attribute.name))
+    }
+
+    /// Adds the columns from `first` on to a table that exists.
+    pub(crate) fn add_columns(&self, first: usize) -> Vec<String> {
+        let columns = (first..self.width()).map(|at| self.column(at, true));
+        columns
+            .map(|column| format!("ALTER TABLE {} ADD COLUMN {column}", self.name))
+            .collect()
+    }
+
+    /// Removes the triggers that [`Table::create_triggers`] makes.
+    pub(crate) fn drop_triggers(&self) -> Vec<String> {
+        let drop = |event: &str| {
+            let name = quoted(&format!("afield_{event}_{}", self.entity.name));
+            format!("DROP TRIGGER IF EXISTS {name}")
+        };
+        ["insert", "update", "delete"].map(drop).into()
+    }
+
+    fn create_indexes(&self) -> Vec<String> {
+        let indexes = self.entity.indexes.iter().map(|attributes| {
+            let name = quoted(&format!(
+                "afield_{}_{}",
+                self.entity.name,
+                attributes.join("_")
+            ));
+            let columns: Vec<_> = attributes.iter().map(|a| quoted(a)).collect();
+            format!(
+                "CREATE INDEX {name} ON {} ({})",
+                self.name,
+                columns.join(", ")
+            )
+        });
+        indexes.collect()
+    }
+
+    pub(crate) fn create_triggers(&self) -> Vec<String> {
+        if self.entity.is_synced() && !self.entity.is_written() {
+            let entity = &self.entity.name;
+            let refuse = raise(
+                "read-only",
+                "",
+                &format!("{entity} is read-only on the device"),
+            );
+            return ["INSERT", "UPDATE", "DELETE"]
+                .map(|event| self.trigger(event, &format!("SELECT {refuse};")))
+                .into();
+        }
+        let touched = format!(
+            "UPDATE afield_entity SET touched = touched + 1 WHERE name = {};",
+            literal(&self.entity.name)
+        );
+        let checks = Checks::of(&self.entity);
+        let capture = self.entity.is_written();
+        let only = |sql: String| if capture { sql } else { String::new() };
+        let insert = format!("{}{}{touched}", checks.insert, only(self.capture_insert()));
+        let update = format!("{}{}{touched}", checks.update, only(self.capture_old()));
+        let delete = format!("{}{touched}", only(self.capture_old()));
+        vec![
+            self.trigger("INSERT", &insert),
+            self.trigger("UPDATE", &update),
+            self.trigger("DELETE", &delete),
+        ]
+    }
+
+    fn trigger(&self, event: &str, body: &str) -> String {
+        let name = quoted(&format!(
+            "afield_{}_{}",
+            event.to_lowercase(),
+            self.entity.name
+        ));
+        format!(
+            "CREATE TRIGGER {name} BEFORE {event} ON {} BEGIN {body} END",
+            self.name
+        )
+    }
+
+    /// Records the row that an INSERT may be about to replace, or that there is none. The
+    /// statement's own OR clause overrides any conflict clause in here, so none is needed.
+    fn capture_insert(&self) -> String {
+        format!(
+            "INSERT INTO {before} (existed, {columns}) \
+             SELECT t.{first} IS NOT NULL, {new_key}{rest} FROM (SELECT 1) \
+             LEFT JOIN {table} AS t ON {found} \
+             WHERE NOT EXISTS (SELECT 1 FROM {before} AS b WHERE {recorded});",
+            before = self.before,
+            columns = self.columns,
+            first = quoted(&self.entity.attributes[0].name),
+            new_key = self.prefixed("NEW", self.entity.key()),
+            rest = match self.prefixed("t", self.entity.values()) {
+                rest if rest.is_empty() => rest,
+                rest => format!(", {rest}"),
+            },
+            table = self.name,
+            found = self.same_key("t", "NEW"),
+            recorded = self.same_key("b", "NEW"),
+        )
+    }
+
+    fn capture_old(&self) -> String {
+        format!(
+            "INSERT INTO {before} (existed, {columns}) SELECT 1, {old} \
+             WHERE NOT EXISTS (SELECT 1 FROM {before} AS b WHERE {recorded});",
+            before = self.before,
+            columns = self.columns,
+            old = self.prefixed("OLD", &self.entity.attributes),
+            recorded = self.same_key("b", "OLD"),
+        )
+    }
+}
+
+/// A `RAISE` that reaches the app as an error with a code.
+pub(super) fn raise(code: &str, attribute: &str, message: &str) -> String {
+    format!(
+        "RAISE(ABORT, {})",
+        literal(&format!("afield:{code}:{attribute}:{message}"))
+    )
+}
+
+/// What an entity's identifier is called in messages.
+pub(super) fn identifier_hint(entity: &Entity) -> &'static str {
+    match entity.identifier {
+        Identifier::Uuid => "a UUID in lower case",
+        Identifier::Natural | Identifier::Server => "a value",
+    }
+}
+
+pub(super) fn sql_literal(value: &Value) -> String {
+    match value {
+        Value::Null | Value::Bytes(_) => "NULL".to_owned(),
+        Value::Integer(n) => n.to_string(),
+        Value::Real(x) => format!("{x:?}"),
+        Value::Text(text) => literal(text),
+    }
+}
+
+/// Orders entities so that each comes after those it refers to, as far as references allow.
+pub(crate) fn ranks(entities: &[Entity]) -> Vec<usize> {
+    let at = |name: &str| entities.iter().position(|entity| entity.name == name);
+    let mut ranks = vec![0; entities.len()];
+    for _ in 0..entities.len() {
+        for (from, entity) in entities.iter().enumerate() {
+            for reference in &entity.references {
+                let Some(to) = at(&reference.entity).filter(|to| *to != from) else {
+                    continue;
+                };
+                ranks[from] = ranks[from].max(ranks[to] + 1).min(entities.len());
+            }
+        }
+    }
+    ranks
+}
