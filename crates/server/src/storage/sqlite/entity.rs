@@ -3,9 +3,10 @@
 use afield_protocol::{Attributes, Key, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::cell::{Canonical, Form, Raw, Spelling};
+use super::cell::{Canonical, Form, Spelling};
 use super::error::{While, lasting};
 use super::marks::mark_table;
+use super::raw::Raw;
 use super::schema::{TableSchema, TermOf};
 use super::sql_text::quote;
 use crate::resolved::ServerEntity;
