@@ -36,3 +36,7 @@ pub const DEPTH: usize = 16;
 
 /// Longest name of an entity, attribute or unit, in bytes.
 pub const NAME_BYTES: usize = 128;
+
+/// Changes in one group. A device's transaction that is larger is parked, and the rest flows:
+/// more than this is no work of a person, and a group must fit a request.
+pub const GROUP_CHANGES_MAX: usize = 100_000;

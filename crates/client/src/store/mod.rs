@@ -7,6 +7,7 @@
 mod actions;
 mod checks;
 mod db;
+mod erase;
 mod outbox;
 mod outcome;
 mod overlay;
@@ -14,10 +15,12 @@ mod page;
 mod query;
 mod seal;
 mod sql;
+mod stage;
 mod status;
 mod sync_store;
 mod tables;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,7 +49,7 @@ pub struct Store {
 pub struct Transaction<'a> {
     db: &'a mut Db,
     loaded: Option<Arc<Loaded>>,
-    mentions: Vec<Mention>,
+    mentions: HashSet<Mention>,
 }
 
 impl Store {
@@ -106,13 +109,15 @@ impl Store {
             } else {
                 None
             };
-            let mut transaction = Transaction {
-                db,
-                loaded,
-                mentions: Vec::new(),
-            };
-            let result = step(&mut transaction)?;
-            let mentions = std::mem::take(&mut transaction.mentions);
+            let (result, mentions) = db.guarded(|db| {
+                let mut transaction = Transaction {
+                    db,
+                    loaded,
+                    mentions: HashSet::new(),
+                };
+                let result = step(&mut transaction)?;
+                Ok((result, transaction.mentions))
+            })?;
             if !zoo::planted("seal-later") {
                 seal::seal(db, &mentions)?;
             }

@@ -116,14 +116,21 @@ fn group_to(e: &mut Out<'_>, model: &Model, group: &Group) -> Written {
 }
 
 fn outcome_to(e: &mut Out<'_>, outcome: &GroupOutcome) -> Written {
-    e.array(3)?
-        .u8(3)?
-        .bytes(&outcome.group.0)?
-        .array(outcome.verdicts.len() as u64)?;
-    outcome
-        .verdicts
+    e.array(3)?.u8(3)?.bytes(&outcome.group.0)?;
+    verdicts_to(e, &outcome.verdicts)
+}
+
+fn verdicts_to(e: &mut Out<'_>, verdicts: &[Verdict]) -> Written {
+    e.array(verdicts.len() as u64)?;
+    verdicts
         .iter()
         .try_for_each(|verdict| verdict_to(e, verdict))
+}
+
+pub(super) fn write_verdicts(verdicts: &[Verdict]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out, |e| verdicts_to(e, verdicts));
+    out
 }
 
 /// A verdict's values are written as they are stored: it does not name its entity, and reading
