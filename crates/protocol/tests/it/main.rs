@@ -10,4 +10,5 @@ mod golden_values;
 mod hostile;
 mod round_trip;
 mod sample;
+mod specification;
 mod wire;
