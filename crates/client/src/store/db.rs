@@ -1,7 +1,7 @@
 //! One connection with what both sides of the store need: the model's tables, the clock, and
 //! write transactions that begin by sealing what other connections wrote.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::seal;
 use super::tables::{Table, ranks};
+use super::watch::{Watches, Written};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -65,6 +66,8 @@ impl Loaded {
 pub(crate) struct Db {
     pub(crate) conn: Connection,
     pub(crate) env: Box<dyn Environment>,
+    pub(super) watches: Watches,
+    pub(super) written: Written,
     loaded: Option<Arc<Loaded>>,
     step: Arc<Step>,
 }
@@ -119,6 +122,8 @@ impl Db {
         let mut db = Self {
             conn,
             env,
+            watches: Watches::default(),
+            written: Written::default(),
             loaded: None,
             step,
         };
@@ -169,6 +174,7 @@ impl Db {
             self.step.0.store(Step::NONE, Ordering::SeqCst);
             self.conn.execute_batch("ROLLBACK")?;
         }
+        self.hook_writes()?;
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
         let result = self
             .reload()
@@ -176,7 +182,8 @@ impl Db {
             .and_then(|_| step(self));
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
-            self.conn.execute_batch("COMMIT")?;
+            self.watches.clone().commit(self)?;
+            zoo::committed(|| self.is_durable());
             zoo::crash_point(name)?;
             Ok(done)
         });
@@ -202,6 +209,13 @@ impl Db {
         result
     }
 
+    /// Whether a commit of this connection survives a power cut.
+    fn is_durable(&self) -> bool {
+        let level: Result<i64, _> =
+            (self.conn).pragma_query_value(None, "synchronous", |row| row.get(0));
+        level.is_ok_and(|level| level >= 2)
+    }
+
     /// A point inside a write at which the simulator may let the process die.
     pub(crate) fn crash_point(&self, name: &'static str) -> Result<(), Error> {
         Ok(zoo::crash_point(name)?)
@@ -221,6 +235,8 @@ impl Db {
         model.check()?;
         let new = Loaded::new(model.clone());
         let old = self.loaded.clone();
+        // A watch compares the counter: it must not start over.
+        let mut remade = HashMap::new();
         for table in old.iter().flat_map(|old| &old.tables) {
             if model.entity(&table.entity.name) == Some(&table.entity) {
                 continue;
@@ -230,12 +246,14 @@ impl Db {
                 continue;
             }
             self.run(&table.drop())?;
-            for sql in [
-                "DELETE FROM afield_entity WHERE name = ?1",
-                "UPDATE afield_change SET overlay = 0 WHERE entity = ?1",
-            ] {
-                self.conn.execute(sql, [&table.entity.name])?;
-            }
+            let sql = "DELETE FROM afield_entity WHERE name = ?1 RETURNING touched";
+            let touched: i64 = (self.conn)
+                .query_row(sql, [&table.entity.name], |row| row.get(0))
+                .optional()?
+                .unwrap_or(0);
+            remade.insert(&table.entity.name, touched + 1);
+            let sql = "UPDATE afield_change SET overlay = 0 WHERE entity = ?1";
+            self.conn.execute(sql, [&table.entity.name])?;
         }
         for table in &new.tables {
             let sql = "SELECT 1 FROM afield_entity WHERE name = ?1";
@@ -245,8 +263,10 @@ impl Db {
                 .optional()?;
             if exists.is_none() {
                 self.run(&table.create())?;
-                let sql = "INSERT INTO afield_entity (name) VALUES (?1)";
-                self.conn.execute(sql, [&table.entity.name])?;
+                let touched = remade.get(&table.entity.name).copied().unwrap_or(0);
+                let sql = "INSERT INTO afield_entity (name, touched) VALUES (?1, ?2)";
+                self.conn
+                    .execute(sql, params![table.entity.name, touched])?;
             }
         }
         let sql = "UPDATE afield_meta SET model = ?1, fingerprint = ?2";

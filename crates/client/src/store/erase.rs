@@ -67,13 +67,9 @@ fn changes(db: &Db, entity: &str, key: &[u8], reach: Reach) -> Result<(), Error>
         Reach::Everything => "FALSE",
         Reach::Seen => "overlay = 1 AND seen_from IS NOT NULL",
     };
-    let sql = format!(
-        "UPDATE afield_group SET frozen = NULL WHERE state IN ('settled', 'parked') \
-         AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)"
-    );
-    db.conn
-        .prepare_cached(&sql)?
-        .execute(params![entity, key])?;
+    let sql = "UPDATE afield_group SET frozen = NULL WHERE state IN ('settled', 'parked') \
+               AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)";
+    db.conn.prepare_cached(sql)?.execute(params![entity, key])?;
     let sql = format!(
         "UPDATE afield_change SET base = ?3, theirs = NULL, \
          overlay = overlay AND op = 'create' AND seen_from IS NULL \

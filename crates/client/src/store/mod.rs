@@ -19,6 +19,7 @@ mod stage;
 mod status;
 mod sync_store;
 mod tables;
+mod watch;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -28,9 +29,10 @@ use afield_protocol::{Entity, Model, zoo};
 
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;
-pub use query::{Executed, Params, Rows};
+pub use query::{Executed, Origin, Params, Rows};
 pub use status::{ChangeInfo, ChangeState, OutcomeInfo, Status};
 pub use sync_store::SyncStore;
+pub use watch::{Watch, Watches};
 
 use self::db::{Db, Loaded};
 use self::seal::Mention;
