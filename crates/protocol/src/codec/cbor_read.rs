@@ -243,7 +243,3 @@ fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], Malformed> {
         .try_into()
         .map_err(|_| Malformed::new(format!("expected {N} bytes")))
 }
-/// Reads the verdicts that a ledger keeps.
-pub(super) fn read_verdicts(bytes: &[u8]) -> Result<Vec<Verdict>, Malformed> {
-    list(&mut Decoder::new(bytes), verdict)
-}
