@@ -83,27 +83,17 @@ pub(super) fn company(db: &dyn Database) {
 /// The three things a device does, and a pull that then holds what the table holds.
 pub fn p6_create_update_and_delete_are_applied(db: &mut dyn Database) {
     company(db);
-    let outcomes = push(
-        db,
-        &[
-            group(
-                1,
-                vec![create(
-                    "visit",
-                    VISIT,
-                    &[("company", "a".into()), ("note", "n".into())],
-                )],
-            ),
-            group(
-                2,
-                vec![update(
-                    "visit",
-                    VISIT,
-                    &[("note", Value::Null), ("minutes", 5.into())],
-                )],
-            ),
-        ],
-    );
+    let made = [("company", "a".into()), ("note", "n".into())];
+    let edited = [("note", Value::Null), ("minutes", 5.into())];
+    let edit = Change {
+        base: set(&[("note", "n".into()), ("minutes", Value::Null)]),
+        ..update("visit", VISIT, &edited)
+    };
+    let groups = [
+        group(1, vec![create("visit", VISIT, &made)]),
+        group(2, vec![edit]),
+    ];
+    let outcomes = push(db, &groups);
     assert!(
         outcomes.iter().all(|o| o.verdicts == [Verdict::applied()]),
         "{outcomes:?}"
