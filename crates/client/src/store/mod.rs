@@ -113,7 +113,9 @@ impl Store {
                 loaded,
                 mentions: Vec::new(),
             };
+            transaction.db.app_begins();
             let result = step(&mut transaction)?;
+            transaction.db.app_ended();
             let mentions = std::mem::take(&mut transaction.mentions);
             if !zoo::planted("seal-later") {
                 seal::seal(db, &mentions)?;
