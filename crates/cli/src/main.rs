@@ -1,2 +1,72 @@
-//! Not yet.
-fn main() {}
+//! The `afield` program: model, server, devices and demo.
+
+mod failure;
+mod model;
+mod output;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Offline data for apps in the field.
+///
+/// From an existing database to devices in sync:
+///
+///   afield init --from shop.sqlite    writes afield.toml
+///   afield prepare                    installs change capture (--dry-run shows it)
+///   afield serve                      serves devices
+///   afield token --user ann           lets a device in
+///   afield device phone sync          a real device, on the command line
+#[derive(Parser)]
+#[command(name = "afield", version, verbatim_doc_comment)]
+struct Arguments {
+    /// Print JSON, for scripts.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a model file for an existing database.
+    Init(model::InitArgs),
+    /// Add tables to the model file.
+    Add(model::AddArgs),
+    /// Install, show or remove change capture in the database.
+    Prepare(model::PrepareArgs),
+    /// Serve devices.
+    Serve(server::ServeArgs),
+    /// Print a signed token for a user.
+    Token(server::TokenArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let out = Output::new(arguments.json);
+    match run(&arguments.command, &out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.json(&json!({ "error": { "code": failure.code, "message": failure.message } }));
+            if !out.is_json() {
+                out.note(&format!("afield: {failure}"));
+            }
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn run(command: &Command, out: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Init(args) => model::init(args, out),
+        Command::Add(args) => model::add(args, out),
+        Command::Prepare(args) => model::prepare(args, out),
+        Command::Serve(args) => server::serve(args, out),
+        Command::Token(args) => server::token(args, out),
+    }
+}

@@ -1,9 +1,10 @@
 //! One connection with what both sides of the store need: the model's tables, the clock, and
 //! write transactions that begin by sealing what other connections wrote.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use afield_protocol::{Code, Entity, Model, zoo};
@@ -68,6 +69,27 @@ pub(crate) struct Db {
     pub(super) watches: Watches,
     pub(super) written: Written,
     loaded: Option<Arc<Loaded>>,
+    step: Arc<Step>,
+}
+
+/// Whether a step of the app's runs, and whether it ended the transaction it runs in. SQLite's
+/// commit and rollback hooks keep it, so that no wording of a statement gets round it.
+#[derive(Debug, Default)]
+struct Step(AtomicU8);
+
+impl Step {
+    const NONE: u8 = 0;
+    const RUNS: u8 = 1;
+    const ENDED: u8 = 2;
+
+    /// Notes that the transaction is ending; true if a step may not do that.
+    fn is_ending_it(&self) -> bool {
+        let order = Ordering::SeqCst;
+        let before = self
+            .0
+            .compare_exchange(Self::RUNS, Self::ENDED, order, order);
+        before.unwrap_or_else(|before| before) != Self::NONE
+    }
 }
 
 impl Db {
@@ -77,7 +99,7 @@ impl Db {
         user: &str,
         mut env: Box<dyn Environment>,
     ) -> Result<Self, Error> {
-        let conn = Connection::open(path).map_err(|error| {
+        let mut conn = Connection::open(path).map_err(|error| {
             let message = format!("cannot open {}: {error}", path.display());
             Error::new(Code::STORE_DAMAGED, message).caused_by(error)
         })?;
@@ -85,16 +107,25 @@ impl Db {
         conn.set_prepared_statement_cache_capacity(STATEMENTS);
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
+        // What is deleted may be somebody's who must not see it any more: it is overwritten.
+        conn.pragma_update(None, "secure_delete", "ON")?;
         if !has_bookkeeping(&conn)? {
             make(&conn, user, env.as_mut())?;
         }
         check_owner(&conn, path, user)?;
+        let step = Arc::new(Step::default());
+        let (committing, rolling_back) = (step.clone(), step.clone());
+        conn.commit_hook(Some(move || committing.is_ending_it()))?;
+        conn.rollback_hook(Some(move || {
+            rolling_back.is_ending_it();
+        }))?;
         let mut db = Self {
             conn,
             env,
             watches: Watches::default(),
             written: Written::default(),
             loaded: None,
+            step,
         };
         db.reload()?;
         Ok(db)
@@ -138,11 +169,16 @@ impl Db {
         name: &'static str,
         step: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        if !self.conn.is_autocommit() {
+            // A step panicked, and the app went on: what it had written must not be committed.
+            self.step.0.store(Step::NONE, Ordering::SeqCst);
+            self.conn.execute_batch("ROLLBACK")?;
+        }
         self.hook_writes()?;
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
         let result = self
             .reload()
-            .and_then(|()| seal::seal(self, &[]))
+            .and_then(|()| seal::seal(self, &HashSet::new()))
             .and_then(|_| step(self));
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
@@ -155,6 +191,26 @@ impl Db {
             let _ = self.conn.execute_batch("ROLLBACK");
         }
         result
+    }
+
+    /// Runs a step of the app's inside the transaction of [`Db::write`], which it cannot end: a
+    /// COMMIT in it is refused, and after a rollback the step has failed whatever it says.
+    pub(crate) fn guarded<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.step.0.store(Step::RUNS, Ordering::SeqCst);
+        let result = step(self);
+        let ended = self.step.0.swap(Step::NONE, Ordering::SeqCst) == Step::ENDED;
+        if ended && result.is_ok() {
+            return Err(ended_transaction());
+        }
+        result
+    }
+
+    /// A point inside a write at which the simulator may let the process die.
+    pub(crate) fn crash_point(&self, name: &'static str) -> Result<(), Error> {
+        Ok(zoo::crash_point(name)?)
     }
 
     /// Sixteen random bytes.
@@ -213,10 +269,16 @@ impl Db {
     }
 
     fn run(&self, statements: &[String]) -> Result<(), Error> {
-        statements
-            .iter()
-            .try_for_each(|sql| Ok(self.conn.execute_batch(sql)?))
+        statements.iter().try_for_each(|sql| {
+            self.conn.execute_batch(sql)?;
+            self.crash_point("install-statement")
+        })
     }
+}
+
+pub(super) fn ended_transaction() -> Error {
+    let message = "a statement ended the transaction; leave BEGIN, COMMIT and ROLLBACK to it";
+    Error::new(Code::SQL, message)
 }
 
 /// Nobody but the device has the rows of a local-only entity, so its table is never made again:

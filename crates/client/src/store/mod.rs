@@ -7,6 +7,7 @@
 mod actions;
 mod checks;
 mod db;
+mod erase;
 mod outbox;
 mod outcome;
 mod overlay;
@@ -14,11 +15,13 @@ mod page;
 mod query;
 mod seal;
 mod sql;
+mod stage;
 mod status;
 mod sync_store;
 mod tables;
 mod watch;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,7 +51,7 @@ pub struct Store {
 pub struct Transaction<'a> {
     db: &'a mut Db,
     loaded: Option<Arc<Loaded>>,
-    mentions: Vec<Mention>,
+    mentions: HashSet<Mention>,
 }
 
 impl Store {
@@ -108,15 +111,17 @@ impl Store {
             } else {
                 None
             };
-            let mut transaction = Transaction {
-                db,
-                loaded,
-                mentions: Vec::new(),
-            };
-            transaction.db.app_begins();
-            let result = step(&mut transaction)?;
-            transaction.db.app_ended();
-            let mentions = std::mem::take(&mut transaction.mentions);
+            let (result, mentions) = db.guarded(|db| {
+                let mut transaction = Transaction {
+                    db,
+                    loaded,
+                    mentions: HashSet::new(),
+                };
+                transaction.db.app_begins();
+                let result = step(&mut transaction)?;
+                transaction.db.app_ended();
+                Ok((result, transaction.mentions))
+            })?;
             if !zoo::planted("seal-later") {
                 seal::seal(db, &mentions)?;
             }

@@ -62,13 +62,20 @@ pub struct Executed {
 }
 
 impl Store {
+    /// Whether this is one statement that reads and gives rows, as [`Store::query`] takes it.
+    pub fn is_query(&self, sql: &str) -> bool {
+        let statement = self.db.conn.prepare(sql);
+        statement.is_ok_and(|statement| statement.readonly() && statement.column_count() > 0)
+    }
+
     /// Runs a query that writes nothing.
     ///
     /// # Errors
     /// The statement is wrong, or writes.
     pub fn query(&self, sql: &str, params: &Params) -> Result<Rows, Error> {
         let mut statement = self.db.conn.prepare(sql)?;
-        if !statement.readonly() {
+        // SQLite counts BEGIN, SAVEPOINT and some pragmas among what reads; they have no columns.
+        if !statement.readonly() || statement.column_count() == 0 {
             let message = "a query may not write; execute the statement instead";
             return Err(Error::new(Code::SQL, message));
         }
@@ -88,7 +95,9 @@ impl Transaction<'_> {
     /// Runs one or several statements, separated by `;`. Parameters are given to each of them.
     ///
     /// # Errors
-    /// A statement is wrong or refused, or tries to end the transaction. The transaction fails.
+    /// A statement is wrong or refused, or tries to end the transaction. What the statements
+    /// before it wrote stays in the transaction, which fails as a whole when the step passes the
+    /// error on.
     pub fn execute(&mut self, sql: &str, params: &Params) -> Result<Executed, Error> {
         let mut inserted = false;
         let mut rows_changed = 0;
@@ -104,8 +113,7 @@ impl Transaction<'_> {
                 rows_changed += self.db.conn.changes();
             }
             if self.db.conn.is_autocommit() {
-                let message = "a statement ended the transaction; leave BEGIN and COMMIT to it";
-                return Err(Error::new(Code::SQL, message));
+                return Err(super::db::ended_transaction());
             }
         }
         let id = inserted.then(|| self.db.conn.last_insert_rowid());

@@ -36,7 +36,7 @@ fn a_new_store_fetches_the_model_and_the_rows() {
     let client = Client::open(options).unwrap();
     let mut progress = Vec::new();
     let report = client
-        .sync(&SyncOptions::default(), &mut |now| {
+        .sync_with(&SyncOptions::default(), &mut |now| {
             progress.push(now.clone())
         })
         .unwrap();
@@ -71,7 +71,9 @@ fn changes_go_out_and_outcomes_come_back() {
     let client = client(folder.path(), &server);
     client.store().create("note", &note("a", "good")).unwrap();
     client.store().create("note", &note("b", "bad")).unwrap();
-    let report = client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    let report = client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     assert_eq!(report.status, SyncStatus::Incomplete);
     assert_eq!(report.pushed, 1);
     let results: Vec<_> = report
@@ -98,7 +100,7 @@ fn p3_the_app_writes_while_a_sync_runs() {
     client.store().create("note", &note("a", "first")).unwrap();
     let running = {
         let client = client.clone();
-        thread::spawn(move || client.sync(&SyncOptions::default(), &mut |_| {}))
+        thread::spawn(move || client.sync_with(&SyncOptions::default(), &mut |_| {}))
     };
     // The request is out and its answer stalls: the sync is in the middle.
     assert_eq!(server.seen().groups.len(), 1);
@@ -112,7 +114,9 @@ fn p3_the_app_writes_while_a_sync_runs() {
     assert_eq!(report.status, SyncStatus::Failed);
     assert_eq!(report.error.unwrap().0, Code::INTERRUPTED);
 
-    let report = client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    let report = client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
     assert_eq!(server.seen().groups.len(), 2);
     assert_eq!(texts(&client).len(), 3);
@@ -128,7 +132,7 @@ fn cancelling_ends_a_sync_at_once_whatever_it_waits_for() {
     let (done, ended) = channel();
     let running = client.clone();
     thread::spawn(move || {
-        let report = running.sync(&SyncOptions::default(), &mut |_| {});
+        let report = running.sync_with(&SyncOptions::default(), &mut |_| {});
         done.send(report).unwrap();
     });
     server.seen();
@@ -151,7 +155,7 @@ fn a_sync_gives_up_at_its_deadline() {
         deadline: Some(Duration::from_millis(200)),
         ..SyncOptions::default()
     };
-    let report = client.sync(&sync, &mut |_| {}).unwrap();
+    let report = client.sync_with(&sync, &mut |_| {}).unwrap();
     assert_eq!(report.status, SyncStatus::Failed);
     assert_eq!(report.error.unwrap().0, Code::TIMEOUT);
 }
@@ -166,11 +170,15 @@ fn direction_is_kept() {
         direction,
         ..SyncOptions::default()
     };
-    client.sync(&sync(Direction::Receive), &mut |_| {}).unwrap();
+    client
+        .sync_with(&sync(Direction::Receive), &mut |_| {})
+        .unwrap();
     let seen = server.seen();
     assert!(seen.groups.is_empty());
     assert_eq!(seen.hello.unwrap().pull.len(), 2);
-    client.sync(&sync(Direction::Send), &mut |_| {}).unwrap();
+    client
+        .sync_with(&sync(Direction::Send), &mut |_| {})
+        .unwrap();
     let seen = server.seen();
     assert_eq!(seen.groups.len(), 1);
     assert!(seen.hello.unwrap().pull.is_empty());
@@ -187,7 +195,9 @@ fn the_folder_remembers_server_and_token() {
     drop(Client::open(first).unwrap());
     let client = Client::open(ClientOptions::new(folder.path(), "ann")).unwrap();
     assert_eq!(client.server().as_deref(), Some(server.address.as_str()));
-    let report = client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    let report = client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
     assert_eq!(server.seen().header("authorization"), Some("Bearer secret"));
     assert_eq!(client.folder().users().unwrap(), ["ann"]);
@@ -198,7 +208,7 @@ fn without_server_or_token_a_sync_says_what_is_missing() {
     let folder = tempdir().unwrap();
     let client = Client::open(ClientOptions::new(folder.path(), "ann")).unwrap();
     let error = client
-        .sync(&SyncOptions::default(), &mut |_| {})
+        .sync_with(&SyncOptions::default(), &mut |_| {})
         .unwrap_err();
     assert_eq!(error.code(), &Code::UNREACHABLE);
     let server = Some("http://127.0.0.1:9".to_owned());
@@ -208,7 +218,7 @@ fn without_server_or_token_a_sync_says_what_is_missing() {
     });
     let error = client
         .unwrap()
-        .sync(&SyncOptions::default(), &mut |_| {})
+        .sync_with(&SyncOptions::default(), &mut |_| {})
         .unwrap_err();
     assert_eq!(error.code(), &Code::SIGN_IN);
 }

@@ -12,7 +12,9 @@ use crate::native_driver::{note, texts};
 use crate::native_server::{Reply, Server, client, options};
 
 fn sync(client: &Client) -> Report {
-    client.sync(&SyncOptions::default(), &mut |_| {}).unwrap()
+    client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap()
 }
 
 /// Runs a sync against `script` in a store with one change; gives the report and the server.
@@ -160,7 +162,7 @@ fn retry_after_is_waited_for() {
         ..SyncOptions::default()
     };
     // Without the header the first pause would be over in a quarter of a second.
-    let report = client.sync(&options, &mut |_| {}).unwrap();
+    let report = client.sync_with(&options, &mut |_| {}).unwrap();
     assert_eq!(failed_with(&report).0, Code::TIMEOUT);
     server.seen();
     assert!(!server.saw_more());

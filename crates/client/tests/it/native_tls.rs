@@ -82,7 +82,9 @@ fn a_private_authority_is_trusted_from_a_file() {
         root_certificates: Some(roots),
         ..options(folder.path(), &address)
     });
-    let report = client.unwrap().sync(&SyncOptions::default(), &mut |_| {});
+    let report = client
+        .unwrap()
+        .sync_with(&SyncOptions::default(), &mut |_| {});
     let report = report.unwrap();
     assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
     assert_eq!(report.pulled, 1);
@@ -93,7 +95,9 @@ fn p7_an_unknown_authority_gets_no_token() {
     let folder = tempdir().unwrap();
     let (server, address) = server(&folder.path().join("roots.pem"), [Reply::Notes(vec![])]);
     let client = Client::open(options(folder.path(), &address)).unwrap();
-    let report = client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    let report = client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     assert_eq!(report.status, SyncStatus::Failed);
     let (code, message) = report.error.unwrap();
     assert_eq!(code, Code::UNREACHABLE);
@@ -111,7 +115,9 @@ fn silence_is_noticed_inside_tls() {
         root_certificates: Some(roots),
         ..options(folder.path(), &address)
     });
-    let report = client.unwrap().sync(&SyncOptions::default(), &mut |_| {});
+    let report = client
+        .unwrap()
+        .sync_with(&SyncOptions::default(), &mut |_| {});
     assert_eq!(report.unwrap().error.unwrap().0, Code::TIMEOUT);
 }
 
@@ -129,7 +135,7 @@ fn roots_that_cannot_be_read_are_named() {
         });
         let error = client
             .unwrap()
-            .sync(&SyncOptions::default(), &mut |_| {})
+            .sync_with(&SyncOptions::default(), &mut |_| {})
             .unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
     }

@@ -146,15 +146,21 @@ fn a_sync_tells_of_its_pages_and_outcomes() {
         .store()
         .watch("SELECT * FROM afield_outcome")
         .unwrap();
-    client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     assert_counts([(&notes, 1), (&places, 0), (&outcomes, 0)]);
-    client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     assert_counts([(&notes, 0), (&places, 0), (&outcomes, 0)]);
 
     let set = [("text".to_owned(), Value::from("mine"))].into();
     client.store().update("note", &["s".into()], &set).unwrap();
     assert_counts([(&notes, 1)]);
-    client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     assert_eq!(outcomes.take(), 1);
     assert!(notes.take() >= 1, "the row is gone");
     assert_counts([(&places, 0)]);
@@ -170,16 +176,20 @@ fn rows_under_unsent_changes_are_told_of_when_they_change() {
         Reply::HangUp,
         Reply::Notes(vec![("s", "newer")]),
     ]);
-    client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     let set = [("stars".to_owned(), Value::from(5))].into();
     client.store().update("note", &["s".into()], &set).unwrap();
-    client.sync(&SyncOptions::default(), &mut |_| {}).unwrap();
+    client
+        .sync_with(&SyncOptions::default(), &mut |_| {})
+        .unwrap();
     let notes = client.store().watch("SELECT * FROM note").unwrap();
     let receive = SyncOptions {
         direction: afield::engine::Direction::Receive,
         ..SyncOptions::default()
     };
-    client.sync(&receive, &mut |_| {}).unwrap();
+    client.sync_with(&receive, &mut |_| {}).unwrap();
     assert_counts([(&notes, 1)]);
     let row = client.store().get("note", &["s".into()]).unwrap().unwrap();
     assert_eq!(

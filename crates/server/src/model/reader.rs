@@ -268,7 +268,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// The sub-table under `key`, if it is there.
-    pub(super) fn take_section(&self, key: &'static str) -> Option<Section<'r, 't>> {
+    pub(super) fn take_section(&self, key: &'static str) -> Option<Self> {
         let node = self.take(key)?;
         node.section(format!("[{key}]"))
     }

@@ -3,6 +3,8 @@
 //! One trait, one conformance suite. A storage decides nothing about conflicts itself: the rule
 //! is [`afield_protocol::conflict::decide`].
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod sqlite;
 
 use afield_protocol::{Code, Frame, Group, GroupOutcome, PageEnd, Position};

@@ -352,7 +352,7 @@ fn set<'r, 't, T>(
     node: Option<Node<'r, 't>>,
     read: impl FnOnce(&Node<'r, 't>) -> Option<T>,
 ) {
-    if let Some(value) = node.as_ref().and_then(read) {
+    if let Some(value) = node.and_then(|node| read(&node)) {
         *to = value;
     }
 }

@@ -1,0 +1,322 @@
+//! An entity over its table: the statements that read its rows, ready to run.
+
+use afield_protocol::{Attributes, Key, Value};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use super::cell::{Canonical, Form, Raw, Spelling};
+use super::error::{While, lasting};
+use super::marks::mark_table;
+use super::schema::{TableSchema, TermOf};
+use super::sql_text::quote;
+use crate::resolved::ServerEntity;
+use crate::storage::StorageError;
+
+/// A local entity and its table.
+#[derive(Debug)]
+pub(super) struct EntityTable {
+    pub entity: ServerEntity,
+    pub schema: TableSchema,
+    /// One for each attribute.
+    forms: Vec<Form>,
+    /// Positions in the key of the columns of the index that a download follows, in its order.
+    scan_order: Vec<usize>,
+    sql: Sql,
+}
+
+#[derive(Debug)]
+struct Sql {
+    scan_first: String,
+    scan_after: String,
+    by_key: String,
+    by_rowid: Option<String>,
+    /// The condition on a whole stored key, with parameters from 1 on.
+    key_is: String,
+    marks_after: String,
+    any_mark_after: String,
+}
+
+/// A row as the table has it.
+#[derive(Debug)]
+pub(super) struct FoundRow {
+    /// The key as it is stored.
+    pub raw_key: Vec<Raw>,
+    pub rowid: Option<i64>,
+    /// Canonical values of all attributes.
+    pub values: Vec<Value>,
+}
+
+impl EntityTable {
+    /// Holds `entity` against the table as it is now.
+    pub(super) fn load(conn: &Connection, entity: &ServerEntity) -> Result<Self, StorageError> {
+        let schema = TableSchema::read(conn, &entity.table)?;
+        let mut forms = Vec::new();
+        for column in &entity.columns {
+            let found = schema.column(&column.name).ok_or_else(|| {
+                lasting(format!("`{}` has no column `{}`", schema.name, column.name))
+            })?;
+            let form = Form::learn(conn, &schema.name, found, column.kind, column.scale)
+                .while_("looking at how a column is spelled")?;
+            forms.push(form);
+        }
+        let (scan_order, key) = key_terms(&schema, entity)?;
+        Ok(Self {
+            sql: Sql::build(&schema, entity, &scan_order, &key),
+            entity: entity.clone(),
+            schema,
+            forms,
+            scan_order,
+        })
+    }
+
+    pub(super) fn key_width(&self) -> usize {
+        self.entity.local.key_width
+    }
+
+    pub(super) fn form(&self, attribute: usize) -> &Form {
+        &self.forms[attribute]
+    }
+
+    /// The statement of a download, and its parameters, from behind a stored key.
+    pub(super) fn scan(&self, after: Option<&[Raw]>) -> (&str, Vec<Raw>) {
+        match after {
+            None => (&self.sql.scan_first, Vec::new()),
+            Some(key) => {
+                let cell = |at: &usize| key.get(*at).cloned().unwrap_or(Raw::Null);
+                (
+                    &self.sql.scan_after,
+                    self.scan_order.iter().map(cell).collect(),
+                )
+            }
+        }
+    }
+
+    /// The statement that lists change number and stored key of the marks above a number.
+    pub(super) fn marks_after(&self) -> &str {
+        &self.sql.marks_after
+    }
+
+    /// Whether any row was touched after this change number.
+    pub(super) fn is_marked_after(&self, conn: &Connection, change: i64) -> rusqlite::Result<bool> {
+        conn.prepare_cached(&self.sql.any_mark_after)?
+            .query_row([change], |row| row.get(0))
+    }
+
+    /// The canonical cells of a row that one of these statements returned.
+    pub(super) fn cells<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Vec<Canonical<'r>>> {
+        let cell = |(at, form): (usize, &Form)| Ok(form.read(row.get_ref(at)?));
+        self.forms.iter().enumerate().map(cell).collect()
+    }
+
+    /// The key of such a row as it is stored.
+    pub(super) fn raw_key(&self, row: &Row<'_>, first: usize) -> rusqlite::Result<Vec<Raw>> {
+        (first..first + self.key_width())
+            .map(|at| Ok(Raw::from_stored(row.get_ref(at)?)))
+            .collect()
+    }
+
+    /// The canonical form of a stored key.
+    pub(super) fn canonical_key(&self, raw: &[Raw]) -> Key {
+        let value = |(cell, form): (&Raw, &Form)| form.read(cell.as_stored()).as_ref().to_value();
+        raw.iter().zip(&self.forms).map(value).collect()
+    }
+
+    /// Calls `read` with the row that has this stored key.
+    pub(super) fn with_row<T>(
+        &self,
+        conn: &Connection,
+        raw: &[Raw],
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        conn.prepare_cached(&self.sql.by_key)?
+            .query_row(params_from_iter(raw), read)
+            .optional()
+    }
+
+    /// The row with this canonical key, however the table spells it.
+    pub(super) fn find(
+        &self,
+        conn: &Connection,
+        key: &[Value],
+    ) -> rusqlite::Result<Option<FoundRow>> {
+        for raw in self.spellings(key) {
+            if let Some(row) = self.with_stored_key(conn, &raw)? {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The row with this stored key.
+    pub(super) fn with_stored_key(
+        &self,
+        conn: &Connection,
+        raw: &[Raw],
+    ) -> rusqlite::Result<Option<FoundRow>> {
+        self.with_row(conn, raw, |row| self.found(row))
+    }
+
+    /// The row with this rowid; `None` too where rows have none.
+    pub(super) fn find_by_rowid(
+        &self,
+        conn: &Connection,
+        rowid: Option<i64>,
+    ) -> rusqlite::Result<Option<FoundRow>> {
+        let (Some(sql), Some(rowid)) = (&self.sql.by_rowid, rowid) else {
+            return Ok(None);
+        };
+        conn.prepare_cached(sql)?
+            .query_row([rowid], |row| self.found(row))
+            .optional()
+    }
+
+    /// The stored forms that a canonical key may have.
+    pub(super) fn spellings(&self, key: &[Value]) -> Vec<Vec<Raw>> {
+        let keyed = || key.iter().zip(&self.forms);
+        let mut found = vec![keyed().map(|(value, form)| form.write(value)).collect()];
+        let others: Vec<Spelling> = keyed()
+            .flat_map(|(_, form)| form.spellings())
+            .copied()
+            .collect();
+        for spelling in others {
+            let raw = keyed()
+                .map(|(value, form)| form.write_as(spelling, value))
+                .collect();
+            if !found.contains(&raw) {
+                found.push(raw);
+            }
+        }
+        found
+    }
+
+    /// The condition that a row has a stored key, whose cells are the first parameters.
+    pub(super) fn key_is(&self) -> &str {
+        &self.sql.key_is
+    }
+
+    /// The attributes of a found row without its identifier.
+    pub(super) fn attributes(&self, row: &FoundRow) -> Attributes {
+        let named = self.entity.local.attributes.iter().zip(&row.values);
+        named
+            .skip(self.key_width())
+            .map(|(attribute, value)| (attribute.name.clone(), value.clone()))
+            .collect()
+    }
+
+    fn found(&self, row: &Row<'_>) -> rusqlite::Result<FoundRow> {
+        let cells = self.cells(row)?;
+        let rowid = match self.sql.by_rowid {
+            Some(_) => row.get(self.forms.len())?,
+            None => None,
+        };
+        Ok(FoundRow {
+            raw_key: self.raw_key(row, 0)?,
+            rowid,
+            values: cells.iter().map(|cell| cell.as_ref().to_value()).collect(),
+        })
+    }
+}
+
+/// A key column with the collation that its unique key compares it by, where that is not the
+/// column's own: only then is it named, since naming it can keep SQLite from using the index.
+struct KeyTerm {
+    column: String,
+    collate: String,
+    not_null: bool,
+}
+
+/// The order of the key's columns in their index, and the columns in the order of the key.
+fn key_terms(
+    schema: &TableSchema,
+    entity: &ServerEntity,
+) -> Result<(Vec<usize>, Vec<KeyTerm>), StorageError> {
+    let columns = entity.columns.get(..entity.local.key_width).unwrap_or(&[]);
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let unique = schema.unique_over(&names).ok_or_else(|| {
+        lasting(format!(
+            "`{}`: ({}) identifies no row",
+            schema.name,
+            names.join(", ")
+        ))
+    })?;
+    let mut order = Vec::new();
+    let mut terms: Vec<Option<KeyTerm>> = names.iter().map(|_| None).collect();
+    for term in &unique.terms {
+        let TermOf::Column(name) = &term.what else {
+            continue;
+        };
+        let Some(at) = names
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(name))
+        else {
+            continue;
+        };
+        let column = schema.column(name);
+        let own = column.map(|column| column.collation.as_str());
+        let collate = term
+            .collation
+            .as_deref()
+            .filter(|collation| own.is_none_or(|own| !own.eq_ignore_ascii_case(collation)));
+        order.push(at);
+        terms[at] = Some(KeyTerm {
+            column: quote(name),
+            collate: collate.map_or_else(String::new, |c| format!(" COLLATE {}", quote(c))),
+            not_null: term.collation.is_none() || column.is_some_and(|column| column.not_null),
+        });
+    }
+    Ok((order, terms.into_iter().flatten().collect()))
+}
+
+impl Sql {
+    fn build(
+        schema: &TableSchema,
+        entity: &ServerEntity,
+        scan_order: &[usize],
+        key: &[KeyTerm],
+    ) -> Self {
+        let table = quote(&schema.name);
+        let mark = quote(&mark_table(&schema.name));
+        let columns: Vec<String> = entity.columns.iter().map(|c| quote(&c.name)).collect();
+        let columns = columns.join(", ");
+        let with_rowid = match &schema.rowid {
+            Some(rowid) => format!("{columns}, {rowid}"),
+            None => columns.clone(),
+        };
+        let term = |at: &usize| format!("{}{}", key[*at].column, key[*at].collate);
+        let ordered: Vec<String> = scan_order.iter().map(term).collect();
+        let ordered = ordered.join(", ");
+        let holes: Vec<String> = (1..=key.len()).map(|at| format!("?{at}")).collect();
+        let holes = holes.join(", ");
+        let named: String = key
+            .iter()
+            .filter(|term| !term.not_null)
+            .map(|term| format!(" AND {} IS NOT NULL", term.column))
+            .collect();
+        let equals: Vec<String> = key
+            .iter()
+            .enumerate()
+            .map(|(at, term)| format!("{}{} = ?{}", term.column, term.collate, at + 1))
+            .collect();
+        let mark_key: Vec<String> = (1..=key.len()).map(|at| format!("key{at}")).collect();
+        Self {
+            scan_first: format!("SELECT {columns} FROM {table} WHERE 1{named} ORDER BY {ordered}"),
+            scan_after: format!(
+                "SELECT {columns} FROM {table} WHERE ({ordered}) > ({holes}){named} \
+                 ORDER BY {ordered}"
+            ),
+            by_key: format!(
+                "SELECT {with_rowid} FROM {table} WHERE {}",
+                equals.join(" AND ")
+            ),
+            key_is: equals.join(" AND "),
+            by_rowid: schema
+                .rowid
+                .as_ref()
+                .map(|rowid| format!("SELECT {with_rowid} FROM {table} WHERE {rowid} = ?1")),
+            marks_after: format!(
+                "SELECT change, {} FROM {mark} WHERE change > ?1 ORDER BY change",
+                mark_key.join(", ")
+            ),
+            any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
+        }
+    }
+}
