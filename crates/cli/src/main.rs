@@ -1,5 +1,6 @@
 //! The `afield` program: model, server, devices and demo.
 
+mod demo;
 mod failure;
 mod model;
 mod output;
@@ -42,6 +43,8 @@ enum Command {
     Prepare(model::PrepareArgs),
     /// Serve devices.
     Serve(server::ServeArgs),
+    /// See it work: a sample database, the server, two devices.
+    Demo(demo::DemoArgs),
     /// Print a signed token for a user.
     Token(server::TokenArgs),
 }
@@ -67,6 +70,7 @@ fn run(command: &Command, out: &Output) -> Result<(), Failure> {
         Command::Add(args) => model::add(args, out),
         Command::Prepare(args) => model::prepare(args, out),
         Command::Serve(args) => server::serve(args, out),
+        Command::Demo(args) => demo::run(args, out),
         Command::Token(args) => server::token(args, out),
     }
 }

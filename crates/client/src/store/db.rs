@@ -183,6 +183,7 @@ impl Db {
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
             self.watches.clone().commit(self)?;
+            zoo::committed(|| self.is_durable());
             zoo::crash_point(name)?;
             Ok(done)
         });
@@ -206,6 +207,13 @@ impl Db {
             return Err(ended_transaction());
         }
         result
+    }
+
+    /// Whether a commit of this connection survives a power cut.
+    fn is_durable(&self) -> bool {
+        let level: Result<i64, _> =
+            (self.conn).pragma_query_value(None, "synchronous", |row| row.get(0));
+        level.is_ok_and(|level| level >= 2)
     }
 
     /// A point inside a write at which the simulator may let the process die.

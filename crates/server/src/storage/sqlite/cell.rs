@@ -209,7 +209,6 @@ fn is_blank(text: &[u8]) -> bool {
     clippy::cast_possible_truncation,
     reason = "checked to read back the same"
 )]
-#[expect(clippy::cast_precision_loss, reason = "checked to read back the same")]
 fn whole_number(x: f64) -> Option<Value> {
     let is_exact = x.abs() < 9_007_199_254_740_992.0 && x.fract() == 0.0;
     is_exact.then_some(Value::Integer(x as i64))
