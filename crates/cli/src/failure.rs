@@ -28,11 +28,19 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn refused(code: &str, message: impl Into<String>) -> Self {
-        Self { exit: REFUSED, code: code.to_owned(), message: message.into() }
+        Self {
+            exit: REFUSED,
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { exit: USAGE, code: "usage".to_owned(), message: message.into() }
+        Self {
+            exit: USAGE,
+            code: "usage".to_owned(),
+            message: message.into(),
+        }
     }
 }
 
@@ -49,13 +57,19 @@ impl From<afield::Error> for Failure {
             "unreachable" | "timeout" | "interrupted" => UNREACHABLE,
             _ => REFUSED,
         };
-        Self { exit, code: error.code().to_string(), message: error.to_string() }
+        Self {
+            exit,
+            code: error.code().to_string(),
+            message: error.to_string(),
+        }
     }
 }
 
 impl From<Vec<ModelError>> for Failure {
     fn from(errors: Vec<ModelError>) -> Self {
-        let code = errors.first().map_or("model".to_owned(), |error| error.code.to_string());
+        let code = errors
+            .first()
+            .map_or("model".to_owned(), |error| error.code.to_string());
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         Self::refused(&code, lines.join("\n"))
     }

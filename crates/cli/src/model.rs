@@ -11,7 +11,7 @@ use afield_server::model::file::{DatabaseUrl, Overrides};
 use afield_server::model::init::{InitOptions, generate};
 use afield_server::model::{ModelFile, resolve};
 use afield_server::resolved::ServerModel;
-use afield_server::storage::sqlite::{catalog, prepare as capture};
+use afield_server::storage::sqlite::{self as capture, catalog};
 use clap::Args;
 use serde_json::json;
 
@@ -25,10 +25,20 @@ const SECRET_FILE: &str = ".afield/secret";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
     /// The model file.
-    #[arg(long, env = "AFIELD_MODEL", default_value = "afield.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "AFIELD_MODEL",
+        default_value = "afield.toml",
+        value_name = "FILE"
+    )]
     pub(crate) model: PathBuf,
     /// The database, in place of the one that the model file names.
-    #[arg(long, env = "AFIELD_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "AFIELD_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub(crate) database: Option<String>,
 }
 
@@ -39,7 +49,12 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "DATABASE")]
     from: String,
     /// The model file to write.
-    #[arg(long, env = "AFIELD_MODEL", default_value = "afield.toml", value_name = "FILE")]
+    #[arg(
+        long,
+        env = "AFIELD_MODEL",
+        default_value = "afield.toml",
+        value_name = "FILE"
+    )]
     model: PathBuf,
     /// Write over a model file that exists.
     #[arg(long)]
@@ -72,7 +87,10 @@ pub(crate) struct PrepareArgs {
 impl ModelArgs {
     /// Reads the model file; what it warns of goes to standard error.
     pub(crate) fn read(&self, listen: Option<String>, out: &Output) -> Result<ModelFile, Failure> {
-        let overrides = Overrides { database_url: self.database.clone(), listen };
+        let overrides = Overrides {
+            database_url: self.database.clone(),
+            listen,
+        };
         let file = ModelFile::read(&self.model, &overrides)?;
         for warning in &file.warnings {
             out.note(&warning.to_string());
@@ -106,7 +124,10 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
     let catalog = catalog::read_file_measured(&database)?;
     let folder = folder_of(&args.model);
     let url = format!("sqlite:{}", relative(&database, folder).display());
-    let options = InitOptions { database_url: &url, secret_file: SECRET_FILE };
+    let options = InitOptions {
+        database_url: &url,
+        secret_file: SECRET_FILE,
+    };
     let text = generate(&catalog, &options);
     let secret = folder.join(SECRET_FILE);
     if !secret.exists() {
@@ -115,7 +136,11 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
     }
     write(&args.model, &text)?;
     let file = ModelFile::parse(&text, &args.model, &Overrides::default())?;
-    let names: Vec<_> = file.entities.iter().map(|entity| entity.name.value.as_str()).collect();
+    let names: Vec<_> = file
+        .entities
+        .iter()
+        .map(|entity| entity.name.value.as_str())
+        .collect();
     out.json(&json!({ "model": args.model, "database": url, "entities": names }));
     out.say(&format!(
         "Wrote {} for {} of {} tables of {}; each proposal says why.",
@@ -141,7 +166,10 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
 pub(crate) fn add(args: &AddArgs, out: &Output) -> Result<(), Failure> {
     let file = args.model.read(None, out)?;
     let catalog: Catalog = catalog::read_file_measured(database(&file))?;
-    let overrides = Overrides { database_url: args.model.database.clone(), listen: None };
+    let overrides = Overrides {
+        database_url: args.model.database.clone(),
+        listen: None,
+    };
     let path = &args.model.model;
     let mut text = fs::read_to_string(path).map_err(|error| cannot("read", path, &error))?;
     for table in &args.tables {
@@ -149,7 +177,11 @@ pub(crate) fn add(args: &AddArgs, out: &Output) -> Result<(), Failure> {
     }
     write(path, &text)?;
     out.json(&json!({ "model": path, "added": args.tables }));
-    out.say(&format!("Added {} to {}.", args.tables.join(", "), path.display()));
+    out.say(&format!(
+        "Added {} to {}.",
+        args.tables.join(", "),
+        path.display()
+    ));
     out.say("Next: afield prepare, then start the server again.");
     Ok(())
 }
@@ -163,7 +195,10 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
         out.json(&json!({ "removed": removed }));
         out.say(&match removed.len() {
             0 => format!("{} holds nothing of Afield.", path.display()),
-            n => format!("Removed {n} objects; nothing of Afield is left in {}.", path.display()),
+            n => format!(
+                "Removed {n} objects; nothing of Afield is left in {}.",
+                path.display()
+            ),
         });
         return Ok(());
     }
@@ -173,7 +208,10 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
         for statement in &plan {
             out.say(&format!("-- {}\n{};\n", statement.reason, statement.sql));
         }
-        let sql: Vec<_> = plan.iter().map(|s| json!({ "sql": s.sql, "reason": s.reason })).collect();
+        let sql: Vec<_> = plan
+            .iter()
+            .map(|s| json!({ "sql": s.sql, "reason": s.reason }))
+            .collect();
         out.json(&json!({ "statements": sql }));
         if plan.is_empty() {
             out.say("Nothing to do: change capture is in place.");
@@ -184,7 +222,10 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
     let done = report.statements.len();
     out.json(&json!({ "statements": done, "tables": report.tables }));
     out.say(&match done {
-        0 => format!("Nothing to do: {} tables are captured.", report.tables.len()),
+        0 => format!(
+            "Nothing to do: {} tables are captured.",
+            report.tables.len()
+        ),
         _ => format!(
             "Prepared {}: {} tables are captured. `afield prepare --remove` undoes it.",
             path.display(),

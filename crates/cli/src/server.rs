@@ -55,7 +55,11 @@ pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
     log(args.log_json);
     let file = args.model.read(args.listen.clone(), out)?;
     let state = state(&file)?;
-    let scheme = if file.server.tls.is_some() { "https" } else { "http" };
+    let scheme = if file.server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let options = ServeOptions {
         tls: file.server.tls.clone(),
         behind_proxy: args.behind_proxy,
@@ -65,7 +69,10 @@ pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
         if args.once_ready_print {
             out.print(&format!("{scheme}://{address}"));
         } else {
-            out.say(&format!("Serving {} on {scheme}://{address}", file.path.display()));
+            out.say(&format!(
+                "Serving {} on {scheme}://{address}",
+                file.path.display()
+            ));
             out.say("Ctrl-C stops; what is in flight finishes first.");
         }
     };
@@ -78,7 +85,13 @@ pub(crate) fn state(file: &ModelFile) -> Result<ServerState, Failure> {
     let model = resolved(file)?;
     let storage = SqliteStorage::open(database(file), &model, random)?;
     let limits = HttpLimits::from(&file.limits);
-    Ok(ServerState::new(Arc::new(storage), model, auth(file)?, limits, system_clock()))
+    Ok(ServerState::new(
+        Arc::new(storage),
+        model,
+        auth(file)?,
+        limits,
+        system_clock(),
+    ))
 }
 
 /// Prints a signed token, and nothing else.
@@ -119,7 +132,9 @@ fn auth(file: &ModelFile) -> Result<Auth, Failure> {
 
 fn parse_claim(claim: &str) -> Result<(String, Value), Failure> {
     let (name, value) = claim.split_once('=').ok_or_else(|| {
-        Failure::usage(format!("--claim {claim}: expected NAME=JSON, like --claim regions=[1,2]"))
+        Failure::usage(format!(
+            "--claim {claim}: expected NAME=JSON, like --claim regions=[1,2]"
+        ))
     })?;
     let value = serde_json::from_str(value).map_err(|error| {
         let hint = format!("text needs quotes, like --claim '{name}=\"north\"'");
@@ -136,7 +151,9 @@ fn seconds(ttl: &str) -> Result<i64, Failure> {
         'd' => Some(86_400),
         _ => None,
     });
-    let number = ttl.get(..ttl.len().saturating_sub(1)).and_then(|n| n.trim().parse::<i64>().ok());
+    let number = ttl
+        .get(..ttl.len().saturating_sub(1))
+        .and_then(|n| n.trim().parse::<i64>().ok());
     unit.zip(number)
         .and_then(|(unit, number)| number.checked_mul(unit))
         .filter(|seconds| *seconds > 0)
@@ -147,12 +164,16 @@ fn seconds(ttl: &str) -> Result<i64, Failure> {
 pub(crate) fn log(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start in one process keeps the first one's log.
     let _ = if json {
         builder.json().try_init()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+        builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init()
     };
 }
 
@@ -165,7 +186,11 @@ mod tests {
         assert_eq!(seconds("30d").unwrap(), 30 * 86_400);
         assert_eq!(seconds("90s").unwrap(), 90);
         for wrong in ["", "30", "d", "-1d", "0h", "1w", "9999999999999999d", "1é"] {
-            assert_eq!(seconds(wrong).unwrap_err().exit, crate::failure::USAGE, "{wrong}");
+            assert_eq!(
+                seconds(wrong).unwrap_err().exit,
+                crate::failure::USAGE,
+                "{wrong}"
+            );
         }
     }
 
@@ -173,6 +198,11 @@ mod tests {
     fn claims_are_json() {
         assert_eq!(parse_claim("a=[1]").unwrap(), ("a".to_owned(), json!([1])));
         assert!(parse_claim("a").is_err());
-        assert!(parse_claim("a=b").unwrap_err().message.contains("needs quotes"));
+        assert!(
+            parse_claim("a=b")
+                .unwrap_err()
+                .message
+                .contains("needs quotes")
+        );
     }
 }

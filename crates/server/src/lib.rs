@@ -9,7 +9,9 @@
 
 pub mod auth;
 pub mod catalog;
+pub mod http;
 pub mod model;
 pub mod position;
 pub mod resolved;
+pub mod serve;
 pub mod storage;

@@ -234,7 +234,7 @@ impl Transaction<'_> {
             .execute(bound(key.iter().chain(set.values())))?;
         for (name, _) in set.iter().filter(|(_, value)| value.is_null()) {
             self.mentions
-                .push((table.entity.name.clone(), key.to_vec(), name.clone()));
+                .insert((table.entity.name.clone(), key.to_vec(), name.clone()));
         }
         Ok(())
     }

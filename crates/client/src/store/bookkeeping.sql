@@ -49,11 +49,11 @@ CREATE TABLE afield_change (
   base       BLOB NOT NULL,                -- attributes before, canonical CBOR
   sets       BLOB NOT NULL,                -- attributes set
   overlay    INTEGER NOT NULL DEFAULT 1,   -- 1 while the visible row is recomputed with it
-  settled_in INTEGER,                      -- request whose answer applied it
+  seen_from  INTEGER,                      -- applied: first request whose complete pull has it
   theirs     BLOB                          -- the server's row, with a conflict
 );
 CREATE INDEX afield_change_group ON afield_change (group_n, at);
-CREATE INDEX afield_change_overlay ON afield_change (entity, key, n) WHERE overlay = 1;
+CREATE INDEX afield_change_row ON afield_change (entity, key, n);
 
 -- Outcomes in the order in which they arrived; one for each change, never changed.
 CREATE TABLE afield_outcome (

@@ -94,16 +94,18 @@ fn mistyped(entity: &Entity, attribute: &Attribute, when: &str) -> String {
 }
 
 /// SQL that is true where `value`, which is not null, is canonical for `kind`. It agrees with
-/// `Type::accepts` but for a decimal's minus zero, which the server refuses.
+/// `Type::accepts`, but for JSON nested so deep that the server refuses it.
+///
+/// LENGTH and GLOB see text only up to a NUL, so every text is checked for one first.
 fn fits(kind: Type, value: &str) -> String {
-    let text = format!("typeof({value}) = 'text'");
+    let text = format!("typeof({value}) = 'text' AND instr({value}, char(0)) = 0");
     match kind {
-        Type::Text => format!("{text} AND instr({value}, char(0)) = 0"),
+        Type::Text => text,
         Type::Integer => format!("typeof({value}) = 'integer'"),
         Type::Boolean => format!("typeof({value}) = 'integer' AND {value} IN (0, 1)"),
         Type::Real => format!("typeof({value}) IN ('real', 'integer') OR {value} = 'NaN'"),
         Type::Bytes => format!("typeof({value}) = 'blob'"),
-        Type::Json => format!("{text} AND instr({value}, char(0)) = 0 AND json_valid({value})"),
+        Type::Json => format!("{text} AND json_valid({value})"),
         Type::Uuid => format!("{text} AND {value} GLOB '{}'", uuid_glob()),
         Type::Date => format!("{text} AND {}", date(value)),
         Type::Time => format!("{text} AND {}", time(value)),
@@ -137,7 +139,8 @@ fn decimal(value: &str) -> String {
     let digits = format!("ltrim({value}, '-')");
     format!(
         "{value} NOT GLOB '?*-*' AND {digits} NOT GLOB '*[^0-9.]*' AND {digits} NOT GLOB '*.*.*' \
-         AND {digits} GLOB '[0-9]*' AND {digits} GLOB '*[0-9]' AND {digits} NOT GLOB '0[0-9]*'"
+         AND {digits} GLOB '[0-9]*' AND {digits} GLOB '*[0-9]' AND {digits} NOT GLOB '0[0-9]*' \
+         AND ({value} GLOB '[0-9]*' OR {value} GLOB '*[1-9]*')"
     )
 }
 

@@ -1,8 +1,10 @@
 //! One connection with what both sides of the store need: the model's tables, the clock, and
 //! write transactions that begin by sealing what other connections wrote.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use afield_protocol::{Code, Entity, Model, zoo};
@@ -10,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::seal;
 use super::tables::{Table, ranks};
+use super::watch::{Watches, Written};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -63,7 +66,30 @@ impl Loaded {
 pub(crate) struct Db {
     pub(crate) conn: Connection,
     pub(crate) env: Box<dyn Environment>,
+    pub(super) watches: Watches,
+    pub(super) written: Written,
     loaded: Option<Arc<Loaded>>,
+    step: Arc<Step>,
+}
+
+/// Whether a step of the app's runs, and whether it ended the transaction it runs in. SQLite's
+/// commit and rollback hooks keep it, so that no wording of a statement gets round it.
+#[derive(Debug, Default)]
+struct Step(AtomicU8);
+
+impl Step {
+    const NONE: u8 = 0;
+    const RUNS: u8 = 1;
+    const ENDED: u8 = 2;
+
+    /// Notes that the transaction is ending; true if a step may not do that.
+    fn is_ending_it(&self) -> bool {
+        let order = Ordering::SeqCst;
+        let before = self
+            .0
+            .compare_exchange(Self::RUNS, Self::ENDED, order, order);
+        before.unwrap_or_else(|before| before) != Self::NONE
+    }
 }
 
 impl Db {
@@ -73,7 +99,7 @@ impl Db {
         user: &str,
         mut env: Box<dyn Environment>,
     ) -> Result<Self, Error> {
-        let conn = Connection::open(path).map_err(|error| {
+        let mut conn = Connection::open(path).map_err(|error| {
             let message = format!("cannot open {}: {error}", path.display());
             Error::new(Code::STORE_DAMAGED, message).caused_by(error)
         })?;
@@ -81,14 +107,25 @@ impl Db {
         conn.set_prepared_statement_cache_capacity(STATEMENTS);
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
+        // What is deleted may be somebody's who must not see it any more: it is overwritten.
+        conn.pragma_update(None, "secure_delete", "ON")?;
         if !has_bookkeeping(&conn)? {
             make(&conn, user, env.as_mut())?;
         }
         check_owner(&conn, path, user)?;
+        let step = Arc::new(Step::default());
+        let (committing, rolling_back) = (step.clone(), step.clone());
+        conn.commit_hook(Some(move || committing.is_ending_it()))?;
+        conn.rollback_hook(Some(move || {
+            rolling_back.is_ending_it();
+        }))?;
         let mut db = Self {
             conn,
             env,
+            watches: Watches::default(),
+            written: Written::default(),
             loaded: None,
+            step,
         };
         db.reload()?;
         Ok(db)
@@ -132,14 +169,20 @@ impl Db {
         name: &'static str,
         step: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        if !self.conn.is_autocommit() {
+            // A step panicked, and the app went on: what it had written must not be committed.
+            self.step.0.store(Step::NONE, Ordering::SeqCst);
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        self.hook_writes()?;
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
         let result = self
             .reload()
-            .and_then(|()| seal::seal(self, &[]))
+            .and_then(|()| seal::seal(self, &HashSet::new()))
             .and_then(|_| step(self));
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
-            self.conn.execute_batch("COMMIT")?;
+            self.watches.clone().commit(self)?;
             zoo::crash_point(name)?;
             Ok(done)
         });
@@ -148,6 +191,26 @@ impl Db {
             let _ = self.conn.execute_batch("ROLLBACK");
         }
         result
+    }
+
+    /// Runs a step of the app's inside the transaction of [`Db::write`], which it cannot end: a
+    /// COMMIT in it is refused, and after a rollback the step has failed whatever it says.
+    pub(crate) fn guarded<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.step.0.store(Step::RUNS, Ordering::SeqCst);
+        let result = step(self);
+        let ended = self.step.0.swap(Step::NONE, Ordering::SeqCst) == Step::ENDED;
+        if ended && result.is_ok() {
+            return Err(ended_transaction());
+        }
+        result
+    }
+
+    /// A point inside a write at which the simulator may let the process die.
+    pub(crate) fn crash_point(&self, name: &'static str) -> Result<(), Error> {
+        Ok(zoo::crash_point(name)?)
     }
 
     /// Sixteen random bytes.
@@ -164,6 +227,8 @@ impl Db {
         model.check()?;
         let new = Loaded::new(model.clone());
         let old = self.loaded.clone();
+        // A watch compares the counter: it must not start over.
+        let mut remade = HashMap::new();
         for table in old.iter().flat_map(|old| &old.tables) {
             if model.entity(&table.entity.name) == Some(&table.entity) {
                 continue;
@@ -173,12 +238,14 @@ impl Db {
                 continue;
             }
             self.run(&table.drop())?;
-            for sql in [
-                "DELETE FROM afield_entity WHERE name = ?1",
-                "UPDATE afield_change SET overlay = 0 WHERE entity = ?1",
-            ] {
-                self.conn.execute(sql, [&table.entity.name])?;
-            }
+            let sql = "DELETE FROM afield_entity WHERE name = ?1 RETURNING touched";
+            let touched: i64 = (self.conn)
+                .query_row(sql, [&table.entity.name], |row| row.get(0))
+                .optional()?
+                .unwrap_or(0);
+            remade.insert(&table.entity.name, touched + 1);
+            let sql = "UPDATE afield_change SET overlay = 0 WHERE entity = ?1";
+            self.conn.execute(sql, [&table.entity.name])?;
         }
         for table in &new.tables {
             let sql = "SELECT 1 FROM afield_entity WHERE name = ?1";
@@ -188,8 +255,10 @@ impl Db {
                 .optional()?;
             if exists.is_none() {
                 self.run(&table.create())?;
-                let sql = "INSERT INTO afield_entity (name) VALUES (?1)";
-                self.conn.execute(sql, [&table.entity.name])?;
+                let touched = remade.get(&table.entity.name).copied().unwrap_or(0);
+                let sql = "INSERT INTO afield_entity (name, touched) VALUES (?1, ?2)";
+                self.conn
+                    .execute(sql, params![table.entity.name, touched])?;
             }
         }
         let sql = "UPDATE afield_meta SET model = ?1, fingerprint = ?2";
@@ -200,10 +269,16 @@ impl Db {
     }
 
     fn run(&self, statements: &[String]) -> Result<(), Error> {
-        statements
-            .iter()
-            .try_for_each(|sql| Ok(self.conn.execute_batch(sql)?))
+        statements.iter().try_for_each(|sql| {
+            self.conn.execute_batch(sql)?;
+            self.crash_point("install-statement")
+        })
     }
+}
+
+pub(super) fn ended_transaction() -> Error {
+    let message = "a statement ended the transaction; leave BEGIN, COMMIT and ROLLBACK to it";
+    Error::new(Code::SQL, message)
 }
 
 /// Nobody but the device has the rows of a local-only entity, so its table is never made again:

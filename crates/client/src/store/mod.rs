@@ -7,6 +7,7 @@
 mod actions;
 mod checks;
 mod db;
+mod erase;
 mod outbox;
 mod outcome;
 mod overlay;
@@ -14,10 +15,13 @@ mod page;
 mod query;
 mod seal;
 mod sql;
+mod stage;
 mod status;
 mod sync_store;
 mod tables;
+mod watch;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,9 +29,10 @@ use afield_protocol::{Entity, Model, zoo};
 
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;
-pub use query::{Executed, Params, Rows};
+pub use query::{Executed, Origin, Params, Rows};
 pub use status::{ChangeInfo, ChangeState, OutcomeInfo, Status};
 pub use sync_store::SyncStore;
+pub use watch::{Watch, Watches};
 
 use self::db::{Db, Loaded};
 use self::seal::Mention;
@@ -46,7 +51,7 @@ pub struct Store {
 pub struct Transaction<'a> {
     db: &'a mut Db,
     loaded: Option<Arc<Loaded>>,
-    mentions: Vec<Mention>,
+    mentions: HashSet<Mention>,
 }
 
 impl Store {
@@ -106,13 +111,15 @@ impl Store {
             } else {
                 None
             };
-            let mut transaction = Transaction {
-                db,
-                loaded,
-                mentions: Vec::new(),
-            };
-            let result = step(&mut transaction)?;
-            let mentions = std::mem::take(&mut transaction.mentions);
+            let (result, mentions) = db.guarded(|db| {
+                let mut transaction = Transaction {
+                    db,
+                    loaded,
+                    mentions: HashSet::new(),
+                };
+                let result = step(&mut transaction)?;
+                Ok((result, transaction.mentions))
+            })?;
             if !zoo::planted("seal-later") {
                 seal::seal(db, &mentions)?;
             }

@@ -113,6 +113,7 @@ pub(super) fn next_groups(
         if bytes + frozen.bytes.len() > caps.bytes && !groups.is_empty() {
             return Ok((groups, true));
         }
+        db.crash_point("freeze-group")?;
         changes += frozen.changes;
         bytes += frozen.bytes.len();
         groups.push(frozen);
@@ -142,10 +143,13 @@ pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
     Ok(held)
 }
 
+/// Groups in order. A parked change of a row that is gone holds nothing back: there is no row any
+/// more that a later change could be wrong about.
 fn waiting(db: &Db) -> Result<Vec<Waiting>, Error> {
     let sql = "SELECT g.n, g.id, g.state, g.not_before, c.entity, c.key, c.op, c.sets \
                FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
-               WHERE g.state IN ('pending', 'sent', 'parked') ORDER BY g.n, c.at";
+               WHERE g.state IN ('pending', 'sent') OR (g.state = 'parked' AND c.overlay = 1) \
+               ORDER BY g.n, c.at";
     let mut statement = db.conn.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     let mut found: Vec<Waiting> = Vec::new();

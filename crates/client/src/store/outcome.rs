@@ -7,8 +7,8 @@ use afield_protocol::{Attributes, Code, GroupOutcome, Theirs, Verdict, VerdictKi
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
-use super::overlay;
 use super::status::OutcomeInfo;
+use super::{erase, overlay};
 use crate::error::Error;
 
 /// A change of the group that an outcome speaks of.
@@ -29,6 +29,7 @@ pub(super) fn store(
     outcomes: &[GroupOutcome],
 ) -> Result<Vec<OutcomeInfo>, Error> {
     let loaded = db.loaded()?;
+    let seen_from = seen_from(db, request)?;
     let mut stored = Vec::new();
     let mut rows = BTreeSet::new();
     for outcome in outcomes {
@@ -57,16 +58,34 @@ pub(super) fn store(
             .prepare_cached(sql)?
             .execute(params![group, state])?;
         for (at, (change, verdict)) in changes.into_iter().zip(&outcome.verdicts).enumerate() {
-            settle(db, &loaded, request, &change, verdict)?;
+            settle(db, &loaded, seen_from, &change, verdict)?;
             stored.push(record(db, &change, outcome, at, verdict)?);
+            db.crash_point("outcome")?;
             rows.insert((change.entity, change.key));
         }
     }
     for (entity, key) in rows {
         overlay::release(db, &loaded, &entity, &key)?;
         super::page::touch(db, &entity)?;
+        db.crash_point("outcome-row")?;
     }
     Ok(stored)
+}
+
+/// The first request whose complete pull contains what the answer to `request` applied: this one,
+/// whose rows come after its outcomes, unless others have been sent since. Their rows may have
+/// been read before the change was applied.
+fn seen_from(db: &Db, request: i64) -> Result<i64, Error> {
+    let sql = "SELECT request FROM afield_meta";
+    let newest: i64 = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([], |row| row.get(0))?;
+    Ok(if request == newest {
+        request
+    } else {
+        newest + 1
+    })
 }
 
 fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
@@ -89,7 +108,7 @@ fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
 fn settle(
     db: &Db,
     loaded: &Loaded,
-    request: i64,
+    seen_from: i64,
     change: &Settling,
     verdict: &Verdict,
 ) -> Result<(), Error> {
@@ -97,10 +116,10 @@ fn settle(
         VerdictKind::Applied => {
             let mut sets = read_attributes(&change.sets)?;
             sets.extend(verdict.values.clone());
-            let sql = "UPDATE afield_change SET settled_in = ?2, sets = ?3 WHERE n = ?1";
-            let values = params![change.n, request, write_attributes(&sets)];
+            let sql = "UPDATE afield_change SET seen_from = ?2, sets = ?3 WHERE n = ?1";
+            let values = params![change.n, seen_from, write_attributes(&sets)];
             db.conn.prepare_cached(sql)?.execute(values)?;
-            rebase_followers(db, change, &sets)
+            rebase_followers(db, change, sets)
         }
         VerdictKind::Conflict => {
             let theirs = match &verdict.theirs {
@@ -114,53 +133,41 @@ fn settle(
             Ok(())
         }
         VerdictKind::Rejected if verdict.code.as_ref() == Some(&Code::GONE) => {
-            erase(db, loaded, change)
+            // The entity may have left the model since.
+            match loaded.table(&change.entity) {
+                Ok(table) => erase::row(db, table, &change.key),
+                Err(_) => Ok(()),
+            }
         }
         VerdictKind::Rejected => Ok(()),
     }
 }
 
-/// A later, unsent edit of the same row was made on top of this one: its base becomes exactly
-/// what this one became.
-fn rebase_followers(db: &Db, change: &Settling, became: &Attributes) -> Result<(), Error> {
-    let sql = "SELECT c.n, c.base FROM afield_change AS c JOIN afield_group AS g ON g.n = c.group_n \
-               WHERE c.overlay = 1 AND c.entity = ?1 AND c.key = ?2 AND c.n > ?3 \
-               AND g.state = 'pending' ORDER BY c.n LIMIT 1";
-    let next: Option<(i64, Vec<u8>)> = db
-        .conn
-        .prepare_cached(sql)?
-        .query_row(params![change.entity, change.key, change.n], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    let Some((n, base)) = next else { return Ok(()) };
-    let mut base = read_attributes(&base)?;
-    for (name, value) in &mut base {
-        if let Some(became) = became.get(name) {
-            *value = became.clone();
+/// Later, unsent edits of the same row were made on top of this one: in their bases its values
+/// become exactly what the server made of them, up to the edit that sets them itself.
+fn rebase_followers(db: &Db, change: &Settling, mut became: Attributes) -> Result<(), Error> {
+    let sql = "SELECT c.n, c.base, c.sets, g.state = 'pending' FROM afield_change AS c \
+               JOIN afield_group AS g ON g.n = c.group_n \
+               WHERE c.overlay = 1 AND c.entity = ?1 AND c.key = ?2 AND c.n > ?3 ORDER BY c.n";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let followers = statement.query_map(params![change.entity, change.key, change.n], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    })?;
+    let followers: Vec<(i64, Vec<u8>, Vec<u8>, bool)> = followers.collect::<Result<_, _>>()?;
+    for (n, base, sets, is_unsent) in followers {
+        let mut base = read_attributes(&base)?;
+        for (name, value) in &mut base {
+            if let Some(became) = became.get(name) {
+                *value = became.clone();
+            }
         }
-    }
-    let sql = "UPDATE afield_change SET base = ?2 WHERE n = ?1";
-    db.conn
-        .prepare_cached(sql)?
-        .execute(params![n, write_attributes(&base)])?;
-    Ok(())
-}
-
-/// The row is gone, or no longer this user's: of it only what the user typed stays.
-fn erase(db: &Db, loaded: &Loaded, change: &Settling) -> Result<(), Error> {
-    let sql = "UPDATE afield_change SET overlay = 0, base = ?2, theirs = NULL WHERE n = ?1";
-    let nothing = write_attributes(&Attributes::new());
-    db.conn
-        .prepare_cached(sql)?
-        .execute(params![change.n, nothing])?;
-    let sql = "UPDATE afield_group SET frozen = NULL \
-               WHERE n = (SELECT group_n FROM afield_change WHERE n = ?1)";
-    db.conn.prepare_cached(sql)?.execute([change.n])?;
-    let table = loaded.table(&change.entity)?;
-    let key = read_key(&change.key)?;
-    if table.server_row(&db.conn, &key)?.is_some() {
-        table.put_server_row(&db.conn, &key, None)?;
+        if is_unsent {
+            let sql = "UPDATE afield_change SET base = ?2 WHERE n = ?1";
+            let values = params![n, write_attributes(&base)];
+            db.conn.prepare_cached(sql)?.execute(values)?;
+        }
+        let sets = read_attributes(&sets)?;
+        became.retain(|name, _| !sets.contains_key(name));
     }
     Ok(())
 }

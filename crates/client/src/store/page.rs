@@ -11,16 +11,16 @@
 //! carry unsettled changes are never written directly: their copy of the server's row is, and
 //! the visible row is recomputed from it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use afield_protocol::codec::cbor::write_key;
 use afield_protocol::{Code, Frame, Key, Page, PageEnd, Position, RowBlock, Value, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
-use super::overlay;
-use super::sql::{Bound, bound, quoted};
+use super::sql::{Bound, bound};
 use super::tables::Table;
+use super::{erase, overlay, stage};
 use crate::error::Error;
 
 /// What became of a page.
@@ -95,13 +95,7 @@ pub(super) fn apply(
             return Ok(PageApplied::Overtaken);
         }
     }
-    let named: HashSet<&String> = page.from.iter().map(|(entity, _)| entity).collect();
-    if named.len() != end.to.len() || end.to.iter().any(|(entity, _)| !named.contains(entity)) {
-        return Err(Error::new(
-            Code::MALFORMED,
-            "a page ends with other entities than it began",
-        ));
-    }
+    check_names(page, end)?;
     let mut targets = Vec::new();
     for (entity, position) in &end.to {
         let reset = page.reset.contains(entity);
@@ -117,13 +111,17 @@ pub(super) fn apply(
     let mut rows = 0;
     for frame in content {
         rows += write_frame(db, &mut targets, frame)?;
+        db.crash_point("page-frame")?;
     }
     for target in &mut targets {
         target.finish(db, &loaded, end.complete)?;
+        db.crash_point("page-entity")?;
     }
     if end.complete {
         for target in &targets {
-            end_overlays(db, &loaded, request, target.table)?;
+            if end_overlays(db, &loaded, request, target.table)? || target.lost {
+                erase::history(db, &loaded, target.table)?;
+            }
         }
         return Ok(PageApplied::Applied { rows });
     }
@@ -133,6 +131,20 @@ pub(super) fn apply(
     } else {
         PageApplied::Staged { rows }
     })
+}
+
+/// Checks that a page speaks of the same entities at its beginning and its end.
+fn check_names(page: &Page, end: &PageEnd) -> Result<(), Error> {
+    let from: BTreeSet<&String> = page.from.iter().map(|(entity, _)| entity).collect();
+    let to: BTreeSet<&String> = end.to.iter().map(|(entity, _)| entity).collect();
+    let once = from.len() == page.from.len() && to.len() == end.to.len();
+    if once && from == to && page.reset.iter().all(|entity| from.contains(entity)) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::MALFORMED,
+        "a page begins, starts over and ends with different entities",
+    ))
 }
 
 /// One entity of a page: where its rows go.
@@ -146,6 +158,8 @@ struct Target<'a> {
     /// Overlaid identifiers that this page brought something for.
     recompute: HashSet<Vec<u8>>,
     touched: bool,
+    /// Whether rows may have left with this page.
+    lost: bool,
 }
 
 impl<'a> Target<'a> {
@@ -159,11 +173,10 @@ impl<'a> Target<'a> {
     ) -> Result<Self, Error> {
         let table = loaded.table(entity)?;
         let standing = standing(db, entity)?;
+        // With no position there is nothing yet that a fresh start could replace.
+        let reset = reset && standing.newest().is_some();
         if reset {
-            db.conn
-                .execute(&format!("DELETE FROM {}", table.stage), [])?;
-            let sql = "UPDATE afield_entity SET stage_reset = 1 WHERE name = ?1";
-            db.conn.prepare_cached(sql)?.execute([entity])?;
+            stage::start_over(db, table)?;
         }
         let is_first = !standing.complete;
         let staged = reset || standing.stage_position.is_some() || !(is_first || complete);
@@ -177,6 +190,7 @@ impl<'a> Target<'a> {
             overlaid,
             recompute,
             touched: false,
+            lost: false,
         })
     }
 
@@ -191,10 +205,12 @@ impl<'a> Target<'a> {
             return Ok(());
         }
         if self.staged {
-            switch(db, self.table)?;
+            stage::switch(db, self.table)?;
             self.recompute.extend(self.overlaid.drain());
             self.touched = true;
+            self.lost = true;
         }
+        self.touched |= !self.recompute.is_empty();
         for key in &self.recompute {
             overlay::release(db, loaded, name, key)?;
         }
@@ -249,7 +265,7 @@ fn write_rows(db: &Db, target: &mut Target<'_>, block: &RowBlock) -> Result<u64,
     }
     let width = table.entity.key_width;
     let sql = if target.staged {
-        stage_row(table)
+        stage::row(table)
     } else {
         table.upsert()
     };
@@ -277,6 +293,7 @@ fn write_rows(db: &Db, target: &mut Target<'_>, block: &RowBlock) -> Result<u64,
 
 fn write_gone(db: &Db, target: &mut Target<'_>, keys: &[Key]) -> Result<u64, Error> {
     let table = target.table;
+    target.lost |= !keys.is_empty();
     for key in keys {
         if key.len() != table.entity.key_width {
             return Err(Error::new(
@@ -289,7 +306,7 @@ fn write_gone(db: &Db, target: &mut Target<'_>, keys: &[Key]) -> Result<u64, Err
             let mut padded = key.clone();
             padded.resize(table.width(), Value::Null);
             db.conn
-                .prepare_cached(&stage_gone(table))?
+                .prepare_cached(&stage::gone(table))?
                 .execute(bound(&padded))?;
         } else if target.overlaid.contains(&bytes) {
             table.put_server_row(&db.conn, key, None)?;
@@ -304,98 +321,17 @@ fn write_gone(db: &Db, target: &mut Target<'_>, keys: &[Key]) -> Result<u64, Err
     Ok(keys.len() as u64)
 }
 
-fn stage_row(table: &Table) -> String {
-    stage(table, 0)
-}
-
-fn stage_gone(table: &Table) -> String {
-    stage(table, 1)
-}
-
-fn stage(table: &Table, gone: u8) -> String {
-    let marks = (1..=table.width())
-        .map(|n| format!("?{n}"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    format!(
-        "INSERT OR REPLACE INTO {} (gone, {}) VALUES ({gone}, {marks})",
-        table.stage, table.columns
-    )
-}
-
-/// Moves what is staged into the tables. Rows that are there already as staged are not written,
-/// so that a `read-only` entity sent whole costs what differs.
-fn switch(db: &Db, table: &Table) -> Result<(), Error> {
-    let Table {
-        name,
-        server,
-        stage,
-        columns,
-        ..
-    } = table;
-    let sql = "SELECT stage_reset FROM afield_entity WHERE name = ?1";
-    let reset: bool = db
-        .conn
-        .prepare_cached(sql)?
-        .query_row([&table.entity.name], |row| row.get(0))?;
-    let overlaid = format!(
-        "EXISTS (SELECT 1 FROM {server} AS o WHERE {})",
-        table.same_key("o", "t")
-    );
-    let staged = |from: &str, gone: &str| {
-        let same = table.same_key("s", from);
-        format!("EXISTS (SELECT 1 FROM {stage} AS s WHERE {same} AND s.gone = {gone})")
-    };
-    let leaves = |from: &str| {
-        if reset {
-            format!("NOT {}", staged(from, "0"))
-        } else {
-            staged(from, "1")
-        }
-    };
-    let columns_of = |from: &str| {
-        let names = table
-            .entity
-            .attributes
-            .iter()
-            .map(|a| format!("{from}.{}", quoted(&a.name)));
-        names.collect::<Vec<_>>().join(", ")
-    };
-    let statements = [
-        format!(
-            "DELETE FROM {name} AS t WHERE {} AND NOT {overlaid}",
-            leaves("t")
-        ),
-        format!("UPDATE {server} AS o SET existed = 0 WHERE {}", leaves("o")),
-        format!(
-            "INSERT OR REPLACE INTO {server} (existed, {columns}) SELECT 1, {} FROM {stage} AS t \
-             WHERE t.gone = 0 AND {overlaid}",
-            columns_of("t")
-        ),
-        format!(
-            "INSERT OR REPLACE INTO {name} ({columns}) SELECT * FROM (\
-             SELECT {} FROM {stage} AS t WHERE t.gone = 0 AND NOT {overlaid} \
-             EXCEPT SELECT {columns} FROM {name})",
-            columns_of("t")
-        ),
-        format!("DELETE FROM {stage}"),
-    ];
-    statements
-        .iter()
-        .try_for_each(|sql| Ok(db.conn.execute_batch(sql)?))
-}
-
 /// Ends the overlays that this complete pull has seen: those settled by the answer to an earlier
-/// request, or by this very answer, whose outcomes came before its rows.
-fn end_overlays(db: &Db, loaded: &Loaded, request: i64, table: &Table) -> Result<(), Error> {
+/// request, or by this very answer, whose outcomes came before its rows. Says whether any ended.
+fn end_overlays(db: &Db, loaded: &Loaded, request: i64, table: &Table) -> Result<bool, Error> {
     let name = &table.entity.name;
-    let seen = "overlay = 1 AND entity = ?1 AND settled_in <= ?2";
+    let seen = "overlay = 1 AND entity = ?1 AND seen_from <= ?2";
     let sql = format!("SELECT DISTINCT key FROM afield_change WHERE {seen}");
     let mut statement = db.conn.prepare_cached(&sql)?;
     let keys = statement.query_map(params![name, request], |row| row.get(0))?;
     let keys: Vec<Vec<u8>> = keys.collect::<Result<_, _>>()?;
     if keys.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let sql = format!("UPDATE afield_change SET overlay = 0 WHERE {seen}");
     db.conn
@@ -404,7 +340,8 @@ fn end_overlays(db: &Db, loaded: &Loaded, request: i64, table: &Table) -> Result
     for key in keys {
         overlay::release(db, loaded, name, &key)?;
     }
-    touch(db, name)
+    touch(db, name)?;
+    Ok(true)
 }
 
 /// Counts a write of the entity, for watches of every process.

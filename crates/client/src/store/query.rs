@@ -37,8 +37,19 @@ impl<const N: usize> From<[Value; N]> for Params {
 pub struct Rows {
     /// Column names.
     pub columns: Vec<String>,
+    /// Where each column comes from, if from a table's column and not an expression.
+    pub origins: Vec<Option<Origin>>,
     /// Rows, each with a value for every column.
     pub rows: Vec<Vec<Value>>,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The table; an entity's name, if it is one.
+    pub table: String,
+    /// The column.
+    pub column: String,
 }
 
 /// What a statement did.
@@ -57,7 +68,8 @@ impl Store {
     /// The statement is wrong, or writes.
     pub fn query(&self, sql: &str, params: &Params) -> Result<Rows, Error> {
         let mut statement = self.db.conn.prepare(sql)?;
-        if !statement.readonly() {
+        // SQLite counts BEGIN, SAVEPOINT and some pragmas among what reads; they have no columns.
+        if !statement.readonly() || statement.column_count() == 0 {
             let message = "a query may not write; execute the statement instead";
             return Err(Error::new(Code::SQL, message));
         }
@@ -77,7 +89,9 @@ impl Transaction<'_> {
     /// Runs one or several statements, separated by `;`. Parameters are given to each of them.
     ///
     /// # Errors
-    /// A statement is wrong or refused, or tries to end the transaction. The transaction fails.
+    /// A statement is wrong or refused, or tries to end the transaction. What the statements
+    /// before it wrote stays in the transaction, which fails as a whole when the step passes the
+    /// error on.
     pub fn execute(&mut self, sql: &str, params: &Params) -> Result<Executed, Error> {
         let mut inserted = false;
         let mut rows_changed = 0;
@@ -93,8 +107,7 @@ impl Transaction<'_> {
                 rows_changed += self.db.conn.changes();
             }
             if self.db.conn.is_autocommit() {
-                let message = "a statement ended the transaction; leave BEGIN and COMMIT to it";
-                return Err(Error::new(Code::SQL, message));
+                return Err(super::db::ended_transaction());
             }
         }
         let id = inserted.then(|| self.db.conn.last_insert_rowid());
@@ -116,6 +129,13 @@ fn starts_with_insert(sql: &str) -> bool {
 
 fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let origins = statement.columns_with_metadata().map(|column| {
+        Some(Origin {
+            table: column.table_name()?.to_owned(),
+            column: column.origin_name()?.to_owned(),
+        })
+    });
+    let origins = origins.collect();
     bind(statement, params)?;
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
@@ -124,6 +144,7 @@ fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
     }
     Ok(Rows {
         columns,
+        origins,
         rows: found,
     })
 }

@@ -7,6 +7,8 @@
 //! A group that changes one row and follows an unsent group of the same one row is folded into
 //! it, under a new id that lists the old one. Anything more would break all-or-none.
 
+use std::collections::HashSet;
+
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
 use afield_protocol::{Attributes, Op, Value};
 use rusqlite::{OptionalExtension, params};
@@ -32,7 +34,7 @@ struct Derived {
 
 /// Writes what was captured as one group and empties the capture tables. Returns the group's
 /// number in the outbox, if anything changed. Runs inside a write transaction.
-pub(crate) fn seal(db: &mut Db, mentions: &[Mention]) -> Result<Option<i64>, Error> {
+pub(crate) fn seal(db: &mut Db, mentions: &HashSet<Mention>) -> Result<Option<i64>, Error> {
     if !db.has_model() {
         return Ok(None);
     }
@@ -57,6 +59,7 @@ pub(crate) fn seal(db: &mut Db, mentions: &[Mention]) -> Result<Option<i64>, Err
     let group = insert_group(db, &[])?;
     for (at, change) in changes.iter().enumerate() {
         insert_change(db, group, at, change)?;
+        db.crash_point("seal-change")?;
     }
     Ok(Some(group))
 }
@@ -75,7 +78,7 @@ fn order(change: &Derived) -> (u8, usize) {
 fn derive(
     db: &Db,
     table: &Table,
-    mentions: &[Mention],
+    mentions: &HashSet<Mention>,
     changes: &mut Vec<Derived>,
 ) -> Result<(), Error> {
     let width = table.width();
@@ -101,6 +104,7 @@ fn derive(
             if table.server_row(&db.conn, &key)?.is_none() {
                 table.put_server_row(&db.conn, &key, before.as_deref())?;
             }
+            db.crash_point("seal-row")?;
             changes.push(Derived {
                 entity: table.entity.name.clone(),
                 rank: table.rank,
@@ -125,7 +129,7 @@ fn compare(
     key: &[Value],
     before: Option<&[Value]>,
     now: Option<&[Value]>,
-    mentions: &[Mention],
+    mentions: &HashSet<Mention>,
 ) -> Option<(Op, Attributes, Attributes)> {
     let entity = &table.entity;
     match (before, now) {
@@ -137,9 +141,8 @@ fn compare(
         )),
         (None, Some(now)) => {
             let mentioned = |name: &String| {
-                mentions
-                    .iter()
-                    .any(|(e, k, a)| *e == entity.name && k == key && a == name)
+                let mention = || (entity.name.clone(), key.to_vec(), name.clone());
+                !mentions.is_empty() && mentions.contains(&mention())
             };
             let mut set = row_attributes(entity, now);
             set.retain(|name, value| !value.is_null() || mentioned(name));
@@ -216,6 +219,7 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
     if op == Op::Update && set.is_empty() || op == Op::Delete && base.is_empty() {
         let sql = "DELETE FROM afield_change WHERE n = ?1";
         db.conn.prepare_cached(sql)?.execute([last.change])?;
+        db.crash_point("fold-away")?;
         let sql = "DELETE FROM afield_group WHERE n = ?1";
         db.conn.prepare_cached(sql)?.execute([last.group])?;
         return super::overlay::release(db, loaded, &change.entity, &change.key).map(|()| true);
@@ -227,6 +231,7 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
         write_attributes(&base),
         write_attributes(&set),
     ])?;
+    db.crash_point("fold")?;
     let id = db.random_id();
     let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
     db.conn
@@ -294,7 +299,8 @@ fn combine(
             Some((Op::Delete, Attributes::new(), Attributes::new()))
         }
         (Op::Update, Op::Delete) => Some((Op::Delete, base, Attributes::new())),
-        (Op::Delete, Op::Create) => {
+        // If the server deleted the row too, it has to be made again, not updated.
+        (Op::Delete, Op::Create) if server.is_some() => {
             // The row is there again: whatever it does not mention now is empty.
             let mut after: Attributes = base
                 .keys()

@@ -81,6 +81,10 @@ impl From<rusqlite::Error> for Error {
         if let Some(own) = refused_by_trigger(&text) {
             return own.caused_by(error);
         }
+        let extended = error.sqlite_error().map(|error| error.extended_code);
+        if extended == Some(rusqlite::ffi::SQLITE_CONSTRAINT_COMMITHOOK) {
+            return super::db::ended_transaction().caused_by(error);
+        }
         let (code, message) = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
                 Code::STORE_LOCKED,

@@ -1,5 +1,6 @@
 //! The engine's side of the store.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, zoo};
@@ -21,7 +22,7 @@ const HISTORY_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 /// applies what the server answers. Its connection has triggers switched off, so what it writes
 /// is not captured.
 pub struct SyncStore {
-    db: Db,
+    pub(super) db: Db,
 }
 
 impl SyncStore {
@@ -33,6 +34,8 @@ impl SyncStore {
         let db = Db::open(path, user, env)?;
         db.conn
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        // Tables of the app's own may refer to ours; the server's rows must not fail on them.
+        db.conn.pragma_update(None, "foreign_keys", "OFF")?;
         Ok(Self { db })
     }
 
@@ -225,7 +228,7 @@ fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
 
 /// Refuses a model that would remake an entity with unsettled changes.
 fn refuse_unsettled(db: &mut Db, model: &Model) -> Result<(), Error> {
-    seal::seal(db, &[])?;
+    seal::seal(db, &HashSet::new())?;
     let sql = "SELECT DISTINCT c.entity FROM afield_change AS c \
                JOIN afield_group AS g ON g.n = c.group_n \
                WHERE g.state IN ('pending', 'sent', 'parked')";

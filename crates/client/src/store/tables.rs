@@ -73,7 +73,11 @@ impl Table {
     }
 
     /// `prefix."c1", …`
-    fn prefixed(&self, prefix: &str, attributes: &[afield_protocol::Attribute]) -> String {
+    pub(super) fn prefixed(
+        &self,
+        prefix: &str,
+        attributes: &[afield_protocol::Attribute],
+    ) -> String {
         let names = attributes
             .iter()
             .map(|a| format!("{prefix}.{}", quoted(&a.name)));
@@ -81,7 +85,7 @@ impl Table {
     }
 
     /// `DO UPDATE SET …` of an upsert, or `DO NOTHING` where there is nothing but the key.
-    fn on_conflict(&self) -> String {
+    pub(super) fn on_conflict(&self) -> String {
         let sets = self.entity.values().iter().map(|a| {
             let name = quoted(&a.name);
             format!("{name} = excluded.{name}")
@@ -95,23 +99,31 @@ impl Table {
         format!("ON CONFLICT ({}) DO {action}", self.key_columns)
     }
 
+    /// `?1, ?2, …`, one for each column.
+    pub(super) fn marks(&self) -> String {
+        let marks = (1..=self.width()).map(|n| format!("?{n}"));
+        marks.collect::<Vec<_>>().join(", ")
+    }
+
     /// Inserts or overwrites a row; parameters in column order.
     pub(crate) fn upsert(&self) -> String {
-        let marks = (1..=self.width())
-            .map(|n| format!("?{n}"))
-            .collect::<Vec<_>>()
-            .join(", ");
         format!(
-            "INSERT INTO {} ({}) VALUES ({marks}) {}",
+            "INSERT INTO {} ({}) VALUES ({}) {}",
             self.name,
             self.columns,
+            self.marks(),
             self.on_conflict()
         )
     }
 
-    /// Deletes the row of an identifier.
+    /// Deletes the visible row of an identifier.
     pub(crate) fn delete(&self) -> String {
-        format!("DELETE FROM {} WHERE {}", self.name, self.key_bound())
+        self.delete_from(&self.name)
+    }
+
+    /// Deletes the row of an identifier from `table`, one of this entity's.
+    pub(super) fn delete_from(&self, table: &str) -> String {
+        format!("DELETE FROM {table} WHERE {}", self.key_bound())
     }
 
     /// The row of an identifier, in `table` (one of this entity's).
@@ -166,14 +178,12 @@ impl Table {
         key: &[Value],
         row: Option<&[Value]>,
     ) -> Result<(), Error> {
-        let marks = (1..=self.width())
-            .map(|n| format!("?{n}"))
-            .collect::<Vec<_>>()
-            .join(", ");
         let existed = i32::from(row.is_some());
         let sql = format!(
-            "INSERT OR REPLACE INTO {} (existed, {}) VALUES ({existed}, {marks})",
-            self.server, self.columns
+            "INSERT OR REPLACE INTO {} (existed, {}) VALUES ({existed}, {})",
+            self.server,
+            self.columns,
+            self.marks()
         );
         let mut padded = row.map_or_else(|| key.to_vec(), <[Value]>::to_vec);
         padded.resize(self.width(), Value::Null);
@@ -183,7 +193,7 @@ impl Table {
 
     /// Forgets the server's row: the identifier has no overlay any more.
     pub(crate) fn drop_server_row(&self, db: &Connection, key: &[Value]) -> Result<(), Error> {
-        let sql = format!("DELETE FROM {} WHERE {}", self.server, self.key_bound());
+        let sql = self.delete_from(&self.server);
         db.prepare_cached(&sql)?.execute(bound(key))?;
         Ok(())
     }

@@ -6,9 +6,14 @@
 
 pub mod cbor;
 mod cbor_frame;
+mod cbor_read;
+pub(crate) mod identity;
 pub mod json;
 mod json_frame;
+mod json_read;
 mod stream;
+mod strict_json;
+mod tagged;
 
 pub use stream::{Format, FrameReader};
 
@@ -53,5 +58,5 @@ pub fn write_verdicts(verdicts: &[Verdict]) -> Vec<u8> {
 /// # Errors
 /// The bytes are something else.
 pub fn read_verdicts(bytes: &[u8]) -> Result<Vec<Verdict>, Malformed> {
-    cbor_frame::read_verdicts(bytes)
+    cbor_read::read_verdicts(bytes)
 }

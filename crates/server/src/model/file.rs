@@ -13,7 +13,7 @@ use super::later;
 pub use super::reader::At;
 use super::reader::{Reader, Section};
 pub use entity::{EntitySection, IdKind, Listed, LocalAttribute, Source};
-pub use settings::{AuthSection, DatabaseUrl, LimitsSection, ServerSection, SyncSection};
+pub use settings::{AuthSection, DatabaseUrl, LimitsSection, ServerSection, SyncSection, TlsFiles};
 
 /// A parsed model file.
 #[derive(Clone, Debug, PartialEq)]

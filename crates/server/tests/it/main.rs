@@ -5,6 +5,12 @@
     reason = "a test says what failed by failing there"
 )]
 
+mod http_limits;
+mod http_other;
+mod http_real;
+mod http_serve;
+mod http_support;
+mod http_sync;
 mod model_catalog;
 mod model_file;
 mod model_init;

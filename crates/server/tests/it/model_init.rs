@@ -9,6 +9,8 @@ use afield_server::model::file::Overrides;
 use afield_server::model::init::{InitOptions, generate};
 use afield_server::model::{ModelFile, resolve};
 use afield_server::resolved::ServerModel;
+use afield_server::storage::sqlite::catalog::{measure, read};
+use rusqlite::Connection;
 
 use crate::model_catalog::{database, nasty};
 
@@ -142,9 +144,8 @@ fn an_inline_table_that_cannot_be_continued_is_an_error() {
     );
 }
 
-/// Databases made at random out of awkward pieces.
-#[test]
-fn random_databases_get_models_that_work() {
+/// A database made at random out of awkward pieces, with some rows.
+pub(crate) fn random_database(seed: u64) -> String {
     const NAMES: [&str; 12] = [
         "a",
         "B",
@@ -173,35 +174,87 @@ fn random_databases_get_models_that_work() {
         "JSON",
         "TIMESTAMP WITH TIME ZONE",
     ];
+    const VALUES: [&str; 8] = [
+        "1",
+        "-7",
+        "'x'",
+        "NULL",
+        "x'00ff'",
+        "2.5",
+        "'2026-01-31'",
+        "'{\"a\":1}'",
+    ];
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    for seed in 0..300 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut sql = String::new();
-        let mut tables = NAMES;
-        random.shuffle(&mut tables);
-        for table in &tables[..random.usize(1..6)] {
-            let mut columns = NAMES;
-            random.shuffle(&mut columns);
-            let columns = &columns[..random.usize(1..7)];
-            let mut parts: Vec<String> = columns
-                .iter()
-                .map(|name| format!("{} {}", quoted(name), TYPES[random.usize(..TYPES.len())]))
-                .collect();
-            if random.u8(..5) > 0 {
-                let width = random.usize(1..=columns.len().min(3));
-                let key: Vec<String> = columns[..width].iter().map(|name| quoted(name)).collect();
-                parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
-            }
-            if random.bool() {
-                let target = quoted(tables[random.usize(..tables.len())]);
-                parts.push(format!(
-                    "FOREIGN KEY ({}) REFERENCES {target}",
-                    quoted(columns[0])
-                ));
-            }
-            sql += &format!("CREATE TABLE {} ({});\n", quoted(table), parts.join(", "));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut sql = String::new();
+    let mut tables = NAMES;
+    random.shuffle(&mut tables);
+    for table in &tables[..random.usize(1..6)] {
+        let mut columns = NAMES;
+        random.shuffle(&mut columns);
+        let columns = &columns[..random.usize(1..7)];
+        let mut parts: Vec<String> = columns
+            .iter()
+            .map(|name| format!("{} {}", quoted(name), TYPES[random.usize(..TYPES.len())]))
+            .collect();
+        let has_key = random.u8(..5) > 0;
+        if has_key {
+            let width = random.usize(1..=columns.len().min(3));
+            let key: Vec<String> = columns[..width].iter().map(|name| quoted(name)).collect();
+            parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
         }
-        let (_connection, catalog) = database(&sql);
+        if random.bool() {
+            let target = quoted(tables[random.usize(..tables.len())]);
+            parts.push(format!(
+                "FOREIGN KEY ({}) REFERENCES {target}",
+                quoted(columns[0])
+            ));
+        }
+        let kind = if has_key && random.bool() {
+            " WITHOUT ROWID"
+        } else {
+            ""
+        };
+        sql += &format!(
+            "CREATE TABLE {} ({}){kind};\n",
+            quoted(table),
+            parts.join(", ")
+        );
+        for _ in 0..random.usize(..6) {
+            let values: Vec<&str> = columns
+                .iter()
+                .map(|_| VALUES[random.usize(..VALUES.len())])
+                .collect();
+            let values = values.join(", ");
+            sql += &format!(
+                "INSERT OR IGNORE INTO {} VALUES ({values});\n",
+                quoted(table)
+            );
+        }
+    }
+    format!("PRAGMA foreign_keys = OFF;\n{sql}")
+}
+
+/// Runs `sql`; a random row may not fit its table.
+pub(crate) fn fill(connection: &Connection, sql: &str) {
+    for statement in sql.split_inclusive(";\n") {
+        if let Err(error) = connection.execute_batch(statement) {
+            assert!(
+                statement.contains("INSERT OR IGNORE"),
+                "{statement}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn random_databases_get_models_that_work() {
+    for seed in 0..300 {
+        let sql = random_database(seed);
+        let connection = Connection::open_in_memory().unwrap();
+        fill(&connection, &sql);
+        let mut catalog = read(&connection).unwrap();
+        measure(&connection, &mut catalog).unwrap();
         let text = generate(&catalog, &OPTIONS);
         let model = resolved(&text, &catalog);
         let left = text.contains("Left out:");

@@ -83,6 +83,12 @@ pub(super) fn company(db: &dyn Database) {
 /// The three things a device does, and a pull that then holds what the table holds.
 pub fn p6_create_update_and_delete_are_applied(db: &mut dyn Database) {
     company(db);
+    let mut edit = update(
+        "visit",
+        VISIT,
+        &[("note", Value::Null), ("minutes", 5.into())],
+    );
+    edit.base = set(&[("note", "n".into()), ("minutes", Value::Null)]);
     let outcomes = push(
         db,
         &[
@@ -94,14 +100,7 @@ pub fn p6_create_update_and_delete_are_applied(db: &mut dyn Database) {
                     &[("company", "a".into()), ("note", "n".into())],
                 )],
             ),
-            group(
-                2,
-                vec![update(
-                    "visit",
-                    VISIT,
-                    &[("note", Value::Null), ("minutes", 5.into())],
-                )],
-            ),
+            group(2, vec![edit]),
         ],
     );
     assert!(

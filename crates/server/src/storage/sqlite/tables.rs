@@ -26,10 +26,10 @@ impl Tables {
         let mut since = HashMap::new();
         for entity in &model.entities {
             let name = &entity.local.name;
-            if entity.local.identifier == Identifier::Server {
+            if entity.local.identifier == Identifier::Server && entity.local.is_written() {
                 return Err(lasting(format!(
-                    "`{name}`: identifiers that the server numbers are not available yet; \
-                     use a UUID or a natural key"
+                    "`{name}`: writing rows whose identifiers the server numbers is not \
+                     available yet; use the pattern read-only-optimized"
                 )));
             }
             let table = EntityTable::load(conn, entity)?;

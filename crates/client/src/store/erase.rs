@@ -1,0 +1,86 @@
+//! Erasing what is no longer this user's: of a row that is gone only what the user typed stays.
+//!
+//! A change of such a row keeps what it set and loses its base and the server's version beside
+//! it. Unsettled changes keep their base until their own outcome, which will be `gone` as well:
+//! what was frozen must be sent as it is.
+
+use afield_protocol::Attributes;
+use afield_protocol::codec::cbor::{read_key, write_attributes};
+use rusqlite::params;
+
+use super::db::{Db, Loaded};
+use super::overlay;
+use super::tables::Table;
+use crate::error::Error;
+
+/// Erases a row that the server has just called gone, staged copies included.
+pub(super) fn row(db: &Db, table: &Table, key: &[u8]) -> Result<(), Error> {
+    let values = read_key(key)?;
+    if table.server_row(&db.conn, &values)?.is_some() {
+        table.put_server_row(&db.conn, &values, None)?;
+    }
+    let sql = table.delete_from(&table.stage);
+    let staged = super::sql::bound(&values);
+    db.conn.prepare_cached(&sql)?.execute(staged)?;
+    changes(db, &table.entity.name, key, Reach::Everything)
+}
+
+/// Erases what the history and parked changes of an entity hold of rows that a pull removed.
+pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Error> {
+    let name = &table.entity.name;
+    let nothing = write_attributes(&Attributes::new());
+    let sql = "SELECT DISTINCT c.key FROM afield_change AS c \
+               JOIN afield_group AS g ON g.n = c.group_n \
+               WHERE c.entity = ?1 AND (c.base <> ?2 OR c.theirs IS NOT NULL) \
+               AND (c.overlay = 0 OR g.state = 'parked')";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let keys = statement.query_map(params![name, nothing], |row| row.get(0))?;
+    let keys: Vec<Vec<u8>> = keys.collect::<Result<_, _>>()?;
+    for key in keys {
+        let values = read_key(&key)?;
+        let is_there = match table.server_row(&db.conn, &values)? {
+            Some(server) => server.is_some(),
+            None => table.row(&db.conn, &values)?.is_some(),
+        };
+        if !is_there {
+            changes(db, name, &key, Reach::Seen)?;
+            overlay::release(db, loaded, name, &key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Which overlays of a row that is gone end with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// All: the server said so when it was asked about a change of the row.
+    Everything,
+    /// All but applied changes that the pull which says so may not contain yet.
+    Seen,
+}
+
+/// Erases bases of a row's settled and parked changes and ends them as overlays. A create that
+/// was refused was never the server's, so it stays.
+fn changes(db: &Db, entity: &str, key: &[u8], reach: Reach) -> Result<(), Error> {
+    let nothing = write_attributes(&Attributes::new());
+    let spared = match reach {
+        Reach::Everything => "FALSE",
+        Reach::Seen => "overlay = 1 AND seen_from IS NOT NULL",
+    };
+    let sql = format!(
+        "UPDATE afield_group SET frozen = NULL WHERE state IN ('settled', 'parked') \
+         AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)"
+    );
+    db.conn
+        .prepare_cached(&sql)?
+        .execute(params![entity, key])?;
+    let sql = format!(
+        "UPDATE afield_change SET base = ?3, theirs = NULL, \
+         overlay = overlay AND op = 'create' AND seen_from IS NULL \
+         WHERE entity = ?1 AND key = ?2 AND NOT ({spared}) \
+         AND group_n IN (SELECT n FROM afield_group WHERE state IN ('settled', 'parked'))"
+    );
+    let values = params![entity, key, nothing];
+    db.conn.prepare_cached(&sql)?.execute(values)?;
+    Ok(())
+}

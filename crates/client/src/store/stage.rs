@@ -1,0 +1,156 @@
+//! The stage: pages of a pull that is not complete, and the switch that makes them visible.
+
+use rusqlite::params;
+
+use super::db::Db;
+use super::sql::quoted;
+use super::tables::Table;
+use crate::error::Error;
+
+/// Stages a row; parameters in column order.
+pub(super) fn row(table: &Table) -> String {
+    insert(table, 0)
+}
+
+/// Stages that a row is gone; parameters in column order, of which only the identifier counts.
+pub(super) fn gone(table: &Table) -> String {
+    insert(table, 1)
+}
+
+fn insert(table: &Table, gone: u8) -> String {
+    format!(
+        "INSERT OR REPLACE INTO {} (gone, {}) VALUES ({gone}, {})",
+        table.stage,
+        table.columns,
+        table.marks()
+    )
+}
+
+/// Forgets what is staged: the entity starts over with the page at hand.
+pub(super) fn start_over(db: &Db, table: &Table) -> Result<(), Error> {
+    let sql = format!("DELETE FROM {}", table.stage);
+    db.conn.prepare_cached(&sql)?.execute([])?;
+    let sql = "UPDATE afield_entity SET stage_reset = 1 WHERE name = ?1";
+    db.conn.prepare_cached(sql)?.execute([&table.entity.name])?;
+    Ok(())
+}
+
+/// Moves what is staged into the tables. Rows that are there already as staged are not written,
+/// so that a `read-only` entity sent whole costs what differs.
+pub(super) fn switch(db: &Db, table: &Table) -> Result<(), Error> {
+    let sql = "SELECT stage_reset FROM afield_entity WHERE name = ?1";
+    let starts_over: bool =
+        (db.conn.prepare_cached(sql)?).query_row(params![table.entity.name], |row| row.get(0))?;
+    for sql in statements(table, starts_over) {
+        db.conn.prepare_cached(&sql)?.execute([])?;
+        db.crash_point("switch")?;
+    }
+    Ok(())
+}
+
+/// The statements of the switch. Without a fresh start each costs what is staged, not what the
+/// table holds.
+fn statements(table: &Table, starts_over: bool) -> [String; 5] {
+    let Table {
+        name,
+        server,
+        stage,
+        columns,
+        key_columns,
+        ..
+    } = table;
+    let overlaid = format!(
+        "EXISTS (SELECT 1 FROM {server} AS o WHERE {})",
+        table.same_key("o", "t")
+    );
+    let leaves = if starts_over {
+        let same = table.same_key("s", "t");
+        format!("NOT EXISTS (SELECT 1 FROM {stage} AS s WHERE {same} AND s.gone = 0)")
+    } else {
+        format!("({key_columns}) IN (SELECT {key_columns} FROM {stage} WHERE gone = 1)")
+    };
+    let values = table.entity.values().iter();
+    let emptied: String = values
+        .map(|attribute| format!(", {} = NULL", quoted(&attribute.name)))
+        .collect();
+    let staged = table.prefixed("t", &table.entity.attributes);
+    [
+        format!("DELETE FROM {name} AS t WHERE {leaves} AND NOT {overlaid}"),
+        format!("UPDATE {server} AS t SET existed = 0{emptied} WHERE {leaves}"),
+        format!(
+            "INSERT OR REPLACE INTO {server} (existed, {columns}) SELECT 1, {staged} \
+             FROM {stage} AS t WHERE t.gone = 0 AND {overlaid}"
+        ),
+        format!(
+            "INSERT INTO {name} ({columns}) SELECT {staged} FROM {stage} AS t \
+             WHERE t.gone = 0 AND NOT {overlaid} \
+             AND NOT EXISTS (SELECT 1 FROM {name} AS n WHERE {}) {}",
+            same_row(table),
+            table.on_conflict()
+        ),
+        format!("DELETE FROM {stage}"),
+    ]
+}
+
+/// Whether row `n` is as row `t`. Where the column would keep 1 and 1.0 apart, so does this.
+fn same_row(table: &Table) -> String {
+    let mut same = table.same_key("n", "t");
+    for attribute in table.entity.values() {
+        let name = quoted(&attribute.name);
+        same += &format!(" AND n.{name} IS t.{name}");
+        if attribute.kind.sqlite() == "BLOB" {
+            same += &format!(" AND typeof(n.{name}) = typeof(t.{name})");
+        }
+    }
+    same
+}
+
+#[cfg(test)]
+mod tests {
+    use afield_protocol::{Attribute, Entity, Identifier, Merge, Pattern, Type};
+
+    use super::*;
+
+    #[test]
+    fn p9_a_switch_never_scans_the_table() {
+        let attribute = |name: &str, kind| Attribute {
+            name: name.into(),
+            kind,
+            read_only: false,
+            default: None,
+        };
+        for key_width in [1, 2] {
+            let entity = Entity {
+                name: "visit".into(),
+                pattern: Pattern::LastWriteWins,
+                merge: Merge::Record,
+                identifier: Identifier::Natural,
+                key_width,
+                attributes: vec![
+                    attribute("a", Type::Text),
+                    attribute("b", Type::Integer),
+                    attribute("c", Type::Bytes),
+                ],
+                indexes: Vec::new(),
+                references: Vec::new(),
+            };
+            let table = Table::new(entity, 0);
+            let conn = rusqlite::Connection::open_in_memory().unwrap();
+            conn.execute_batch("CREATE TABLE afield_entity (name, touched)")
+                .unwrap();
+            for sql in table.create() {
+                conn.execute_batch(&sql).unwrap();
+            }
+            for sql in statements(&table, false) {
+                let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+                let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
+                let steps: Vec<_> = steps.collect::<Result<_, _>>().unwrap();
+                let scans = |step: &&String| step.contains("SCAN n") || step.contains("SCAN visit");
+                assert_eq!(steps.iter().find(scans), None, "{sql}: {steps:?}");
+                let is_delete = sql.starts_with("DELETE FROM \"visit\"");
+                let scan = steps.iter().any(|step| step.as_str() == "SCAN t");
+                assert!(!(is_delete && scan), "{sql}: {steps:?}");
+            }
+        }
+    }
+}

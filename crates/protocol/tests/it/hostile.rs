@@ -1,0 +1,503 @@
+//! Messages that nobody honest sends: none may make a reader panic, loop, or take much memory.
+
+use std::time::{Duration, Instant};
+
+use afield_protocol::codec::{Format, FrameReader, Malformed};
+use afield_protocol::limits::{DEPTH, FRAME_BYTES, JSON_LINE_BYTES};
+use afield_protocol::{Frame, RowBlockWriter, Type, Value, ValueRef};
+use minicbor::Encoder;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::arbitrary::{frame, row_values};
+use crate::sample::model;
+use crate::wire::{FORMATS, embedded, read, rest, written};
+
+/// Memory that reading may take for each byte that arrived, at its worst: a one-byte item becomes
+/// a value with its place in a list that has room to grow, in JSON by way of a tree.
+fn memory_factor(format: Format) -> u64 {
+    match format {
+        Format::Cbor => 64,
+        Format::JsonLines => 96,
+    }
+}
+
+/// Memory that reading may take beyond that, for messages and small buffers.
+const MEMORY_BASE: u64 = 16 * 1024;
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        cases: 1_000,
+        ..ProptestConfig::default()
+    }
+}
+
+/// Reads `bytes` and gives what came out; fails if that took more memory than it may.
+fn measured(format: Format, bytes: &[u8]) -> Result<Vec<Frame>, Malformed> {
+    let model = model();
+    let mut found = Ok(Vec::new());
+    let memory = allocation_counter::measure(|| {
+        let mut reader = FrameReader::new(format);
+        reader.push(bytes);
+        found = rest(&mut reader, &model);
+    });
+    let allowed = MEMORY_BASE + memory_factor(format) * bytes.len() as u64;
+    let (taken, given) = (memory.bytes_max, bytes.len());
+    assert!(taken <= allowed, "{taken} bytes for {given}");
+    found
+}
+
+fn frame_body(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
+    let mut body = Vec::new();
+    write(&mut Encoder::new(&mut body));
+    embedded(&body)
+}
+
+/// A `rows` frame that announces `count` rows of `columns` and has these cells.
+fn rows_frame(columns: &[&str], count: u64, cells: &[u8]) -> Vec<u8> {
+    frame_body(|e| {
+        e.array(5).unwrap().u8(6).unwrap().str("sample").unwrap();
+        e.array(columns.len() as u64).unwrap();
+        for column in columns {
+            e.str(column).unwrap();
+        }
+        e.u64(count).unwrap().bytes(cells).unwrap();
+    })
+}
+
+#[track_caller]
+fn refused(format: Format, bytes: &[u8], why: &str) {
+    let error = measured(format, bytes).expect_err("the message must be refused");
+    let text = error.to_string();
+    assert!(text.contains(why), "{text}");
+}
+
+fn cbor(bytes: &[u8], why: &str) {
+    refused(Format::Cbor, &embedded(bytes), why);
+}
+
+fn json(line: &str, why: &str) {
+    refused(Format::JsonLines, format!("{line}\n").as_bytes(), why);
+}
+
+/// What frames say, whatever tags their cells had and in whatever order their maps were.
+fn meaning(frames: &[Frame]) -> Vec<String> {
+    let sorted = |names: &mut Vec<(String, Option<Vec<u8>>)>| names.sort();
+    let say = |frame: &Frame| match frame.clone() {
+        Frame::Rows(block) => {
+            format!(
+                "{} {:?} {:?}",
+                block.entity,
+                block.columns,
+                row_values(&block)
+            )
+        }
+        Frame::Page(mut page) => {
+            sorted(&mut page.from);
+            format!("{page:?}")
+        }
+        Frame::Hello(mut hello) => {
+            sorted(&mut hello.pull);
+            format!("{hello:?}")
+        }
+        Frame::PageEnd(mut end) => {
+            end.to.sort();
+            format!("{end:?}")
+        }
+        other => format!("{other:?}"),
+    };
+    frames.iter().map(say).collect()
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn arbitrary_bytes_do_no_harm(bytes in vec(any::<u8>(), 0..300)) {
+        for format in FORMATS {
+            let _ = measured(format, &bytes);
+        }
+        let _ = measured(Format::Cbor, &embedded(&bytes));
+        let _ = measured(Format::JsonLines, &[bytes.as_slice(), b"\n"].concat());
+    }
+
+    /// Every frame number with arbitrary items behind it: this gets past the first check.
+    #[test]
+    fn arbitrary_bodies_do_no_harm(head in 0x80..0x8a_u8, number in 0..12_u8, tail in
+        vec(prop::sample::select(&b"\x00\x17\x1b\x40\x44\x5b\x61\x62\x81\x9b\xa1\xbb\xc1\xc4\xf4\
+        \xf5\xf6\xf9\xfb\xff\x9f\xbf\x5f\x7f"[..]), 0..60))
+    {
+        let body = [&[head, number], tail.as_slice()].concat();
+        let _ = measured(Format::Cbor, &embedded(&body));
+    }
+
+    #[test]
+    fn an_altered_message_is_refused_or_is_another_message(
+        frame in frame(&model()),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        kind in 0..4_u8,
+    ) {
+        let model = model();
+        for format in FORMATS {
+            let mut bytes = written(format, &model, std::slice::from_ref(&frame));
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes[at] ^= 1 << (byte & 7),
+                2 => { bytes.remove(at); }
+                _ => bytes.insert(at, byte),
+            }
+            let Ok(found) = measured(format, &bytes) else { continue };
+            for again in FORMATS {
+                let bytes = written(again, &model, &found);
+                let read_again = read(again, &model, &bytes).unwrap();
+                prop_assert_eq!(meaning(&read_again), meaning(&found));
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_without_columns_are_refused_at_once() {
+    let started = started();
+    refused(Format::Cbor, &rows_frame(&[], 1 << 60, b""), "no columns");
+    refused(
+        Format::Cbor,
+        &rows_frame(&["id"], 1 << 60, b"\x01"),
+        "fewer cells",
+    );
+    refused(
+        Format::Cbor,
+        &rows_frame(&["a", "b"], 1 << 63, b"\x01"),
+        "fewer cells",
+    );
+    let mut writer = RowBlockWriter::new("sample", &[]);
+    writer.push([]);
+    let read = writer.take().for_each(|_| Ok::<(), Malformed>(()));
+    assert!(read.is_err());
+    json(
+        r#"{"frame":"rows","entity":"e","columns":[],"rows":[[]]}"#,
+        "no columns",
+    );
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is about how long it takes"
+)]
+fn started() -> Instant {
+    Instant::now()
+}
+
+#[test]
+fn rows_have_exactly_the_cells_they_announce() {
+    assert!(
+        measured(
+            Format::Cbor,
+            &rows_frame(&["a", "b"], 2, b"\x01\x02\x03\x04")
+        )
+        .is_ok()
+    );
+    refused(
+        Format::Cbor,
+        &rows_frame(&["a", "b"], 2, b"\x01\x02\x03"),
+        "fewer cells",
+    );
+    refused(
+        Format::Cbor,
+        &rows_frame(&["a", "b"], 2, b"\x01\x02\x18\x20"),
+        "end of input",
+    );
+    refused(
+        Format::Cbor,
+        &rows_frame(&["a", "b"], 1, b"\x01\x02\x03"),
+        "left over",
+    );
+    refused(Format::Cbor, &rows_frame(&["a"], 1, b"\x81\x01"), "type");
+    refused(
+        Format::Cbor,
+        &rows_frame(&["a", "a"], 1, b"\x01\x02"),
+        "twice",
+    );
+    json(
+        r#"{"frame":"rows","entity":"sample","columns":["id"],"rows":[[null,null]]}"#,
+        "a cell for each column",
+    );
+}
+
+#[test]
+fn lengths_that_lie_take_no_memory() {
+    let huge = [0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    let map = [&[0xbb], &huge[1..]].concat();
+    let bytes = [&[0x5b], &huge[1..]].concat();
+    let text = [&[0x7b], &huge[1..]].concat();
+    let id = [&[0x50], [7; 16].as_slice()].concat();
+    for body in [
+        [&[0x83, 3], id.as_slice(), &huge].concat(),
+        [&[0x83, 5], map.as_slice(), &[0x80]].concat(),
+        [&[0x83, 5, 0xa0], huge.as_slice()].concat(),
+        [&[0x83, 7, 0x61, b'e'], huge.as_slice()].concat(),
+        [&[0x83, 7, 0x61, b'e', 0x81], huge.as_slice()].concat(),
+        [&[0x84, 8], map.as_slice(), &[0xf5, 0xf6]].concat(),
+        [&[0x83, 10], text.as_slice(), &[0x60]].concat(),
+        [&[0x83, 2, 1], bytes.as_slice()].concat(),
+        huge.to_vec(),
+    ] {
+        let memory = allocation_counter::measure(|| cbor(&body, ""));
+        assert!(
+            memory.bytes_max < MEMORY_BASE,
+            "{} for {body:x?}",
+            memory.bytes_max
+        );
+    }
+}
+
+#[test]
+fn the_costliest_messages_take_a_small_multiple_of_their_size() {
+    const TIMES: usize = 20_000;
+    let times = |item: &[u8]| item.repeat(TIMES);
+    let list = |head: &[u8], item: &[u8], tail: &[u8]| {
+        let length = u32::try_from(TIMES).unwrap().to_be_bytes();
+        embedded(&[head, &[0x9a], &length, &times(item), tail].concat())
+    };
+    let id = [&[0x50], [7; 16].as_slice()].concat();
+    let verdict = b"\x88\x00\xf6\xf6\xf6\xf6\xa0\xf6\xa0";
+    for bytes in [
+        list(b"\x83\x07\x61e", b"\x80", b""),
+        list(b"\x83\x07\x61e", b"\x81\xf6", b""),
+        list(b"\x83\x05\xa0", b"\x60", b""),
+        list(&[b"\x83\x03", id.as_slice()].concat(), verdict, b""),
+    ] {
+        assert!(measured(Format::Cbor, &bytes).is_ok());
+    }
+    for (head, item, tail) in [
+        (r#"{"frame":"gone","entity":"e","keys":[[]"#, ",[]", "]}\n"),
+        (
+            r#"{"frame":"gone","entity":"e","keys":[[0]"#,
+            ",[0]",
+            "]}\n",
+        ),
+        (r#"{"frame":"end","x":[0"#, ",0", "]}\n"),
+        (r#"{"frame":"end","x":[{}"#, ",{}", "]}\n"),
+        (r#"{"frame":"end","x":[{"a":0}"#, r#",{"a":0}"#, "]}\n"),
+    ] {
+        let line = [head.as_bytes(), &times(item.as_bytes()), tail.as_bytes()].concat();
+        assert!(measured(Format::JsonLines, &line).is_ok(), "{item}");
+    }
+}
+
+#[test]
+fn indefinite_lengths_and_nested_or_unknown_tags_are_refused() {
+    cbor(b"\x9f\x04\xff", "indefinite");
+    cbor(b"\x83\x05\xbf\xff\x80", "indefinite");
+    cbor(b"\x83\x07\x61e\x9f\xff", "indefinite");
+    cbor(b"\x83\x0a\x7f\x61a\xff\x60", "definite");
+    cbor(b"\x83\x02\x01\x5f\x48epoch-no\xff", "definite");
+    let cell = |cell: &[u8], why| refused(Format::Cbor, &rows_frame(&["id"], 1, cell), why);
+    cell(b"\xd8\x25\xd8\x25\x50sixteen bytes ok", "type");
+    cell(b"\xd8\x25\x4fsixteen bytes o", "sixteen");
+    cell(b"\xd9\x03\xec\xd9\x03\xec\x6a2026-11-23", "type");
+    cell(b"\xd9\x03\xec\x6a2026-13-23", "canonical");
+    cell(b"\xd9\xff\xff\x01", "unknown tag");
+    cell(b"\xc4\x9f\x00\x01\xff", "two parts");
+    cell(b"\xc4\x82\x01\x01", "exponent");
+    cell(b"\xc4\x82\x39\x03\xe8\x01", "exponent");
+    cell(b"\xc4\x82\x00\xc2\x41\x01", "type");
+    cell(
+        b"\xd9\xaf\x1e\x1b\x7f\xff\xff\xff\xff\xff\xff\xff",
+        "outside the years",
+    );
+    cell(b"\x7f\x61a\xff", "");
+    cell(b"\x5f\x41a\xff", "");
+    cell(b"\xf7", "");
+    cell(b"\xff", "");
+    cell(b"\x62\xc3\x28", "utf-8");
+    cell(b"\x63\xed\xa0\x80", "utf-8");
+}
+
+#[test]
+fn integers_beyond_64_bits_are_refused() {
+    let cell = |cell: &[u8], why| refused(Format::Cbor, &rows_frame(&["id"], 1, cell), why);
+    cell(b"\x1b\x80\x00\x00\x00\x00\x00\x00\x00", "");
+    cell(b"\x3b\x80\x00\x00\x00\x00\x00\x00\x00", "");
+    cell(
+        b"\xc2\x49\x01\x00\x00\x00\x00\x00\x00\x00\x00",
+        "unknown tag 2",
+    );
+    let row = |cell: &str| {
+        let columns = r#""columns":["a_integer"]"#;
+        format!(r#"{{"frame":"rows","entity":"sample",{columns},"rows":[[{cell}]]}}"#)
+    };
+    for number in [
+        "9223372036854775808",
+        "\"9223372036854775808\"",
+        "1e3",
+        "1.0",
+    ] {
+        json(&row(number), "64-bit integer");
+    }
+    json(&row(r#"{"stored":9223372036854775808}"#), "64-bit integer");
+    for line in [row("\"-9223372036854775808\""), row(r#"{"stored":1.5}"#)] {
+        assert!(measured(Format::JsonLines, format!("{line}\n").as_bytes()).is_ok());
+    }
+}
+
+#[test]
+fn a_group_with_another_hash_is_refused() {
+    let model = model();
+    let group = afield_protocol::Group {
+        id: afield_protocol::GroupId([7; 16]),
+        absorbed: Vec::new(),
+        changes: Vec::new(),
+    };
+    let frames = [Frame::Group(group)];
+    let mut bytes = written(Format::Cbor, &model, &frames);
+    let hash = bytes.len() - 3;
+    bytes[hash] ^= 1;
+    refused(Format::Cbor, &bytes, "does not match its hash");
+    let line = String::from_utf8(written(Format::JsonLines, &model, &frames)).unwrap();
+    let at = line.find("\"hash\":\"").unwrap() + 8;
+    let (digit, other) = (
+        &line[at..=at],
+        if &line[at..=at] == "0" { "1" } else { "0" },
+    );
+    let altered = line.replacen(
+        &format!("\"hash\":\"{digit}"),
+        &format!("\"hash\":\"{other}"),
+        1,
+    );
+    json(altered.trim_end(), "does not match its hash");
+    let without = line.replacen(&line[at - 8..at + 66], "", 1);
+    assert_eq!(
+        measured(Format::JsonLines, without.as_bytes()).unwrap(),
+        frames
+    );
+}
+
+#[test]
+fn nothing_stands_twice() {
+    cbor(b"\x83\x05\xa2\x61e\xf6\x61e\xf6\x80", "`e` stands twice");
+    cbor(
+        b"\x84\x08\xa2\x61e\x40\x61e\x40\xf5\xf6",
+        "`e` stands twice",
+    );
+    let id = [&[0x50], [7; 16].as_slice()].concat();
+    let verdict = b"\x81\x88\x00\xf6\xf6\xf6\xf6\xa2\x61a\x01\x61a\x02\xf6\xa0";
+    cbor(
+        &[b"\x83\x03", id.as_slice(), verdict].concat(),
+        "stands twice",
+    );
+    json(
+        r#"{"frame":"page","from":{"e":null,"\u0065":null},"reset":[]}"#,
+        "stands twice",
+    );
+    json(r#"{"frame":"end","frame":"settled"}"#, "stands twice");
+}
+
+#[test]
+fn text_is_unicode_and_shallow() {
+    json(
+        r#"{"frame":"problem","code":"x","message":"\ud800"}"#,
+        "hex escape",
+    );
+    let line = b"{\"frame\":\"problem\",\"code\":\"x\",\"message\":\"\xff\"}\n";
+    refused(Format::JsonLines, line, "");
+    for depth in [DEPTH, 100_000] {
+        let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        json(&format!(r#"{{"frame":"end","x":{deep}}}"#), "nested deeper");
+    }
+    let nul = "{\"stored\":\"a\\u0000b\"}";
+    let row = r#"{"frame":"rows","entity":"sample","columns":["a_text"],"rows":[[CELL]]}"#;
+    json(&row.replace("CELL", "\"a\\u0000b\""), "text without NUL");
+    let line = format!("{}\n", row.replace("CELL", nul));
+    assert!(measured(Format::JsonLines, line.as_bytes()).is_ok());
+}
+
+#[test]
+fn what_is_no_frame_is_refused() {
+    for bytes in [
+        b"\x84".as_slice(),
+        b"\xd8\x18\x61a",
+        b"\xd8\x18\x5f",
+        b"\xd8\x19\x40",
+        b"\xff",
+    ] {
+        refused(Format::Cbor, bytes, "");
+    }
+    cbor(b"\x81\x0b", "frame 11");
+    cbor(b"\x82\x09\x00", "frame 9 of 2 items");
+    cbor(b"\x81\x09\x00", "left over");
+    cbor(b"\xa0", "array");
+    cbor(b"", "end of input");
+    json("[]", "a frame is an object");
+    json("", "EOF");
+    json(r#"{"frame":"later"}"#, "unknown frame `later`");
+    json(
+        r#"{"frame":"welcome","protocol":1,"epoch":"AAAA"}"#,
+        "eight bytes",
+    );
+    json(
+        r#"{"frame":"welcome","protocol":-1,"epoch":"AAAAAAAAAAA="}"#,
+        "`protocol`",
+    );
+    json(
+        r#"{"frame":"page-end","to":{},"complete":1,"remaining":null}"#,
+        "`complete`",
+    );
+    json(
+        r#"{"frame":"page-end","to":{},"complete":true,"remaining":"x"}"#,
+        "`remaining`",
+    );
+}
+
+#[test]
+fn a_frame_over_the_limit_is_refused_before_it_is_there() {
+    let announced = u32::try_from(FRAME_BYTES + 1).unwrap().to_be_bytes();
+    let head = [&[0xd8, 24, 0x5a], announced.as_slice()].concat();
+    refused(Format::Cbor, &head, "the limit is");
+    let mut reader = FrameReader::new(Format::JsonLines);
+    reader.push(&vec![b' '; JSON_LINE_BYTES]);
+    assert_eq!(reader.next(&model()), Ok(None));
+    reader.push(b" ");
+    assert!(reader.next(&model()).is_err());
+    let mut reader = FrameReader::new(Format::JsonLines);
+    reader.push(&[vec![b' '; JSON_LINE_BYTES + 1], b"{}\n".to_vec()].concat());
+    assert!(reader.next(&model()).is_err());
+}
+
+#[test]
+fn a_long_line_in_small_pieces_is_searched_once() {
+    let started = started();
+    let mut reader = FrameReader::new(Format::JsonLines);
+    for _ in 0..JSON_LINE_BYTES / 16 {
+        reader.push(&[b' '; 16]);
+        assert_eq!(reader.next(&model()), Ok(None));
+    }
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_float_of_any_width_is_read() {
+    for (cell, expected) in [
+        (b"\xf9\x3e\x00".as_slice(), Value::Real(1.5)),
+        (b"\xf9\x00\x01", Value::Real(5.960_464_477_539_063e-8)),
+        (b"\xf9\xfc\x00", Value::Real(f64::NEG_INFINITY)),
+        (b"\xf9\x80\x00", Value::Real(-0.0)),
+        (b"\xf9\x7e\x00", Value::from("NaN")),
+        (b"\xfa\x47\xc3\x50\x00", Value::Real(100_000.0)),
+        (b"\xfa\x7f\xc0\x00\x00", Value::from("NaN")),
+    ] {
+        let frames = measured(Format::Cbor, &rows_frame(&["a_real"], 1, cell)).unwrap();
+        let [Frame::Rows(block)] = frames.as_slice() else {
+            panic!("one block");
+        };
+        assert_eq!(row_values(block), [[expected.clone()]]);
+        let mut writer = RowBlockWriter::new("sample", &[("a_real".into(), Type::Real)]);
+        writer.push([expected.as_ref()]);
+        assert_eq!(writer.take().count, block.count);
+        assert_ne!(expected.as_ref(), ValueRef::Null);
+    }
+}
