@@ -1,7 +1,13 @@
 //! Integration tests of the client: real SQLite files, frames built by hand.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod capture_random;
 mod store_actions;
+mod store_columns;
+mod store_crash;
+mod store_gone;
+mod store_install;
+mod store_open;
 mod store_outbox;
 mod store_pages;
 mod store_refusals;
