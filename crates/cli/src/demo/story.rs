@@ -28,8 +28,7 @@ impl Story {
     ) -> Result<Self, Failure> {
         let open = |(user, token): (&str, String)| {
             let mut options = ClientOptions::new(folder.join("devices"), user);
-            options.server = Some(url.to_owned());
-            options.token = Some(token);
+            options = options.server(url).token(token);
             options.remember_token = true;
             Client::open(options)
         };
