@@ -67,10 +67,10 @@ mod tests {
     #[test]
     fn long_cells_are_cut() {
         let text = table(&["x", "z"], &[vec!["y".repeat(100), String::new()]]);
+        let last = text.lines().last().unwrap();
         assert!(
-            text.lines().all(|line| line.chars().count() <= WIDTH),
+            last.ends_with('…') && last.chars().count() == WIDTH,
             "{text}"
         );
-        assert!(text.ends_with('…'));
     }
 }
