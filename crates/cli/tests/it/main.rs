@@ -1,0 +1,12 @@
+//! Integration tests of the program: its own binary, real files, real connections.
+
+mod proxy;
+mod world;
+
+mod named_answers;
+mod named_bytes;
+mod named_copies;
+mod named_kills;
+mod named_poison;
+mod named_processes;
+mod named_verdicts;
