@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use afield::engine::{Report, SyncStatus};
-use afield::native::{Client, ClientOptions, SyncOptions};
+use afield::engine::{Direction, Report, SyncStatus};
+use afield::native::{Client, ClientOptions};
 use afield::{Params, Store};
 use afield_protocol::{Attributes, Value};
 use rusqlite::Connection;
@@ -28,8 +28,7 @@ impl Story {
     ) -> Result<Self, Failure> {
         let open = |(user, token): (&str, String)| {
             let mut options = ClientOptions::new(folder.join("devices"), user);
-            options.server = Some(url.to_owned());
-            options.token = Some(token);
+            options = options.server(url).token(token);
             options.remember_token = true;
             Client::open(options)
         };
@@ -166,7 +165,7 @@ fn check(held: &[(&str, String); 3], violation: &str) -> Result<(), Failure> {
 }
 
 fn sync(device: &Client) -> Result<Report, Failure> {
-    let report = device.sync(&SyncOptions::default(), &mut |_| {})?;
+    let report = device.sync(None, Direction::Both)?;
     match (&report.status, &report.error) {
         (SyncStatus::Completed, _) => Ok(report),
         (_, Some((code, message))) => Err(Failure::refused(code.as_str(), message.clone())),

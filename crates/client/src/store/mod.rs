@@ -117,7 +117,9 @@ impl Store {
                     loaded,
                     mentions: HashSet::new(),
                 };
+                transaction.db.app_begins();
                 let result = step(&mut transaction)?;
+                transaction.db.app_ended();
                 Ok((result, transaction.mentions))
             })?;
             if !zoo::planted("seal-later") {

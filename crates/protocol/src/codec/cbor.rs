@@ -179,9 +179,9 @@ pub fn read_key(bytes: &[u8]) -> Result<Key, Malformed> {
 }
 
 /// Reads one item that takes all of `bytes`.
-fn whole<T>(
-    bytes: &[u8],
-    read: impl FnOnce(&mut Decoder<'_>) -> Result<T, Malformed>,
+pub(super) fn whole<'a, T>(
+    bytes: &'a [u8],
+    read: impl FnOnce(&mut Decoder<'a>) -> Result<T, Malformed>,
 ) -> Result<T, Malformed> {
     let d = &mut Decoder::new(bytes);
     let item = read(d)?;

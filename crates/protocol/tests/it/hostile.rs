@@ -48,22 +48,19 @@ fn measured(format: Format, bytes: &[u8]) -> Result<Vec<Frame>, Malformed> {
     found
 }
 
-fn frame_body(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
-    let mut body = Vec::new();
-    write(&mut Encoder::new(&mut body));
-    embedded(&body)
-}
+type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
 
 /// A `rows` frame that announces `count` rows of `columns` and has these cells.
 fn rows_frame(columns: &[&str], count: u64, cells: &[u8]) -> Vec<u8> {
-    frame_body(|e| {
-        e.array(5).unwrap().u8(6).unwrap().str("sample").unwrap();
-        e.array(columns.len() as u64).unwrap();
-        for column in columns {
-            e.str(column).unwrap();
-        }
-        e.u64(count).unwrap().bytes(cells).unwrap();
-    })
+    let mut body = Vec::new();
+    let write = |e: &mut Encoder<&mut Vec<u8>>| -> Written {
+        e.array(5)?.u8(6)?.str("sample")?;
+        e.array(columns.len() as u64)?;
+        columns.iter().try_for_each(|column| e.str(column)?.ok())?;
+        e.u64(count)?.bytes(cells)?.ok()
+    };
+    write(&mut Encoder::new(&mut body)).expect("writing to memory cannot fail");
+    embedded(&body)
 }
 
 #[track_caller]

@@ -3,9 +3,10 @@
 use afield_protocol::{Attributes, Key, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::cell::{Canonical, Form, Raw, Spelling};
+use super::cell::{Canonical, Form, Spelling};
 use super::error::{While, lasting};
 use super::marks::mark_table;
+use super::raw::Raw;
 use super::schema::{TableSchema, TermOf};
 use super::sql_text::quote;
 use crate::resolved::ServerEntity;
@@ -317,6 +318,106 @@ impl Sql {
                 mark_key.join(", ")
             ),
             any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use afield_protocol::{Attribute, Entity, Identifier, Merge, Pattern, Type};
+
+    use super::*;
+    use crate::resolved::ServerColumn;
+    use crate::storage::sqlite::marks::Capture;
+
+    /// A table whose first columns are its identifier, loaded; the marks' tables are made too.
+    fn load(conn: &Connection, sql: &str, key: &[&str], others: &[&str]) -> EntityTable {
+        conn.execute_batch(sql).unwrap();
+        let names: Vec<String> = key.iter().chain(others).map(|n| (*n).to_owned()).collect();
+        let attribute = |name: &String| Attribute {
+            name: name.clone(),
+            kind: Type::Text,
+            read_only: false,
+            default: None,
+        };
+        let column = |name: &String| ServerColumn {
+            name: name.clone(),
+            kind: Type::Text,
+            scale: None,
+        };
+        let entity = ServerEntity {
+            local: Entity {
+                name: "t".into(),
+                pattern: Pattern::ReadOnly,
+                merge: Merge::Record,
+                identifier: Identifier::Natural,
+                key_width: key.len(),
+                attributes: names.iter().map(attribute).collect(),
+                indexes: Vec::new(),
+                references: Vec::new(),
+            },
+            table: "t".into(),
+            columns: names.iter().map(column).collect(),
+        };
+        let table = EntityTable::load(conn, &entity).unwrap();
+        conn.execute_batch("CREATE TABLE afield_clock (change)")
+            .unwrap();
+        for object in Capture::new(&table.schema, &names[..key.len()]).objects() {
+            conn.execute_batch(&object.sql).unwrap();
+        }
+        table
+    }
+
+    fn plan(conn: &Connection, sql: &str) -> String {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The cost of a pull follows what changed, never the table: every statement is a range or a
+    /// point of an index, and none sorts.
+    #[test]
+    fn p9_every_statement_of_a_pull_follows_an_index() {
+        for (sql, key) in [
+            ("CREATE TABLE t (id INTEGER PRIMARY KEY, x)", &["id"][..]),
+            ("CREATE TABLE t (id TEXT PRIMARY KEY, x)", &["id"]),
+            (
+                "CREATE TABLE t (id TEXT PRIMARY KEY COLLATE NOCASE, x)",
+                &["id"],
+            ),
+            (
+                "CREATE TABLE t (id TEXT PRIMARY KEY, x) WITHOUT ROWID",
+                &["id"],
+            ),
+            (
+                "CREATE TABLE t (a TEXT, b INT, x, PRIMARY KEY (a, b))",
+                &["a", "b"],
+            ),
+            (
+                "CREATE TABLE t (a TEXT, b INT, x, PRIMARY KEY (b, a)) WITHOUT ROWID",
+                &["a", "b"],
+            ),
+            (
+                "CREATE TABLE t (x, a TEXT NOT NULL COLLATE RTRIM, b, c, UNIQUE (c, a, b))",
+                &["a", "b", "c"],
+            ),
+        ] {
+            let conn = Connection::open_in_memory().unwrap();
+            let table = load(&conn, sql, key, &["x"]);
+            let point_or_range = [
+                &table.sql.scan_after,
+                &table.sql.by_key,
+                &table.sql.marks_after,
+            ];
+            for statement in point_or_range {
+                let plan = plan(&conn, statement);
+                assert!(plan.starts_with("SEARCH"), "{sql}: {statement}: {plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{sql}: {statement}: {plan}");
+            }
+            let first = plan(&conn, &table.sql.scan_first);
+            assert!(!first.contains("TEMP B-TREE"), "{sql}: {first}");
+            let any = plan(&conn, &table.sql.any_mark_after);
+            assert!(any.contains("SEARCH afield_mark_t"), "{any}");
         }
     }
 }
