@@ -5,6 +5,7 @@ mod world;
 
 mod named_answers;
 mod named_bytes;
+mod named_child;
 mod named_copies;
 mod named_kills;
 mod named_poison;

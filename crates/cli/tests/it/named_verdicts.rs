@@ -45,7 +45,7 @@ fn bad_changes() -> Vec<Bad> {
         bad(
             format!("INSERT INTO finding VALUES ('{four}', 1, 'an orphan')"),
             Code::REFERENCE,
-            None,
+            Some("visit_id"),
         ),
         bad(
             format!("{insert}, note) VALUES ('{five}', 'e', 'forbidden')"),

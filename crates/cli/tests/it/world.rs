@@ -267,7 +267,7 @@ impl Device {
             deadline: Some(PATIENCE),
             ..SyncOptions::default()
         };
-        self.client.sync(&options, &mut |_| {}).unwrap()
+        self.client.sync_with(&options, &mut |_| {}).unwrap()
     }
 
     /// Runs statements as one transaction, thus one group.
