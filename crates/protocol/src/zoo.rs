@@ -50,7 +50,7 @@ mod switched {
     }
 
     /// Told of each commit whether it is durable.
-    pub type CommitHook = Box<dyn FnMut(bool)>;
+    pub(super) type CommitHook = Box<dyn FnMut(bool)>;
 
     /// Calls `hook` after each commit of a store in this thread, or nothing.
     pub fn on_commit(hook: Option<CommitHook>) {

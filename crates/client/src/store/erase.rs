@@ -62,21 +62,26 @@ enum Reach {
 }
 
 /// Erases bases of a row's settled and parked changes and ends them as overlays. A row that the
-/// user made and the server refused was never the server's: its changes lose nothing but the
-/// server's version beside them.
+/// user made and the server refused, or that no pull has shown yet, is not gone: its changes lose
+/// nothing but the server's version beside them.
 fn changes(db: &Db, entity: &str, key: &[u8], reach: Reach) -> Result<(), Error> {
     let sql = "UPDATE afield_change SET theirs = NULL WHERE entity = ?1 AND key = ?2";
     db.conn.prepare_cached(sql)?.execute(params![entity, key])?;
-    let sql = "SELECT 1 FROM afield_change WHERE entity = ?1 AND key = ?2 \
-               AND overlay = 1 AND op = 'create' AND seen_from IS NULL";
-    if db.conn.prepare_cached(sql)?.exists(params![entity, key])? {
+    let (own, spared) = match reach {
+        Reach::Everything => ("seen_from IS NULL", "FALSE"),
+        Reach::Seen => (
+            "TRUE",
+            "seen_from IS NOT NULL AND (overlay = 1 OR op = 'delete')",
+        ),
+    };
+    let sql = format!(
+        "SELECT 1 FROM afield_change WHERE entity = ?1 AND key = ?2 \
+         AND overlay = 1 AND op = 'create' AND {own}"
+    );
+    if db.conn.prepare_cached(&sql)?.exists(params![entity, key])? {
         return Ok(());
     }
     let nothing = write_attributes(&Attributes::new());
-    let spared = match reach {
-        Reach::Everything => "FALSE",
-        Reach::Seen => "seen_from IS NOT NULL AND (overlay = 1 OR op = 'delete')",
-    };
     let sql = "UPDATE afield_group SET frozen = NULL WHERE state IN ('settled', 'parked') \
                AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)";
     db.conn.prepare_cached(sql)?.execute(params![entity, key])?;

@@ -8,6 +8,7 @@ mod actions;
 mod checks;
 mod db;
 mod erase;
+mod install;
 mod outbox;
 mod outcome;
 mod overlay;
@@ -74,7 +75,7 @@ impl Store {
             if db.has_model() {
                 Ok(())
             } else {
-                db.install(model)
+                install::install(db, model)
             }
         })
     }

@@ -277,7 +277,7 @@ impl Table {
         ["insert", "update", "delete"].map(drop).into()
     }
 
-    fn create_indexes(&self) -> Vec<String> {
+    pub(crate) fn create_indexes(&self) -> Vec<String> {
         let indexes = self.entity.indexes.iter().map(|attributes| {
             let name = quoted(&format!(
                 "afield_{}_{}",
@@ -286,7 +286,7 @@ impl Table {
             ));
             let columns: Vec<_> = attributes.iter().map(|a| quoted(a)).collect();
             format!(
-                "CREATE INDEX {name} ON {} ({})",
+                "CREATE INDEX IF NOT EXISTS {name} ON {} ({})",
                 self.name,
                 columns.join(", ")
             )
@@ -369,8 +369,10 @@ impl Table {
     }
 }
 
-/// A `RAISE` that reaches the app as an error with a code.
+/// A `RAISE` that reaches the app as an error with a code. The colons of an attribute's name are
+/// written as URLs write them, so that the parts can be told apart.
 pub(super) fn raise(code: &str, attribute: &str, message: &str) -> String {
+    let attribute = attribute.replace('%', "%25").replace(':', "%3A");
     format!(
         "RAISE(ABORT, {})",
         literal(&format!("afield:{code}:{attribute}:{message}"))

@@ -193,7 +193,7 @@ fn malformed_pages_change_nothing() {
         vec![rows.clone(), Frame::Settled],
         vec![rows.clone(), foreign],
         vec![
-            rows.clone(),
+            rows,
             Frame::Gone {
                 entity: "stock".into(),
                 keys: vec![vec![int(1)]],

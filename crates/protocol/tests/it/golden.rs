@@ -19,9 +19,10 @@ const ID: &str = "0190b3a1-5c1e-7cc3-98a1-0123456789ab";
 
 /// The bytes under the hash of [`group`], written down by hand from the rule.
 const IDENTITY: &str = "82\
-     8466 73616d706c65 01 81 7824 30313930623361312d356331652d376363332d393861312d303132333435363738396162\
+     84 66 73616d706c65 01\
+     81 7824 30313930623361312d356331652d376363332d393861312d303132333435363738396162\
      a3 66 615f7265616c f93e00 66 615f74657874 65 4c616b6520 69 615f626f6f6c65616e 01\
-     8464 70617274 00 82 6241 37 02 a0";
+     84 64 70617274 00 82 62 4137 02 a0";
 
 fn attributes<const N: usize>(pairs: [(&str, Value); N]) -> Attributes {
     pairs.map(|(name, value)| (name.to_owned(), value)).into()
@@ -177,27 +178,79 @@ fn problem() -> Frame {
 
 /// Every golden stream of frames by its name.
 fn streams() -> Vec<(String, Vec<Frame>)> {
-    let empty_group = Group {
+    let part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
+    let frames = [
+        ("frame-hello", hello()),
+        ("frame-group", Frame::Group(group())),
+        ("frame-welcome", welcome()),
+        ("frame-outcome", outcome(verdicts())),
+        ("frame-settled", Frame::Settled),
+        ("frame-page", page()),
+        ("frame-rows", Frame::Rows(part)),
+        ("frame-rows-all-types", Frame::Rows(all_types())),
+        ("frame-gone", gone()),
+        ("frame-page-end", page_end()),
+        ("frame-end", Frame::End),
+        ("frame-problem", problem()),
+    ];
+    let named = |(name, frame): (&str, Frame)| (name.to_owned(), vec![frame]);
+    let mut streams: Vec<_> = frames
+        .into_iter()
+        .chain(empty_frames())
+        .map(named)
+        .collect();
+    streams.push(("request".to_owned(), request()));
+    streams.push(("answer".to_owned(), answer()));
+    for kind in TYPES {
+        let (canonical, off) = (
+            golden_values::canonical(kind),
+            golden_values::off_type(kind),
+        );
+        streams.push((format!("value-{kind}"), column(kind, canonical)));
+        streams.push((format!("value-{kind}-off-type"), column(kind, off)));
+    }
+    streams
+}
+
+/// Frames of which a list is empty, or a number at its limit.
+fn empty_frames() -> [(&'static str, Frame); 6] {
+    let group = Group {
         id: GroupId([0; 16]),
         absorbed: Vec::new(),
         changes: Vec::new(),
     };
-    let unfinished = Frame::PageEnd(PageEnd {
+    let page = Page {
+        from: Vec::new(),
+        reset: Vec::new(),
+    };
+    let page_end = PageEnd {
         to: Vec::new(),
         complete: false,
         remaining: Some(u64::MAX),
-    });
-    let nothing = Frame::Page(Page {
-        from: Vec::new(),
-        reset: Vec::new(),
-    });
-    let no_keys = Frame::Gone {
+    };
+    let gone = Frame::Gone {
         entity: "part".into(),
         keys: Vec::new(),
     };
-    let part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
-    let request = vec![hello(), Frame::Group(group()), Frame::End];
-    let answer = vec![
+    [
+        ("frame-group-empty", Frame::Group(group)),
+        ("frame-outcome-empty", outcome(Vec::new())),
+        ("frame-page-empty", Frame::Page(page)),
+        (
+            "frame-rows-empty",
+            Frame::Rows(rows("part", &["code", "line"], &[])),
+        ),
+        ("frame-gone-empty", gone),
+        ("frame-page-end-empty", Frame::PageEnd(page_end)),
+    ]
+}
+
+fn request() -> Vec<Frame> {
+    vec![hello(), Frame::Group(group()), Frame::End]
+}
+
+fn answer() -> Vec<Frame> {
+    vec![
         welcome(),
         outcome(vec![Verdict::applied(), Verdict::applied()]),
         Frame::Settled,
@@ -206,52 +259,13 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         gone(),
         page_end(),
         Frame::End,
-    ];
-    let mut streams = vec![
-        ("frame-hello", vec![hello()]),
-        ("frame-group", vec![Frame::Group(group())]),
-        ("frame-group-empty", vec![Frame::Group(empty_group)]),
-        ("frame-welcome", vec![welcome()]),
-        ("frame-outcome", vec![outcome(verdicts())]),
-        ("frame-outcome-empty", vec![outcome(Vec::new())]),
-        ("frame-settled", vec![Frame::Settled]),
-        ("frame-page", vec![page()]),
-        ("frame-page-empty", vec![nothing]),
-        ("frame-rows", vec![Frame::Rows(part)]),
-        ("frame-rows-all-types", vec![Frame::Rows(all_types())]),
-        (
-            "frame-rows-empty",
-            vec![Frame::Rows(rows("part", &["code", "line"], &[]))],
-        ),
-        ("frame-gone", vec![gone()]),
-        ("frame-gone-empty", vec![no_keys]),
-        ("frame-page-end", vec![page_end()]),
-        ("frame-page-end-empty", vec![unfinished]),
-        ("frame-end", vec![Frame::End]),
-        ("frame-problem", vec![problem()]),
-        ("request", request),
-        ("answer", answer),
-    ];
-    let values = TYPES.iter().flat_map(|kind| {
-        let block = |values: Vec<Value>| {
-            let cells: Vec<Vec<Value>> = values.into_iter().map(|value| vec![value]).collect();
-            vec![Frame::Rows(rows("sample", &[&format!("a_{kind}")], &cells))]
-        };
-        [
-            (
-                format!("value-{kind}"),
-                block(golden_values::canonical(*kind)),
-            ),
-            (
-                format!("value-{kind}-off-type"),
-                block(golden_values::off_type(*kind)),
-            ),
-        ]
-    });
-    let named = streams
-        .drain(..)
-        .map(|(name, frames)| (name.to_owned(), frames));
-    named.chain(values).collect()
+    ]
+}
+
+/// One attribute of this type, a row for each value.
+fn column(kind: Type, values: Vec<Value>) -> Vec<Frame> {
+    let cells: Vec<Vec<Value>> = values.into_iter().map(|value| vec![value]).collect();
+    vec![Frame::Rows(rows("sample", &[&format!("a_{kind}")], &cells))]
 }
 
 fn file(name: &str, format: Format) -> String {

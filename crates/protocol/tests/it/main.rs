@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod bless;
+mod bounds;
 mod conflict_table;
 mod glossary;
 mod golden;

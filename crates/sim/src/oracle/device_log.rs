@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use afield_protocol::{Attributes, GroupId, Key, Op, Value};
 
+use super::Counts;
 use super::audit::Effect;
 use super::device::DeviceRecord;
 use super::server::ServerRecord;
 use super::view::{Entry, GroupState, View};
-use super::{Counts, view};
 use crate::app;
 use crate::rows::{RowName, display_name};
 use crate::violation::{Promise, Violation};
@@ -288,7 +288,7 @@ fn check_outcomes(view: &View, server: &ServerRecord) -> Result<(), Violation> {
 }
 
 fn groups(view: &View) -> HashMap<GroupId, Vec<&Entry>> {
-    let mut groups: HashMap<GroupId, Vec<&view::Entry>> = HashMap::new();
+    let mut groups: HashMap<GroupId, Vec<&Entry>> = HashMap::new();
     for entry in &view.log {
         groups.entry(entry.group).or_default().push(entry);
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use afield_protocol::Value;
 use afield_protocol::codec::cbor::{read_key, write_key};
+use afield_protocol::{Op, Value};
 
 use super::device::{DeviceRecord, lay};
 use super::server::ServerRecord;
@@ -84,7 +84,14 @@ impl DeviceRecord {
         self.view
             .entries(name)
             .filter(|entry| entry.state != GroupState::Settled && !gone(entry))
-            .fold(server.cloned(), |row, entry| lay(entry, row))
+            .fold(server.cloned(), |row, entry| {
+                // Of a row that is gone only what the user typed stays, and not in sight.
+                let is_gone = row.is_none() && entry.op != Op::Create;
+                match entry.state == GroupState::Parked && is_gone {
+                    true => None,
+                    false => lay(entry, row),
+                }
+            })
     }
 }
 
@@ -119,7 +126,7 @@ impl Stuck {
 
     /// A row may wait for others that refer to it, which must go first.
     fn is_referred_to(&self, entry: &Entry) -> bool {
-        entry.op == afield_protocol::Op::Delete
+        entry.op == Op::Delete
             && entry.row.0 == app::SITE
             && read_key(&entry.row.1).is_ok()
             && self.rows.iter().any(|(entity, _)| *entity == app::VISIT)

@@ -172,7 +172,7 @@ impl World {
     fn take(&mut self, device: usize, body: &[u8]) -> Result<Taken, Violation> {
         let mut answer = Answer::default();
         let model = std::rc::Rc::clone(&self.server.model);
-        let mut write = |frame: &Frame, answer: &mut Answer| {
+        let write = |frame: &Frame, answer: &mut Answer| {
             Format::Cbor.write(&model.device, frame, &mut answer.bytes);
         };
         let request = match self.server.read(body) {

@@ -275,12 +275,12 @@ impl Device {
                 staged.rows.remove(row);
             }
         }
-        self.erase(row, |_| true);
+        self.erase(row, true, |_| true);
     }
 
-    fn erase(&mut self, row: &RowId, reaches: impl Fn(&Change) -> bool) {
+    fn erase(&mut self, row: &RowId, told: bool, reaches: impl Fn(&Change) -> bool) {
         let mut changes = self.groups.iter().flat_map(|group| &group.changes);
-        let own = |c: &Change| c.overlay && c.op == Op::Create && c.seen_from.is_none();
+        let own = |c: &Change| c.overlay && c.op == Op::Create && (!told || c.seen_from.is_none());
         if changes.any(|change| change.row == *row && own(change)) {
             return;
         }
@@ -361,7 +361,7 @@ impl Device {
             if self.pulled.contains_key(&row) || !page.speaks_of(&row.0) {
                 continue;
             }
-            self.erase(&row, |change| {
+            self.erase(&row, false, |change| {
                 let is_applied = change.seen_from.is_some();
                 !(is_applied && (change.overlay || change.op == Op::Delete))
             });

@@ -29,6 +29,7 @@ mod raw;
 mod references;
 mod schema;
 mod sql_text;
+mod statements;
 mod tables;
 mod write;
 
