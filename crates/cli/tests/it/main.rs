@@ -2,5 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod device;
+mod named_answers;
+mod named_bytes;
+mod named_child;
+mod named_copies;
+mod named_kills;
+mod named_poison;
+mod named_processes;
+mod named_verdicts;
+mod proxy;
 mod repl;
 mod support;
+mod world;
