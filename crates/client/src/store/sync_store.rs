@@ -21,7 +21,7 @@ const HISTORY_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 /// applies what the server answers. Its connection has triggers switched off, so what it writes
 /// is not captured.
 pub struct SyncStore {
-    db: Db,
+    pub(super) db: Db,
 }
 
 impl SyncStore {

@@ -2,14 +2,18 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod capture_random;
+mod stock;
 mod store_actions;
 mod store_columns;
 mod store_crash;
 mod store_gone;
+mod store_held;
 mod store_install;
 mod store_open;
 mod store_outbox;
+mod store_overlays;
 mod store_pages;
 mod store_refusals;
+mod store_stage;
 mod store_types;
 mod world;
