@@ -1,5 +1,6 @@
 //! Integration tests of the program: real processes, a real server, real SQLite files.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::print_stdout, reason = "a child process tells its parent")]
 
 mod device;
 mod named_answers;
