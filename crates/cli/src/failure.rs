@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use afield_protocol::Code;
 use afield_server::model::ModelError;
 use afield_server::storage::StorageError;
 use afield_server::storage::sqlite::catalog::CatalogError;
@@ -44,6 +45,26 @@ impl Failure {
     }
 }
 
+/// The exit code for what went wrong between device and server.
+pub(crate) fn exit(code: &Code) -> u8 {
+    if *code == Code::SIGN_IN {
+        SIGN_IN
+    } else if *code == Code::PLAIN_HTTP {
+        USAGE
+    } else if [
+        Code::UNREACHABLE,
+        Code::TIMEOUT,
+        Code::INTERRUPTED,
+        Code::BUSY,
+    ]
+    .contains(code)
+    {
+        UNREACHABLE
+    } else {
+        REFUSED
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -52,13 +73,8 @@ impl fmt::Display for Failure {
 
 impl From<afield::Error> for Failure {
     fn from(error: afield::Error) -> Self {
-        let exit = match error.code().as_str() {
-            "sign-in" => SIGN_IN,
-            "unreachable" | "timeout" | "interrupted" => UNREACHABLE,
-            _ => REFUSED,
-        };
         Self {
-            exit,
+            exit: exit(error.code()),
             code: error.code().to_string(),
             message: error.to_string(),
         }

@@ -1,8 +1,11 @@
 //! The `afield` program: model, server, devices and demo.
 
+mod demo;
+mod device;
 mod failure;
 mod model;
 mod output;
+mod repl;
 mod server;
 
 use std::process::ExitCode;
@@ -42,15 +45,19 @@ enum Command {
     Prepare(model::PrepareArgs),
     /// Serve devices.
     Serve(server::ServeArgs),
+    /// See it work: a sample database, the server, two devices.
+    Demo(demo::DemoArgs),
     /// Print a signed token for a user.
     Token(server::TokenArgs),
+    /// Be a device: a store on this machine that reads, writes and synchronises.
+    Device(device::DeviceArgs),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let out = Output::new(arguments.json);
     match run(&arguments.command, &out) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => {
             out.json(&json!({ "error": { "code": failure.code, "message": failure.message } }));
             if !out.is_json() {
@@ -61,12 +68,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command, out: &Output) -> Result<(), Failure> {
+fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
     match command {
+        Command::Device(args) => return device::run(args, out),
         Command::Init(args) => model::init(args, out),
         Command::Add(args) => model::add(args, out),
         Command::Prepare(args) => model::prepare(args, out),
         Command::Serve(args) => server::serve(args, out),
+        Command::Demo(args) => demo::run(args, out),
         Command::Token(args) => server::token(args, out),
     }
+    .map(|()| 0)
 }

@@ -84,6 +84,17 @@ pub(crate) struct PrepareArgs {
     model: ModelArgs,
 }
 
+impl InitArgs {
+    /// Makes `model` from the database file `from`, writing over what is there.
+    pub(crate) fn new(from: &Path, model: &Path) -> Self {
+        Self {
+            from: from.display().to_string(),
+            model: model.to_owned(),
+            force: true,
+        }
+    }
+}
+
 impl ModelArgs {
     /// Reads the model file; what it warns of goes to standard error.
     pub(crate) fn read(&self, listen: Option<String>, out: &Output) -> Result<ModelFile, Failure> {

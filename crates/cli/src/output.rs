@@ -6,12 +6,24 @@ use std::io::Write as _;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     json: bool,
+    silent: bool,
 }
 
 impl Output {
     /// Prints JSON instead of words if `json`.
     pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+        Self {
+            json,
+            silent: false,
+        }
+    }
+
+    /// Prints nothing: the caller tells the story in its own words.
+    pub(crate) fn silent() -> Self {
+        Self {
+            json: false,
+            silent: true,
+        }
     }
 
     /// Whether the caller wants JSON.
@@ -21,7 +33,7 @@ impl Output {
 
     /// Words for people; nothing when the caller wants JSON.
     pub(crate) fn say(&self, text: &str) {
-        if !self.json {
+        if !self.json && !self.silent {
             self.print(text);
         }
     }

@@ -37,13 +37,33 @@ const LAST_NAMES: [&str; 24] = [
 ];
 
 const STREETS: [&str; 16] = [
-    "Bridge Street", "Canal Road", "Church Lane", "Station Square", "Garden Street",
-    "High Street", "King's Road", "Lime Street", "Market Place", "Mill Lane", "North Road",
-    "Park Avenue", "Quay Street", "School Lane", "Victoria Road", "Water Street",
+    "Bridge Street",
+    "Canal Road",
+    "Church Lane",
+    "Station Square",
+    "Garden Street",
+    "High Street",
+    "King's Road",
+    "Lime Street",
+    "Market Place",
+    "Mill Lane",
+    "North Road",
+    "Park Avenue",
+    "Quay Street",
+    "School Lane",
+    "Victoria Road",
+    "Water Street",
 ];
 
 const KINDS: [&str; 8] = [
-    "bakery", "butcher", "café", "canteen", "grocery", "kiosk", "pizzeria", "restaurant",
+    "bakery",
+    "butcher",
+    "café",
+    "canteen",
+    "grocery",
+    "kiosk",
+    "pizzeria",
+    "restaurant",
 ];
 
 const ADJECTIVES: [&str; 12] = [
@@ -85,7 +105,11 @@ pub(crate) fn make(path: &Path) -> rusqlite::Result<u64> {
     let mut db = Connection::open(path)?;
     let transaction = db.transaction()?;
     transaction.execute_batch(include_str!("sample.sql"))?;
-    let mut rows = Filler { db: &transaction, random: fastrand::Rng::with_seed(SEED), rows: 0 };
+    let mut rows = Filler {
+        db: &transaction,
+        random: fastrand::Rng::with_seed(SEED),
+        rows: 0,
+    };
     rows.districts()?;
     rows.inspectors()?;
     let businesses = rows.businesses()?;
@@ -116,7 +140,11 @@ impl Filler<'_> {
     }
 
     fn phone(&mut self) -> String {
-        format!("0{} {:06}", self.random.u32(20..90), self.random.u32(100_000..999_999))
+        format!(
+            "0{} {:06}",
+            self.random.u32(20..90),
+            self.random.u32(100_000..999_999)
+        )
     }
 
     fn uuid(&mut self) -> String {
@@ -158,11 +186,19 @@ impl Filler<'_> {
             let (latitude, longitude) = (self.random.f64() / 8.0, self.random.f64() / 8.0);
             let seats = self.random.i64(0..120);
             let licensed = self.date(1998..2026);
-            let sql = "INSERT INTO business VALUES (?1, ?2, ?3, ?4, 'Fieldport', ?5, ?6, ?7, ?8, ?9, 1)";
+            let sql =
+                "INSERT INTO business VALUES (?1, ?2, ?3, ?4, 'Fieldport', ?5, ?6, ?7, ?8, ?9, 1)";
             self.insert(
                 sql,
                 params![
-                    id, name, kind, street, district, 54.25 + latitude, 9.75 + longitude, seats,
+                    id,
+                    name,
+                    kind,
+                    street,
+                    district,
+                    54.25 + latitude,
+                    9.75 + longitude,
+                    seats,
                     licensed
                 ],
             )?;
@@ -196,7 +232,12 @@ impl Filler<'_> {
                 1 | 2 => "pass with conditions",
                 _ => "fail",
             };
-            let finished = format!("{planned} {:02}:{:02}:00", self.random.u32(8..17), self.random.u32(0..60));
+            let finished = format!(
+                "{planned} {:02}:{:02}:00",
+                self.random.u32(8..17),
+                self.random.u32(0..60)
+            );
+            let notes = is_done.then_some(self.pick(&NOTES));
             let sql = "INSERT INTO inspection VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
             self.insert(
                 sql,
@@ -209,7 +250,7 @@ impl Filler<'_> {
                     is_done.then_some(finished),
                     is_done.then_some(result),
                     is_done.then_some(100 - 12 * findings),
-                    is_done.then_some(self.pick(&NOTES)),
+                    notes,
                 ],
             )?;
             for number in 1..=findings {

@@ -75,6 +75,20 @@ impl ClientOptions {
             timeouts: Timeouts::default(),
         }
     }
+
+    /// With the server's address.
+    #[must_use]
+    pub fn server(mut self, address: impl Into<String>) -> Self {
+        self.server = Some(address.into());
+        self
+    }
+
+    /// With a token to sign in.
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
 }
 
 /// What to synchronise.
@@ -202,11 +216,25 @@ impl Client {
     /// the next one continues from there. A second call waits until the first is over.
     ///
     /// A report with [`SyncStatus::Failed`](crate::engine::SyncStatus) says what the network or
-    /// the server did; an error says that this store could not.
+    /// the server did; an error says that this store could not. `unit` names what to receive;
+    /// `None` stands for all units, in the model's order.
     ///
     /// # Errors
     /// No server is known, nobody is signed in, or the store cannot be read or written.
-    pub fn sync(
+    pub fn sync(&self, unit: Option<&str>, direction: Direction) -> Result<Report, Error> {
+        let options = SyncOptions {
+            unit: unit.map(str::to_owned),
+            direction,
+            deadline: None,
+        };
+        self.sync_with(&options, &mut |_| {})
+    }
+
+    /// The same, with a deadline, and telling how far it has come.
+    ///
+    /// # Errors
+    /// Those of [`Client::sync`].
+    pub fn sync_with(
         &self,
         options: &SyncOptions,
         on_progress: &mut dyn FnMut(&Progress),

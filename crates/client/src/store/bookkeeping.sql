@@ -3,7 +3,7 @@
 
 -- One row: what this store is.
 CREATE TABLE afield_meta (
-  one          INTEGER PRIMARY KEY CHECK (one = 1),
+  one          INTEGER PRIMARY KEY CHECK (one = 1), -- always 1
   format       INTEGER NOT NULL,            -- version of these tables
   device       TEXT NOT NULL,               -- random identity, for logs
   user         TEXT NOT NULL,               -- whose rows and changes these are
@@ -15,9 +15,10 @@ CREATE TABLE afield_meta (
   last_error   TEXT                         -- code of the newest sync's failure, if it failed
 );
 
--- One row for each local entity.
+-- One row for each local entity that there are tables for.
 CREATE TABLE afield_entity (
-  name           TEXT PRIMARY KEY,
+  name           TEXT PRIMARY KEY,            -- as in the model
+  definition     TEXT NOT NULL,               -- the entity that its tables were made from, as JSON
   position       BLOB,                        -- server's token for what the table holds
   complete       INTEGER NOT NULL DEFAULT 0,  -- 0 until the first download is through
   stage_position BLOB,                        -- token for what is staged beyond that
@@ -27,7 +28,7 @@ CREATE TABLE afield_entity (
 
 -- Change groups, oldest first: the outbox, and for a while what became of it.
 CREATE TABLE afield_group (
-  n          INTEGER PRIMARY KEY AUTOINCREMENT,
+  n          INTEGER PRIMARY KEY AUTOINCREMENT, -- place in the outbox
   id         BLOB NOT NULL UNIQUE,         -- random, 16 bytes
   absorbed   BLOB NOT NULL,                -- ids of groups folded into it, 16 bytes each
   state      TEXT NOT NULL,                -- pending, sent, settled, parked
@@ -40,10 +41,10 @@ CREATE INDEX afield_group_state ON afield_group (state, n);
 
 -- Changes, one row of an entity each.
 CREATE TABLE afield_change (
-  n          INTEGER PRIMARY KEY AUTOINCREMENT,
-  group_n    INTEGER NOT NULL REFERENCES afield_group (n),
+  n          INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they were made
+  group_n    INTEGER NOT NULL REFERENCES afield_group (n), -- its group
   at         INTEGER NOT NULL,             -- place in the group
-  entity     TEXT NOT NULL,
+  entity     TEXT NOT NULL,                -- the local entity
   key        BLOB NOT NULL,                -- the identifier in canonical CBOR
   op         TEXT NOT NULL,                -- create, update, delete
   base       BLOB NOT NULL,                -- attributes before, canonical CBOR
@@ -57,18 +58,18 @@ CREATE INDEX afield_change_row ON afield_change (entity, key, n);
 
 -- Outcomes in the order in which they arrived; one for each change, never changed.
 CREATE TABLE afield_outcome (
-  n         INTEGER PRIMARY KEY AUTOINCREMENT,
-  change_n  INTEGER NOT NULL,
-  group_id  BLOB NOT NULL,
+  n         INTEGER PRIMARY KEY AUTOINCREMENT, -- place in the order of arrival
+  change_n  INTEGER NOT NULL,              -- the change it is about
+  group_id  BLOB NOT NULL,                 -- that change's group, as it was sent
   at        INTEGER NOT NULL,              -- place in the group
-  entity    TEXT NOT NULL,
-  key       BLOB NOT NULL,
-  op        TEXT NOT NULL,
+  entity    TEXT NOT NULL,                 -- the local entity
+  key       BLOB NOT NULL,                 -- the identifier in canonical CBOR
+  op        TEXT NOT NULL,                 -- create, update, delete
   result    TEXT NOT NULL,                 -- applied, conflict, rejected
-  code      TEXT,
-  attribute TEXT,
-  message   TEXT,
-  new_key   BLOB,
+  code      TEXT,                          -- why, unless applied
+  attribute TEXT,                          -- the attribute that the code speaks of
+  message   TEXT,                          -- for a person
+  new_key   BLOB,                          -- the identifier that the server gave, if another
   stored_at INTEGER NOT NULL               -- ms since 1970
 );
 CREATE INDEX afield_outcome_change ON afield_outcome (change_n);

@@ -1,13 +1,13 @@
 //! One connection with what both sides of the store need: the model's tables, the clock, and
 //! write transactions that begin by sealing what other connections wrote.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use afield_protocol::{Code, Entity, Model, zoo};
+use afield_protocol::{Code, Model, zoo};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::seal;
@@ -34,7 +34,7 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    fn new(model: Model) -> Self {
+    pub(super) fn new(model: Model) -> Self {
         let ranks = ranks(&model.entities);
         let entities = model.entities.iter().cloned();
         let tables = entities
@@ -68,7 +68,7 @@ pub(crate) struct Db {
     pub(crate) env: Box<dyn Environment>,
     pub(super) watches: Watches,
     pub(super) written: Written,
-    loaded: Option<Arc<Loaded>>,
+    pub(super) loaded: Option<Arc<Loaded>>,
     step: Arc<Step>,
 }
 
@@ -99,20 +99,8 @@ impl Db {
         user: &str,
         mut env: Box<dyn Environment>,
     ) -> Result<Self, Error> {
-        let mut conn = Connection::open(path).map_err(|error| {
-            let message = format!("cannot open {}: {error}", path.display());
-            Error::new(Code::STORE_DAMAGED, message).caused_by(error)
-        })?;
-        conn.busy_timeout(BUSY_TIMEOUT)?;
-        conn.set_prepared_statement_cache_capacity(STATEMENTS);
-        conn.pragma_update(None, "journal_mode", "WAL")?;
-        conn.pragma_update(None, "synchronous", "FULL")?;
-        // What is deleted may be somebody's who must not see it any more: it is overwritten.
-        conn.pragma_update(None, "secure_delete", "ON")?;
-        if !has_bookkeeping(&conn)? {
-            make(&conn, user, env.as_mut())?;
-        }
-        check_owner(&conn, path, user)?;
+        let mut conn = connect(path, user, env.as_mut())
+            .map_err(|error| Error::new(error.code().clone(), at(path, &error)).caused_by(error))?;
         let step = Arc::new(Step::default());
         let (committing, rolling_back) = (step.clone(), step.clone());
         conn.commit_hook(Some(move || committing.is_ending_it()))?;
@@ -227,61 +215,6 @@ impl Db {
         self.env.fill(&mut id);
         id
     }
-
-    /// Installs `model` inside a write transaction: makes tables for entities that are new,
-    /// makes those again whose definition changed (their rows are fetched again), and drops
-    /// those that are gone.
-    pub(crate) fn install(&mut self, model: &Model) -> Result<(), Error> {
-        model.check()?;
-        let new = Loaded::new(model.clone());
-        let old = self.loaded.clone();
-        // A watch compares the counter: it must not start over.
-        let mut remade = HashMap::new();
-        for table in old.iter().flat_map(|old| &old.tables) {
-            if model.entity(&table.entity.name) == Some(&table.entity) {
-                continue;
-            }
-            if !table.entity.is_synced() {
-                extend_local_only(&self.conn, table, model.entity(&table.entity.name))?;
-                continue;
-            }
-            self.run(&table.drop())?;
-            let sql = "DELETE FROM afield_entity WHERE name = ?1 RETURNING touched";
-            let touched: i64 = (self.conn)
-                .query_row(sql, [&table.entity.name], |row| row.get(0))
-                .optional()?
-                .unwrap_or(0);
-            remade.insert(&table.entity.name, touched + 1);
-            let sql = "UPDATE afield_change SET overlay = 0 WHERE entity = ?1";
-            self.conn.execute(sql, [&table.entity.name])?;
-        }
-        for table in &new.tables {
-            let sql = "SELECT 1 FROM afield_entity WHERE name = ?1";
-            let exists = self
-                .conn
-                .query_row(sql, [&table.entity.name], |_| Ok(()))
-                .optional()?;
-            if exists.is_none() {
-                self.run(&table.create())?;
-                let touched = remade.get(&table.entity.name).copied().unwrap_or(0);
-                let sql = "INSERT INTO afield_entity (name, touched) VALUES (?1, ?2)";
-                self.conn
-                    .execute(sql, params![table.entity.name, touched])?;
-            }
-        }
-        let sql = "UPDATE afield_meta SET model = ?1, fingerprint = ?2";
-        self.conn
-            .execute(sql, params![model.to_json(), new.fingerprint])?;
-        self.loaded = Some(Arc::new(new));
-        Ok(())
-    }
-
-    fn run(&self, statements: &[String]) -> Result<(), Error> {
-        statements.iter().try_for_each(|sql| {
-            self.conn.execute_batch(sql)?;
-            self.crash_point("install-statement")
-        })
-    }
 }
 
 pub(super) fn ended_transaction() -> Error {
@@ -289,30 +222,45 @@ pub(super) fn ended_transaction() -> Error {
     Error::new(Code::SQL, message)
 }
 
-/// Nobody but the device has the rows of a local-only entity, so its table is never made again:
-/// it stays when the model drops it, and gains the attributes that the model adds.
-fn extend_local_only(conn: &Connection, old: &Table, new: Option<&Entity>) -> Result<(), Error> {
-    let Some(new) = new else { return Ok(()) };
-    let kept = new.attributes.get(..old.width()) == Some(old.entity.attributes.as_slice());
-    if new.is_synced() || !kept || new.key_width != old.entity.key_width {
-        let message = format!(
-            "local-only entity `{}`: a new model may add attributes at its end, and nothing else",
-            new.name
-        );
-        return Err(Error::new(Code::UPDATE_REQUIRED, message));
+fn at(path: &Path, error: &Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+/// Opens the file. It is looked at before anything is written, so that a file of somebody else
+/// stays as it is.
+fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connection, Error> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // One statement, so that a store that another process is making is never seen half made.
+    let sql = "SELECT count(*), coalesce(sum(name = 'afield_meta'), 0) FROM sqlite_schema";
+    let (tables, ours): (i64, bool) =
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if ours {
+        check_owner(&conn, user)?;
+    } else if tables > 0 {
+        let message = "this is a database of another program; give the store a file of its own";
+        return Err(Error::new(Code::STORE_DAMAGED, message));
     }
-    for sql in old.drop_triggers() {
-        conn.execute_batch(&sql)?;
+    use_wal(&conn)?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    // What is deleted may be somebody's who must not see it any more: it is overwritten.
+    conn.pragma_update(None, "secure_delete", "ON")?;
+    if !has_bookkeeping(&conn)? {
+        make(&conn, user, env)?;
     }
-    let table = Table::new(new.clone(), old.rank);
-    for sql in table
-        .add_columns(old.width())
-        .into_iter()
-        .chain(table.create_triggers())
-    {
-        conn.execute_batch(&sql)?;
+    check_owner(&conn, user)?;
+    Ok(conn)
+}
+
+/// Switches to write-ahead logging, which the file remembers.
+fn use_wal(conn: &Connection) -> Result<(), Error> {
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))?;
+    if mode == "wal" {
+        return Ok(());
     }
-    Ok(())
+    let message = format!("write-ahead logging is not possible here (journal mode {mode})");
+    Err(Error::new(Code::STORE_DAMAGED, message))
 }
 
 fn has_bookkeeping(conn: &Connection) -> Result<bool, Error> {
@@ -335,19 +283,19 @@ fn make(conn: &Connection, user: &str, env: &mut dyn Environment) -> Result<(), 
     Ok(())
 }
 
-fn check_owner(conn: &Connection, path: &Path, user: &str) -> Result<(), Error> {
+fn check_owner(conn: &Connection, user: &str) -> Result<(), Error> {
     let sql = "SELECT format, user FROM afield_meta";
     let (format, owner): (i64, String) =
         conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if format != FORMAT {
         let message = format!(
-            "{} has format {format}; this version reads {FORMAT}: use a newer version of the app",
-            path.display()
+            "the store has format {format}, this version reads {FORMAT}: use a newer version \
+             of the app"
         );
         return Err(Error::new(Code::UPDATE_REQUIRED, message));
     }
     if owner != user {
-        let message = format!("{} belongs to the user `{owner}`", path.display());
+        let message = format!("the store belongs to the user `{owner}`");
         return Err(Error::new(Code::FORBIDDEN, message));
     }
     Ok(())

@@ -32,7 +32,8 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
     let sql = "SELECT DISTINCT c.key FROM afield_change AS c \
                JOIN afield_group AS g ON g.n = c.group_n \
                WHERE c.entity = ?1 AND (c.base <> ?2 OR c.theirs IS NOT NULL) \
-               AND (c.overlay = 0 OR g.state = 'parked')";
+               AND (c.overlay = 0 OR g.state = 'parked') \
+               AND NOT (c.op = 'delete' AND g.state = 'settled')";
     let mut statement = db.conn.prepare_cached(sql)?;
     let keys = statement.query_map(params![name, nothing], |row| row.get(0))?;
     let keys: Vec<Vec<u8>> = keys.collect::<Result<_, _>>()?;
@@ -55,28 +56,37 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
 enum Reach {
     /// All: the server said so when it was asked about a change of the row.
     Everything,
-    /// All but applied changes that the pull which says so may not contain yet.
+    /// All but the user's own deletes, which are why it is gone, and applied changes that the
+    /// pull may not contain yet.
     Seen,
 }
 
-/// Erases bases of a row's settled and parked changes and ends them as overlays. A create that
-/// was refused was never the server's, so it stays.
+/// Erases bases of a row's settled and parked changes and ends them as overlays. A row that the
+/// user made and the server refused, or that no pull has shown yet, is not gone: its changes lose
+/// nothing but the server's version beside them.
 fn changes(db: &Db, entity: &str, key: &[u8], reach: Reach) -> Result<(), Error> {
-    let nothing = write_attributes(&Attributes::new());
-    let spared = match reach {
-        Reach::Everything => "FALSE",
-        Reach::Seen => "overlay = 1 AND seen_from IS NOT NULL",
+    let sql = "UPDATE afield_change SET theirs = NULL WHERE entity = ?1 AND key = ?2";
+    db.conn.prepare_cached(sql)?.execute(params![entity, key])?;
+    let (own, spared) = match reach {
+        Reach::Everything => ("seen_from IS NULL", "FALSE"),
+        Reach::Seen => (
+            "TRUE",
+            "seen_from IS NOT NULL AND (overlay = 1 OR op = 'delete')",
+        ),
     };
     let sql = format!(
-        "UPDATE afield_group SET frozen = NULL WHERE state IN ('settled', 'parked') \
-         AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)"
+        "SELECT 1 FROM afield_change WHERE entity = ?1 AND key = ?2 \
+         AND overlay = 1 AND op = 'create' AND {own}"
     );
-    db.conn
-        .prepare_cached(&sql)?
-        .execute(params![entity, key])?;
+    if db.conn.prepare_cached(&sql)?.exists(params![entity, key])? {
+        return Ok(());
+    }
+    let nothing = write_attributes(&Attributes::new());
+    let sql = "UPDATE afield_group SET frozen = NULL WHERE state IN ('settled', 'parked') \
+               AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)";
+    db.conn.prepare_cached(sql)?.execute(params![entity, key])?;
     let sql = format!(
-        "UPDATE afield_change SET base = ?3, theirs = NULL, \
-         overlay = overlay AND op = 'create' AND seen_from IS NULL \
+        "UPDATE afield_change SET base = ?3, overlay = 0 \
          WHERE entity = ?1 AND key = ?2 AND NOT ({spared}) \
          AND group_n IN (SELECT n FROM afield_group WHERE state IN ('settled', 'parked'))"
     );

@@ -8,6 +8,9 @@ mod actions;
 mod checks;
 mod db;
 mod erase;
+#[cfg(test)]
+mod full;
+mod install;
 mod outbox;
 mod outcome;
 mod overlay;
@@ -19,6 +22,7 @@ mod stage;
 mod status;
 mod sync_store;
 mod tables;
+mod triggers;
 mod watch;
 
 use std::collections::HashSet;
@@ -74,7 +78,7 @@ impl Store {
             if db.has_model() {
                 Ok(())
             } else {
-                db.install(model)
+                install::install(db, model)
             }
         })
     }
@@ -117,7 +121,9 @@ impl Store {
                     loaded,
                     mentions: HashSet::new(),
                 };
+                transaction.db.app_begins();
                 let result = step(&mut transaction)?;
+                transaction.db.app_ended();
                 Ok((result, transaction.mentions))
             })?;
             if !zoo::planted("seal-later") {

@@ -62,6 +62,12 @@ pub struct Executed {
 }
 
 impl Store {
+    /// Whether this is one statement that reads and gives rows, as [`Store::query`] takes it.
+    pub fn is_query(&self, sql: &str) -> bool {
+        let statement = self.db.conn.prepare(sql);
+        statement.is_ok_and(|statement| statement.readonly() && statement.column_count() > 0)
+    }
+
     /// Runs a query that writes nothing.
     ///
     /// # Errors

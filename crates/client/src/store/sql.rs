@@ -95,6 +95,15 @@ impl From<rusqlite::Error> for Error {
                 Code::STORE_DAMAGED,
                 format!("the store cannot be read: {text}"),
             ),
+            Some(
+                ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied
+                | ErrorCode::SystemIoFailure,
+            ) => (
+                Code::STORE_DAMAGED,
+                format!("the store's file cannot be used: {text}"),
+            ),
             _ => (Code::SQL, text),
         };
         Self::new(code, message).caused_by(error)
@@ -109,6 +118,6 @@ fn refused_by_trigger(text: &str) -> Option<Error> {
     Some(if attribute.is_empty() {
         error
     } else {
-        error.of_attribute(attribute)
+        error.of_attribute(attribute.replace("%3A", ":").replace("%25", "%"))
     })
 }

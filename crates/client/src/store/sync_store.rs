@@ -1,6 +1,5 @@
 //! The engine's side of the store.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, zoo};
@@ -11,7 +10,7 @@ use super::db::Db;
 use super::outbox::{Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
-use super::{outcome, seal};
+use super::{install, outcome};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -55,12 +54,8 @@ impl SyncStore {
     /// # Errors
     /// `update-required` while unsettled changes stand in the way; nothing is changed then.
     pub fn install(&mut self, model: &Model) -> Result<(), Error> {
-        self.db.write("install", |db| {
-            if db.has_model() {
-                refuse_unsettled(db, model)?;
-            }
-            db.install(model)
-        })
+        self.synchronous("FULL")?;
+        self.db.write("install", |db| install::install(db, model))
     }
 
     /// Seals and freezes what is to be sent, durably, and counts the request. `unit` names what
@@ -241,33 +236,21 @@ fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
     Ok(found.entities.iter().filter(is_synced).cloned().collect())
 }
 
-/// Refuses a model that would remake an entity with unsettled changes.
-fn refuse_unsettled(db: &mut Db, model: &Model) -> Result<(), Error> {
-    seal::seal(db, &HashSet::new())?;
-    let sql = "SELECT DISTINCT c.entity FROM afield_change AS c \
-               JOIN afield_group AS g ON g.n = c.group_n \
-               WHERE g.state IN ('pending', 'sent', 'parked')";
-    let mut statement = db.conn.prepare(sql)?;
-    let entities = statement.query_map([], |row| row.get::<_, String>(0))?;
-    let loaded = db.loaded()?;
-    for entity in entities {
-        let entity = entity?;
-        if loaded.model.entity(&entity) != model.entity(&entity) {
-            let message = format!(
-                "the model of `{entity}` changed while it has unsettled changes; settle them first"
-            );
-            return Err(Error::new(Code::UPDATE_REQUIRED, message));
-        }
-    }
-    Ok(())
-}
-
+/// Drops settled groups from before `before` that no overlay needs, with their outcomes.
 fn prune(db: &Db, before: i64) -> Result<(), Error> {
-    let sql = "DELETE FROM afield_change WHERE overlay = 0 AND group_n IN \
-               (SELECT n FROM afield_group WHERE state = 'settled' AND made_at < ?1)";
-    db.conn.execute(sql, [before])?;
-    let sql = "DELETE FROM afield_group WHERE state = 'settled' AND made_at < ?1 \
-               AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = afield_group.n)";
-    db.conn.execute(sql, [before])?;
+    let old = "SELECT n FROM afield_group WHERE state = 'settled' AND made_at < ?1";
+    for sql in [
+        format!("DELETE FROM afield_change WHERE overlay = 0 AND group_n IN ({old})"),
+        format!(
+            "DELETE FROM afield_group WHERE n IN ({old}) \
+             AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = afield_group.n)"
+        ),
+        "DELETE FROM afield_outcome WHERE stored_at < ?1 \
+         AND NOT EXISTS (SELECT 1 FROM afield_change WHERE n = change_n)"
+            .to_owned(),
+    ] {
+        db.conn.execute(&sql, [before])?;
+        db.crash_point("prune")?;
+    }
     Ok(())
 }

@@ -8,10 +8,13 @@
 //!
 //! What changed of an entity is told by its counter `afield_entity.touched`, which every
 //! transaction that writes the entity raises, in whatever process; so rolled-back work never
-//! shows. Of other tables, our own writes are seen by SQLite's update hook. A connection of its
+//! shows. Of other tables, our own writes are seen by SQLite's update hook, and what that does
+//! not see is taken to concern every watch of such tables. A connection of its
 //! own, the *observer*, tells by `data_version` whether anybody else committed: it looks right
 //! before and right after each commit of ours, while the write lock keeps others out, so that a
 //! commit is told exactly once and none between is missed.
+
+mod observer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,15 +23,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use afield_protocol::Code;
-use rusqlite::Connection;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
+use self::observer::{Observer, data_version, touched};
 use super::Store;
 use super::db::Db;
 use crate::error::Error;
-
-/// How long a look waits for a lock; then the next look is as good.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A query that is watched. Dropping it ends that.
 #[derive(Debug)]
@@ -90,22 +89,29 @@ struct Watched {
 struct Reads {
     entities: BTreeSet<String>,
     tables: BTreeSet<String>,
-    /// It reads a table whose writes no hook reports (virtual, or without rowid): any write to a
-    /// table that is no entity counts.
-    unseen: bool,
 }
 
 impl Reads {
     fn is_empty(&self) -> bool {
-        self.entities.is_empty() && self.tables.is_empty() && !self.unseen
+        self.entities.is_empty() && self.tables.is_empty()
     }
 }
 
-/// Tables that a connection's current transaction wrote, and whether its hooks are on.
+/// What a connection's current transaction wrote, as far as its hook sees it.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    tables: Arc<Mutex<BTreeSet<String>>>,
+    seen: Arc<Mutex<Seen>>,
     hooked: bool,
+    /// Rows changed, and rows seen, when the app's own statements began.
+    before: (u64, u64),
+    /// Whether the app's statements changed rows that the hook did not see.
+    unseen: bool,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    tables: BTreeSet<String>,
+    rows: u64,
 }
 
 impl Store {
@@ -204,11 +210,9 @@ impl Watches {
         if changed && data_version(&db.conn).ok() != Some(version) {
             state.tell_others();
         }
-        let tables = held(&db.written.tables)
-            .iter()
-            .map(|name| name.to_ascii_lowercase())
-            .collect();
-        state.tell_own(touched, &tables);
+        let seen = held(&db.written.seen);
+        let tables = seen.tables.iter().map(|name| name.to_ascii_lowercase());
+        state.tell_own(touched, &tables.collect(), db.written.unseen);
         Ok(())
     }
 }
@@ -232,18 +236,21 @@ impl State {
         };
         let touched = touched(&observer.conn).unwrap_or_default();
         let changed = self.changed(touched);
-        self.tell(|reads| {
-            reads.unseen || !reads.tables.is_empty() || !reads.entities.is_disjoint(&changed)
-        });
+        self.tell(|reads| !reads.tables.is_empty() || !reads.entities.is_disjoint(&changed));
     }
 
-    fn tell_own(&mut self, touched: BTreeMap<String, i64>, tables: &BTreeSet<String>) {
+    fn tell_own(
+        &mut self,
+        touched: BTreeMap<String, i64>,
+        tables: &BTreeSet<String>,
+        unseen: bool,
+    ) {
         self.resolve_again();
         let changed = self.changed(touched);
         self.tell(|reads| {
             !reads.entities.is_disjoint(&changed)
                 || !reads.tables.is_disjoint(tables)
-                || reads.unseen && !tables.is_empty()
+                || unseen && !reads.tables.is_empty()
         });
     }
 
@@ -285,89 +292,11 @@ impl State {
     }
 }
 
-/// The connection that looks on and never writes.
-#[derive(Debug)]
-struct Observer {
-    conn: Connection,
-    version: Option<i64>,
-    schema: Option<i64>,
-    /// Tables that statements prepared just now read.
-    read: Arc<Mutex<BTreeSet<String>>>,
-}
-
-impl Observer {
-    fn open(path: &Path) -> Result<Self, Error> {
-        let mut conn = Connection::open(path)?;
-        conn.busy_timeout(BUSY_TIMEOUT)?;
-        conn.pragma_update(None, "query_only", true)?;
-        let read = Arc::<Mutex<BTreeSet<String>>>::default();
-        let collected = read.clone();
-        conn.authorizer(Some(move |context: AuthContext<'_>| {
-            if let AuthAction::Read { table_name, .. } = context.action {
-                held(&collected).insert(table_name.to_ascii_lowercase());
-            }
-            Authorization::Allow
-        }))?;
-        Ok(Self {
-            conn,
-            version: None,
-            schema: None,
-            read,
-        })
-    }
-
-    fn somebody_committed(&mut self) -> bool {
-        let version = data_version(&self.conn).ok();
-        let changed = version.is_none() || version != self.version;
-        self.version = version;
-        changed
-    }
-
-    fn schema_changed(&mut self) -> bool {
-        let sql = "PRAGMA schema_version";
-        let schema = self.conn.query_row(sql, [], |row| row.get(0)).ok();
-        let changed = schema.is_none() || schema != self.schema;
-        self.schema = schema;
-        changed
-    }
-
-    /// Resolves what a query reads, by what SQLite asks leave for when it prepares it.
-    fn reads(&mut self, sql: &str) -> Result<Reads, Error> {
-        held(&self.read).clear();
-        let statement = self.conn.prepare(sql)?;
-        if !statement.readonly() {
-            let message = "only a query can be watched; this statement writes";
-            return Err(Error::new(Code::SQL, message));
-        }
-        drop(statement);
-        let names = std::mem::take(&mut *held(&self.read));
-        let entities = touched(&self.conn)?;
-        let sql = "SELECT lower(name), type = 'virtual' OR wr FROM pragma_table_list \
-                   WHERE schema = 'main' AND type IN ('table', 'virtual', 'shadow')";
-        let mut statement = self.conn.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        let mut reads = Reads::default();
-        while let Some(row) = rows.next()? {
-            let (name, unseen): (String, bool) = (row.get(0)?, row.get(1)?);
-            if !names.contains(&name) {
-                continue;
-            }
-            if entities.contains_key(&name) {
-                reads.entities.insert(name);
-            } else if unseen {
-                reads.unseen = true;
-            } else {
-                reads.tables.insert(name);
-            }
-        }
-        Ok(reads)
-    }
-}
-
 impl Db {
     /// Switches the hooks of this connection to what the watches need, before a transaction.
     pub(super) fn hook_writes(&mut self) -> Result<(), Error> {
-        held(&self.written.tables).clear();
+        *held(&self.written.seen) = Seen::default();
+        self.written.unseen = false;
         let wanted = self.watches.is_any();
         if wanted == self.written.hooked {
             return Ok(());
@@ -376,43 +305,35 @@ impl Db {
         if !wanted {
             self.conn
                 .update_hook(None::<fn(rusqlite::hooks::Action, &str, &str, i64)>)?;
-            self.conn
-                .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)?;
             return Ok(());
         }
-        let tables = self.written.tables.clone();
+        let seen = self.written.seen.clone();
         self.conn
             .update_hook(Some(move |_, _: &str, table: &str, _| {
-                let mut tables = held(&tables);
-                if !tables.contains(table) {
-                    tables.insert(table.to_owned());
+                let mut seen = held(&seen);
+                seen.rows += 1;
+                if !seen.tables.contains(table) {
+                    seen.tables.insert(table.to_owned());
                 }
-            }))?;
-        // A DELETE of a whole table would be done without visiting its rows, and the hook would
-        // not hear of it; "ignore" makes SQLite visit them.
-        self.conn
-            .authorizer(Some(|context: AuthContext<'_>| match context.action {
-                AuthAction::Delete { table_name } if !table_name.starts_with("afield_") => {
-                    Authorization::Ignore
-                }
-                _ => Authorization::Allow,
             }))?;
         Ok(())
     }
 }
 
-/// The counters of all entities, by name in lower case.
-fn touched(conn: &Connection) -> Result<BTreeMap<String, i64>, Error> {
-    let sql = "SELECT lower(name), touched FROM afield_entity";
-    let mut statement = conn.prepare_cached(sql)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
+impl Db {
+    /// The app's statements begin here.
+    pub(super) fn app_begins(&mut self) {
+        self.written.before = (self.conn.total_changes(), held(&self.written.seen).rows);
+    }
 
-/// Changes when, and only when, another connection committed.
-fn data_version(conn: &Connection) -> Result<i64, Error> {
-    let sql = "PRAGMA data_version";
-    Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    /// They end here. SQLite counts every row they changed; where the hook saw another number,
+    /// it was kept out: by a table without rowids, or a whole table deleted at once.
+    pub(super) fn app_ended(&mut self) {
+        let (changes, rows) = self.written.before;
+        let changed = self.conn.total_changes() - changes;
+        let seen = held(&self.written.seen).rows - rows;
+        self.written.unseen = self.written.hooked && changed != seen;
+    }
 }
 
 /// What a mutex guards; a panic elsewhere cannot leave these half written.

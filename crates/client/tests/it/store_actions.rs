@@ -191,8 +191,7 @@ fn creates_come_in_the_order_of_references_and_deletes_the_other_way() {
     create(&mut store).unwrap();
     let order = |world: &World, group: usize| -> Vec<(Op, String)> {
         let changes = world.store().changes().unwrap();
-        let id = changes.iter().map(|c| c.group).collect::<Vec<_>>();
-        let mut ids = id.clone();
+        let mut ids = changes.iter().map(|c| c.group).collect::<Vec<_>>();
         ids.dedup();
         let changes = changes.iter().filter(|c| c.group == ids[group]);
         changes.map(|c| (c.op, c.entity.clone())).collect()

@@ -10,7 +10,7 @@ use minicbor::Decoder;
 use minicbor::data::Type as Kind;
 
 use super::Malformed;
-use super::cbor::{attributes, cell, key, length};
+use super::cbor::{attributes, check, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op};
 use crate::code::Code;
 use crate::frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
@@ -105,7 +105,12 @@ fn change(d: &mut Decoder<'_>) -> Result<Change, Malformed> {
     })
 }
 
-pub(super) fn verdict(d: &mut Decoder<'_>) -> Result<Verdict, Malformed> {
+/// Reads verdicts that stand alone.
+pub(super) fn read_verdicts(bytes: &[u8]) -> Result<Vec<Verdict>, Malformed> {
+    whole(bytes, |d| list(d, verdict))
+}
+
+fn verdict(d: &mut Decoder<'_>) -> Result<Verdict, Malformed> {
     expect_array(d, 8)?;
     Ok(Verdict {
         kind: match d.u8()? {
@@ -141,7 +146,7 @@ fn rows(d: &mut Decoder<'_>) -> Result<RowBlock, Malformed> {
     };
     let of_cells = &mut Decoder::new(cells);
     for _ in 0..expected {
-        cell(of_cells)?;
+        check(of_cells)?;
     }
     if of_cells.position() != cells.len() {
         return Err(Malformed::new("rows: cells are left over"));
@@ -237,8 +242,4 @@ fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], Malformed> {
     d.bytes()?
         .try_into()
         .map_err(|_| Malformed::new(format!("expected {N} bytes")))
-}
-/// Reads the verdicts that a ledger keeps.
-pub(super) fn read_verdicts(bytes: &[u8]) -> Result<Vec<Verdict>, Malformed> {
-    list(&mut Decoder::new(bytes), verdict)
 }

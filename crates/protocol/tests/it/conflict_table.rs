@@ -56,6 +56,39 @@ const TABLE: [(Line, [Says; 3]); 13] = [
     (CreateSoftDeleted, [Applied, Applied, Applied]),
 ];
 
+/// The table as the specification shows it.
+pub(crate) fn rows() -> Vec<String> {
+    let row = |(line, says): &(Line, [Says; 3])| {
+        let (did, meanwhile) = words(*line);
+        let [last, record, attribute] = says.map(|says| match says {
+            Applied => "applied".to_owned(),
+            NothingToDo => "applied, nothing to do".to_owned(),
+            Conflict(code) => format!("conflict `{code}`"),
+            Rejected(code) => format!("rejected `{code}`"),
+        });
+        format!("| {did} | {meanwhile} | {last} | {record} | {attribute} |")
+    };
+    TABLE.iter().map(row).collect()
+}
+
+fn words(line: Line) -> (&'static str, &'static str) {
+    match line {
+        UpdateUnchanged => ("update", "unchanged"),
+        UpdateOthersChanged => ("update", "changed other attributes"),
+        UpdateSameChanged => ("update", "changed the same attribute, other value"),
+        UpdateSameValues => ("update", "changed to the same values"),
+        UpdateGone => ("update", "gone"),
+        DeleteUnchanged => ("delete", "unchanged"),
+        DeleteChanged => ("delete", "changed"),
+        DeleteGone => ("delete", "gone"),
+        CreateNew => ("create", "no such key"),
+        CreateEqual => ("create", "key exists, equal values"),
+        CreateOther => ("create", "key exists, other values"),
+        CreateForeign => ("create", "key exists, not in scope"),
+        CreateSoftDeleted => ("create", "key exists, soft-deleted"),
+    }
+}
+
 const RULES: [Rule; 3] = [
     Rule::LastWriteWins,
     Rule::Detect(Merge::Record),

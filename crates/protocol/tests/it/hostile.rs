@@ -1,29 +1,19 @@
-//! Messages that nobody honest sends: none may make a reader panic, loop, or take much memory.
+//! Messages that nobody honest sends: none may make a reader panic, and what it
+//! refuses it refuses whole.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use afield_protocol::codec::{Format, FrameReader, Malformed};
-use afield_protocol::limits::{DEPTH, FRAME_BYTES, JSON_LINE_BYTES};
+use afield_protocol::codec::{Format, Malformed};
+use afield_protocol::limits::DEPTH;
 use afield_protocol::{Frame, RowBlockWriter, Type, Value, ValueRef};
 use minicbor::Encoder;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::arbitrary::{frame, row_values};
+use crate::bounds::{cbor, measured, refused, started};
 use crate::sample::model;
-use crate::wire::{FORMATS, embedded, read, rest, written};
-
-/// Memory that reading may take for each byte that arrived, at its worst: a one-byte item becomes
-/// a value with its place in a list that has room to grow, in JSON by way of a tree.
-fn memory_factor(format: Format) -> u64 {
-    match format {
-        Format::Cbor => 64,
-        Format::JsonLines => 96,
-    }
-}
-
-/// Memory that reading may take beyond that, for messages and small buffers.
-const MEMORY_BASE: u64 = 16 * 1024;
+use crate::wire::{FORMATS, embedded, read, written};
 
 fn config() -> ProptestConfig {
     ProptestConfig {
@@ -33,48 +23,19 @@ fn config() -> ProptestConfig {
     }
 }
 
-/// Reads `bytes` and gives what came out; fails if that took more memory than it may.
-fn measured(format: Format, bytes: &[u8]) -> Result<Vec<Frame>, Malformed> {
-    let model = model();
-    let mut found = Ok(Vec::new());
-    let memory = allocation_counter::measure(|| {
-        let mut reader = FrameReader::new(format);
-        reader.push(bytes);
-        found = rest(&mut reader, &model);
-    });
-    let allowed = MEMORY_BASE + memory_factor(format) * bytes.len() as u64;
-    let (taken, given) = (memory.bytes_max, bytes.len());
-    assert!(taken <= allowed, "{taken} bytes for {given}");
-    found
-}
-
-fn frame_body(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
-    let mut body = Vec::new();
-    write(&mut Encoder::new(&mut body));
-    embedded(&body)
-}
+type Written = Result<(), minicbor::encode::Error<std::convert::Infallible>>;
 
 /// A `rows` frame that announces `count` rows of `columns` and has these cells.
 fn rows_frame(columns: &[&str], count: u64, cells: &[u8]) -> Vec<u8> {
-    frame_body(|e| {
-        e.array(5).unwrap().u8(6).unwrap().str("sample").unwrap();
-        e.array(columns.len() as u64).unwrap();
-        for column in columns {
-            e.str(column).unwrap();
-        }
-        e.u64(count).unwrap().bytes(cells).unwrap();
-    })
-}
-
-#[track_caller]
-fn refused(format: Format, bytes: &[u8], why: &str) {
-    let error = measured(format, bytes).expect_err("the message must be refused");
-    let text = error.to_string();
-    assert!(text.contains(why), "{text}");
-}
-
-fn cbor(bytes: &[u8], why: &str) {
-    refused(Format::Cbor, &embedded(bytes), why);
+    let mut body = Vec::new();
+    let write = |e: &mut Encoder<&mut Vec<u8>>| -> Written {
+        e.array(5)?.u8(6)?.str("sample")?;
+        e.array(columns.len() as u64)?;
+        columns.iter().try_for_each(|column| e.str(column)?.ok())?;
+        e.u64(count)?.bytes(cells)?.ok()
+    };
+    write(&mut Encoder::new(&mut body)).expect("writing to memory cannot fail");
+    embedded(&body)
 }
 
 fn json(line: &str, why: &str) {
@@ -184,14 +145,6 @@ fn rows_without_columns_are_refused_at_once() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test is about how long it takes"
-)]
-fn started() -> Instant {
-    Instant::now()
-}
-
 #[test]
 fn rows_have_exactly_the_cells_they_announce() {
     assert!(
@@ -226,67 +179,6 @@ fn rows_have_exactly_the_cells_they_announce() {
         r#"{"frame":"rows","entity":"sample","columns":["id"],"rows":[[null,null]]}"#,
         "a cell for each column",
     );
-}
-
-#[test]
-fn lengths_that_lie_take_no_memory() {
-    let huge = [0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
-    let map = [&[0xbb], &huge[1..]].concat();
-    let bytes = [&[0x5b], &huge[1..]].concat();
-    let text = [&[0x7b], &huge[1..]].concat();
-    let id = [&[0x50], [7; 16].as_slice()].concat();
-    for body in [
-        [&[0x83, 3], id.as_slice(), &huge].concat(),
-        [&[0x83, 5], map.as_slice(), &[0x80]].concat(),
-        [&[0x83, 5, 0xa0], huge.as_slice()].concat(),
-        [&[0x83, 7, 0x61, b'e'], huge.as_slice()].concat(),
-        [&[0x83, 7, 0x61, b'e', 0x81], huge.as_slice()].concat(),
-        [&[0x84, 8], map.as_slice(), &[0xf5, 0xf6]].concat(),
-        [&[0x83, 10], text.as_slice(), &[0x60]].concat(),
-        [&[0x83, 2, 1], bytes.as_slice()].concat(),
-        huge.to_vec(),
-    ] {
-        let memory = allocation_counter::measure(|| cbor(&body, ""));
-        assert!(
-            memory.bytes_max < MEMORY_BASE,
-            "{} for {body:x?}",
-            memory.bytes_max
-        );
-    }
-}
-
-#[test]
-fn the_costliest_messages_take_a_small_multiple_of_their_size() {
-    const TIMES: usize = 20_000;
-    let times = |item: &[u8]| item.repeat(TIMES);
-    let list = |head: &[u8], item: &[u8], tail: &[u8]| {
-        let length = u32::try_from(TIMES).unwrap().to_be_bytes();
-        embedded(&[head, &[0x9a], &length, &times(item), tail].concat())
-    };
-    let id = [&[0x50], [7; 16].as_slice()].concat();
-    let verdict = b"\x88\x00\xf6\xf6\xf6\xf6\xa0\xf6\xa0";
-    for bytes in [
-        list(b"\x83\x07\x61e", b"\x80", b""),
-        list(b"\x83\x07\x61e", b"\x81\xf6", b""),
-        list(b"\x83\x05\xa0", b"\x60", b""),
-        list(&[b"\x83\x03", id.as_slice()].concat(), verdict, b""),
-    ] {
-        assert!(measured(Format::Cbor, &bytes).is_ok());
-    }
-    for (head, item, tail) in [
-        (r#"{"frame":"gone","entity":"e","keys":[[]"#, ",[]", "]}\n"),
-        (
-            r#"{"frame":"gone","entity":"e","keys":[[0]"#,
-            ",[0]",
-            "]}\n",
-        ),
-        (r#"{"frame":"end","x":[0"#, ",0", "]}\n"),
-        (r#"{"frame":"end","x":[{}"#, ",{}", "]}\n"),
-        (r#"{"frame":"end","x":[{"a":0}"#, r#",{"a":0}"#, "]}\n"),
-    ] {
-        let line = [head.as_bytes(), &times(item.as_bytes()), tail.as_bytes()].concat();
-        assert!(measured(Format::JsonLines, &line).is_ok(), "{item}");
-    }
 }
 
 #[test]
@@ -451,32 +343,6 @@ fn what_is_no_frame_is_refused() {
         r#"{"frame":"page-end","to":{},"complete":true,"remaining":"x"}"#,
         "`remaining`",
     );
-}
-
-#[test]
-fn a_frame_over_the_limit_is_refused_before_it_is_there() {
-    let announced = u32::try_from(FRAME_BYTES + 1).unwrap().to_be_bytes();
-    let head = [&[0xd8, 24, 0x5a], announced.as_slice()].concat();
-    refused(Format::Cbor, &head, "the limit is");
-    let mut reader = FrameReader::new(Format::JsonLines);
-    reader.push(&vec![b' '; JSON_LINE_BYTES]);
-    assert_eq!(reader.next(&model()), Ok(None));
-    reader.push(b" ");
-    assert!(reader.next(&model()).is_err());
-    let mut reader = FrameReader::new(Format::JsonLines);
-    reader.push(&[vec![b' '; JSON_LINE_BYTES + 1], b"{}\n".to_vec()].concat());
-    assert!(reader.next(&model()).is_err());
-}
-
-#[test]
-fn a_long_line_in_small_pieces_is_searched_once() {
-    let started = started();
-    let mut reader = FrameReader::new(Format::JsonLines);
-    for _ in 0..JSON_LINE_BYTES / 16 {
-        reader.push(&[b' '; 16]);
-        assert_eq!(reader.next(&model()), Ok(None));
-    }
-    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -2,8 +2,14 @@
 //! and the golden files, the specification and the glossary say what the code does.
 
 mod arbitrary;
+mod bless;
+mod bounds;
 mod conflict_table;
+mod glossary;
+mod golden;
+mod golden_values;
 mod hostile;
 mod round_trip;
 mod sample;
+mod specification;
 mod wire;

@@ -1,6 +1,6 @@
 //! What is written reads back, the same in both formats, and in one way only.
 
-use afield_protocol::codec::{Format, FrameReader, cbor, json};
+use afield_protocol::codec::{Format, FrameReader, cbor, json, read_verdicts, write_verdicts};
 use afield_protocol::{Frame, Model, RowBlockWriter, Type, Value, ValueRef};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -137,6 +137,16 @@ proptest! {
         prop_assert_eq!(cbor::read_attributes(&bytes).unwrap(), attributes);
         let longer = [bytes.as_slice(), &[0]].concat();
         prop_assert!(cbor::read_attributes(&longer).is_err());
+    }
+
+    #[test]
+    fn verdicts_of_a_ledger_read_back(frame in frame(&model())) {
+        if let Frame::Outcome(outcome) = frame {
+            let bytes = write_verdicts(&outcome.verdicts);
+            prop_assert_eq!(read_verdicts(&bytes).unwrap(), outcome.verdicts);
+            let longer = [bytes.as_slice(), &[0]].concat();
+            prop_assert!(read_verdicts(&longer).is_err());
+        }
     }
 
     #[test]

@@ -48,7 +48,8 @@ struct Inner {
     auth: Auth,
     limits: HttpLimits,
     clock: Clock,
-    admission: Arc<Semaphore>,
+    syncs: Arc<Semaphore>,
+    upload_bytes: Arc<Semaphore>,
 }
 
 /// What one request may take.
@@ -65,9 +66,12 @@ pub struct HttpLimits {
     /// How long the server waits for a device to take the next piece of an answer. Longer than
     /// `idle`: on a slow network the kernel's buffers empty in large steps.
     pub stall: Duration,
-    /// Syncs at once. Beyond, a device is told to come back: a bounded queue is memory that an
-    /// attacker cannot fill.
+    /// Syncs at once, most of them slow downloads that hold about a page each. Beyond, a device
+    /// is told to come back.
     pub syncs_max: usize,
+    /// Bytes of all requests that have come and are not applied yet. A slow upload takes of it
+    /// only what has come.
+    pub uploads_bytes: usize,
 }
 
 impl Default for HttpLimits {
@@ -78,7 +82,8 @@ impl Default for HttpLimits {
             page_bytes: limits::PAGE_BYTES,
             idle: Duration::from_secs(30),
             stall: Duration::from_secs(300),
-            syncs_max: 256,
+            syncs_max: 1_024,
+            uploads_bytes: 512 * 1024 * 1024,
         }
     }
 }
@@ -113,7 +118,8 @@ impl ServerState {
             auth,
             limits,
             clock,
-            admission: Arc::new(Semaphore::new(limits.syncs_max)),
+            syncs: Arc::new(Semaphore::new(limits.syncs_max)),
+            upload_bytes: Arc::new(Semaphore::new(limits.uploads_bytes)),
         }))
     }
 

@@ -28,6 +28,12 @@ impl Refusal {
         }
     }
 
+    /// Come back a little later.
+    pub(super) fn busy() -> Self {
+        let message = "the server has too much to do; come back a little later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::BUSY, message)
+    }
+
     /// The message is for devices: what the storage says stays in the log.
     pub(super) fn of_storage(error: &StorageError) -> Self {
         let status = if error.is_retryable {

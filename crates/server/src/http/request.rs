@@ -1,22 +1,26 @@
 //! A sync's request: its headers, then hello, groups and end from the body, as they come.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use afield_protocol::codec::{Format, FrameReader};
 use afield_protocol::{Code, Frame, Group, Hello, Model, PROTOCOL_VERSION};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::HttpLimits;
 use super::body::next_piece;
 use super::problem::Refusal;
+use super::{HttpLimits, ServerState};
 
 /// What a device asks for.
 #[derive(Debug)]
 pub(super) struct SyncRequest {
     pub(super) hello: Hello,
     pub(super) groups: Vec<Group>,
+    /// What it takes of the memory for requests, until it is dropped.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 /// The format of the body; CBOR unless the request says otherwise.
@@ -69,9 +73,9 @@ pub(super) async fn read(
     body: &mut Body,
     headers: &HeaderMap,
     format: Format,
-    model: &Model,
-    limits: &HttpLimits,
+    server: &ServerState,
 ) -> Result<SyncRequest, Refusal> {
+    let (limits, model) = (&server.0.limits, &server.0.model.device);
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
@@ -90,6 +94,7 @@ pub(super) async fn read(
         if size > limits.body_bytes {
             return Err(too_large(limits));
         }
+        decoder.room.take(&server.0.upload_bytes, piece.len())?;
         decoder.push(&piece, model)?;
     }
     decoder.finish(model)
@@ -132,6 +137,23 @@ fn malformed(message: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, Code::MALFORMED, message)
 }
 
+/// A share of the memory for requests that grows as a body comes.
+#[derive(Default)]
+struct Room(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    fn take(&mut self, of: &Arc<Semaphore>, bytes: usize) -> Result<(), Refusal> {
+        let bytes = u32::try_from(bytes).map_err(|_| Refusal::busy())?;
+        let more = Arc::clone(of).try_acquire_many_owned(bytes);
+        let more = more.map_err(|_| Refusal::busy())?;
+        match &mut self.0 {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+}
+
 /// Puts frames together in their only order: hello, groups, end.
 struct Decoder {
     format: Format,
@@ -139,6 +161,7 @@ struct Decoder {
     hello: Option<Hello>,
     groups: Vec<Group>,
     is_ended: bool,
+    room: Room,
 }
 
 impl Decoder {
@@ -149,6 +172,7 @@ impl Decoder {
             hello: None,
             groups: Vec::new(),
             is_ended: false,
+            room: Room::default(),
         }
     }
 
@@ -199,6 +223,7 @@ impl Decoder {
             Some(hello) if self.is_ended && self.reader.is_drained() => Ok(SyncRequest {
                 hello,
                 groups: self.groups,
+                room: self.room.0,
             }),
             _ => Err(malformed(
                 "the request is not whole: its last frame must be end",

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use afield_protocol::{Code, GroupOutcome};
+use afield_protocol::GroupOutcome;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::mpsc;
 
@@ -31,22 +31,20 @@ pub(super) async fn sync(State(server): State<ServerState>, request: Request) ->
 
 async fn answer(
     server: &ServerState,
-    headers: &axum::http::HeaderMap,
+    headers: &HeaderMap,
     body: &mut Body,
     seen: &Observed,
 ) -> Result<Response, Refusal> {
     let claims = server.authenticate(headers, seen)?;
     let format = request::content_format(headers)?;
     let accepted = request::accepted_format(headers)?;
-    let permit = Arc::clone(&server.0.admission)
-        .try_acquire_owned()
-        .map_err(|_| {
-            let message = "the server has too much to do; come back a little later";
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::BUSY, message)
-        })?;
-    let model = &server.0.model.device;
-    let SyncRequest { hello, groups } =
-        request::read(body, headers, format, model, &server.0.limits).await?;
+    let place = Arc::clone(&server.0.syncs).try_acquire_owned();
+    let place = place.map_err(|_| Refusal::busy())?;
+    let SyncRequest {
+        hello,
+        groups,
+        room,
+    } = request::read(body, headers, format, server).await?;
     seen.add_groups(groups.len());
     let is_pushing = !groups.is_empty();
     let user = claims.user.clone();
@@ -57,12 +55,13 @@ async fn answer(
         })
         .await
         .map_err(|error| Refusal::of_storage(&error))?;
+    drop(room);
     let mut answer = Answer::new(server.clone(), claims.user, hello, accepted, seen.clone());
     let opening = opening(&mut answer, outcomes, is_pushing).await?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         answer.send(opening, &sender).await;
-        drop(permit);
+        drop(place);
     });
     let body = Body::new(Streamed(receiver));
     Ok(([(header::CONTENT_TYPE, accepted.media_type())], body).into_response())

@@ -133,3 +133,27 @@ fn a_page_that_leads_nowhere_is_not_asked_for_for_ever() {
     assert_eq!(problem(&frames), &Code::INTERNAL);
     assert_eq!(server.storage.pulls(), 1);
 }
+
+#[test]
+fn p9_requests_share_one_bounded_memory() {
+    let limits = HttpLimits {
+        uploads_bytes: 100_000,
+        ..HttpLimits::default()
+    };
+    let server = Server::start_with(limits, |_| {});
+    let frames = |bytes: usize| {
+        let note = "x".repeat(bytes);
+        [
+            Frame::Hello(server.hello(&[])),
+            Frame::Group(group(1, &note)),
+            Frame::End,
+        ]
+    };
+    let busy = server.sync(&frames(100_000));
+    assert_eq!((busy.status, &*busy.code()), (503, "busy"));
+    assert_eq!(server.storage.pushed(), []);
+    // What a request took is there again for the next.
+    for _ in 0..5 {
+        server.synced(&frames(90_000));
+    }
+}

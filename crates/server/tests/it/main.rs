@@ -1,5 +1,8 @@
 //! Integration tests of the server: real SQLite files, real HTTP.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what failed by failing there"
+)]
 
 mod http_limits;
 mod http_other;
@@ -14,4 +17,9 @@ mod model_resolve;
 mod sqlite_database;
 mod sqlite_marks;
 mod sqlite_prepare;
+mod sqlite_push;
 mod sqlite_storage;
+mod sqlite_together;
+mod sqlite_values;
+#[cfg(feature = "zoo")]
+mod sqlite_zoo;

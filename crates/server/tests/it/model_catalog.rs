@@ -174,3 +174,20 @@ fn a_file_that_is_no_database_is_an_error_that_names_it() {
     std::fs::write(&path, "these are no pages of a database ".repeat(200)).unwrap();
     assert!(read_file(&path).unwrap_err().message.contains("notes.db"));
 }
+
+#[test]
+fn a_virtual_table_whose_module_is_not_there_is_listed() {
+    let (connection, _) = database("CREATE TABLE a (id TEXT PRIMARY KEY)");
+    connection
+        .execute_batch(
+            "PRAGMA writable_schema = ON;
+             INSERT INTO sqlite_schema VALUES
+               ('table', 'geo', 'geo', 0, 'CREATE VIRTUAL TABLE geo USING missing(x)');
+             PRAGMA writable_schema = RESET;",
+        )
+        .unwrap();
+    let mut catalog = read(&connection).unwrap();
+    measure(&connection, &mut catalog).unwrap();
+    assert_eq!(catalog.table("geo").unwrap().kind, TableKind::Virtual);
+    assert!(catalog.table("a").unwrap().measured.is_some());
+}

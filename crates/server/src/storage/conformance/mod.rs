@@ -9,6 +9,7 @@
 mod pulls;
 mod pushes;
 mod random;
+mod refusals;
 mod replica;
 
 use afield_protocol::{Attribute, Entity, Identifier, Merge, Model, Pattern, Type, Unit, Value};
@@ -16,6 +17,7 @@ use afield_protocol::{Attribute, Entity, Identifier, Merge, Model, Pattern, Type
 pub use self::pulls::*;
 pub use self::pushes::*;
 pub use self::random::*;
+pub use self::refusals::*;
 pub use self::replica::{Replica, Rows};
 use crate::resolved::{ServerColumn, ServerEntity, ServerModel};
 use crate::storage::Storage;
@@ -37,7 +39,7 @@ pub trait Database {
     /// Ends the server and starts another on the same database.
     fn restart(&mut self);
 
-    /// Takes a copy of the whole database, as a backup would.
+    /// Takes a copy of the whole database, as a backup would, while the server runs.
     fn copy(&mut self);
 
     /// Puts the copy back in the database's place and starts the server on it.
@@ -225,6 +227,7 @@ macro_rules! storage_conformance {
             p5_a_restart_continues
             p5_a_restored_copy_is_noticed
             p5_a_restored_copy_that_grew_past_the_device_is_noticed
+            p5_a_restored_copy_is_noticed_in_its_last_epoch
             p7_forged_positions_start_over
             p7_positions_of_another_entity_start_over
             unknown_entities_are_an_error_of_the_pull

@@ -268,6 +268,21 @@ pub fn p5_a_restored_copy_that_grew_past_the_device_is_noticed(db: &mut dyn Data
     assert_same(db, &device, &["stock"]);
 }
 
+/// The device's number lies in an epoch that the copy knows, above what the copy knows of it.
+pub fn p5_a_restored_copy_is_noticed_in_its_last_epoch(db: &mut dyn Database) {
+    fill_stock(db, 10);
+    let mut device = Replica::default();
+    device.pull(db, &["stock"], 1_000);
+    db.copy();
+    db.execute("UPDATE stock SET words = 'lost' WHERE id = 1; INSERT INTO stock (id) VALUES (99)");
+    device.pull(db, &["stock"], 1_000);
+    db.restore();
+    db.execute("UPDATE stock SET words = 'other' WHERE id BETWEEN 2 AND 9");
+    device.pull(db, &["stock"], 1_000);
+    assert_eq!(device.resets, 1);
+    assert_same(db, &device, &["stock"]);
+}
+
 /// Damaged, cut and invented positions never fail a pull and never skip a row.
 pub fn p7_forged_positions_start_over(db: &mut dyn Database) {
     fill_stock(db, 5);

@@ -6,7 +6,7 @@ use afield_protocol::{
 
 use super::{Database, Replica, assert_same, table};
 
-const VISIT: &str = "0190b3a1-5c1e-7cc3-98a1-000000000001";
+pub(super) const VISIT: &str = "0190b3a1-5c1e-7cc3-98a1-000000000001";
 
 fn set(values: &[(&str, Value)]) -> Attributes {
     values
@@ -15,7 +15,7 @@ fn set(values: &[(&str, Value)]) -> Attributes {
         .collect()
 }
 
-fn change(op: Op, entity: &str, key: Vec<Value>, values: &[(&str, Value)]) -> Change {
+pub(super) fn change(op: Op, entity: &str, key: Vec<Value>, values: &[(&str, Value)]) -> Change {
     Change {
         entity: entity.into(),
         op,
@@ -25,19 +25,19 @@ fn change(op: Op, entity: &str, key: Vec<Value>, values: &[(&str, Value)]) -> Ch
     }
 }
 
-fn create(entity: &str, key: impl Into<Value>, values: &[(&str, Value)]) -> Change {
+pub(super) fn create(entity: &str, key: impl Into<Value>, values: &[(&str, Value)]) -> Change {
     change(Op::Create, entity, vec![key.into()], values)
 }
 
-fn update(entity: &str, key: impl Into<Value>, values: &[(&str, Value)]) -> Change {
+pub(super) fn update(entity: &str, key: impl Into<Value>, values: &[(&str, Value)]) -> Change {
     change(Op::Update, entity, vec![key.into()], values)
 }
 
-fn delete(entity: &str, key: impl Into<Value>) -> Change {
+pub(super) fn delete(entity: &str, key: impl Into<Value>) -> Change {
     change(Op::Delete, entity, vec![key.into()], &[])
 }
 
-fn group(id: u8, changes: Vec<Change>) -> Group {
+pub(super) fn group(id: u8, changes: Vec<Change>) -> Group {
     Group {
         id: GroupId([id; 16]),
         absorbed: Vec::new(),
@@ -45,7 +45,7 @@ fn group(id: u8, changes: Vec<Change>) -> Group {
     }
 }
 
-fn push(db: &dyn Database, groups: &[Group]) -> Vec<GroupOutcome> {
+pub(super) fn push(db: &dyn Database, groups: &[Group]) -> Vec<GroupOutcome> {
     let outcomes = db
         .storage()
         .push(db.model(), "ada", groups)
@@ -59,14 +59,14 @@ fn push(db: &dyn Database, groups: &[Group]) -> Vec<GroupOutcome> {
 }
 
 /// Pushes one change and returns its verdict.
-fn push_one(db: &dyn Database, id: u8, change: Change) -> Verdict {
+pub(super) fn push_one(db: &dyn Database, id: u8, change: Change) -> Verdict {
     push(db, &[group(id, vec![change])])
         .remove(0)
         .verdicts
         .remove(0)
 }
 
-fn assert_refused(verdict: &Verdict, code: Code, attribute: Option<&str>) {
+pub(super) fn assert_refused(verdict: &Verdict, code: Code, attribute: Option<&str>) {
     assert_ne!(verdict.kind, VerdictKind::Applied, "{verdict:?}");
     assert_eq!(verdict.code, Some(code), "{verdict:?}");
     assert_eq!(verdict.attribute.as_deref(), attribute, "{verdict:?}");
@@ -76,34 +76,24 @@ fn cell(db: &dyn Database, sql: &str) -> Option<Value> {
     db.query(sql).into_iter().flatten().next()
 }
 
-fn company(db: &dyn Database) {
+pub(super) fn company(db: &dyn Database) {
     db.execute("INSERT INTO company VALUES ('a', 'Able', 1)");
 }
 
 /// The three things a device does, and a pull that then holds what the table holds.
 pub fn p6_create_update_and_delete_are_applied(db: &mut dyn Database) {
     company(db);
-    let outcomes = push(
-        db,
-        &[
-            group(
-                1,
-                vec![create(
-                    "visit",
-                    VISIT,
-                    &[("company", "a".into()), ("note", "n".into())],
-                )],
-            ),
-            group(
-                2,
-                vec![update(
-                    "visit",
-                    VISIT,
-                    &[("note", Value::Null), ("minutes", 5.into())],
-                )],
-            ),
-        ],
-    );
+    let made = [("company", "a".into()), ("note", "n".into())];
+    let edited = [("note", Value::Null), ("minutes", 5.into())];
+    let edit = Change {
+        base: set(&[("note", "n".into()), ("minutes", Value::Null)]),
+        ..update("visit", VISIT, &edited)
+    };
+    let groups = [
+        group(1, vec![create("visit", VISIT, &made)]),
+        group(2, vec![edit]),
+    ];
+    let outcomes = push(db, &groups);
     assert!(
         outcomes.iter().all(|o| o.verdicts == [Verdict::applied()]),
         "{outcomes:?}"
@@ -228,147 +218,6 @@ pub fn p2_parts_of_a_folded_group_that_come_late_make_a_conflict(db: &mut dyn Da
     assert_eq!(cell(db, "SELECT words FROM stock"), Some("later".into()));
 }
 
-/// All or none within a group, in every position of the culprit; the groups around it flow.
-pub fn p6_a_refused_change_refuses_its_group_and_no_other(db: &mut dyn Database) {
-    db.execute("INSERT INTO company VALUES ('z', 'Taken', 1)");
-    for culprit in 0..3_u8 {
-        let name = |at: u8| {
-            if at == culprit {
-                "Taken".into()
-            } else {
-                format!("n{culprit}{at}")
-            }
-        };
-        let row = |at: u8| {
-            create(
-                "company",
-                format!("c{culprit}{at}"),
-                &[("name", name(at).into())],
-            )
-        };
-        let lone = |at: i64| {
-            let key = vec![i64::from(culprit).into(), at.into()];
-            vec![change(Op::Create, "line", key, &[])]
-        };
-        let outcomes = push(
-            db,
-            &[
-                group(culprit * 10 + 1, lone(1)),
-                group(culprit * 10 + 2, vec![row(0), row(1), row(2)]),
-                group(culprit * 10 + 3, lone(2)),
-            ],
-        );
-        assert!(outcomes[0].is_applied() && outcomes[2].is_applied());
-        for (at, verdict) in outcomes[1].verdicts.iter().enumerate() {
-            if at == usize::from(culprit) {
-                assert_refused(verdict, Code::UNIQUE, Some("name"));
-            } else {
-                assert_refused(verdict, Code::GROUP_REFUSED, None);
-                let message = verdict.message.as_deref().unwrap_or("");
-                assert!(
-                    message.contains(&format!("change {}", culprit + 1)),
-                    "{message}"
-                );
-            }
-        }
-    }
-    assert_eq!(table(db, "company").len(), 1);
-    assert_eq!(table(db, "line").len(), 6);
-}
-
-/// Every kind of constraint has its code and names the attribute.
-pub fn p6_constraints_become_codes(db: &mut dyn Database) {
-    company(db);
-    let name = |name: &str| ("name", Value::from(name));
-    for (id, refused, code, attribute) in [
-        (
-            1,
-            create("company", "b", &[name("Able")]),
-            Code::UNIQUE,
-            "name",
-        ),
-        (2, create("company", "b", &[]), Code::NOT_NULL, "name"),
-        (
-            3,
-            create("company", "b", &[name("Bee"), ("rank", (-1).into())]),
-            Code::CHECK_FAILED,
-            "rank",
-        ),
-        (
-            4,
-            update("company", "a", &[("rank", (-1).into())]),
-            Code::CHECK_FAILED,
-            "rank",
-        ),
-        (
-            5,
-            update("company", "a", &[("name", Value::Null)]),
-            Code::NOT_NULL,
-            "name",
-        ),
-        (
-            6,
-            create("visit", VISIT, &[("company", "none".into())]),
-            Code::REFERENCE,
-            "company",
-        ),
-    ] {
-        let verdict = push_one(db, id, refused);
-        assert_refused(&verdict, code, Some(attribute));
-        assert!(verdict.message.is_some());
-    }
-    db.execute("INSERT INTO stock (id, shelf, bin) VALUES (1, 1, 1)");
-    let taken = [("shelf", Value::from(1)), ("bin", Value::from(1))];
-    assert_refused(
-        &push_one(db, 7, create("stock", 2, &taken)),
-        Code::UNIQUE,
-        Some("shelf"),
-    );
-    assert_eq!(
-        (table(db, "company").len(), table(db, "visit").len()),
-        (1, 0)
-    );
-}
-
-/// The commit finds the broken reference; its group alone is refused, and stays refused.
-pub fn p6_a_missing_reference_refuses_only_its_group(db: &mut dyn Database) {
-    company(db);
-    let groups = [
-        group(1, vec![create("company", "b", &[("name", "Bee".into())])]),
-        group(
-            2,
-            vec![
-                create("stock", 1, &[]),
-                create("visit", VISIT, &[("company", "none".into())]),
-            ],
-        ),
-        group(3, vec![create("stock", 2, &[])]),
-    ];
-    let outcomes = push(db, &groups);
-    assert!(outcomes[0].is_applied() && outcomes[2].is_applied());
-    assert_refused(&outcomes[1].verdicts[0], Code::GROUP_REFUSED, None);
-    assert_refused(&outcomes[1].verdicts[1], Code::REFERENCE, Some("company"));
-    db.execute("INSERT INTO company VALUES ('none', 'Now', 1)");
-    assert_eq!(push(db, &groups), outcomes);
-    assert_eq!((table(db, "stock").len(), table(db, "visit").len()), (1, 0));
-}
-
-/// A delete that would leave rows of others pointing nowhere.
-pub fn p6_a_reference_that_a_delete_breaks_is_refused(db: &mut dyn Database) {
-    company(db);
-    db.execute(&format!(
-        "INSERT INTO visit (id, company) VALUES ('{VISIT}', 'a')"
-    ));
-    assert_refused(
-        &push_one(db, 1, delete("company", "a")),
-        Code::REFERENCE,
-        None,
-    );
-    assert_eq!(table(db, "company").len(), 1);
-    let both = group(2, vec![delete("company", "a"), delete("visit", VISIT)]);
-    assert!(push(db, &[both])[0].is_applied());
-}
-
 /// Children before their parents, and parents deleted before their children.
 pub fn order_within_a_group_does_not_matter_to_references(db: &mut dyn Database) {
     let outcomes = push(
@@ -411,58 +260,6 @@ pub fn p6_conflicts_carry_the_servers_row(db: &mut dyn Database) {
     assert_eq!(verdict.theirs, Some(Theirs::Row(row)));
     let same = push_one(db, 2, create("company", "a", &[("name", "Able".into())]));
     assert_eq!(same, Verdict::applied());
-}
-
-/// What the model does not allow never reaches the table.
-pub fn p6_unwritable_changes_are_rejected_with_a_code(db: &mut dyn Database) {
-    company(db);
-    for (id, refused, code, attribute) in [
-        (1, create("nothing", 1, &[]), Code::UNKNOWN_ENTITY, None),
-        (2, create("rate", 1, &[]), Code::READ_ONLY, None),
-        (
-            3,
-            create("stock", 1, &[("nothing", 1.into())]),
-            Code::UNKNOWN_ATTRIBUTE,
-            Some("nothing"),
-        ),
-        (
-            4,
-            create("stock", 1, &[("shelf", "x".into())]),
-            Code::TYPE_MISMATCH,
-            Some("shelf"),
-        ),
-        (
-            5,
-            create("stock", "x", &[]),
-            Code::TYPE_MISMATCH,
-            Some("id"),
-        ),
-        (
-            6,
-            create("stock", Value::Null, &[]),
-            Code::IDENTIFIER_MISSING,
-            Some("id"),
-        ),
-        (7, create("line", 1, &[]), Code::IDENTIFIER_MISSING, None),
-        (
-            8,
-            update("company", "a", &[("code", "b".into())]),
-            Code::IDENTIFIER_CHANGED,
-            Some("code"),
-        ),
-        (
-            9,
-            create("visit", "NOT-A-UUID", &[]),
-            Code::TYPE_MISMATCH,
-            Some("id"),
-        ),
-    ] {
-        assert_refused(&push_one(db, id, refused), code, attribute);
-    }
-    assert_eq!(
-        (table(db, "stock").len(), table(db, "company").len()),
-        (0, 1)
-    );
 }
 
 /// Identifiers of more than one part, and of text that SQL might misread.

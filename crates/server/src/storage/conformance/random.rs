@@ -3,7 +3,7 @@
 
 use super::{Database, Replica, assert_same};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 const STEPS: usize = 40;
 
 /// Runs [`random_writers`] with plain SQL.
@@ -19,6 +19,8 @@ pub fn random_writers(
     seed: u64,
     write: &dyn Fn(&mut fastrand::Rng) -> String,
 ) {
+    // Each seed begins with the same rows, so that it fails alone as it fails among others.
+    db.execute("DELETE FROM stock; DELETE FROM line");
     let mut rng = fastrand::Rng::with_seed(seed);
     let entities = ["stock", "line"];
     let mut devices = [Replica::default(), Replica::default()];

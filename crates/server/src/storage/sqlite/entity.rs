@@ -3,11 +3,11 @@
 use afield_protocol::{Attributes, Key, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::cell::{Canonical, Form, Raw, Spelling};
+use super::cell::{Canonical, Form, Spelling};
 use super::error::{While, lasting};
-use super::marks::mark_table;
-use super::schema::{TableSchema, TermOf};
-use super::sql_text::quote;
+use super::raw::Raw;
+use super::schema::TableSchema;
+use super::statements::{Sql, key_terms};
 use crate::resolved::ServerEntity;
 use crate::storage::StorageError;
 
@@ -21,18 +21,6 @@ pub(super) struct EntityTable {
     /// Positions in the key of the columns of the index that a download follows, in its order.
     scan_order: Vec<usize>,
     sql: Sql,
-}
-
-#[derive(Debug)]
-struct Sql {
-    scan_first: String,
-    scan_after: String,
-    by_key: String,
-    by_rowid: Option<String>,
-    /// The condition on a whole stored key, with parameters from 1 on.
-    key_is: String,
-    marks_after: String,
-    any_mark_after: String,
 }
 
 /// A row as the table has it.
@@ -216,107 +204,102 @@ impl EntityTable {
     }
 }
 
-/// A key column with the collation that its unique key compares it by, where that is not the
-/// column's own: only then is it named, since naming it can keep SQLite from using the index.
-struct KeyTerm {
-    column: String,
-    collate: String,
-    not_null: bool,
-}
+#[cfg(test)]
+mod tests {
+    use afield_protocol::{Attribute, Entity, Identifier, Merge, Pattern, Type};
 
-/// The order of the key's columns in their index, and the columns in the order of the key.
-fn key_terms(
-    schema: &TableSchema,
-    entity: &ServerEntity,
-) -> Result<(Vec<usize>, Vec<KeyTerm>), StorageError> {
-    let columns = entity.columns.get(..entity.local.key_width).unwrap_or(&[]);
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    let unique = schema.unique_over(&names).ok_or_else(|| {
-        lasting(format!(
-            "`{}`: ({}) identifies no row",
-            schema.name,
-            names.join(", ")
-        ))
-    })?;
-    let mut order = Vec::new();
-    let mut terms: Vec<Option<KeyTerm>> = names.iter().map(|_| None).collect();
-    for term in &unique.terms {
-        let TermOf::Column(name) = &term.what else {
-            continue;
+    use super::*;
+    use crate::resolved::ServerColumn;
+    use crate::storage::sqlite::marks::Capture;
+
+    /// A table whose first columns are its identifier, loaded; the marks' tables are made too.
+    fn load(conn: &Connection, sql: &str, key: &[&str], others: &[&str]) -> EntityTable {
+        conn.execute_batch(sql).unwrap();
+        let names: Vec<String> = key.iter().chain(others).map(|n| (*n).to_owned()).collect();
+        let attribute = |name: &String| Attribute {
+            name: name.clone(),
+            kind: Type::Text,
+            read_only: false,
+            default: None,
         };
-        let Some(at) = names
-            .iter()
-            .position(|known| known.eq_ignore_ascii_case(name))
-        else {
-            continue;
+        let column = |name: &String| ServerColumn {
+            name: name.clone(),
+            kind: Type::Text,
+            scale: None,
         };
-        let column = schema.column(name);
-        let own = column.map(|column| column.collation.as_str());
-        let collate = term
-            .collation
-            .as_deref()
-            .filter(|collation| own.is_none_or(|own| !own.eq_ignore_ascii_case(collation)));
-        order.push(at);
-        terms[at] = Some(KeyTerm {
-            column: quote(name),
-            collate: collate.map_or_else(String::new, |c| format!(" COLLATE {}", quote(c))),
-            not_null: term.collation.is_none() || column.is_some_and(|column| column.not_null),
-        });
+        let entity = ServerEntity {
+            local: Entity {
+                name: "t".into(),
+                pattern: Pattern::ReadOnly,
+                merge: Merge::Record,
+                identifier: Identifier::Natural,
+                key_width: key.len(),
+                attributes: names.iter().map(attribute).collect(),
+                indexes: Vec::new(),
+                references: Vec::new(),
+            },
+            table: "t".into(),
+            columns: names.iter().map(column).collect(),
+        };
+        let table = EntityTable::load(conn, &entity).unwrap();
+        conn.execute_batch("CREATE TABLE afield_clock (change)")
+            .unwrap();
+        for object in Capture::new(&table.schema, &names[..key.len()]).objects() {
+            conn.execute_batch(&object.sql).unwrap();
+        }
+        table
     }
-    Ok((order, terms.into_iter().flatten().collect()))
-}
 
-impl Sql {
-    fn build(
-        schema: &TableSchema,
-        entity: &ServerEntity,
-        scan_order: &[usize],
-        key: &[KeyTerm],
-    ) -> Self {
-        let table = quote(&schema.name);
-        let mark = quote(&mark_table(&schema.name));
-        let columns: Vec<String> = entity.columns.iter().map(|c| quote(&c.name)).collect();
-        let columns = columns.join(", ");
-        let with_rowid = match &schema.rowid {
-            Some(rowid) => format!("{columns}, {rowid}"),
-            None => columns.clone(),
-        };
-        let term = |at: &usize| format!("{}{}", key[*at].column, key[*at].collate);
-        let ordered: Vec<String> = scan_order.iter().map(term).collect();
-        let ordered = ordered.join(", ");
-        let holes: Vec<String> = (1..=key.len()).map(|at| format!("?{at}")).collect();
-        let holes = holes.join(", ");
-        let named: String = key
-            .iter()
-            .filter(|term| !term.not_null)
-            .map(|term| format!(" AND {} IS NOT NULL", term.column))
-            .collect();
-        let equals: Vec<String> = key
-            .iter()
-            .enumerate()
-            .map(|(at, term)| format!("{}{} = ?{}", term.column, term.collate, at + 1))
-            .collect();
-        let mark_key: Vec<String> = (1..=key.len()).map(|at| format!("key{at}")).collect();
-        Self {
-            scan_first: format!("SELECT {columns} FROM {table} WHERE 1{named} ORDER BY {ordered}"),
-            scan_after: format!(
-                "SELECT {columns} FROM {table} WHERE ({ordered}) > ({holes}){named} \
-                 ORDER BY {ordered}"
+    fn plan(conn: &Connection, sql: &str) -> String {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The cost of a pull follows what changed, never the table: every statement is a range or a
+    /// point of an index, and none sorts.
+    #[test]
+    fn p9_every_statement_of_a_pull_follows_an_index() {
+        for (sql, key) in [
+            ("CREATE TABLE t (id INTEGER PRIMARY KEY, x)", &["id"][..]),
+            ("CREATE TABLE t (id TEXT PRIMARY KEY, x)", &["id"]),
+            (
+                "CREATE TABLE t (id TEXT PRIMARY KEY COLLATE NOCASE, x)",
+                &["id"],
             ),
-            by_key: format!(
-                "SELECT {with_rowid} FROM {table} WHERE {}",
-                equals.join(" AND ")
+            (
+                "CREATE TABLE t (id TEXT PRIMARY KEY, x) WITHOUT ROWID",
+                &["id"],
             ),
-            key_is: equals.join(" AND "),
-            by_rowid: schema
-                .rowid
-                .as_ref()
-                .map(|rowid| format!("SELECT {with_rowid} FROM {table} WHERE {rowid} = ?1")),
-            marks_after: format!(
-                "SELECT change, {} FROM {mark} WHERE change > ?1 ORDER BY change",
-                mark_key.join(", ")
+            (
+                "CREATE TABLE t (a TEXT, b INT, x, PRIMARY KEY (a, b))",
+                &["a", "b"],
             ),
-            any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
+            (
+                "CREATE TABLE t (a TEXT, b INT, x, PRIMARY KEY (b, a)) WITHOUT ROWID",
+                &["a", "b"],
+            ),
+            (
+                "CREATE TABLE t (x, a TEXT NOT NULL COLLATE RTRIM, b, c, UNIQUE (c, a, b))",
+                &["a", "b", "c"],
+            ),
+        ] {
+            let conn = Connection::open_in_memory().unwrap();
+            let table = load(&conn, sql, key, &["x"]);
+            let point_or_range = [
+                &table.sql.scan_after,
+                &table.sql.by_key,
+                &table.sql.marks_after,
+            ];
+            for statement in point_or_range {
+                let plan = plan(&conn, statement);
+                assert!(plan.starts_with("SEARCH"), "{sql}: {statement}: {plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{sql}: {statement}: {plan}");
+            }
+            let first = plan(&conn, &table.sql.scan_first);
+            assert!(!first.contains("TEMP B-TREE"), "{sql}: {first}");
+            let any = plan(&conn, &table.sql.any_mark_after);
+            assert!(any.contains("SEARCH afield_mark_t"), "{any}");
         }
     }
 }

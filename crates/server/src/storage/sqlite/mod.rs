@@ -15,19 +15,22 @@
 //! anything but SQLite is waited for.
 
 pub mod catalog;
-mod catalogue;
 mod cell;
 mod constraint;
 mod entity;
 mod error;
 mod ledger;
 mod marks;
+mod page;
 mod prepare;
 mod pull;
 mod push;
+mod raw;
 mod references;
 mod schema;
 mod sql_text;
+mod statements;
+mod tables;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -38,9 +41,9 @@ use afield_protocol::zoo::{crash_point, planted};
 use afield_protocol::{Group, GroupOutcome};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use self::catalogue::Catalogue;
 use self::error::{While, crashed, lasting};
 pub use self::prepare::{Report, SCHEMA_VERSION, Statement, TABLES_SQL, plan, prepare, remove};
+use self::tables::Tables;
 use super::{PullRequest, PulledPage, Storage, StorageError};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
@@ -65,7 +68,7 @@ pub struct SqliteStorage {
     code_key: CodeKey,
     /// The highest beacon that is known to be durable.
     beacon: AtomicI64,
-    catalogue: Mutex<Arc<Catalogue>>,
+    tables: Mutex<Arc<Tables>>,
     clock: Option<Box<dyn Fn() -> i64 + Send + Sync>>,
 }
 
@@ -98,7 +101,7 @@ impl SqliteStorage {
             .while_(doing)?;
         conn.pragma_update(None, "foreign_keys", true)
             .while_(doing)?;
-        let catalogue = Catalogue::load(&conn, model)?;
+        let tables = Tables::load(&conn, model)?;
         let code_key = conn
             .query_row("SELECT code_key FROM afield_node", [], |row| row.get(0))
             .while_("reading the key of the positions")?;
@@ -112,7 +115,7 @@ impl SqliteStorage {
             epoch,
             code_key,
             beacon: AtomicI64::new(beacon),
-            catalogue: Mutex::new(Arc::new(catalogue)),
+            tables: Mutex::new(Arc::new(tables)),
             clock: None,
         })
     }
@@ -166,22 +169,14 @@ impl SqliteStorage {
     }
 
     /// The tables of `model` as they are in this transaction of `conn`.
-    fn catalogue(
-        &self,
-        conn: &Connection,
-        model: &ServerModel,
-    ) -> Result<Arc<Catalogue>, StorageError> {
-        let known = || {
-            self.catalogue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
+    fn tables(&self, conn: &Connection, model: &ServerModel) -> Result<Arc<Tables>, StorageError> {
+        let known = || self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let current = Arc::clone(&known());
         if current.is_current(conn, model)? {
             return Ok(current);
         }
         prepare::check(conn, model)?;
-        let fresh = Arc::new(Catalogue::load(conn, model)?);
+        let fresh = Arc::new(Tables::load(conn, model)?);
         *known() = Arc::clone(&fresh);
         Ok(fresh)
     }
@@ -226,8 +221,8 @@ impl Storage for SqliteStorage {
         let beacon = self.beacon.load(Ordering::Acquire);
         let (page, change) = self.reading(|conn| {
             let tx = conn.transaction().while_("beginning to read")?;
-            let catalogue = self.catalogue(&tx, model)?;
-            pull::pull(&tx, &catalogue, self, beacon, request)
+            let tables = self.tables(&tx, model)?;
+            pull::pull(&tx, &tables, self, beacon, request)
         })?;
         self.raise_beacon(change)?;
         Ok(page)

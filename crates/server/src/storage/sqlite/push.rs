@@ -11,9 +11,9 @@ use afield_protocol::zoo::{crash_point, planted};
 use afield_protocol::{Code, Group, GroupOutcome, Verdict, VerdictKind};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::catalogue::Catalogue;
 use super::error::{While, crashed};
 use super::ledger::{self, Entry};
+use super::tables::Tables;
 use super::{SqliteStorage, references, write};
 use crate::resolved::ServerModel;
 use crate::storage::StorageError;
@@ -67,8 +67,8 @@ impl Envelope<'_> {
         groups: &[Group],
     ) -> Result<Option<Vec<GroupOutcome>>, StorageError> {
         let tx = begin(conn)?;
-        let catalogue = self.storage.catalogue(&tx, self.model)?;
-        let applying = self.applying(&tx, &catalogue)?;
+        let tables = self.storage.tables(&tx, self.model)?;
+        let applying = self.applying(&tx, &tables)?;
         let mut outcomes = Vec::new();
         for group in groups {
             match applying.group(group)? {
@@ -85,13 +85,12 @@ impl Envelope<'_> {
     /// One group in a transaction of its own.
     fn alone(&self, conn: &mut Connection, group: &Group) -> Result<GroupOutcome, StorageError> {
         let tx = begin(conn)?;
-        let catalogue = self.storage.catalogue(&tx, self.model)?;
-        let refused = match self.applying(&tx, &catalogue)?.group(group)? {
+        let tables = self.storage.tables(&tx, self.model)?;
+        let refused = match self.applying(&tx, &tables)?.group(group)? {
             Ended::Settled(verdicts) => match commit(&tx)? {
                 Commit::Durable => return Ok(outcome(group, verdicts)),
                 Commit::BrokenReference => {
-                    let (at, verdict) =
-                        references::culprit(&tx, &catalogue, group).while_(DOING)?;
+                    let (at, verdict) = references::culprit(&tx, &tables, group).while_(DOING)?;
                     refusal(group, at, verdict)
                 }
             },
@@ -99,7 +98,7 @@ impl Envelope<'_> {
         };
         drop(tx);
         let tx = begin(conn)?;
-        self.applying(&tx, &catalogue)?.record(group, &refused)?;
+        self.applying(&tx, &tables)?.record(group, &refused)?;
         commit(&tx)?;
         Ok(outcome(group, refused))
     }
@@ -107,11 +106,11 @@ impl Envelope<'_> {
     fn applying<'a>(
         &'a self,
         conn: &'a Connection,
-        catalogue: &'a Catalogue,
+        tables: &'a Tables,
     ) -> Result<Applying<'a>, StorageError> {
         Ok(Applying {
             conn,
-            catalogue,
+            tables,
             user: self.user,
             at: self.storage.seconds(conn)?,
         })
@@ -156,7 +155,7 @@ enum Ended {
 /// A transaction in which groups are applied.
 struct Applying<'a> {
     conn: &'a Connection,
-    catalogue: &'a Catalogue,
+    tables: &'a Tables,
     user: &'a str,
     at: i64,
 }
@@ -188,7 +187,7 @@ impl Applying<'_> {
         self.run("SAVEPOINT afield_group")?;
         let mut verdicts = Vec::with_capacity(group.changes.len());
         for change in &group.changes {
-            let verdict = match self.catalogue.entity(&change.entity) {
+            let verdict = match self.tables.entity(&change.entity) {
                 Some(table) => write::change(self.conn, table, change)?,
                 None => Verdict::rejected(
                     Code::UNKNOWN_ENTITY,
@@ -214,7 +213,7 @@ impl Applying<'_> {
 
     fn known_in_part(&self, group: &Group) -> Result<Ended, StorageError> {
         let verdict = |change: &afield_protocol::Change| {
-            write::known_in_part(self.conn, self.catalogue.entity(&change.entity), change)
+            write::known_in_part(self.conn, self.tables.entity(&change.entity), change)
         };
         let verdicts = group
             .changes

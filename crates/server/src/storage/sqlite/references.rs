@@ -6,10 +6,10 @@
 use afield_protocol::{Change, Code, Group, Op, Verdict};
 use rusqlite::{Connection, params_from_iter};
 
-use super::catalogue::Catalogue;
-use super::cell::Raw;
 use super::entity::EntityTable;
+use super::raw::Raw;
 use super::sql_text::quote;
+use super::tables::Tables;
 
 /// A foreign key: from columns of one table to columns of another.
 #[derive(Debug, Default)]
@@ -23,11 +23,11 @@ struct ForeignKey {
 /// The change to blame, and the verdict for it.
 pub(super) fn culprit(
     conn: &Connection,
-    catalogue: &Catalogue,
+    tables: &Tables,
     group: &Group,
 ) -> rusqlite::Result<(usize, Verdict)> {
     for (at, change) in group.changes.iter().enumerate() {
-        let Some(table) = catalogue.entity(&change.entity) else {
+        let Some(table) = tables.entity(&change.entity) else {
             continue;
         };
         let found = match change.op {

@@ -33,9 +33,10 @@ fn measure_table(connection: &Connection, table: &Table) -> rusqlite::Result<Mea
         ..Measured::default()
     };
     for key in &table.primary_key {
+        let key = quoted(key);
         let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM {from} WHERE {} IS NULL)",
-            quoted(key)
+            "SELECT EXISTS (SELECT 1 FROM (SELECT {key} AS k FROM {from} LIMIT \
+             {ROWS_COUNTED_MAX}) WHERE k IS NULL)"
         );
         measured.has_null_key |= connection.query_row(&sql, [], |row| row.get::<_, bool>(0))?;
     }

@@ -12,7 +12,7 @@ use crate::storage::StorageError;
 
 /// All entities over their tables, at one version of the schema.
 #[derive(Debug)]
-pub(super) struct Catalogue {
+pub(super) struct Tables {
     model: ServerModel,
     schema_version: i64,
     entities: HashMap<String, EntityTable>,
@@ -20,7 +20,7 @@ pub(super) struct Catalogue {
     since: HashMap<String, i64>,
 }
 
-impl Catalogue {
+impl Tables {
     pub(super) fn load(conn: &Connection, model: &ServerModel) -> Result<Self, StorageError> {
         let mut entities = HashMap::new();
         let mut since = HashMap::new();

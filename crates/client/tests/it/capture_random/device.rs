@@ -1,0 +1,390 @@
+//! What the device should hold, by the rules in the docs: written a second time, in plain
+//! collections, so that the store has something to be compared with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use afield::protocol::{Attributes, GroupId, Op, Value, VerdictKind};
+
+use super::derive::changed;
+
+/// A row's entity and identifier.
+pub(super) type RowId = (String, Vec<u8>);
+
+/// Rows without their identifiers.
+pub(super) type Snapshot = BTreeMap<RowId, Attributes>;
+
+/// Nulls that entity actions set explicitly.
+pub(super) type Mentions = BTreeSet<(RowId, String)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Pending,
+    Sent,
+    Settled,
+    Parked,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) row: RowId,
+    pub(super) op: Op,
+    pub(super) base: Attributes,
+    pub(super) set: Attributes,
+    overlay: bool,
+    seen_from: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub(super) id: Option<GroupId>,
+    pub(super) state: State,
+    pub(super) bytes: Option<Vec<u8>>,
+    pub(super) changes: Vec<Change>,
+}
+
+/// Where an entity's download stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    position: Option<u64>,
+    complete: bool,
+    staged: Option<Staged>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Staged {
+    position: u64,
+    starts_over: bool,
+    rows: BTreeMap<RowId, Option<Attributes>>,
+}
+
+/// One page in the model's terms.
+pub(super) struct Page {
+    pub(super) request: i64,
+    /// Entities with the positions before and after.
+    pub(super) entities: Vec<(String, Option<u64>, u64)>,
+    pub(super) reset: Vec<String>,
+    pub(super) rows: Vec<(RowId, Option<Attributes>)>,
+    pub(super) complete: bool,
+}
+
+impl Page {
+    fn speaks_of(&self, entity: &str) -> bool {
+        self.entities.iter().any(|(name, ..)| name == entity)
+    }
+}
+
+impl Standing {
+    /// The position that the next page must continue from.
+    pub(super) fn newest(&self) -> Option<u64> {
+        let staged = self.staged.as_ref().map(|staged| staged.position);
+        staged.or(self.position)
+    }
+}
+
+impl Change {
+    pub(super) fn new(row: &RowId, op: Op, base: Attributes, set: Attributes) -> Self {
+        Self {
+            row: row.clone(),
+            op,
+            base,
+            set,
+            overlay: true,
+            seen_from: None,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Device {
+    /// A row of each entity with every attribute null.
+    pub(super) blank: BTreeMap<String, Attributes>,
+    pub(super) groups: Vec<Outgoing>,
+    /// The server's rows as pulled.
+    pub(super) pulled: Snapshot,
+    pub(super) standings: BTreeMap<String, Standing>,
+    pub(super) newest_request: i64,
+    /// What was visible when the outbox was last sealed.
+    pub(super) sealed: Snapshot,
+}
+
+impl Device {
+    /// Somebody holds the write lock: what was written since then is one group.
+    pub(super) fn seal(&mut self, now: &Snapshot, mentions: &Mentions) {
+        let before = std::mem::replace(&mut self.sealed, now.clone());
+        let rows: BTreeSet<&RowId> = before.keys().chain(now.keys()).collect();
+        let changes = rows
+            .into_iter()
+            .filter_map(|row| changed(row, before.get(row), now.get(row), mentions));
+        let changes: Vec<Change> = changes.collect();
+        if changes.is_empty() || changes.len() == 1 && self.fold(&changes[0]) {
+            return;
+        }
+        self.groups.push(Outgoing {
+            id: None,
+            state: State::Pending,
+            bytes: None,
+            changes,
+        });
+    }
+
+    /// Folds a change into the last group, if that is unsent and of the same one row.
+    fn fold(&mut self, new: &Change) -> bool {
+        let server = self.pulled.get(&new.row).cloned();
+        let Some(last) = self.groups.last_mut() else {
+            return false;
+        };
+        let [old] = last.changes.as_mut_slice() else {
+            return false;
+        };
+        if last.state != State::Pending || old.row != new.row {
+            return false;
+        }
+        let back = |base: &Attributes, name: &String, value: &Value| {
+            base.get(name) == Some(value)
+                && server.as_ref().and_then(|row| row.get(name)) == Some(value)
+        };
+        let base = old.base.clone();
+        match (old.op, new.op) {
+            (Op::Create, Op::Update) => old.set.extend(new.set.clone()),
+            (Op::Create, Op::Delete) if server.is_none() => {
+                self.groups.pop();
+                return true;
+            }
+            (Op::Update, Op::Update) => {
+                old.set.extend(new.set.clone());
+                old.set.retain(|name, value| !back(&base, name, value));
+            }
+            (Op::Update, Op::Delete) => {
+                old.op = Op::Delete;
+                old.set.clear();
+            }
+            (Op::Delete, Op::Create) if server.is_some() => {
+                old.op = Op::Update;
+                old.set = base
+                    .keys()
+                    .map(|name| (name.clone(), Value::Null))
+                    .collect();
+                old.set.extend(new.set.clone());
+                old.set.retain(|name, value| !back(&base, name, value));
+            }
+            _ => return false,
+        }
+        if old.op == Op::Update && old.set.is_empty() {
+            self.groups.pop();
+        } else {
+            last.id = None;
+        }
+        true
+    }
+
+    /// What the user should see.
+    pub(super) fn visible(&self) -> Snapshot {
+        let mut visible = self.pulled.clone();
+        for change in self.groups.iter().flat_map(|group| &group.changes) {
+            if !change.overlay {
+                continue;
+            }
+            if change.op == Op::Delete {
+                visible.remove(&change.row);
+                continue;
+            }
+            let row = visible.entry(change.row.clone()).or_insert_with(|| {
+                let mut row = self.blank[&change.row.0].clone();
+                row.extend(change.base.clone());
+                row
+            });
+            row.extend(change.set.clone());
+        }
+        visible
+    }
+
+    /// The groups that the next request may carry, if nothing holds any of them.
+    pub(super) fn sendable(&self) -> impl Iterator<Item = &Outgoing> {
+        let waits = |group: &&Outgoing| matches!(group.state, State::Pending | State::Sent);
+        self.groups.iter().filter(waits)
+    }
+
+    pub(super) fn any_parked(&self) -> bool {
+        self.groups.iter().any(|group| group.state == State::Parked)
+    }
+
+    /// A group left in a request: it is frozen. Gives what was sent before, if it was.
+    pub(super) fn sent(&mut self, id: GroupId, bytes: &[u8]) -> Result<(), String> {
+        let found = self.groups.iter_mut().find(|group| group.id == Some(id));
+        let group = found.ok_or_else(|| format!("group {id} is not in the model"))?;
+        match &group.bytes {
+            Some(before) if before != bytes => Err(format!("group {id} changed after freezing")),
+            Some(_) => Ok(()),
+            None => {
+                group.bytes = Some(bytes.to_vec());
+                group.state = State::Sent;
+                Ok(())
+            }
+        }
+    }
+
+    /// An outcome was stored: for each change its verdict, code `gone` apart, and other values.
+    pub(super) fn outcome(
+        &mut self,
+        request: i64,
+        id: GroupId,
+        verdicts: &[(VerdictKind, bool, Attributes)],
+    ) {
+        let newest = self.newest_request;
+        let seen_from = if request == newest {
+            request
+        } else {
+            newest + 1
+        };
+        let at = self.groups.iter().position(|group| group.id == Some(id));
+        let Some(at) = at.filter(|at| self.groups[*at].state == State::Sent) else {
+            return;
+        };
+        let is_applied = verdicts
+            .iter()
+            .all(|(kind, ..)| *kind == VerdictKind::Applied);
+        self.groups[at].state = if is_applied {
+            State::Settled
+        } else {
+            State::Parked
+        };
+        for (n, (kind, is_gone, values)) in verdicts.iter().enumerate() {
+            let change = &mut self.groups[at].changes[n];
+            if *is_gone {
+                let row = change.row.clone();
+                self.gone(&row);
+            } else if *kind == VerdictKind::Applied {
+                change.seen_from = Some(seen_from);
+                change.set.extend(values.clone());
+                let (row, became) = (change.row.clone(), change.set.clone());
+                self.rebase(at, &row, became);
+            }
+        }
+        self.sealed = self.visible();
+    }
+
+    fn rebase(&mut self, after: usize, row: &RowId, mut became: Attributes) {
+        for group in self.groups.iter_mut().skip(after + 1) {
+            for change in group
+                .changes
+                .iter_mut()
+                .filter(|c| c.row == *row && c.overlay)
+            {
+                for (name, value) in &mut change.base {
+                    if let (Some(became), State::Pending) = (became.get(name), group.state) {
+                        *value = became.clone();
+                    }
+                }
+                became.retain(|name, _| !change.set.contains_key(name));
+            }
+        }
+    }
+
+    /// The server says that a row is gone: of it only what the user typed stays.
+    fn gone(&mut self, row: &RowId) {
+        self.pulled.remove(row);
+        for standing in self.standings.values_mut() {
+            if let Some(staged) = &mut standing.staged {
+                staged.rows.remove(row);
+            }
+        }
+        self.erase(row, true, |_| true);
+    }
+
+    fn erase(&mut self, row: &RowId, told: bool, reaches: impl Fn(&Change) -> bool) {
+        let mut changes = self.groups.iter().flat_map(|group| &group.changes);
+        let own = |c: &Change| c.overlay && c.op == Op::Create && (!told || c.seen_from.is_none());
+        if changes.any(|change| change.row == *row && own(change)) {
+            return;
+        }
+        for group in &mut self.groups {
+            if matches!(group.state, State::Pending | State::Sent) {
+                continue;
+            }
+            for change in group
+                .changes
+                .iter_mut()
+                .filter(|c| c.row == *row && reaches(c))
+            {
+                change.base.clear();
+                change.overlay = false;
+            }
+        }
+    }
+
+    /// A page was taken.
+    pub(super) fn page(&mut self, page: &Page) {
+        for (entity, _, to) in &page.entities {
+            let standing = self.standings.entry(entity.clone()).or_default();
+            let known = standing.position.is_some() || standing.staged.is_some();
+            let starts_over = page.reset.contains(entity) && known;
+            let at_once =
+                !starts_over && standing.staged.is_none() && (page.complete || !standing.complete);
+            let rows = page
+                .rows
+                .iter()
+                .filter(|((name, _), _)| name == entity)
+                .cloned();
+            if at_once {
+                standing.position = Some(*to);
+                standing.complete |= page.complete;
+                rows.for_each(|(row, content)| put(&mut self.pulled, row, content));
+                continue;
+            }
+            if starts_over {
+                standing.staged = Some(Staged {
+                    starts_over,
+                    ..Staged::default()
+                });
+            }
+            let staged = standing.staged.get_or_insert_default();
+            staged.rows.extend(rows);
+            staged.position = *to;
+            if page.complete
+                && let Some(staged) = standing.staged.take()
+            {
+                standing.position = Some(*to);
+                standing.complete = true;
+                if staged.starts_over {
+                    self.pulled.retain(|(name, _), _| name != entity);
+                }
+                for (row, content) in staged.rows {
+                    put(&mut self.pulled, row, content);
+                }
+            }
+        }
+        if page.complete {
+            self.complete(page);
+        }
+        self.sealed = self.visible();
+    }
+
+    fn complete(&mut self, page: &Page) {
+        for change in self.groups.iter_mut().flat_map(|group| &mut group.changes) {
+            let is_seen = change.seen_from.is_some_and(|from| from <= page.request);
+            change.overlay &= !is_seen || !page.speaks_of(&change.row.0);
+        }
+        let rows: BTreeSet<RowId> = self
+            .groups
+            .iter()
+            .flat_map(|group| &group.changes)
+            .map(|change| change.row.clone())
+            .collect();
+        for row in rows {
+            if self.pulled.contains_key(&row) || !page.speaks_of(&row.0) {
+                continue;
+            }
+            self.erase(&row, false, |change| {
+                let is_applied = change.seen_from.is_some();
+                !(is_applied && (change.overlay || change.op == Op::Delete))
+            });
+        }
+    }
+}
+
+fn put(pulled: &mut Snapshot, row: RowId, content: Option<Attributes>) {
+    match content {
+        Some(content) => pulled.insert(row, content),
+        None => pulled.remove(&row),
+    };
+}

@@ -1,0 +1,211 @@
+//! A server in a few lines: rows, one number for each change, a ledger.
+
+use std::collections::{BTreeMap, HashMap};
+
+use afield::protocol::codec::cbor::{read_key, write_key};
+use afield::protocol::{
+    Attributes, Code, Frame, Group, GroupId, Model, Op, RowBlockWriter, Theirs, Value, Verdict,
+    VerdictKind,
+};
+use fastrand::Rng;
+
+use super::device::{Page, RowId, Snapshot};
+use super::schema::DEFAULTED;
+
+#[derive(Default)]
+pub(super) struct Server {
+    pub(super) rows: Snapshot,
+    marks: BTreeMap<RowId, u64>,
+    n: u64,
+    ledger: HashMap<GroupId, Vec<Verdict>>,
+}
+
+impl Server {
+    /// Somebody else writes a row.
+    pub(super) fn put(&mut self, row: RowId, content: Option<Attributes>) {
+        self.n += 1;
+        self.marks.insert(row.clone(), self.n);
+        match content {
+            Some(content) => self.rows.insert(row, content),
+            None => self.rows.remove(&row),
+        };
+    }
+
+    /// Applies a group whole or refuses it; a group seen before gets the same answer.
+    pub(super) fn push(&mut self, model: &Model, group: &Group, rng: &mut Rng) -> Vec<Verdict> {
+        if let Some(verdicts) = self.ledger.get(&group.id) {
+            return verdicts.clone();
+        }
+        for absorbed in &group.absorbed {
+            assert!(
+                !self.ledger.contains_key(absorbed),
+                "an absorbed group had been sent"
+            );
+        }
+        let mut rows = self.rows.clone();
+        let decide = |change| decide(model, &mut rows, change, rng);
+        let mut verdicts: Vec<Verdict> = group.changes.iter().map(decide).collect();
+        if verdicts
+            .iter()
+            .all(|verdict| verdict.kind == VerdictKind::Applied)
+        {
+            for change in &group.changes {
+                let row = (change.entity.clone(), write_key(&change.key));
+                let content = rows.get(&row).cloned();
+                self.put(row, content);
+            }
+        } else {
+            let applied = |verdict: &&mut Verdict| verdict.kind == VerdictKind::Applied;
+            for verdict in verdicts.iter_mut().filter(applied) {
+                *verdict = Verdict::rejected(Code::GROUP_REFUSED, "another change");
+            }
+        }
+        self.ledger.insert(group.id, verdicts.clone());
+        verdicts
+    }
+
+    /// The pages of an answer: what is marked above each position, in the order of the marks,
+    /// cut at random.
+    pub(super) fn pages(
+        &self,
+        request: i64,
+        pull: &[(String, Option<u64>)],
+        rng: &mut Rng,
+    ) -> Vec<Page> {
+        let again = |(entity, at): &(String, Option<u64>)| {
+            (at.is_some() && rng.u32(..40) == 0).then(|| entity.clone())
+        };
+        let mut reset: Vec<String> = pull.iter().filter_map(again).collect();
+        let from = |entity: &String| {
+            let asked = pull.iter().find(|(name, _)| name == entity);
+            asked
+                .filter(|_| !reset.contains(entity))
+                .and_then(|(_, at)| *at)
+                .unwrap_or(0)
+        };
+        let mut marked: Vec<(&RowId, u64)> = self.marks.iter().map(|(row, n)| (row, *n)).collect();
+        marked.retain(|((entity, _), n)| *n > from(entity));
+        marked.sort_by_key(|(_, n)| *n);
+        let size = if rng.bool() {
+            usize::MAX
+        } else {
+            rng.usize(1..4)
+        };
+        let mut at: BTreeMap<String, u64> = pull
+            .iter()
+            .map(|(entity, _)| (entity.clone(), from(entity)))
+            .collect();
+        let mut before: Vec<Option<u64>> = pull.iter().map(|(_, at)| *at).collect();
+        let mut pages = Vec::new();
+        let mut rest = marked.as_slice();
+        loop {
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            rest = later;
+            let reached = now.last().map_or(0, |(_, n)| *n);
+            let complete = rest.is_empty();
+            for position in at.values_mut() {
+                *position = if complete {
+                    self.n
+                } else {
+                    reached.max(*position)
+                };
+            }
+            let entities = pull.iter().zip(&before);
+            let entities = entities.map(|((name, _), from)| (name.clone(), *from, at[name]));
+            let content = now
+                .iter()
+                .map(|(row, _)| ((*row).clone(), self.rows.get(*row).cloned()));
+            pages.push(Page {
+                request,
+                entities: entities.collect(),
+                reset: std::mem::take(&mut reset),
+                rows: content.collect(),
+                complete,
+            });
+            before = pull.iter().map(|(name, _)| Some(at[name])).collect();
+            if complete {
+                return pages;
+            }
+        }
+    }
+}
+
+fn decide(
+    model: &Model,
+    rows: &mut Snapshot,
+    change: &afield::protocol::Change,
+    rng: &mut Rng,
+) -> Verdict {
+    if rng.u32(..40) == 0 {
+        return Verdict::rejected(Code::CHECK_FAILED, "no");
+    }
+    let row = (change.entity.clone(), write_key(&change.key));
+    let mut content = match (change.op, rows.get(&row)) {
+        (Op::Delete, _) => {
+            rows.remove(&row);
+            return Verdict::applied();
+        }
+        (Op::Update, None) => return Verdict::rejected(Code::GONE, "gone"),
+        (Op::Update, Some(now)) => now.clone(),
+        (Op::Create, Some(now)) => {
+            let same = change
+                .set
+                .iter()
+                .all(|(name, value)| now.get(name) == Some(value));
+            return match same {
+                true => Verdict::applied(),
+                false => Verdict::conflict(Code::KEY_EXISTS, Theirs::Row(now.clone())),
+            };
+        }
+        (Op::Create, None) => empty(model, &change.entity),
+    };
+    content.extend(change.set.clone());
+    let mut verdict = Verdict::applied();
+    if let Some(Value::Text(text)) = change.set.get("a")
+        && rng.u32(..6) == 0
+    {
+        let made = Value::Text(text.to_uppercase());
+        verdict.values.insert("a".into(), made.clone());
+        content.insert("a".into(), made);
+    }
+    rows.insert(row, content);
+    verdict
+}
+
+/// A row with what the server's columns have by default.
+pub(super) fn empty(model: &Model, entity: &str) -> Attributes {
+    let values = model.entity(entity).unwrap().values().iter();
+    values
+        .map(|attribute| {
+            let is_defaulted = (entity, attribute.name.as_str()) == DEFAULTED;
+            let value = if is_defaulted {
+                Value::Integer(0)
+            } else {
+                Value::Null
+            };
+            (attribute.name.clone(), value)
+        })
+        .collect()
+}
+
+/// The frames of a page, one for each row.
+pub(super) fn frames(model: &Model, page: &Page) -> Vec<Frame> {
+    let frame = |((entity, key), content): &(RowId, Option<Attributes>)| {
+        let key = read_key(key).unwrap();
+        let Some(content) = content else {
+            return Frame::Gone {
+                entity: entity.clone(),
+                keys: vec![key],
+            };
+        };
+        let shape = model.entity(entity).unwrap();
+        let mut block = RowBlockWriter::new(entity, &shape.columns());
+        let values = shape
+            .values()
+            .iter()
+            .map(|attribute| &content[&attribute.name]);
+        block.push(key.iter().chain(values).map(Value::as_ref));
+        Frame::Rows(block.take())
+    };
+    page.rows.iter().map(frame).collect()
+}
