@@ -197,6 +197,14 @@ fn overlays<'a>(
         .iter()
         .map(|entry| overlay(view, server, entry, state))
         .collect();
+    if is_own(entries) {
+        // What was done to a row that the server never accepted stays with it.
+        for (entry, overlay) in entries.iter().zip(&mut overlays) {
+            if entry.state == GroupState::Parked && *overlay != Overlay::Must {
+                *overlay = Overlay::May;
+            }
+        }
+    }
     let is_gone = overlays.contains(&Overlay::Gone);
     let base = base.filter(|_| !is_gone);
     if base.is_none() && entries.iter().any(|entry| entry.op != Op::Create) {
@@ -215,21 +223,36 @@ fn overlays<'a>(
     (base, overlays)
 }
 
+/// Whether the row of a refused change was gone at some time: then its base is erased, and the
+/// change is never on top again.
+pub(super) fn is_erased(entry: &Entry) -> bool {
+    entry.op != Op::Create && entry.base.is_empty()
+}
+
+/// Whether the device made the row and the server refused it.
+pub(super) fn is_own(entries: &[&Entry]) -> bool {
+    entries
+        .iter()
+        .any(|entry| entry.op == Op::Create && entry.state == GroupState::Parked)
+}
+
 fn overlay(view: &View, server: &ServerRecord, entry: &Entry, state: usize) -> Overlay {
     let ended = view
         .outcomes
         .get(&(entry.group, entry.at))
         .and_then(|ended| ended.first());
     let answers = server.answers(entry.group);
-    let since = answers.iter().map(|answer| answer.since).min().unwrap_or(0);
+    let since = answers.iter().map(|a| a.since).min().unwrap_or(0);
+    let given = answers.iter().map(|a| a.given).max().unwrap_or(0);
     match (entry.state, ended) {
         (GroupState::Parked, Some((VerdictKind::Rejected, Some(code)))) if *code == Code::GONE => {
-            if since > state {
+            if given > state {
                 Overlay::Gone
             } else {
                 Overlay::Not
             }
         }
+        (GroupState::Parked, _) if is_erased(entry) => Overlay::May,
         (GroupState::Pending | GroupState::Sent | GroupState::Parked, _) => Overlay::Must,
         (GroupState::Settled, _) if since > state => Overlay::Must,
         (GroupState::Settled, _) => Overlay::May,

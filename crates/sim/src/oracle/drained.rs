@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use afield_protocol::codec::cbor::{read_key, write_key};
 use afield_protocol::{Code, GroupId, Op, Value};
 
-use super::device::{DeviceRecord, lay};
+use super::device::{DeviceRecord, is_erased, is_own, lay, state_of};
 use super::server::ServerRecord;
 use super::view::{Entry, GroupState};
 use crate::app;
@@ -52,9 +52,20 @@ impl DeviceRecord {
 
     /// What is sent depends on nothing that is parked: not on a row whose creation was refused,
     /// not on an attribute whose change was.
-    pub(crate) fn check_sent(&self, sent: &HashSet<GroupId>) -> Result<(), Violation> {
-        // What was gone is decided: a later change of the row gets the same answer.
-        let parked = |entry: &&Entry| entry.state == GroupState::Parked && !self.is_gone(entry);
+    pub(crate) fn check_sent(
+        &self,
+        sent: &HashSet<GroupId>,
+        server: &ServerRecord,
+    ) -> Result<(), Violation> {
+        // What is gone is decided: a later change of the row gets that answer.
+        let parked = |entry: &&Entry| {
+            let is_there = entry.op == Op::Create
+                || state_of(&self.view, server, entry.row.0)
+                    .ok()
+                    .flatten()
+                    .is_none_or(|s| server.rows(s, entry.row.0).contains_key(&entry.row.1));
+            entry.state == GroupState::Parked && !self.is_gone(entry) && is_there
+        };
         for (at, entry) in self.view.log.iter().enumerate() {
             if !sent.contains(&entry.group) || entry.state == GroupState::Parked {
                 continue;
@@ -87,8 +98,8 @@ impl DeviceRecord {
             let keys: BTreeSet<&Vec<u8>> = rows.keys().chain(shown.keys()).collect();
             for key in keys {
                 let name = (entity, key.clone());
-                let expected = self.expected(&name, rows.get(key));
-                if expected.as_ref() != shown.get(key) {
+                let expected = [false, true].map(|all| self.expected(&name, rows.get(key), all));
+                if !expected.iter().any(|row| row.as_ref() == shown.get(key)) {
                     let detail = format!(
                         "{}: shows {}; the server has {}",
                         display_name(&name),
@@ -110,15 +121,24 @@ impl DeviceRecord {
         code == Some(&Code::GONE)
     }
 
-    fn expected(&self, name: &RowName, server: Option<&Vec<Value>>) -> Option<Vec<Value>> {
-        self.view
-            .entries(name)
-            .filter(|entry| entry.state != GroupState::Settled && !self.is_gone(entry))
+    /// The row as it should be shown; changes of a row that the server never accepted, and calls
+    /// gone, may be shown with `all`.
+    fn expected(
+        &self,
+        name: &RowName,
+        server: Option<&Vec<Value>>,
+        all: bool,
+    ) -> Option<Vec<Value>> {
+        let entries: Vec<&Entry> = self.view.entries(name).collect();
+        let all = all && is_own(&entries);
+        entries
+            .into_iter()
+            .filter(|entry| entry.state != GroupState::Settled && (all || !self.is_gone(entry)))
             .fold(server.cloned(), |row, entry| {
                 // Of a row that is gone only what the user typed stays, and not in sight.
-                let is_gone = row.is_none() && entry.op != Op::Create;
+                let is_gone = is_erased(entry) || row.is_none() && entry.op != Op::Create;
                 match entry.state == GroupState::Parked && is_gone {
-                    true => None,
+                    true => row,
                     false => lay(entry, row),
                 }
             })

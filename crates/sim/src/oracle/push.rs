@@ -73,6 +73,7 @@ impl ServerRecord {
             self.gave_answer(Answer {
                 outcome: outcome.clone(),
                 since,
+                given: now,
             });
         }
         Ok(())

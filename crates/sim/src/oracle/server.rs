@@ -30,11 +30,13 @@ pub(crate) struct ServerRecord {
     backup: Option<History>,
 }
 
-/// An outcome with the number of the first state that may hold its effect.
+/// An outcome with the number of the first state that may hold its effect, and of the state in
+/// which it was given.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) outcome: GroupOutcome,
     pub(crate) since: usize,
+    pub(crate) given: usize,
 }
 
 /// What a restore takes back.

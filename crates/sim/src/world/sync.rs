@@ -70,7 +70,7 @@ impl World {
                         process.sent.extend(sent.clone());
                         let sent = sent.collect();
                         self.look()?;
-                        self.records[device].check_sent(&sent)?;
+                        self.records[device].check_sent(&sent, &self.server_record)?;
                     }
                     self.devices[device].lanes[lane].link = Link::Request(body);
                 }
