@@ -13,6 +13,9 @@ use jiff::civil::{Date, DateTime, Time};
 /// Microseconds since 1970 of the first and the last instant: years 1 to 9999.
 pub(crate) const MICROS: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// Whether it is `YYYY-MM-DD`, a day of the years 1 to 9999.
@@ -69,15 +72,27 @@ pub(crate) fn instant_text(text: &str) -> Option<String> {
         .then(|| format!("{}Z", format_datetime(utc)))
 }
 
-/// The canonical text of microseconds since 1970, without the `Z`; `None` outside [`MICROS`].
-pub(crate) fn from_micros(micros: i64) -> Option<String> {
-    if !MICROS.contains(&micros) {
-        return None;
-    }
-    let datetime = EPOCH
-        .checked_add(SignedDuration::from_micros(micros))
-        .ok()?;
-    Some(format_datetime(datetime))
+/// The canonical text of microseconds since 1970, without the `Z`. Outside [`MICROS`], where there
+/// is none, it is that of the nearest.
+///
+/// The calendar by hand: a download has millions of these. Years are counted from March, so that
+/// the leap day is the last of a year, in eras of 400 years, which all have the same days.
+pub(crate) fn from_micros(micros: i64) -> String {
+    let micros = micros.clamp(*MICROS.start(), *MICROS.end());
+    let (days, of_day) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
+    let days = days + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = (from_march + 2) % 12 + 1;
+    let year = era * 400 + year + i64::from(month <= 2);
+    let mut text = String::with_capacity(27);
+    push_date(&mut text, year, month, day);
+    text.push('T');
+    push_time(&mut text, of_day);
+    text
 }
 
 /// The microseconds since 1970 of canonical text without the `Z`.
@@ -161,13 +176,57 @@ fn narrow<T: TryFrom<i32>>(number: i32) -> Option<T> {
 }
 
 fn format_datetime(datetime: DateTime) -> String {
-    format!("{}T{}", datetime.date(), format_time(datetime.time()))
+    let date = datetime.date();
+    let mut text = String::with_capacity(27);
+    push_date(
+        &mut text,
+        date.year().into(),
+        date.month().into(),
+        date.day().into(),
+    );
+    text.push('T');
+    text.push_str(&format_time(datetime.time()));
+    text
 }
 
 fn format_time(time: Time) -> String {
-    let micros = time.subsec_nanosecond() / 1_000;
-    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-    format!("{hour:02}:{minute:02}:{second:02}.{micros:06}")
+    let minutes = i64::from(time.hour()) * 60 + i64::from(time.minute());
+    let seconds = minutes * 60 + i64::from(time.second());
+    let micros = seconds * 1_000_000 + i64::from(time.subsec_nanosecond() / 1_000);
+    let mut text = String::with_capacity(15);
+    push_time(&mut text, micros);
+    text
+}
+
+fn push_date(text: &mut String, year: i64, month: i64, day: i64) {
+    push_digits::<4>(text, year);
+    text.push('-');
+    push_digits::<2>(text, month);
+    text.push('-');
+    push_digits::<2>(text, day);
+}
+
+/// Appends the time of day of so many microseconds since midnight.
+fn push_time(text: &mut String, micros: i64) {
+    let seconds = micros / 1_000_000;
+    push_digits::<2>(text, seconds / 3600);
+    text.push(':');
+    push_digits::<2>(text, seconds / 60 % 60);
+    text.push(':');
+    push_digits::<2>(text, seconds % 60);
+    text.push('.');
+    push_digits::<6>(text, micros % 1_000_000);
+}
+
+/// Appends the last `N` digits of a number that is not negative.
+fn push_digits<const N: usize>(text: &mut String, number: i64) {
+    let mut digits = [0; N];
+    let mut rest = number.unsigned_abs();
+    for digit in digits.iter_mut().rev() {
+        *digit = u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    text.extend(digits.map(|digit| char::from(b'0' + digit)));
 }
 
 #[cfg(test)]
@@ -184,15 +243,28 @@ mod tests {
             "9999-12-31T23:59:59.999999",
         ] {
             let micros = to_micros(canonical).unwrap();
-            assert_eq!(from_micros(micros).as_deref(), Some(canonical));
+            assert_eq!(from_micros(micros), canonical);
         }
         let limits = ["0001-01-01T00:00:00.000000", "9999-12-31T23:59:59.999999"];
         assert_eq!(
             limits.map(to_micros),
             [Some(*MICROS.start()), Some(*MICROS.end())]
         );
-        assert_eq!(from_micros(MICROS.start() - 1), None);
-        assert_eq!(from_micros(MICROS.end() + 1), None);
+    }
+
+    #[test]
+    fn every_day_has_its_date() {
+        let mut date = Date::constant(1, 1, 1);
+        for day in MICROS.start() / DAY.. {
+            let text = from_micros(day * DAY);
+            assert_eq!(text, format!("{date}T00:00:00.000000"));
+            assert_eq!(to_micros(&text), Some(day * DAY));
+            date = match date.tomorrow() {
+                Ok(next) => next,
+                Err(_) => break,
+            };
+        }
+        assert_eq!(date.to_string(), "9999-12-31");
     }
 
     #[test]

@@ -181,7 +181,9 @@ fn wrong_arrows(metadata: &Value) -> Vec<String> {
             .expect("packages list dependencies")
         {
             let to = name_of(dependency);
-            if members.contains(&to) && !allowed.contains(&to.as_str()) {
+            // A package that names itself, to test with more features, is no arrow.
+            let is_arrow = members.contains(&to) && to != from;
+            if is_arrow && !allowed.contains(&to.as_str()) {
                 let kind = dependency["kind"].as_str().unwrap_or("normal");
                 wrong.push(format!("{from} → {to} ({kind}) is not allowed"));
             }

@@ -130,10 +130,11 @@ const GROUP_CHANGES_MAX: usize = 100_000;
 /// Groups that are held because of others before them, for the status.
 pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
     let loaded = db.loaded()?;
+    let now = db.env.now_ms();
     let mut blocked = Blocked::default();
     let mut held = HashSet::new();
     for waiting in waiting(db)? {
-        if waiting.state == "parked" {
+        if waiting.state == "parked" || waiting.not_before > now {
             blocked.add(waiting);
         } else if blocked.holds(&loaded, &waiting)? {
             held.insert(waiting.n);

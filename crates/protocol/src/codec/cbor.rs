@@ -24,7 +24,7 @@ use minicbor::data::Type as Kind;
 use minicbor::{Decoder, Encoder};
 
 use super::Malformed;
-use super::tagged::{read_tagged, write_tagged};
+use super::tagged::{Tagged, write_tagged};
 use crate::change::{Attributes, Key};
 use crate::value::{Type, Value, ValueRef};
 
@@ -109,9 +109,17 @@ pub fn cell<'a>(d: &mut Decoder<'a>) -> Result<Cell<'a>, Malformed> {
         },
         Kind::String => Cell::Text(Cow::Borrowed(d.str()?)),
         Kind::Bytes => Cell::Bytes(d.bytes()?),
-        Kind::Tag => Cell::Text(read_tagged(d)?),
+        Kind::Tag => Cell::Text(Tagged::read(d)?.text()),
         _ => Cell::Integer(d.i64()?),
     })
+}
+
+/// Reads past one value, and fails where [`cell`] would.
+pub(super) fn check(d: &mut Decoder<'_>) -> Result<(), Malformed> {
+    match d.datatype()? {
+        Kind::Tag => Tagged::read(d).map(drop),
+        _ => cell(d).map(drop),
+    }
 }
 
 /// Reads one value and owns it.

@@ -10,7 +10,7 @@ use minicbor::Decoder;
 use minicbor::data::Type as Kind;
 
 use super::Malformed;
-use super::cbor::{attributes, cell, key, length, whole};
+use super::cbor::{attributes, check, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op};
 use crate::code::Code;
 use crate::frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
@@ -146,7 +146,7 @@ fn rows(d: &mut Decoder<'_>) -> Result<RowBlock, Malformed> {
     };
     let of_cells = &mut Decoder::new(cells);
     for _ in 0..expected {
-        cell(of_cells)?;
+        check(of_cells)?;
     }
     if of_cells.position() != cells.len() {
         return Err(Malformed::new("rows: cells are left over"));

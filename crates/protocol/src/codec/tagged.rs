@@ -10,7 +10,7 @@ use minicbor::data::Tag;
 use minicbor::{Decoder, Encoder};
 
 use super::Malformed;
-use crate::moment::{from_micros, to_micros};
+use crate::moment::{MICROS, from_micros, to_micros};
 use crate::value::{Type, ValueRef};
 
 const TAG_DECIMAL: u64 = 4;
@@ -60,27 +60,77 @@ pub(super) fn write_tagged(
     Ok(())
 }
 
-/// Reads what [`write_tagged`] wrote: a tag and its content.
-pub(super) fn read_tagged<'a>(d: &mut Decoder<'a>) -> Result<Cow<'a, str>, Malformed> {
-    let (kind, text) = match d.tag()?.as_u64() {
-        TAG_UUID => return Ok(Cow::Owned(uuid_text(d.bytes()?)?)),
-        TAG_INSTANT => return Ok(Cow::Owned(format!("{}Z", moment(d)?))),
-        TAG_DATETIME => return Ok(Cow::Owned(moment(d)?)),
-        TAG_DECIMAL => (Type::Decimal, Cow::Owned(decimal(d)?)),
-        TAG_DATE => (Type::Date, Cow::Borrowed(d.str()?)),
-        TAG_TIME => (Type::Time, Cow::Borrowed(d.str()?)),
-        TAG_JSON => (Type::Json, Cow::Borrowed(d.str()?)),
-        other => return Err(Malformed::new(format!("unknown tag {other}"))),
-    };
-    if kind.accepts(ValueRef::Text(&text)) {
-        Ok(text)
+/// What a tag and its content say, checked: it has a canonical text.
+pub(super) enum Tagged<'a> {
+    Uuid(&'a [u8; 16]),
+    Instant(i64),
+    Datetime(i64),
+    Decimal { mantissa: i64, scale: usize },
+    Text(&'a str),
+}
+
+impl<'a> Tagged<'a> {
+    /// Reads what [`write_tagged`] wrote.
+    pub(super) fn read(d: &mut Decoder<'a>) -> Result<Self, Malformed> {
+        match d.tag()?.as_u64() {
+            TAG_UUID => uuid(d).map(Self::Uuid),
+            TAG_INSTANT => micros(d).map(Self::Instant),
+            TAG_DATETIME => micros(d).map(Self::Datetime),
+            TAG_DECIMAL => decimal(d),
+            TAG_DATE => text(d, Type::Date),
+            TAG_TIME => text(d, Type::Time),
+            TAG_JSON => text(d, Type::Json),
+            other => Err(Malformed::new(format!("unknown tag {other}"))),
+        }
+    }
+
+    /// The canonical text.
+    pub(super) fn text(self) -> Cow<'a, str> {
+        let text = match self {
+            Self::Text(text) => return Cow::Borrowed(text),
+            Self::Uuid(bytes) => uuid_text(bytes),
+            Self::Instant(micros) => from_micros(micros) + "Z",
+            Self::Datetime(micros) => from_micros(micros),
+            Self::Decimal { mantissa, scale } => decimal_text(mantissa, scale),
+        };
+        Cow::Owned(text)
+    }
+}
+
+fn text<'a>(d: &mut Decoder<'a>, kind: Type) -> Result<Tagged<'a>, Malformed> {
+    let text = d.str()?;
+    if kind.accepts(ValueRef::Text(text)) {
+        Ok(Tagged::Text(text))
     } else {
         Err(Malformed::new(format!("not a canonical {kind}")))
     }
 }
 
-fn moment(d: &mut Decoder<'_>) -> Result<String, Malformed> {
-    from_micros(d.i64()?).ok_or_else(|| Malformed::new("an instant outside the years 1 to 9999"))
+fn micros(d: &mut Decoder<'_>) -> Result<i64, Malformed> {
+    let micros = d.i64()?;
+    if MICROS.contains(&micros) {
+        Ok(micros)
+    } else {
+        Err(Malformed::new("an instant outside the years 1 to 9999"))
+    }
+}
+
+fn uuid<'a>(d: &mut Decoder<'a>) -> Result<&'a [u8; 16], Malformed> {
+    let bytes = d.bytes()?.try_into();
+    bytes.map_err(|_| Malformed::new("a UUID has sixteen bytes"))
+}
+
+fn decimal<'a>(d: &mut Decoder<'a>) -> Result<Tagged<'a>, Malformed> {
+    if d.array()? != Some(2) {
+        return Err(Malformed::new("a decimal fraction has two parts"));
+    }
+    let exponent = d.i64()?;
+    let mantissa = d.i64()?;
+    let scale = usize::try_from(-i128::from(exponent)).ok();
+    match scale.filter(|scale| *scale <= SCALE_MAX) {
+        Some(scale) => Ok(Tagged::Decimal { mantissa, scale }),
+        None => Err(Malformed::new("a decimal's exponent is out of range")),
+    }
 }
 
 fn uuid_bytes(text: &str) -> [u8; 16] {
@@ -94,10 +144,7 @@ fn uuid_bytes(text: &str) -> [u8; 16] {
     bytes
 }
 
-fn uuid_text(bytes: &[u8]) -> Result<String, Malformed> {
-    if bytes.len() != 16 {
-        return Err(Malformed::new("a UUID has sixteen bytes"));
-    }
+fn uuid_text(bytes: &[u8; 16]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(36);
     for (at, byte) in bytes.iter().enumerate() {
@@ -107,7 +154,7 @@ fn uuid_text(bytes: &[u8]) -> Result<String, Malformed> {
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));
         text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
-    Ok(text)
+    text
 }
 
 /// Mantissa and exponent of canonical decimal text; `None` where they need more than a reader
@@ -123,19 +170,17 @@ fn mantissa(text: &str) -> Option<(i64, i64)> {
     Some((digits.parse().ok()?, -i64::try_from(scale).ok()?))
 }
 
-fn decimal(d: &mut Decoder<'_>) -> Result<String, Malformed> {
-    if d.array()? != Some(2) {
-        return Err(Malformed::new("a decimal fraction has two parts"));
+fn decimal_text(mantissa: i64, scale: usize) -> String {
+    let digits = mantissa.unsigned_abs().to_string();
+    let whole = digits.len().saturating_sub(scale);
+    let (whole, fraction) = digits.split_at(whole);
+    let mut text = String::with_capacity(digits.len() + scale + 3);
+    text.push_str(if mantissa < 0 { "-" } else { "" });
+    text.push_str(if whole.is_empty() { "0" } else { whole });
+    if scale > 0 {
+        text.push('.');
+        text.extend(std::iter::repeat_n('0', scale - fraction.len()));
+        text.push_str(fraction);
     }
-    let exponent = d.i64()?;
-    let mantissa = d.i64()?;
-    let scale = usize::try_from(-i128::from(exponent))
-        .ok()
-        .filter(|scale| *scale <= SCALE_MAX);
-    let scale = scale.ok_or_else(|| Malformed::new("a decimal's exponent is out of range"))?;
-    let sign = if mantissa < 0 { "-" } else { "" };
-    let digits = format!("{:0>width$}", mantissa.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    let point = if scale == 0 { "" } else { "." };
-    Ok(format!("{sign}{whole}{point}{fraction}"))
+    text
 }
