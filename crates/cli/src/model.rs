@@ -166,7 +166,8 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
         _ => format!(" --model {}", args.model.display()),
     };
     out.say(&format!(
-        "Next:\n  afield prepare{model}              # installs change capture; --dry-run shows it\n  \
+        "Next:\n  \
+         afield prepare{model}              # installs change capture; --dry-run shows it\n  \
          afield serve{model}\n  \
          afield token{model} --user ann     # lets a device in"
     ));

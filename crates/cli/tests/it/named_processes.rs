@@ -92,7 +92,8 @@ fn p3_p4_own_writes_are_read_and_nobody_sees_half_a_sync() {
     let world = World::with_pages(7);
     for at in 0..ACCOUNTS {
         world.team_writes(&format!(
-            "INSERT INTO account VALUES ('a{at}', 0, '0'); INSERT INTO mirror VALUES ('m{at}', 0, '0')"
+            "INSERT INTO account VALUES ('a{at}', 0, '0'); \
+             INSERT INTO mirror VALUES ('m{at}', 0, '0')"
         ));
     }
     let device = world.downloaded("phone", "ann");

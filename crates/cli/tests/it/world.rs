@@ -469,7 +469,8 @@ fn audit_triggers() -> String {
         ] {
             sql += &format!(
                 "CREATE TRIGGER audit_{op}_{entity} AFTER {op} ON {entity} BEGIN \
-                 INSERT INTO audit (entity, op, old, new) VALUES ('{entity}', '{op}', {old}, {new}); \
+                 INSERT INTO audit (entity, op, old, new) \
+                 VALUES ('{entity}', '{op}', {old}, {new}); \
                  END;\n"
             );
         }
