@@ -62,33 +62,27 @@ fn root() -> PathBuf {
 }
 
 fn bench(root: &Path, arguments: &[String]) -> bool {
-    let homes = [
-        "crates/sim/src/bin/bench.rs",
-        "crates/sim/src/bin/bench/main.rs",
-    ];
-    if !homes.iter().any(|home| root.join(home).is_file()) {
-        eprintln!(
-            "there are no benchmarks yet: neither {} nor {} exists",
-            homes[0], homes[1]
-        );
-        return false;
-    }
-    let fixed = [
+    // The program under measurement is built by itself, as a team would: the simulator's own
+    // features must not be in it.
+    let program = ["build", "--release", "--locked", "--package", "afield-cli"];
+    let bench = [
         "run",
         "--release",
+        "--locked",
         "--package",
         "afield-sim",
         "--bin",
         "bench",
         "--",
     ];
-    let mut command = process::cargo(root);
-    command.args(fixed).args(arguments);
-    match process::succeeds(&mut command) {
-        Ok(succeeded) => succeeded,
-        Err(message) => {
+    let mut build = process::cargo(root);
+    build.args(program);
+    let mut run = process::cargo(root);
+    run.args(bench).args(arguments);
+    [build, run].iter_mut().all(|command| {
+        process::succeeds(command).unwrap_or_else(|message| {
             eprintln!("{message}");
             false
-        }
-    }
+        })
+    })
 }

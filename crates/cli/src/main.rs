@@ -1,2 +1,82 @@
-//! Not yet.
-fn main() {}
+//! The `afield` program: model, server, devices and demo.
+
+mod demo;
+mod device;
+mod failure;
+mod model;
+mod output;
+mod repl;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// Offline data for apps in the field.
+///
+/// From an existing database to devices in sync:
+///
+///   afield init --from shop.sqlite    writes afield.toml
+///   afield prepare                    installs change capture (--dry-run shows it)
+///   afield serve                      serves devices
+///   afield token --user ann           lets a device in
+///   afield device phone sync          a real device, on the command line
+#[derive(Parser)]
+#[command(name = "afield", version, verbatim_doc_comment)]
+struct Arguments {
+    /// Print JSON, for scripts.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a model file for an existing database.
+    Init(model::InitArgs),
+    /// Add tables to the model file.
+    Add(model::AddArgs),
+    /// Install, show or remove change capture in the database.
+    Prepare(model::PrepareArgs),
+    /// Serve devices.
+    Serve(server::ServeArgs),
+    /// See it work: a sample database, the server, two devices.
+    Demo(demo::DemoArgs),
+    /// Print a signed token for a user.
+    Token(server::TokenArgs),
+    /// Be a device: a store on this machine that reads, writes and synchronises.
+    Device(device::DeviceArgs),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let out = Output::new(arguments.json);
+    match run(&arguments.command, &out) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            out.json(&json!({ "error": { "code": failure.code, "message": failure.message } }));
+            if !out.is_json() {
+                out.note(&format!("afield: {failure}"));
+            }
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
+    match command {
+        Command::Device(args) => return device::run(args, out),
+        Command::Init(args) => model::init(args, out),
+        Command::Add(args) => model::add(args, out),
+        Command::Prepare(args) => model::prepare(args, out),
+        Command::Serve(args) => server::serve(args, out),
+        Command::Demo(args) => demo::run(args, out),
+        Command::Token(args) => server::token(args, out),
+    }
+    .map(|()| 0)
+}

@@ -27,6 +27,6 @@ pub use afield_protocol as protocol;
 pub use environment::Environment;
 pub use error::Error;
 pub use store::{
-    ChangeInfo, ChangeState, Executed, FrozenGroup, OutcomeInfo, Outgoing, PageApplied, Params,
-    RequestCaps, Rows, Status, Store, SyncStore, Transaction,
+    ChangeInfo, ChangeState, Executed, FrozenGroup, Origin, OutcomeInfo, Outgoing, PageApplied,
+    Params, RequestCaps, Rows, Status, Store, SyncStore, Transaction, Watch, Watches,
 };

@@ -5,7 +5,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::codec::cbor;
+use crate::codec::identity::group_identity;
 use crate::value::Value;
 
 /// Attribute values by local name, in the one canonical order.
@@ -65,15 +65,20 @@ pub struct GroupId(pub [u8; 16]);
 impl GroupId {
     /// Reads the 32 hexadecimal digits that [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 32 || !text.is_ascii() {
-            return None;
-        }
-        let mut bytes = [0; 16];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        hexadecimal(text).map(Self)
     }
+}
+
+/// The bytes that hexadecimal digits write, exactly `N` of them.
+fn hexadecimal<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != N * 2 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 impl fmt::Display for GroupId {
@@ -109,7 +114,12 @@ impl Group {
     /// bytes of a message and not what he saw before: a group re-encoded by an upgraded app or
     /// sent by a copy of the device that saw newer rows is the same group.
     pub fn hash(&self) -> GroupHash {
-        Sha256::digest(cbor::group_identity(self)).into()
+        Sha256::digest(group_identity(self)).into()
+    }
+
+    /// Reads a hash of 64 hexadecimal digits.
+    pub(crate) fn parse_hash(text: &str) -> Option<GroupHash> {
+        hexadecimal(text)
     }
 }
 
@@ -143,5 +153,6 @@ mod tests {
         assert_eq!(GroupId::parse(&id.to_string()), Some(id));
         assert_eq!(GroupId::parse("zz"), None);
         assert_eq!(GroupId::parse(&"é".repeat(16)), None);
+        assert_eq!(GroupId::parse(&"+f".repeat(16)), None);
     }
 }

@@ -102,6 +102,10 @@ codes! {
     INTERNAL = "internal", "The server failed; its log says why.", "Try again later.";
     OVERTAKEN = "overtaken", "Another sync of the same store moved on first.", "Sync again.";
     BUSY = "busy", "The server has too much to do.", "Try again after the time it names.";
+    MODEL = "model", "The model file has a mistake, or does not fit the database.",
+        "Correct the line that the message names.";
+    NOT_AVAILABLE = "not-available", "This version does not build this yet.",
+        "Do what the message proposes for now.";
     UNKNOWN_REQUEST = "unknown-request", "There is no such request.",
         "See the list of requests.";
 }

@@ -88,7 +88,7 @@ fn update(rule: Rule, counters: &[String], change: &Change, now: &Now) -> Decisi
     let conflict = match rule {
         Rule::LastWriteWins => false,
         Rule::Detect(Merge::Attribute) => !disputed.is_empty(),
-        Rule::Detect(Merge::Record) => change.base.keys().any(moved),
+        Rule::Detect(Merge::Record) => change.base.keys().chain(set.keys()).any(moved),
     };
     if conflict {
         return Decision::Conflict(Code::ROW_CHANGED);
@@ -130,12 +130,10 @@ fn holds(row: &Attributes, set: &Attributes) -> bool {
     set.iter().all(|(name, value)| row.get(name) == Some(value))
 }
 
-/// Whether `row` has another value for `name` than `base`, which must mention it.
+/// Whether `row` has another value for `name` than the user saw. What `base` does not mention he
+/// never saw; what `row` does not have any more cannot have changed.
 fn differs(row: &Attributes, base: &Attributes, name: &String) -> bool {
-    match (base.get(name), row.get(name)) {
-        (Some(before), Some(now)) => before != now,
-        _ => false,
-    }
+    row.contains_key(name) && base.get(name) != row.get(name)
 }
 
 /// The values to write: counters become the row's value plus the user's difference. `None` if a
@@ -159,12 +157,14 @@ fn count(before: &Value, now: &Value, after: &Value) -> Option<Value> {
     let or_zero = |value| if Value::is_null(value) { &zero } else { value };
     match (or_zero(before), or_zero(now), after) {
         (_, _, Value::Null) => Some(Value::Null),
-        (Value::Integer(before), Value::Integer(now), Value::Integer(after)) => now
-            .checked_add(after.checked_sub(*before)?)
-            .map(Value::Integer),
-        (before, now, after) => Some(Value::Real(
-            number(now)? + (number(after)? - number(before)?),
-        )),
+        (Value::Integer(before), Value::Integer(now), Value::Integer(after)) => {
+            let sum = i128::from(*now) + i128::from(*after) - i128::from(*before);
+            i64::try_from(sum).ok().map(Value::Integer)
+        }
+        (before, now, after) => {
+            let sum = number(now)? + (number(after)? - number(before)?);
+            sum.is_finite().then_some(Value::Real(sum))
+        }
     }
 }
 

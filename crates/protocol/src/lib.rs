@@ -10,6 +10,7 @@
 //!                 └──► conflict      └── outcome, rows, positions
 //! ```
 
+mod canonical;
 mod change;
 mod code;
 pub mod codec;
@@ -17,6 +18,7 @@ pub mod conflict;
 mod frame;
 pub mod limits;
 mod model;
+mod moment;
 mod outcome;
 mod rows;
 mod value;

@@ -10,6 +10,10 @@ pub const BODY_BYTES: usize = 32 * 1024 * 1024;
 /// frames, so this bounds a group or one large cell, not a download.
 pub const FRAME_BYTES: usize = 32 * 1024 * 1024;
 
+/// Longest line of JSON, in bytes. JSON is for people and tests, and is read by way of a tree that
+/// can take a hundred times as much memory.
+pub const JSON_LINE_BYTES: usize = 4 * 1024 * 1024;
+
 /// Changes in one envelope. An outbox is cut at group borders at this or [`BATCH_BYTES`],
 /// whichever comes first, so that one request stays short on a bad connection.
 pub const BATCH_CHANGES: usize = 1_000;
@@ -32,3 +36,7 @@ pub const DEPTH: usize = 16;
 
 /// Longest name of an entity, attribute or unit, in bytes.
 pub const NAME_BYTES: usize = 128;
+
+/// Changes in one group. A device's transaction that is larger is parked, and the rest flows:
+/// more than this is no work of a person, and a group must fit a request.
+pub const GROUP_CHANGES_MAX: usize = 100_000;

@@ -24,13 +24,16 @@ impl RowBlock {
     /// Calls `row` with the cells of each row in turn.
     ///
     /// # Errors
-    /// The cells are malformed, or `row` fails.
+    /// The cells are malformed (those of a block that was read are not), or `row` fails.
     pub fn for_each<E: From<Malformed>>(
         &self,
         mut row: impl FnMut(&[Cell<'_>]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut decoder = Decoder::new(&self.cells);
         let mut cells = Vec::with_capacity(self.columns.len());
+        if self.columns.is_empty() && self.count > 0 {
+            return Err(Malformed::new("rows: no columns").into());
+        }
         for _ in 0..self.count {
             cells.clear();
             for _ in 0..self.columns.len() {

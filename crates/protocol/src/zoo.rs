@@ -27,8 +27,15 @@ pub fn crash_point(_name: &'static str) -> Result<(), Crash> {
     Ok(())
 }
 
+/// Says that a store committed; `is_durable` tells whether the commit survives a power cut.
+#[cfg(not(feature = "zoo"))]
+#[inline(always)]
+pub fn committed(_is_durable: impl FnOnce() -> bool) {}
+
 #[cfg(feature = "zoo")]
-pub use switched::{crash_after, crash_point, plant, planted};
+pub use switched::{
+    committed, crash_after, crash_point, crash_points_left, on_commit, plant, planted,
+};
 
 #[cfg(feature = "zoo")]
 mod switched {
@@ -39,6 +46,24 @@ mod switched {
     thread_local! {
         static PLANTED: RefCell<Option<String>> = const { RefCell::new(None) };
         static COUNTDOWN: Cell<Option<u32>> = const { Cell::new(None) };
+        static ON_COMMIT: RefCell<Option<CommitHook>> = const { RefCell::new(None) };
+    }
+
+    /// Told of each commit whether it is durable.
+    pub(super) type CommitHook = Box<dyn FnMut(bool)>;
+
+    /// Calls `hook` after each commit of a store in this thread, or nothing.
+    pub fn on_commit(hook: Option<CommitHook>) {
+        ON_COMMIT.set(hook);
+    }
+
+    /// Says that a store committed; `is_durable` tells whether the commit survives a power cut.
+    pub fn committed(is_durable: impl FnOnce() -> bool) {
+        ON_COMMIT.with_borrow_mut(|hook| {
+            if let Some(hook) = hook {
+                hook(is_durable());
+            }
+        });
     }
 
     /// Plants the fault `name` in this thread, or none.
@@ -54,6 +79,11 @@ mod switched {
     /// Lets this thread's n-th crash point from now strike (0 is the next), or none.
     pub fn crash_after(points: Option<u32>) {
         COUNTDOWN.set(points);
+    }
+
+    /// How many crash points pass before one strikes; none if none will, or one just did.
+    pub fn crash_points_left() -> Option<u32> {
+        COUNTDOWN.get()
     }
 
     /// A point at which the process may die.

@@ -7,5 +7,11 @@
 //!   device ── http ── sync ─────┴──► storage (pull, push) ────┘
 //! ```
 
+pub mod auth;
+pub mod catalog;
+pub mod http;
+pub mod model;
+pub mod position;
 pub mod resolved;
+pub mod serve;
 pub mod storage;

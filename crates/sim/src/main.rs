@@ -1,2 +1,64 @@
-//! Not yet.
-fn main() {}
+//! The simulator: worlds of devices, a server and a bad network, and an oracle that watches them.
+//!
+//! ```text
+//! seed ──► generate ──► plan (actions as data) ──► world ──► oracle ──► kept, or a violation
+//!                          ▲                                                  │
+//!                          └──────────────────── shrink ◄─────────────────────┘
+//! ```
+//!
+//! Order for a first reading: [`app`] (the simulated app), [`action`] (what may happen),
+//! [`world`] (how it happens), [`oracle`] (what must hold).
+#![expect(clippy::print_stdout, reason = "it is a program that reports")]
+
+mod action;
+mod app;
+mod args;
+mod environment;
+mod files;
+mod generate;
+mod oracle;
+#[cfg(test)]
+mod regressions;
+mod report;
+mod rows;
+mod shrink;
+mod statements;
+mod tally;
+mod violation;
+mod world;
+mod worlds;
+mod zoo;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use self::args::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let jobs = arguments
+        .jobs
+        .map_or_else(worlds::processors, std::num::NonZeroUsize::get);
+    let planted = match arguments.plant.as_deref().map(zoo::named).transpose() {
+        Ok(planted) => planted,
+        Err(message) => return usage(&message),
+    };
+    match (&arguments.seed, &arguments.seeds, &arguments.zoo) {
+        (Some(seed), ..) => report::one(*seed, planted, &arguments),
+        (_, Some(seeds), _) => report::many(seeds.clone(), planted, jobs),
+        (_, _, Some(name)) => match zoo::chosen(name) {
+            Ok(faults) => report::zoo(&faults, jobs),
+            Err(message) => usage(&message),
+        },
+        _ => {
+            println!("{}", Arguments::command().render_long_help());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn usage(message: &str) -> ExitCode {
+    println!("{message}");
+    ExitCode::from(2)
+}

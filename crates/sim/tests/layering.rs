@@ -44,6 +44,8 @@ const SQLITE_PLACES: [(&str, &[&str]); 3] = [
         &[
             "crates/server/src/storage/sqlite.rs",
             "crates/server/src/storage/sqlite/",
+            // Tests make the databases that a team would bring.
+            "crates/server/tests/it/",
         ],
     ),
 ];

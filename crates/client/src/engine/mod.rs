@@ -28,7 +28,7 @@ mod report;
 
 use std::collections::VecDeque;
 
-use afield_protocol::{Code, Frame, Model};
+use afield_protocol::{Code, Frame, GroupId, Model};
 
 use self::exchange::{Exchange, Step};
 use crate::error::Error;
@@ -124,6 +124,9 @@ struct Run {
     attempts: u32,
     lone_failures: u32,
     restarts: u32,
+    /// Every group that this sync sent, whoever gets its outcome: another sync of this store may
+    /// be faster.
+    sent: Vec<GroupId>,
     report: Report,
 }
 
@@ -216,6 +219,7 @@ impl Run {
             attempts: 0,
             lone_failures: 0,
             restarts: 0,
+            sent: Vec::new(),
             report: Report::default(),
         }
     }
@@ -256,6 +260,7 @@ impl Run {
             };
         }
         let (exchange, body) = Exchange::begin(model, unit.unwrap_or_default(), outgoing);
+        self.sent.extend(&exchange.groups);
         self.report.bytes_sent += body.len() as u64;
         self.exchange = Some(exchange);
         commands.push(Command::Send { body });
@@ -420,7 +425,7 @@ impl Run {
     ) -> Result<(), Error> {
         store.finished(error.as_ref().map(|(code, _)| code))?;
         let mut report = std::mem::take(&mut self.report);
-        report.conclude(error);
+        report.conclude(error, store.are_settled(&self.sent)?);
         commands.push(Command::Finished(report));
         Ok(())
     }

@@ -97,10 +97,12 @@ impl Report {
         }
     }
 
-    pub(super) fn conclude(&mut self, error: Option<(Code, String)>) {
+    /// `all_settled` says whether every group that was sent took effect.
+    pub(super) fn conclude(&mut self, error: Option<(Code, String)>, all_settled: bool) {
         let applied = |outcome: &&OutcomeInfo| outcome.result == VerdictKind::Applied;
         self.pushed = self.outcomes.iter().filter(applied).count() as u64;
-        let all_applied = self.pushed == self.outcomes.len() as u64 && self.backed_off == 0;
+        let all_applied =
+            all_settled && self.pushed == self.outcomes.len() as u64 && self.backed_off == 0;
         self.status = match (&error, all_applied) {
             (Some(_), _) => SyncStatus::Failed,
             (None, true) => SyncStatus::Completed,

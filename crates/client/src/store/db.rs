@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::seal;
 use super::tables::{Table, ranks};
+use super::watch::{Watches, Written};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -65,6 +66,8 @@ impl Loaded {
 pub(crate) struct Db {
     pub(crate) conn: Connection,
     pub(crate) env: Box<dyn Environment>,
+    pub(super) watches: Watches,
+    pub(super) written: Written,
     pub(super) loaded: Option<Arc<Loaded>>,
     step: Arc<Step>,
 }
@@ -107,6 +110,8 @@ impl Db {
         let mut db = Self {
             conn,
             env,
+            watches: Watches::default(),
+            written: Written::default(),
             loaded: None,
             step,
         };
@@ -157,6 +162,7 @@ impl Db {
             self.step.0.store(Step::NONE, Ordering::SeqCst);
             self.conn.execute_batch("ROLLBACK")?;
         }
+        self.hook_writes()?;
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
         let result = self
             .reload()
@@ -164,7 +170,8 @@ impl Db {
             .and_then(|_| step(self));
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
-            self.conn.execute_batch("COMMIT")?;
+            self.watches.clone().commit(self)?;
+            zoo::committed(|| self.is_durable());
             zoo::crash_point(name)?;
             Ok(done)
         });
@@ -188,6 +195,13 @@ impl Db {
             return Err(ended_transaction());
         }
         result
+    }
+
+    /// Whether a commit of this connection survives a power cut.
+    fn is_durable(&self) -> bool {
+        let level: Result<i64, _> =
+            (self.conn).pragma_query_value(None, "synchronous", |row| row.get(0));
+        level.is_ok_and(|level| level >= 2)
     }
 
     /// A point inside a write at which the simulator may let the process die.

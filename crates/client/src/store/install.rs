@@ -2,7 +2,7 @@
 //! changed. Rows of synced entities come from the server again; those of local-only entities
 //! exist nowhere else, so their tables are only ever extended.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use afield_protocol::{Code, Entity, Model};
@@ -22,18 +22,23 @@ pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
     seal::seal(db, &HashSet::new())?;
     let made = made(db)?;
     refuse_unsettled(db, model, &made)?;
+    // A watch compares the counter of writes: it must not start over with the table.
+    let mut touched = HashMap::new();
     for old in &made {
         let new = model.entities.iter().find(|new| is_same_table(new, old));
         match new {
             Some(new) if new == old => {}
             None if !old.is_synced() => {}
             Some(new) if !old.is_synced() => extend_local_only(db, old, new)?,
-            _ => drop_tables(db, old)?,
+            _ => {
+                touched.insert(old.name.clone(), drop_tables(db, old)? + 1);
+            }
         }
     }
     let new = Loaded::new(model.clone());
     for table in &new.tables {
-        make_tables(db, table)?;
+        let touched = touched.get(&table.entity.name).copied().unwrap_or(0);
+        make_tables(db, table, touched)?;
     }
     let sql = "UPDATE afield_meta SET model = ?1, fingerprint = ?2";
     db.conn
@@ -80,18 +85,16 @@ fn refuse_unsettled(db: &Db, model: &Model, made: &[Entity]) -> Result<(), Error
     Ok(())
 }
 
-fn drop_tables(db: &Db, entity: &Entity) -> Result<(), Error> {
+/// Drops an entity's tables; gives its counter of writes.
+fn drop_tables(db: &Db, entity: &Entity) -> Result<i64, Error> {
     run(db, &Table::new(entity.clone(), 0).drop())?;
-    for sql in [
-        "DELETE FROM afield_entity WHERE name = ?1",
-        "UPDATE afield_change SET overlay = 0 WHERE entity = ?1",
-    ] {
-        db.conn.execute(sql, [&entity.name])?;
-    }
-    Ok(())
+    let sql = "UPDATE afield_change SET overlay = 0 WHERE entity = ?1";
+    db.conn.execute(sql, [&entity.name])?;
+    let sql = "DELETE FROM afield_entity WHERE name = ?1 RETURNING touched";
+    Ok(db.conn.query_row(sql, [&entity.name], |row| row.get(0))?)
 }
 
-fn make_tables(db: &Db, table: &Table) -> Result<(), Error> {
+fn make_tables(db: &Db, table: &Table, touched: i64) -> Result<(), Error> {
     let name = &table.entity.name;
     let sql = "SELECT 1 FROM afield_entity WHERE name = ?1";
     if db.conn.prepare_cached(sql)?.exists([name])? {
@@ -104,8 +107,9 @@ fn make_tables(db: &Db, table: &Table) -> Result<(), Error> {
         return Err(Error::new(Code::UPDATE_REQUIRED, message));
     }
     run(db, &table.create())?;
-    let sql = "INSERT INTO afield_entity (name, definition) VALUES (?1, ?2)";
-    db.conn.execute(sql, params![name, json(&table.entity)?])?;
+    let sql = "INSERT INTO afield_entity (name, definition, touched) VALUES (?1, ?2, ?3)";
+    db.conn
+        .execute(sql, params![name, json(&table.entity)?, touched])?;
     Ok(())
 }
 

@@ -23,6 +23,7 @@ mod status;
 mod sync_store;
 mod tables;
 mod triggers;
+mod watch;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -32,9 +33,10 @@ use afield_protocol::{Entity, Model, zoo};
 
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;
-pub use query::{Executed, Params, Rows};
+pub use query::{Executed, Origin, Params, Rows};
 pub use status::{ChangeInfo, ChangeState, OutcomeInfo, Status};
 pub use sync_store::SyncStore;
+pub use watch::{Watch, Watches};
 
 use self::db::{Db, Loaded};
 use self::seal::Mention;
@@ -119,7 +121,9 @@ impl Store {
                     loaded,
                     mentions: HashSet::new(),
                 };
+                transaction.db.app_begins();
                 let result = step(&mut transaction)?;
+                transaction.db.app_ended();
                 Ok((result, transaction.mentions))
             })?;
             if !zoo::planted("seal-later") {

@@ -210,6 +210,7 @@ impl<'a> Target<'a> {
             self.touched = true;
             self.lost = true;
         }
+        self.touched |= !self.recompute.is_empty();
         for key in &self.recompute {
             overlay::release(db, loaded, name, key)?;
         }

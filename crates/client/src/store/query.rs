@@ -37,8 +37,19 @@ impl<const N: usize> From<[Value; N]> for Params {
 pub struct Rows {
     /// Column names.
     pub columns: Vec<String>,
+    /// Where each column comes from, if from a table's column and not an expression.
+    pub origins: Vec<Option<Origin>>,
     /// Rows, each with a value for every column.
     pub rows: Vec<Vec<Value>>,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The table; an entity's name, if it is one.
+    pub table: String,
+    /// The column.
+    pub column: String,
 }
 
 /// What a statement did.
@@ -51,6 +62,12 @@ pub struct Executed {
 }
 
 impl Store {
+    /// Whether this is one statement that reads and gives rows, as [`Store::query`] takes it.
+    pub fn is_query(&self, sql: &str) -> bool {
+        let statement = self.db.conn.prepare(sql);
+        statement.is_ok_and(|statement| statement.readonly() && statement.column_count() > 0)
+    }
+
     /// Runs a query that writes nothing.
     ///
     /// # Errors
@@ -118,6 +135,13 @@ fn starts_with_insert(sql: &str) -> bool {
 
 fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
     let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let origins = statement.columns_with_metadata().map(|column| {
+        Some(Origin {
+            table: column.table_name()?.to_owned(),
+            column: column.origin_name()?.to_owned(),
+        })
+    });
+    let origins = origins.collect();
     bind(statement, params)?;
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
@@ -126,6 +150,7 @@ fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
     }
     Ok(Rows {
         columns,
+        origins,
         rows: found,
     })
 }

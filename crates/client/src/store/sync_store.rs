@@ -155,6 +155,21 @@ impl SyncStore {
             .query_row([group.0], |row| row.get(0))?)
     }
 
+    /// Whether each of these groups took effect.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn are_settled(&self, groups: &[GroupId]) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM afield_group WHERE id = ?1 AND state <> 'settled'";
+        let mut statement = self.db.conn.prepare_cached(sql)?;
+        for group in groups {
+            if statement.exists([group.0])? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Notes how a sync ended, and drops history that is old enough.
     ///
     /// # Errors

@@ -1,7 +1,11 @@
-//! Integration tests of the client: real SQLite files, frames built by hand.
+//! Integration tests of the client: real SQLite files, frames built by hand, real HTTP.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod capture_random;
+mod native_driver;
+mod native_faults;
+mod native_server;
+mod native_tls;
 mod stock;
 mod store_actions;
 mod store_columns;
@@ -16,4 +20,6 @@ mod store_pages;
 mod store_refusals;
 mod store_stage;
 mod store_types;
+mod watch_own;
+mod watch_process;
 mod world;

@@ -6,9 +6,13 @@
 //! | real | number, or `"NaN"`, `"Infinity"`, `"-Infinity"` |
 //! | boolean | `true`, `false` |
 //! | bytes | base64 string |
+//! | decimal | string (an integer is read too) |
 //! | all others | string |
 //!
-//! A cell that is not canonical for its type is written as `{"stored": …}` and read back as such.
+//! A cell that is not canonical for its type is written as `{"stored": …}` around what SQLite
+//! stores, and read back as such. Where a type is not known, a value stands as it is stored: null,
+//! number, string, and an object around what these cannot say: `{"integer": "9007199254740993"}`,
+//! `{"real": "Infinity"}`, `{"base64": "…"}`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -26,19 +30,17 @@ const EXACT: u64 = 1 << 53;
 pub fn from_value(kind: Type, value: ValueRef<'_>) -> Json {
     match (kind, value) {
         (_, ValueRef::Null) => Json::Null,
-        (Type::Boolean, ValueRef::Integer(n)) if n == 0 || n == 1 => Json::Bool(n == 1),
-        (Type::Integer, ValueRef::Integer(n)) => integer(n),
-        (Type::Real, ValueRef::Real(x)) => real(x),
-        (Type::Bytes, ValueRef::Bytes(bytes)) => Json::String(BASE64.encode(bytes)),
-        (Type::Bytes | Type::Integer | Type::Boolean, ValueRef::Text(_)) => {
-            json!({ "stored": stored(value) })
-        }
+        _ if !kind.accepts(value) => json!({ "stored": exact(value) }),
+        (Type::Boolean, ValueRef::Integer(n)) => Json::Bool(n == 1),
+        (_, ValueRef::Integer(n)) => integer(n),
+        (_, ValueRef::Real(x)) => real(x),
+        (_, ValueRef::Bytes(bytes)) => Json::String(BASE64.encode(bytes)),
         (_, ValueRef::Text(text)) => Json::String(text.to_owned()),
-        (_, value) => json!({ "stored": stored(value) }),
     }
 }
 
-/// The JSON form of a value whose type is not known: as SQLite stores it.
+/// The JSON form of a value whose type is not known, for people: as SQLite stores it, with large
+/// integers as strings.
 pub fn stored(value: ValueRef<'_>) -> Json {
     match value {
         ValueRef::Null => Json::Null,
@@ -46,6 +48,16 @@ pub fn stored(value: ValueRef<'_>) -> Json {
         ValueRef::Real(x) => real(x),
         ValueRef::Text(text) => Json::String(text.to_owned()),
         ValueRef::Bytes(bytes) => json!({ "base64": BASE64.encode(bytes) }),
+    }
+}
+
+/// The JSON form of a value whose type is not known, which [`to_untyped`] reads back exactly.
+pub(super) fn exact(value: ValueRef<'_>) -> Json {
+    match value {
+        ValueRef::Integer(n) if n.unsigned_abs() > EXACT => json!({ "integer": n.to_string() }),
+        ValueRef::Real(x) if x.is_nan() => Json::from("NaN"),
+        ValueRef::Real(x) if x.is_infinite() => json!({ "real": real(x) }),
+        value => stored(value),
     }
 }
 
@@ -87,16 +99,16 @@ pub fn to_value(kind: Type, json: &Json) -> Result<Value, TypeMismatch> {
         (Type::Real, Json::Number(number)) => Value::Real(number.as_f64().ok_or_else(mismatch)?),
         (Type::Real, Json::String(text)) => match text.as_str() {
             "NaN" => Value::from("NaN"),
-            "Infinity" => Value::Real(f64::INFINITY),
-            "-Infinity" => Value::Real(f64::NEG_INFINITY),
-            _ => return Err(mismatch()),
+            word => Value::Real(infinity(word).ok_or_else(mismatch)?),
         },
         (Type::Bytes, Json::String(text)) => {
             Value::Bytes(BASE64.decode(text).map_err(|_| mismatch())?)
         }
         (Type::Boolean | Type::Bytes, _) => return Err(mismatch()),
         (_, Json::String(text)) => Value::Text(text.clone()),
-        (Type::Decimal, Json::Number(number)) => Value::Text(number.to_string()),
+        (Type::Decimal, Json::Number(number)) => {
+            Value::Integer(number.as_i64().ok_or_else(mismatch)?)
+        }
         _ => return Err(mismatch()),
     };
     kind.normalise(value)
@@ -105,7 +117,7 @@ pub fn to_value(kind: Type, json: &Json) -> Result<Value, TypeMismatch> {
 /// Reads a JSON value whose attribute's type is not known (a parameter of a statement).
 ///
 /// # Errors
-/// It is an array or another object than `{"stored": …}` or `{"base64": …}`.
+/// It is an array, an integer beyond 64 bits, or another object than those of the table above.
 pub fn to_untyped(json: &Json) -> Result<Value, TypeMismatch> {
     let mismatch = TypeMismatch {
         expected: "null, true, false, a number, a string or base64",
@@ -115,8 +127,8 @@ pub fn to_untyped(json: &Json) -> Result<Value, TypeMismatch> {
         Json::Bool(truth) => Value::from(*truth),
         Json::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(n), _) => Value::Integer(n),
-            (None, Some(x)) => Value::Real(x),
-            (None, None) => return Err(mismatch),
+            (None, Some(x)) if number.is_f64() => Value::Real(x),
+            (None, _) => return Err(mismatch),
         },
         Json::String(text) => Value::Text(text.clone()),
         Json::Object(object) => to_stored(object).ok_or(mismatch)?,
@@ -125,10 +137,26 @@ pub fn to_untyped(json: &Json) -> Result<Value, TypeMismatch> {
 }
 
 fn to_stored(object: &Map<String, Json>) -> Option<Value> {
-    if let Some(text) = object.get("base64").and_then(Json::as_str) {
-        return BASE64.decode(text).ok().map(Value::Bytes);
+    let mut pairs = object.iter();
+    let (Some((name, json)), None) = (pairs.next(), pairs.next()) else {
+        return None;
+    };
+    match (name.as_str(), json) {
+        ("base64", Json::String(text)) => BASE64.decode(text).ok().map(Value::Bytes),
+        ("integer", Json::String(text)) => text.parse().ok().map(Value::Integer),
+        ("real", Json::String(text)) => infinity(text).map(Value::Real),
+        ("stored", Json::Object(inner)) if inner.contains_key("stored") => None,
+        ("stored", json) => to_untyped(json).ok(),
+        _ => None,
     }
-    to_untyped(object.get("stored")?).ok()
+}
+
+fn infinity(word: &str) -> Option<f64> {
+    match word {
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
 }
 
 /// Attributes of `entity` as a JSON object; a name the entity does not know is written as stored.
@@ -137,7 +165,7 @@ pub fn from_attributes(entity: Option<&Entity>, attributes: &Attributes) -> Json
         let attribute = entity.and_then(|entity| entity.attribute(name));
         let json = match attribute {
             Some(attribute) => from_value(attribute.kind, value.as_ref()),
-            None => stored(value.as_ref()),
+            None => exact(value.as_ref()),
         };
         (name.clone(), json)
     });

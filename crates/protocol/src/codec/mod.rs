@@ -6,14 +6,20 @@
 
 pub mod cbor;
 mod cbor_frame;
+mod cbor_read;
+pub(crate) mod identity;
 pub mod json;
 mod json_frame;
+mod json_read;
 mod stream;
+mod strict_json;
+mod tagged;
 
 pub use stream::{Format, FrameReader};
 
 use crate::frame::Frame;
 use crate::model::Model;
+use crate::outcome::Verdict;
 
 /// A message that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,4 +46,17 @@ impl Format {
             Self::JsonLines => json_frame::write(model, frame, out),
         }
     }
+}
+
+/// Verdicts as the ledger keeps them; [`read_verdicts`] reads them.
+pub fn write_verdicts(verdicts: &[Verdict]) -> Vec<u8> {
+    cbor_frame::write_verdicts(verdicts)
+}
+
+/// Reads what [`write_verdicts`] wrote.
+///
+/// # Errors
+/// The bytes are something else.
+pub fn read_verdicts(bytes: &[u8]) -> Result<Vec<Verdict>, Malformed> {
+    cbor_read::read_verdicts(bytes)
 }

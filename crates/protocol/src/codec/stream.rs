@@ -2,10 +2,10 @@
 
 use minicbor::Decoder;
 
-use super::cbor_frame::{self, TAG_EMBEDDED};
-use super::{Malformed, json_frame};
+use super::cbor_frame::TAG_EMBEDDED;
+use super::{Malformed, cbor_read, json_read};
 use crate::frame::Frame;
-use crate::limits::FRAME_BYTES;
+use crate::limits::{FRAME_BYTES, JSON_LINE_BYTES};
 use crate::model::Model;
 
 /// How frames are written.
@@ -35,6 +35,9 @@ pub struct FrameReader {
     buffer: Vec<u8>,
     /// Where the unread part of `buffer` begins.
     start: usize,
+    /// Bytes of the unread part that are known to hold no line end: a long line that arrives in
+    /// many pieces is searched once, not once for each piece.
+    searched: usize,
 }
 
 /// The longest head of an item: tag 24 and a byte string's length.
@@ -47,6 +50,7 @@ impl FrameReader {
             format,
             buffer: Vec::new(),
             start: 0,
+            searched: 0,
         }
     }
 
@@ -67,15 +71,19 @@ impl FrameReader {
         let pending = self.buffer.get(self.start..).unwrap_or(&[]);
         let (used, frame) = match self.format {
             Format::Cbor => match embedded(pending)? {
-                Some((used, body)) => (used, cbor_frame::read(body)?),
+                Some((used, body)) => (used, cbor_read::read(body)?),
                 None => return Ok(None),
             },
-            Format::JsonLines => match line(pending)? {
-                Some((used, text)) => (used, json_frame::read(model, text)?),
-                None => return Ok(None),
+            Format::JsonLines => match line(pending, self.searched)? {
+                Some((used, text)) => (used, json_read::read(model, text)?),
+                None => {
+                    self.searched = pending.len();
+                    return Ok(None);
+                }
             },
         };
         self.start += used;
+        self.searched = 0;
         Ok(Some(frame))
     }
 
@@ -134,10 +142,18 @@ fn byte_string_length(head: &[u8]) -> Option<u64> {
     )
 }
 
-fn line(pending: &[u8]) -> Result<Option<(usize, &[u8])>, Malformed> {
-    match pending.iter().position(|byte| *byte == b'\n') {
-        Some(end) => Ok(Some((end + 1, pending.get(..end).unwrap_or(&[])))),
-        None if pending.len() > FRAME_BYTES => Err(Malformed::new("a line is over the limit")),
-        None => Ok(None),
+/// The first line and how many bytes it takes, if it is whole; its end is not among the first
+/// `searched` bytes.
+fn line(pending: &[u8], searched: usize) -> Result<Option<(usize, &[u8])>, Malformed> {
+    let rest = pending.get(searched..).unwrap_or(&[]);
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    if end.map_or(pending.len(), |end| searched + end) > JSON_LINE_BYTES {
+        return Err(Malformed::new(format!(
+            "a line of more than {JSON_LINE_BYTES} bytes"
+        )));
     }
+    Ok(end.map(|end| {
+        let end = searched + end;
+        (end + 1, pending.get(..end).unwrap_or(&[]))
+    }))
 }

@@ -3,6 +3,10 @@
 //! One trait, one conformance suite. A storage decides nothing about conflicts itself: the rule
 //! is [`afield_protocol::conflict::decide`].
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod sqlite;
+
 use afield_protocol::{Code, Frame, Group, GroupOutcome, PageEnd, Position};
 
 use crate::resolved::ServerModel;
@@ -20,11 +24,12 @@ pub trait Storage: Send + Sync {
     /// page starts that entity over.
     fn pull(&self, model: &ServerModel, request: &PullRequest) -> Result<PulledPage, StorageError>;
 
-    /// Applies groups in order, each whole or not at all, in one transaction with their ledger
-    /// entries. A group that the ledger knows is answered as it was the first time.
+    /// Applies groups in order, each whole or not at all and in one transaction with its ledger
+    /// entry. A group that the ledger knows is answered as it was the first time.
     ///
     /// # Errors
-    /// The database failed; nothing of any of the groups is applied then.
+    /// The database failed; no group is applied then, or only groups whose ledger entries say
+    /// so, which makes a repeat of the same request safe.
     fn push(
         &self,
         model: &ServerModel,

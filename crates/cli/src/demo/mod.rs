@@ -1,0 +1,199 @@
+//! `afield demo`: a sample database, the server, two devices, one story, and then it stays up.
+
+mod sample;
+mod story;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use afield_server::model::ModelFile;
+use afield_server::model::file::Overrides;
+use afield_server::serve::{ServeOptions, serve};
+use clap::Args;
+use serde_json::Map;
+
+use crate::failure::Failure;
+use crate::model::{InitArgs, database, init, random, resolved};
+use crate::output::Output;
+use crate::server::{issue, log, state};
+
+/// How long the demo's tokens are valid.
+const TOKEN_S: i64 = 7 * 86_400;
+
+/// `afield demo`.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// End when the story is told, in place of staying up.
+    #[arg(long)]
+    once: bool,
+    /// Where the demo's files go. A demo that is there already is made anew.
+    #[arg(long, default_value = ".afield/demo", value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Where to listen; the default is the first free port from 4100 on.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+/// Runs the demo.
+pub(crate) fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
+    if std::env::var_os("RUST_LOG").is_none() {
+        // The story speaks for itself; what goes wrong is still told.
+        log_quietly();
+    } else {
+        log(false);
+    }
+    make_folder(&args.folder)?;
+    out.say("1. A sample database: a city's food inspectors.");
+    let team = args.folder.join("inspections.db");
+    let rows = sample::make(&team).map_err(|error| {
+        Failure::refused("file", format!("cannot make {}: {error}", team.display()))
+    })?;
+    out.say(&format!(
+        "   {} holds {rows} rows in 6 tables.\n",
+        team.display()
+    ));
+
+    out.say("2. Afield beside it: init, prepare, serve.");
+    let model = args.folder.join("afield.toml");
+    init(&InitArgs::new(&team, &model), &Output::silent())?;
+    let file = ModelFile::read(&model, &Overrides::default())?;
+    let prepared =
+        afield_server::storage::sqlite::prepare(database(&file), &resolved(&file)?, random)?;
+    out.say(&format!(
+        "   {} says what goes to devices and why.",
+        model.display()
+    ));
+    out.say(&format!(
+        "   Change capture is installed on {} tables.",
+        prepared.tables.len()
+    ));
+
+    let server = start(&file, args.listen)?;
+    let url = format!("http://{}", server.address);
+    out.say(&format!("   The server listens on {url}.\n"));
+    let tokens = ["ann", "ben"].map(|user| issue(&file, user, &Map::new(), TOKEN_S));
+    let [ann, ben] = tokens;
+    let story = story::Story::new(&args.folder, &team, &url, [("ann", ann?), ("ben", ben?)]);
+    story?.tell(out)?;
+    invite(args, &url, out);
+    if args.once {
+        return Ok(());
+    }
+    out.say("\nThe server stays up; Ctrl-C ends it.");
+    server.wait()
+}
+
+/// What to try next, ready to paste.
+fn invite(args: &DemoArgs, url: &str, out: &Output) {
+    let (folder, devices) = (args.folder.display(), args.folder.join("devices"));
+    let device = format!("{} device {}", program(), devices.display());
+    let stays = if args.once {
+        " (start `cargo demo` without --once first)"
+    } else {
+        ""
+    };
+    out.say(&format!(
+        "\nTry it yourself, in another terminal{stays}:\n  \
+         {device} --user ann list business --limit 5\n  \
+         {device} --user ann sql \"SELECT result, count(*) FROM inspection GROUP BY result\"\n  \
+         {device} --user ann update inspector 1001 phone='030 123456'\n  \
+         {device} --user ann changes\n  \
+         {device} --user ann sync\n  \
+         {device} --user ben sync\n  \
+         sqlite3 {folder}/inspections.db \"UPDATE inspector SET name = 'You' WHERE id = 1002\"\n\n\
+         The server is {url}; its model file is {folder}/afield.toml."
+    ));
+}
+
+/// How a reader of this terminal starts the program.
+fn program() -> String {
+    let by_cargo = std::env::var_os("CARGO").is_some();
+    match (by_cargo, std::env::current_exe()) {
+        (true, Ok(path)) => {
+            let here = std::env::current_dir().unwrap_or_default();
+            path.strip_prefix(&here)
+                .unwrap_or(&path)
+                .display()
+                .to_string()
+        }
+        _ => "afield".to_owned(),
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), Failure> {
+    let cannot =
+        |error| Failure::refused("file", format!("cannot make {}: {error}", folder.display()));
+    let marker = folder.join("demo.txt");
+    if folder.exists() {
+        let is_empty = fs::read_dir(folder).map_err(cannot)?.next().is_none();
+        if !is_empty && !marker.exists() {
+            let message = format!(
+                "{} holds something else than a demo; name another --folder",
+                folder.display()
+            );
+            return Err(Failure::refused("exists", message));
+        }
+        fs::remove_dir_all(folder).map_err(cannot)?;
+    }
+    fs::create_dir_all(folder).map_err(cannot)?;
+    fs::write(
+        marker,
+        "Made by `afield demo`, and made anew whenever it starts.\n",
+    )
+    .map_err(cannot)
+}
+
+/// The server, on a thread of its own.
+struct Server {
+    address: SocketAddr,
+    thread: thread::JoinHandle<Result<(), Failure>>,
+}
+
+impl Server {
+    fn wait(self) -> Result<(), Failure> {
+        self.thread.join().unwrap_or_else(|_| {
+            Err(Failure::refused(
+                "internal",
+                "the server ended unexpectedly",
+            ))
+        })
+    }
+}
+
+/// Ports tried when the first one is taken.
+const PORTS: std::ops::Range<u16> = 4100..4120;
+
+fn start(file: &ModelFile, listen: Option<SocketAddr>) -> Result<Server, Failure> {
+    let listen = match listen {
+        Some(address) => address,
+        None => PORTS
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+            .find(|address| std::net::TcpListener::bind(address).is_ok())
+            .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))),
+    };
+    let state = state(file)?;
+    let (ready, address) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let tell = |address| {
+            // Nobody listens only if the demo ended, and then there is nobody to tell.
+            let _ = ready.send(address);
+        };
+        serve(&ServeOptions::new(listen), state, tell)
+            .map_err(|error| Failure::refused("serve", error.to_string()))
+    });
+    match address.recv() {
+        Ok(address) => Ok(Server { address, thread }),
+        Err(_) => Err(match thread.join() {
+            Ok(Err(failure)) => failure,
+            _ => Failure::refused("internal", "the server did not start"),
+        }),
+    }
+}
+
+fn log_quietly() {
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let _ = builder.with_env_filter("warn").try_init();
+}

@@ -1,0 +1,228 @@
+//! What a device says, in JSON: the same for `--json` and `--repl`.
+
+use afield::engine::{Report, SyncStatus};
+use afield::native::{Client, SystemEnvironment};
+use afield::{ChangeInfo, Environment as _, Error, OutcomeInfo, Params, Rows, Status};
+use afield_protocol::codec::json;
+use afield_protocol::{Code, Entity, Key, Model, Type, Value};
+use serde_json::{Map, Value as Json, json};
+
+/// How old a sign of life may be for "up to date", in milliseconds.
+const FRESHNESS_MS: i64 = 60_000;
+
+/// An identifier: its value, or an array if it has several parts.
+pub(crate) fn key_json(entity: Option<&Entity>, key: &[Value]) -> Json {
+    let part = |(at, value): (usize, &Value)| match entity.and_then(|e| e.key().get(at)) {
+        Some(attribute) => json::from_value(attribute.kind, value.as_ref()),
+        None => json::stored(value.as_ref()),
+    };
+    let mut parts: Vec<_> = key.iter().enumerate().map(part).collect();
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => Json::Array(parts),
+    }
+}
+
+/// Reads an identifier: its value, an array of its parts, or an object by attribute.
+///
+/// # Errors
+/// It has another shape, or a part another type.
+pub(crate) fn key_from_json(entity: &Entity, id: &Json) -> Result<Key, Error> {
+    let parts: Vec<&Json> = match id {
+        Json::Array(parts) => parts.iter().collect(),
+        Json::Object(object) if entity.key().iter().any(|a| object.contains_key(&a.name)) => {
+            let parts = entity.key().iter().map(|a| object.get(&a.name));
+            parts.map(|part| part.unwrap_or(&Json::Null)).collect()
+        }
+        single => vec![single],
+    };
+    let attributes = entity.key();
+    if parts.len() != attributes.len() {
+        let names: Vec<_> = attributes.iter().map(|a| a.name.as_str()).collect();
+        let message = format!(
+            "the identifier of {} is an array of {} values: {}",
+            entity.name,
+            names.len(),
+            names.join(", ")
+        );
+        return Err(Error::new(Code::IDENTIFIER_MISSING, message));
+    }
+    let pairs = attributes.iter().zip(parts);
+    let read = |(attribute, part): (&afield_protocol::Attribute, &Json)| {
+        json::to_value(attribute.kind, part).map_err(|error| {
+            let message = format!("{}.{} {error}", entity.name, attribute.name);
+            Error::new(Code::TYPE_MISMATCH, message).of_attribute(&attribute.name)
+        })
+    };
+    pairs.map(read).collect()
+}
+
+/// The types of a query's columns, where they come from an entity.
+pub(super) fn kinds(model: Option<&Model>, rows: &Rows) -> Vec<Option<Type>> {
+    (rows.origins.iter())
+        .map(|origin| {
+            let origin = origin.as_ref()?;
+            let entity = model?.entity(&origin.table)?;
+            Some(entity.attribute(&origin.column)?.kind)
+        })
+        .collect()
+}
+
+/// Rows of a query: typed where a column comes from an entity, as stored otherwise.
+pub(crate) fn rows_json(model: Option<&Model>, rows: &Rows) -> Vec<Vec<Json>> {
+    let kinds = kinds(model, rows);
+    let cell = |(at, value): (usize, &Value)| match kinds.get(at).copied().flatten() {
+        Some(kind) => json::from_value(kind, value.as_ref()),
+        None => json::stored(value.as_ref()),
+    };
+    let row = |row: &Vec<Value>| row.iter().enumerate().map(cell).collect();
+    rows.rows.iter().map(row).collect()
+}
+
+/// A change made on this device.
+pub(crate) fn change_json(model: Option<&Model>, change: &ChangeInfo) -> Json {
+    let entity = model.and_then(|model| model.entity(&change.entity));
+    let mut object = json!({
+        "change": change.change,
+        "group": change.group.to_string(),
+        "entity": change.entity,
+        "id": key_json(entity, &change.key),
+        "op": change.op.as_str(),
+        "state": change.state.as_str(),
+        "set": json::from_attributes(entity, &change.set),
+        "base": json::from_attributes(entity, &change.base),
+    });
+    if let (Some(theirs), Json::Object(object)) = (&change.theirs, &mut object) {
+        object.insert("theirs".into(), json::from_attributes(entity, theirs));
+    }
+    object
+}
+
+/// What became of a change; what does not apply is left out.
+pub(crate) fn outcome_json(model: Option<&Model>, outcome: &OutcomeInfo) -> Json {
+    let entity = model.and_then(|model| model.entity(&outcome.entity));
+    let mut object = Map::new();
+    object.insert("n".into(), outcome.n.into());
+    object.insert("change".into(), outcome.change.as_str().into());
+    object.insert("entity".into(), outcome.entity.as_str().into());
+    object.insert("id".into(), key_json(entity, &outcome.key));
+    object.insert("op".into(), outcome.op.as_str().into());
+    object.insert("result".into(), outcome.result.as_str().into());
+    if let Some(code) = &outcome.code {
+        object.insert("code".into(), code.as_str().into());
+    }
+    if let Some(attribute) = &outcome.attribute {
+        object.insert("attribute".into(), attribute.as_str().into());
+    }
+    if let Some(message) = &outcome.message {
+        object.insert("message".into(), message.as_str().into());
+    }
+    if let Some(key) = &outcome.new_key {
+        object.insert("new_id".into(), key_json(entity, key));
+    }
+    Json::Object(object)
+}
+
+/// How a sync went.
+pub(crate) fn report_json(model: Option<&Model>, report: &Report) -> Json {
+    let outcomes = report.outcomes.iter().map(|it| outcome_json(model, it));
+    let mut object = json!({
+        "status": report.status.as_str(),
+        "pushed": report.pushed,
+        "pulled": report.pulled,
+        "bytes_sent": report.bytes_sent,
+        "bytes_received": report.bytes_received,
+        "outcomes": outcomes.collect::<Vec<_>>(),
+    });
+    let problem = report.error.as_ref();
+    let problem =
+        problem.map(|(code, message)| json!({ "code": code.as_str(), "message": message }));
+    if let (Some(problem), Json::Object(object)) = (problem, &mut object) {
+        object.insert("error".into(), problem);
+    } else if report.status == SyncStatus::Incomplete
+        && report.backed_off > 0
+        && let Json::Object(object) = &mut object
+    {
+        object.insert("backed_off".into(), report.backed_off.into());
+    }
+    object
+}
+
+/// Where the device stands; `reason` says what keeps it from being up to date.
+pub(crate) fn status_json(status: &Status) -> Json {
+    let reason = why_not_up_to_date(status);
+    let mut object = json!({
+        "pending": status.pending,
+        "held": status.held,
+        "parked": status.parked,
+        "conflicts": status.conflicts,
+        "up_to_date": reason.is_none(),
+    });
+    let Json::Object(map) = &mut object else {
+        return object;
+    };
+    if let Some(at) = status.last_success_ms {
+        map.insert("last_success".into(), instant(at).into());
+        if reason.is_none() {
+            map.insert("up_to_date_since".into(), instant(at).into());
+        }
+    }
+    if let Some(code) = &status.last_error {
+        map.insert("last_error".into(), code.as_str().into());
+    }
+    if !status.downloading.is_empty() {
+        map.insert("downloading".into(), json!(status.downloading));
+    }
+    if let Some(reason) = reason {
+        map.insert("reason".into(), reason.into());
+    }
+    object
+}
+
+/// Why the device cannot be called up to date; `None` if it can.
+pub(super) fn why_not_up_to_date(status: &Status) -> Option<String> {
+    let age = status.last_success_ms.map(|at| now_ms() - at);
+    Some(match (age, &status.last_error) {
+        (None, None) => "it was never synchronised".to_owned(),
+        (_, Some(code)) => format!("the last sync failed: {code}"),
+        _ if !status.downloading.is_empty() => {
+            format!("still downloading {}", status.downloading.join(", "))
+        }
+        _ if status.pending + status.held > 0 => {
+            super::show::changes_wait(status.pending + status.held)
+        }
+        _ if status.parked > 0 => super::show::not_applied(status.parked),
+        (Some(age), None) if age > FRESHNESS_MS => {
+            format!("the last sync was {}", super::show::ago(age))
+        }
+        _ => return None,
+    })
+}
+
+/// What a store is.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn opened_json(client: &Client) -> Result<Json, Error> {
+    let sql = "SELECT device FROM afield_meta";
+    let device = client.store().query(sql, &Params::none())?;
+    let device = device.rows.first().and_then(|row| row.first());
+    let model = client.store().model().ok();
+    let store = client.folder().database(client.user())?;
+    Ok(json!({
+        "store": store,
+        "user": client.user(),
+        "model_version": model.map(|model| model.version),
+        "device": device.map(|device| json::stored(device.as_ref())),
+        "server": client.server(),
+    }))
+}
+
+pub(super) fn now_ms() -> i64 {
+    SystemEnvironment.now_ms()
+}
+
+/// An instant as text.
+fn instant(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
+}

@@ -1,0 +1,266 @@
+//! `afield device STORE …`: a real device on the command line, over the same library as an app.
+
+mod answer;
+mod rows;
+mod show;
+mod sync;
+mod table;
+mod values;
+
+use std::path::PathBuf;
+
+use afield::native::{Client, ClientOptions, Folder, token_user};
+use afield_protocol::Model;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+pub(crate) use self::answer::{
+    change_json, key_from_json, key_json, opened_json, outcome_json, report_json, rows_json,
+    status_json,
+};
+
+use crate::failure::Failure;
+use crate::model::{ModelArgs, resolved};
+use crate::output::Output;
+
+/// `afield device`.
+///
+/// STORE is a folder; it holds one database file for each user, and remembers the server and the
+/// token, so that they are given once:
+///
+///   export AFIELD_TOKEN=$(afield token --user ann)
+///   afield device phone --server http://127.0.0.1:4100 sync
+///   afield device phone list contact --where "name LIKE 'A%'"
+///   afield device phone update contact 17 phone='030 1234' note=null
+///   afield device phone status
+///   afield device phone sync
+///
+/// Everything but `sync` works without a network. Exit codes: 0 done, 1 refused or incomplete,
+/// 2 usage, 3 the server cannot be reached, 4 sign-in needed.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment, arg_required_else_help = true)]
+pub(crate) struct DeviceArgs {
+    /// The folder of this device's stores; it is made by `open` or `sync`.
+    #[arg(value_name = "STORE")]
+    pub(crate) store: PathBuf,
+    #[command(flatten)]
+    pub(crate) who: Who,
+    /// Read requests as JSON lines from standard input, and answer each with a line.
+    #[arg(long)]
+    repl: bool,
+    #[command(subcommand)]
+    command: Option<DeviceCommand>,
+}
+
+/// Whose store, and how to reach the server.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Who {
+    /// Whose store; not needed where STORE holds only one, or the token names the user.
+    #[arg(long, global = true, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The server's address; remembered in the store.
+    #[arg(long, global = true, env = "AFIELD_SERVER", value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The token to sign in with; remembered in the folder, readable by its owner only.
+    #[arg(
+        long,
+        global = true,
+        env = "AFIELD_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+    /// A model for a store that has none yet, to work before the first sync: an afield.toml, or
+    /// the JSON that the server answers at /v1/model.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Trust these root certificates (PEM) besides the public ones.
+    #[arg(long, global = true, env = "AFIELD_ROOTS", value_name = "FILE")]
+    pub(crate) roots: Option<PathBuf>,
+}
+
+/// What a device can be asked for.
+#[derive(Debug, Subcommand)]
+enum DeviceCommand {
+    /// Make the store, or show what it is.
+    Open,
+    /// Send what was changed and receive what changed elsewhere.
+    Sync(sync::SyncArgs),
+    /// Say whether everything is sent and received, and if not, why.
+    Status,
+    /// Show the entities of the model, with their attributes.
+    Entities,
+    /// List rows of an entity.
+    ///
+    ///   afield device phone list visit --where "done = 0 AND city = 'Bonn'" --limit 20
+    #[command(verbatim_doc_comment)]
+    List(rows::ListArgs),
+    /// Show one row.
+    Get(rows::RowArgs),
+    /// Create a row.
+    ///
+    /// Values are read by the attribute's type; `name=null` is no value, and `name:=JSON` takes
+    /// JSON. A UUID identifier may be left out.
+    ///
+    ///   afield device phone create visit city=Bonn done=false score=2.5 note:='"null"'
+    #[command(verbatim_doc_comment)]
+    Create(rows::CreateArgs),
+    /// Set attributes of a row; those not named stay.
+    ///
+    ///   afield device phone update contact 17 phone='030 1234' note=null
+    #[command(verbatim_doc_comment)]
+    Update(rows::UpdateArgs),
+    /// Delete a row, here and with the next sync on the server.
+    Delete(rows::RowArgs),
+    /// Run SQL: a query, or statements that are one transaction.
+    ///
+    ///   afield device phone sql "SELECT city, count(*) FROM visit GROUP BY city"
+    ///   afield device phone sql "UPDATE visit SET done = 1 WHERE city = 'Bonn'"
+    #[command(verbatim_doc_comment)]
+    Sql(rows::SqlArgs),
+    /// Show the changes made on this device and where each stands.
+    Changes,
+    /// Show what became of the changes that were sent.
+    Outcomes(OutcomesArgs),
+}
+
+/// `afield device STORE outcomes`.
+#[derive(Args, Debug)]
+struct OutcomesArgs {
+    /// Only outcomes after this number.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    since: i64,
+}
+
+/// Which way a sync goes.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Direction {
+    /// Sends changes and receives rows.
+    #[default]
+    Both,
+    /// Only sends changes.
+    Send,
+    /// Only receives rows.
+    Receive,
+}
+
+impl From<Direction> for afield::engine::Direction {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Both => Self::Both,
+            Direction::Send => Self::Send,
+            Direction::Receive => Self::Receive,
+        }
+    }
+}
+
+impl DeviceCommand {
+    /// Whether it talks to the server, or makes the store for that.
+    fn signs_in(&self) -> bool {
+        matches!(self, Self::Open | Self::Sync(_))
+    }
+}
+
+/// Runs a command; gives the exit code.
+pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
+    if args.repl {
+        if args.command.is_some() {
+            return Err(Failure::usage("--repl takes requests, not a command"));
+        }
+        return crate::repl::run(&args.store, &args.who);
+    }
+    let Some(command) = &args.command else {
+        let message = "say what to do, like `sync` or `status`; see --help";
+        return Err(Failure::usage(message));
+    };
+    let client = open(&args.store, &args.who, command.signs_in())?;
+    match command {
+        DeviceCommand::Open => show::opened(&client, out),
+        DeviceCommand::Sync(args) => return sync::run(client, args, out),
+        DeviceCommand::Status => show::status(&client, out),
+        DeviceCommand::Entities => show::entities(&client, out),
+        DeviceCommand::List(args) => rows::list(&client, args, out),
+        DeviceCommand::Get(args) => rows::get(&client, args, out),
+        DeviceCommand::Create(args) => rows::create(&client, args, out),
+        DeviceCommand::Update(args) => rows::update(&client, args, out),
+        DeviceCommand::Delete(args) => rows::delete(&client, args, out),
+        DeviceCommand::Sql(args) => rows::sql(&client, args, out),
+        DeviceCommand::Changes => show::changes(&client, out),
+        DeviceCommand::Outcomes(args) => show::outcomes(&client, args.since, out),
+    }
+    .map(|()| 0)
+}
+
+/// Opens the store that the arguments mean. Only what talks to the server looks at the token: a
+/// token for somebody else in the environment must not stand in the way of reading.
+pub(crate) fn open(store: &std::path::Path, who: &Who, signs_in: bool) -> Result<Client, Failure> {
+    let user = user(store, who)?;
+    let may_make = signs_in || who.model.is_some();
+    if !may_make && !Folder::new(store).database(&user)?.exists() {
+        let store = store.display();
+        let message = format!(
+            "{user} has no store in {store} yet; `afield device {store} --user {user} sync` makes it"
+        );
+        return Err(Failure::usage(message));
+    }
+    let options = ClientOptions {
+        server: who.server.clone(),
+        token: who.token.clone().filter(|_| signs_in),
+        remember_token: true,
+        model: who.model.as_deref().map(read_model).transpose()?,
+        root_certificates: who.roots.clone(),
+        ..ClientOptions::new(store, user)
+    };
+    Ok(Client::open(options)?)
+}
+
+/// Whose store is meant.
+fn user(store: &std::path::Path, who: &Who) -> Result<String, Failure> {
+    if let Some(user) = &who.user {
+        return Ok(user.clone());
+    }
+    let named = who.token.as_deref().and_then(token_user);
+    let users = Folder::new(store).users()?;
+    match (users.as_slice(), named) {
+        ([user], _) => Ok(user.clone()),
+        ([], Some(user)) => Ok(user),
+        ([], None) => Err(Failure::usage(format!(
+            "there is no store in {} yet; say whose it will be with --user, or give a token",
+            store.display()
+        ))),
+        (users, Some(user)) if users.contains(&user) => Ok(user),
+        (users, _) => Err(Failure::usage(format!(
+            "{} holds the stores of {}; name one with --user",
+            store.display(),
+            users.join(", ")
+        ))),
+    }
+}
+
+/// Reads a model from a file of either kind.
+fn read_model(path: &std::path::Path) -> Result<Model, Failure> {
+    if path.extension().is_some_and(|ending| ending == "toml") {
+        let args = ModelArgs {
+            model: path.to_owned(),
+            database: None,
+        };
+        let file = args.read(None, &Output::new(false))?;
+        return Ok(resolved(&file)?.device);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::refused(
+            "malformed",
+            format!("cannot read {}: {error}", path.display()),
+        )
+    })?;
+    Model::from_json(&text).map_err(|error| {
+        let message = format!("{}: {error}", path.display());
+        Failure::refused("malformed", message)
+    })
+}
+
+/// Prints what a write did.
+fn done(out: &Output, id: &serde_json::Value, words: &str) {
+    out.json(&json!({ "id": id }));
+    out.say(words);
+}

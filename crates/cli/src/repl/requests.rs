@@ -1,0 +1,188 @@
+//! The requests that need an open store.
+
+use std::time::Duration;
+
+use afield::engine::Direction;
+use afield::native::{Client, SyncOptions};
+use afield::{Error, Params};
+use afield_protocol::Code;
+use afield_protocol::codec::json;
+use serde_json::{Map, Value as Json, json};
+
+use super::{Answer, steps};
+use crate::device::{change_json, outcome_json, report_json, rows_json, status_json};
+
+/// A request's fields.
+pub(super) type Request = Map<String, Json>;
+
+type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
+
+/// Every request besides `open` and `close`.
+pub(super) const VERBS: [(&str, Perform); 8] = [
+    ("exec", exec),
+    ("action", action),
+    ("transaction", transaction),
+    ("query", query),
+    ("sync", sync),
+    ("status", status),
+    ("changes", changes),
+    ("outcomes", outcomes),
+];
+
+/// What performs `verb`.
+pub(super) fn find(verb: &str) -> Option<Perform> {
+    let found = VERBS.iter().find(|(known, _)| *known == verb);
+    found.map(|(_, perform)| *perform)
+}
+
+fn exec(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let step = steps::Exec::read(request)?;
+    client.store().transaction(|tx| step.run(tx))
+}
+
+fn action(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let mut store = client.store();
+    let step = steps::Action::read(&mut store, request)?;
+    match step.reads() {
+        Some((entity, key)) => {
+            let row = store.get(&entity.name, key)?;
+            Ok(steps::row_answer(entity, key, row.as_ref()))
+        }
+        None => store.transaction(|tx| step.run(tx)),
+    }
+}
+
+fn transaction(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let steps = request.get("steps").and_then(Json::as_array);
+    let steps = steps.ok_or_else(|| malformed("steps", "an array of exec and action requests"))?;
+    let mut store = client.store();
+    let read = |(at, step): (usize, &Json)| {
+        steps::Step::read(&mut store, step).map_err(|error| steps::at(at, &error))
+    };
+    let steps: Vec<_> = steps
+        .iter()
+        .enumerate()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    let results = store.transaction(|tx| {
+        let run = |(at, step): (usize, &steps::Step)| {
+            let mut answer = Answer::from_iter([("ok".to_owned(), Json::from(true))]);
+            answer.extend(step.run(tx).map_err(|error| steps::at(at, &error))?);
+            Ok(Json::Object(answer))
+        };
+        steps
+            .iter()
+            .enumerate()
+            .map(run)
+            .collect::<Result<Vec<_>, Error>>()
+    })?;
+    Ok(object(json!({ "results": results })))
+}
+
+fn query(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let (sql, params) = (text(request, "sql")?, params(request)?);
+    let mut store = client.store();
+    let rows = store.query(sql, &params)?;
+    let model = store.model().ok();
+    let cells = rows_json(model.as_ref(), &rows);
+    Ok(object(json!({ "columns": rows.columns, "rows": cells })))
+}
+
+fn sync(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let direction = match request.get("direction") {
+        None | Some(Json::Null) => Direction::Both,
+        Some(word) => match word.as_str() {
+            Some("both") => Direction::Both,
+            Some("send") => Direction::Send,
+            Some("receive") => Direction::Receive,
+            _ => return Err(malformed("direction", "`both`, `send` or `receive`")),
+        },
+    };
+    let unit = match request.get("unit") {
+        None | Some(Json::Null) => None,
+        Some(_) => Some(text(request, "unit")?.to_owned()),
+    };
+    let deadline = match request.get("timeout_s") {
+        None | Some(Json::Null) => None,
+        Some(seconds) => {
+            let seconds = seconds.as_f64().filter(|seconds| *seconds > 0.0);
+            let deadline = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+            Some(deadline.ok_or_else(|| malformed("timeout_s", "a number of seconds"))?)
+        }
+    };
+    let options = SyncOptions {
+        unit,
+        direction,
+        deadline,
+    };
+    let report = client.sync_with(&options, &mut |_| {})?;
+    let model = client.store().model().ok();
+    Ok(object(report_json(model.as_ref(), &report)))
+}
+
+fn status(client: &Client, _: &Request) -> Result<Answer, Error> {
+    Ok(object(status_json(&client.store().status()?)))
+}
+
+fn changes(client: &Client, _: &Request) -> Result<Answer, Error> {
+    let mut store = client.store();
+    let changes = store.changes()?;
+    let model = store.model().ok();
+    let changes = changes.iter().map(|it| change_json(model.as_ref(), it));
+    Ok(object(json!({ "changes": changes.collect::<Vec<_>>() })))
+}
+
+fn outcomes(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let since = match request.get("since") {
+        None | Some(Json::Null) => 0,
+        Some(n) => n
+            .as_i64()
+            .ok_or_else(|| malformed("since", "an outcome's number"))?,
+    };
+    let mut store = client.store();
+    let outcomes = store.outcomes(since)?;
+    let model = store.model().ok();
+    let outcomes = outcomes.iter().map(|it| outcome_json(model.as_ref(), it));
+    Ok(object(json!({ "outcomes": outcomes.collect::<Vec<_>>() })))
+}
+
+/// The text of a field that must be there.
+pub(super) fn text<'a>(request: &'a Request, name: &str) -> Result<&'a str, Error> {
+    let text = request.get(name).and_then(Json::as_str);
+    text.ok_or_else(|| malformed(name, "text"))
+}
+
+/// Parameters: an array for `?`, an object for `:name`.
+pub(super) fn params(request: &Request) -> Result<Params, Error> {
+    let read = |name: &str, value: &Json| {
+        json::to_untyped(value)
+            .map_err(|error| Error::new(Code::MALFORMED, format!("the parameter {name} {error}")))
+    };
+    match request.get("params") {
+        None | Some(Json::Null) => Ok(Params::none()),
+        Some(Json::Array(values)) => {
+            let values = values.iter().enumerate();
+            let values = values.map(|(at, value)| read(&(at + 1).to_string(), value));
+            Ok(Params::Positional(values.collect::<Result<_, _>>()?))
+        }
+        Some(Json::Object(values)) => {
+            let values = values.iter();
+            let values = values.map(|(name, value)| Ok((name.clone(), read(name, value)?)));
+            Ok(Params::Named(values.collect::<Result<_, Error>>()?))
+        }
+        Some(_) => Err(malformed("params", "an array, or an object by name")),
+    }
+}
+
+/// A field is missing or of another kind.
+pub(super) fn malformed(name: &str, expected: &str) -> Error {
+    Error::new(Code::MALFORMED, format!("`{name}` must be {expected}"))
+}
+
+/// The fields of an object.
+pub(super) fn object(json: Json) -> Answer {
+    match json {
+        Json::Object(fields) => fields,
+        _ => Answer::new(),
+    }
+}

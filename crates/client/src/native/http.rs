@@ -1,0 +1,269 @@
+//! Requests: blocking HTTP on a thread of its own for each request, whose answer arrives through
+//! a channel. So a sync can be cancelled, or reach its deadline, whatever the network is doing.
+//!
+//! There is no limit to how long an answer takes, only to how long nothing comes of it.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
+
+use afield_protocol::Code;
+use afield_protocol::codec::Format;
+use ureq::config::Config;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, TcpConnector};
+use ureq::{Agent, Body, Timeout, http};
+
+use super::address::Address;
+use super::problem;
+use super::tls::TlsConnector;
+use crate::engine::Failure;
+use crate::error::Error;
+
+/// Bytes of an answer handed over at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Largest model that is read: a model of ten thousand attributes has about 1 MB.
+const MODEL_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How long the network may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// Between two bytes, in either direction.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a request brought, in the order in which it came.
+pub(super) enum Answer {
+    /// The model's JSON.
+    Model(String),
+    /// More of an answer to a sync request.
+    Bytes(Vec<u8>),
+    /// The answer ended as it should.
+    Closed,
+    /// It did not come, or not whole.
+    Failed(Failure),
+}
+
+/// Something the sync loop waits for.
+pub(super) enum Signal {
+    /// Of the request with this number.
+    Answer(u64, Answer),
+    /// Look whether the sync is cancelled.
+    Wake,
+}
+
+/// Takes a good answer: hands over pieces while somebody wants them, and gives the last.
+type Read = fn(http::Response<Body>, &mut dyn FnMut(Answer) -> bool) -> Result<Answer, ureq::Error>;
+
+/// The connections of one client to its server.
+pub(super) struct Line {
+    agent: Agent,
+    address: Address,
+    token: String,
+    timeouts: Timeouts,
+}
+
+impl Line {
+    /// # Errors
+    /// The extra root certificates cannot be read.
+    pub(super) fn new(
+        address: Address,
+        token: String,
+        timeouts: Timeouts,
+        roots: Option<&Path>,
+    ) -> Result<Self, Error> {
+        // No redirect is followed: the token and the changes are for this server only.
+        let config = Config::builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent(concat!("afield/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(timeouts.connect))
+            .timeout_connect(Some(timeouts.connect))
+            .timeout_per_read(Some(timeouts.idle))
+            .timeout_per_write(Some(timeouts.idle))
+            .build();
+        let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(roots)?);
+        Ok(Self {
+            agent: Agent::with_parts(config, connector, DefaultResolver::default()),
+            address,
+            token,
+            timeouts,
+        })
+    }
+
+    /// Asks for the model.
+    pub(super) fn fetch_model(&self, number: u64, signals: &SyncSender<Signal>) {
+        let request = self.request("GET", "/v1/model", "application/json");
+        self.spawn(number, signals, request, None, |response, _| {
+            let reader = response.into_body().into_with_config().limit(MODEL_BYTES);
+            reader.read_to_string().map(Answer::Model)
+        });
+    }
+
+    /// Sends a sync request.
+    pub(super) fn send(&self, number: u64, signals: &SyncSender<Signal>, body: Vec<u8>) {
+        let media_type = Format::Cbor.media_type();
+        let request = self
+            .request("POST", "/v1/sync", media_type)
+            .header("Content-Type", media_type);
+        self.spawn(number, signals, request, Some(body), |response, send| {
+            let mut reader = response.into_body().into_reader();
+            let mut chunk = vec![0; CHUNK_BYTES];
+            loop {
+                let length = reader.read(&mut chunk).map_err(ureq::Error::from)?;
+                let bytes = chunk.get(..length).unwrap_or(&[]);
+                if bytes.is_empty() || !send(Answer::Bytes(bytes.to_vec())) {
+                    return Ok(Answer::Closed);
+                }
+            }
+        });
+    }
+
+    /// Ends every connection, at once.
+    pub(super) fn cut(self) {
+        self.agent.shutdown();
+    }
+
+    fn request(&self, method: &str, path: &str, accept: &str) -> http::request::Builder {
+        http::Request::builder()
+            .method(method)
+            .uri(self.address.join(path))
+            .header("Accept", accept)
+            .header("Authorization", format!("Bearer {}", self.token))
+    }
+
+    /// Runs a request on a thread of its own; `read` takes a good answer.
+    fn spawn(
+        &self,
+        number: u64,
+        signals: &SyncSender<Signal>,
+        request: http::request::Builder,
+        body: Option<Vec<u8>>,
+        read: Read,
+    ) {
+        let agent = self.agent.clone();
+        let call = Call {
+            address: self.address.clone(),
+            timeouts: self.timeouts,
+            expected: match &body {
+                Some(_) => Format::Cbor.media_type(),
+                None => "application/json",
+            },
+        };
+        let to = signals.clone();
+        let work = move || {
+            let mut send = |answer| to.send(Signal::Answer(number, answer)).is_ok();
+            let response = request
+                .body(body.unwrap_or_default())
+                .map_err(ureq::Error::from)
+                .and_then(|request| agent.run(request));
+            let answer = response
+                .map_err(|error| call.failure(&error))
+                .and_then(|response| {
+                    let response = call.check(response)?;
+                    read(response, &mut send).map_err(|error| call.failure(&error))
+                })
+                .unwrap_or_else(Answer::Failed);
+            send(answer);
+        };
+        let name = "afield request".to_owned();
+        if let Err(error) = thread::Builder::new().name(name).spawn(work) {
+            let failure = Failure::new(Code::INTERNAL, format!("no thread for a request: {error}"));
+            // Nobody reads the channel while this very thread writes to it, and it has room:
+            // a request is only made when the one before it is over.
+            let _ = signals.try_send(Signal::Answer(number, Answer::Failed(failure)));
+        }
+    }
+}
+
+/// What the messages about one request need.
+struct Call {
+    address: Address,
+    timeouts: Timeouts,
+    expected: &'static str,
+}
+
+impl Call {
+    /// Lets a good answer pass.
+    fn check(&self, response: http::Response<Body>) -> Result<http::Response<Body>, Failure> {
+        if !response.status().is_success() {
+            return Err(problem::read(&self.address, response));
+        }
+        let content = response.headers().get("content-type");
+        let content = content.and_then(|value| value.to_str().ok()).unwrap_or("");
+        let media_type = content.split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case(self.expected) {
+            return Ok(response);
+        }
+        let message = format!(
+            "{} answers, but not as an Afield server ({}): is the address right, or does this \
+             network ask to sign in first?",
+            self.address.as_str(),
+            if media_type.is_empty() {
+                "no content type"
+            } else {
+                media_type
+            }
+        );
+        Err(Failure::new(Code::UNREACHABLE, message))
+    }
+
+    fn failure(&self, error: &ureq::Error) -> Failure {
+        use std::io::ErrorKind as Kind;
+        let address = self.address.as_str();
+        let unreachable =
+            |why: String| Failure::new(Code::UNREACHABLE, format!("cannot reach {address}: {why}"));
+        match error {
+            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+                unreachable(format!("no connection within {:?}", self.timeouts.connect))
+            }
+            ureq::Error::Timeout(_) => Failure::new(
+                Code::TIMEOUT,
+                format!("no byte from {address} for {:?}", self.timeouts.idle),
+            ),
+            ureq::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    Kind::ConnectionReset
+                        | Kind::ConnectionAborted
+                        | Kind::BrokenPipe
+                        | Kind::UnexpectedEof
+                        | Kind::WriteZero
+                        | Kind::NotConnected
+                ) =>
+            {
+                let message = format!("the connection to {address} ended: {error}");
+                Failure::new(Code::INTERRUPTED, message)
+            }
+            ureq::Error::Protocol(error) => Failure::new(
+                Code::INTERRUPTED,
+                format!("the answer of {address} is not whole: {error}"),
+            ),
+            ureq::Error::Io(error) => unreachable(error.to_string()),
+            ureq::Error::HostNotFound => unreachable("no such host".to_owned()),
+            ureq::Error::BodyExceedsLimit(limit) => Failure {
+                status: Some(200),
+                ..Failure::new(
+                    Code::MALFORMED,
+                    format!("the model of {address} is larger than {limit} bytes"),
+                )
+            },
+            other => unreachable(other.to_string()),
+        }
+    }
+}

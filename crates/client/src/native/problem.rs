@@ -1,0 +1,75 @@
+//! Answers that are none: a problem document (RFC 9457), or whatever a proxy says instead.
+
+use std::io::Read as _;
+
+use afield_protocol::Code;
+use ureq::{Body, http};
+
+use super::address::Address;
+use crate::engine::Failure;
+
+/// A problem document is a few lines.
+const PROBLEM_BYTES: u64 = 64 * 1024;
+
+/// The longest pause that a server may ask for: a mistaken header must not silence a device for
+/// good.
+const RETRY_AFTER_MAX_MS: i64 = 5 * 60 * 1_000;
+
+/// Reads an answer whose status says that it is no answer.
+pub(super) fn read(address: &Address, response: http::Response<Body>) -> Failure {
+    let status = response.status().as_u16();
+    let header = |name: &str| {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        Some(value.to_owned())
+    };
+    let retry_after_ms = header("retry-after")
+        .and_then(|seconds| seconds.trim().parse::<i64>().ok())
+        .map(|seconds| seconds.max(0).saturating_mul(1_000).min(RETRY_AFTER_MAX_MS));
+    let location = header("location");
+    let mut text = Vec::new();
+    // What cannot be read is only missing from the message.
+    let _ = response
+        .into_body()
+        .into_reader()
+        .take(PROBLEM_BYTES)
+        .read_to_end(&mut text);
+    let (code, message) = document(&text).unwrap_or_else(|| {
+        let address = address.as_str();
+        let message = match location {
+            Some(to) if (300..400).contains(&status) => format!(
+                "{address} redirects to {to}, which is not followed; if that is the server, give \
+                 its address"
+            ),
+            _ => format!("{address} answers with HTTP status {status}"),
+        };
+        (by_status(status), message)
+    });
+    Failure {
+        code,
+        message,
+        status: Some(status),
+        retry_after_ms,
+    }
+}
+
+fn document(text: &[u8]) -> Option<(Code, String)> {
+    let json: serde_json::Value = serde_json::from_slice(text).ok()?;
+    let code = json.get("code")?.as_str()?;
+    let word = |name: &str| json.get(name).and_then(serde_json::Value::as_str);
+    let message = word("detail").or(word("title")).unwrap_or(code);
+    Some((Code::parse(code), message.to_owned()))
+}
+
+/// The code for a status without a document of ours.
+fn by_status(status: u16) -> Code {
+    match status {
+        401 => Code::SIGN_IN,
+        403 => Code::FORBIDDEN,
+        408 => Code::TIMEOUT,
+        413 => Code::TOO_LARGE,
+        429 | 503 => Code::BUSY,
+        500 | 501 => Code::INTERNAL,
+        // No Afield server answers so: it is not there, or something stands before it.
+        _ => Code::UNREACHABLE,
+    }
+}

@@ -1,0 +1,278 @@
+//! Running a sync: the engine's commands carried out, its events brought back.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use afield_protocol::Code;
+
+use super::environment::now;
+use super::http::{Answer, Line, Signal};
+use super::{Settings, SyncOptions, lock};
+use crate::engine::{Command, Engine, Event, Failure, Progress, Report, SyncStatus};
+use crate::error::Error;
+use crate::store::SyncStore;
+
+/// Pieces of an answer that may wait: the network is not read faster than the store writes.
+const SIGNALS: usize = 8;
+
+/// What runs one sync after another.
+pub(super) struct Runner {
+    store: SyncStore,
+    engine: Engine,
+    line: Option<Line>,
+    settings: Option<Settings>,
+    /// Counts requests, so that what a given-up one still brings is told apart.
+    requests: u64,
+}
+
+/// How other threads reach a running sync.
+#[derive(Default)]
+pub(super) struct Control {
+    running: Mutex<Option<SyncSender<Signal>>>,
+    cancelled: AtomicBool,
+}
+
+impl Control {
+    pub(super) fn cancel(&self) {
+        if let Some(signals) = lock(&self.running).as_ref() {
+            self.cancelled.store(true, Ordering::SeqCst);
+            // A full channel wakes the sync anyway.
+            let _ = signals.try_send(Signal::Wake);
+        }
+    }
+
+    fn begin(&self, signals: SyncSender<Signal>) {
+        let mut running = lock(&self.running);
+        self.cancelled.store(false, Ordering::SeqCst);
+        *running = Some(signals);
+    }
+
+    fn end(&self) {
+        *lock(&self.running) = None;
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+}
+
+impl Runner {
+    pub(super) fn new(store: SyncStore, engine: Engine) -> Self {
+        Self {
+            store,
+            engine,
+            line: None,
+            settings: None,
+            requests: 0,
+        }
+    }
+
+    /// Makes sure that there is somebody to talk to.
+    ///
+    /// # Errors
+    /// No server is known, or nobody is signed in.
+    pub(super) fn connect(&mut self, settings: &Settings) -> Result<(), Error> {
+        if settings.server.is_none() {
+            let message = "this store knows no server yet; give its address once";
+            return Err(Error::new(Code::UNREACHABLE, message));
+        }
+        if settings.token.is_none() {
+            let message = "nobody is signed in; give a token";
+            return Err(Error::new(Code::SIGN_IN, message));
+        }
+        let same = |old: &Settings| old.token == settings.token && old.server == settings.server;
+        if !self.settings.as_ref().is_some_and(same) {
+            self.cut();
+            self.settings = Some(settings.clone());
+        }
+        self.line().map(|_| ())
+    }
+
+    fn line(&mut self) -> Result<&Line, Error> {
+        if self.line.is_none()
+            && let Some(settings) = &self.settings
+            && let (Some(server), Some(token)) = (&settings.server, &settings.token)
+        {
+            let roots = settings.roots.as_deref();
+            let line = Line::new(server.clone(), token.clone(), settings.timeouts, roots)?;
+            self.line = Some(line);
+        }
+        let unconnected = || Error::new(Code::UNREACHABLE, "this store knows no server yet");
+        self.line.as_ref().ok_or_else(unconnected)
+    }
+
+    fn cut(&mut self) {
+        if let Some(line) = self.line.take() {
+            line.cut();
+        }
+    }
+}
+
+/// Runs one sync to its end.
+pub(super) fn run(
+    runner: &mut Runner,
+    control: &Control,
+    options: &SyncOptions,
+    on_progress: &mut dyn FnMut(&Progress),
+) -> Result<Report, Error> {
+    let (sender, signals) = sync_channel(SIGNALS);
+    control.begin(sender.clone());
+    let started = now();
+    let run = Run {
+        runner,
+        control,
+        sender,
+        signals,
+        request: 0,
+        paused_until: None,
+        deadline: options
+            .deadline
+            .and_then(|after| started.checked_add(after)),
+    };
+    let result = run.finish(options, on_progress);
+    control.end();
+    result
+}
+
+struct Run<'a> {
+    runner: &'a mut Runner,
+    control: &'a Control,
+    sender: SyncSender<Signal>,
+    signals: Receiver<Signal>,
+    /// The request whose answer counts; 0 if none does.
+    request: u64,
+    paused_until: Option<Instant>,
+    deadline: Option<Instant>,
+}
+
+/// What the sync loop woke up for.
+enum Woken {
+    Answer(Answer),
+    PauseOver,
+    Cancelled,
+    DeadlineOver,
+}
+
+impl Run<'_> {
+    fn finish(
+        mut self,
+        options: &SyncOptions,
+        on_progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Report, Error> {
+        let mut commands = self.handle(Event::Start {
+            unit: options.unit.clone(),
+            direction: options.direction,
+        })?;
+        let mut too_late = false;
+        loop {
+            for command in commands {
+                if let Command::Progress(progress) = &command {
+                    on_progress(progress);
+                }
+                if let Some(report) = self.carry_out(command)? {
+                    return Ok(conclude(report, options, too_late));
+                }
+            }
+            commands = match self.wait() {
+                Woken::Answer(Answer::Model(json)) => self.handle(Event::Model(&json))?,
+                Woken::Answer(Answer::Bytes(bytes)) => self.handle(Event::Bytes(&bytes))?,
+                Woken::Answer(Answer::Closed) => self.handle(Event::Closed)?,
+                Woken::Answer(Answer::Failed(failure)) => self.handle(Event::Failed(failure))?,
+                Woken::PauseOver => self.handle(Event::Waited)?,
+                Woken::Cancelled => self.handle(Event::Cancel)?,
+                Woken::DeadlineOver => {
+                    too_late = true;
+                    self.handle(Event::Cancel)?
+                }
+            };
+        }
+    }
+
+    /// Gives the engine an event. If the store fails the sync is over, and so is its request.
+    fn handle(&mut self, event: Event<'_>) -> Result<Vec<Command>, Error> {
+        let result = self.runner.engine.handle(&mut self.runner.store, event);
+        if result.is_err() {
+            self.runner.cut();
+        }
+        result
+    }
+
+    /// Carries out a command; gives the report if it was the last.
+    fn carry_out(&mut self, command: Command) -> Result<Option<Report>, Error> {
+        match command {
+            Command::FetchModel => {
+                let number = self.next_request();
+                self.runner.line()?.fetch_model(number, &self.sender);
+            }
+            Command::Send { body } => {
+                let number = self.next_request();
+                self.runner.line()?.send(number, &self.sender, body);
+            }
+            Command::Abort => {
+                self.request = 0;
+                self.runner.cut();
+            }
+            Command::Wait { ms } => {
+                let pause = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+                self.paused_until = now().checked_add(pause);
+            }
+            Command::Progress(_) => {}
+            Command::Finished(report) => return Ok(Some(report)),
+        }
+        Ok(None)
+    }
+
+    fn next_request(&mut self) -> u64 {
+        self.runner.requests += 1;
+        self.request = self.runner.requests;
+        self.request
+    }
+
+    /// Waits for the next thing that the engine must hear of.
+    fn wait(&mut self) -> Woken {
+        loop {
+            if self.control.is_cancelled() {
+                return Woken::Cancelled;
+            }
+            let now = now();
+            if self.deadline.is_some_and(|at| at <= now) {
+                return Woken::DeadlineOver;
+            }
+            if self.paused_until.is_some_and(|at| at <= now) {
+                self.paused_until = None;
+                return Woken::PauseOver;
+            }
+            let next = [self.deadline, self.paused_until].into_iter().flatten();
+            let signal = match next.min() {
+                Some(at) => self.signals.recv_timeout(at.saturating_duration_since(now)),
+                None => self
+                    .signals
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match signal {
+                Ok(Signal::Answer(number, answer)) if number == self.request => {
+                    return Woken::Answer(answer);
+                }
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                // It cannot be: this very struct holds a sender.
+                Err(RecvTimeoutError::Disconnected) => {
+                    let failure = Failure::new(Code::INTERNAL, "the request's thread is gone");
+                    return Woken::Answer(Answer::Failed(failure));
+                }
+            }
+        }
+    }
+}
+
+/// Says that it was the deadline, where it was.
+fn conclude(mut report: Report, options: &SyncOptions, too_late: bool) -> Report {
+    if too_late && report.status == SyncStatus::Failed {
+        let limit = options.deadline.unwrap_or_default();
+        let message = format!("not through within {limit:?}; what arrived is kept");
+        report.error = Some((Code::TIMEOUT, message));
+    }
+    report
+}

@@ -1,0 +1,245 @@
+//! Reads frames in CBOR.
+//!
+//! The first place that bytes of the other side meet: what comes out of here has the shape that
+//! the types promise. Lengths are announced by the sender, so none of them decides how much memory
+//! is taken before the items themselves were there.
+
+use std::collections::HashSet;
+
+use minicbor::Decoder;
+use minicbor::data::Type as Kind;
+
+use super::Malformed;
+use super::cbor::{attributes, cell, key, length, whole};
+use crate::change::{Change, Group, GroupHash, GroupId, Op};
+use crate::code::Code;
+use crate::frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
+use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
+use crate::rows::RowBlock;
+
+/// How many items each frame has, by its number.
+const FRAME_ITEMS: [u64; 11] = [6, 5, 3, 3, 1, 3, 5, 3, 4, 1, 3];
+
+/// Reads the body of one frame.
+pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
+    let d = &mut Decoder::new(body);
+    let items = length(d.array()?)?;
+    let number = d.u8()?;
+    if FRAME_ITEMS.get(usize::from(number)) != Some(&items) {
+        return Err(Malformed::new(format!("frame {number} of {items} items")));
+    }
+    let frame = match number {
+        0 => Frame::Hello(Hello {
+            protocol: d.u32()?,
+            model: d.str()?.to_owned(),
+            device: d.str()?.to_owned(),
+            unit: d.str()?.to_owned(),
+            pull: positions(d)?,
+        }),
+        1 => Frame::Group(group(d)?),
+        2 => Frame::Welcome(Welcome {
+            protocol: d.u32()?,
+            epoch: fixed(d)?,
+        }),
+        3 => Frame::Outcome(GroupOutcome {
+            group: GroupId(fixed(d)?),
+            verdicts: list(d, verdict)?,
+        }),
+        4 => Frame::Settled,
+        5 => Frame::Page(Page {
+            from: positions(d)?,
+            reset: list(d, string)?,
+        }),
+        6 => Frame::Rows(rows(d)?),
+        7 => Frame::Gone {
+            entity: string(d)?,
+            keys: list(d, key)?,
+        },
+        8 => Frame::PageEnd(page_end(d)?),
+        9 => Frame::End,
+        _ => Frame::Problem(Problem {
+            code: Code::parse(d.str()?),
+            message: string(d)?,
+        }),
+    };
+    if d.position() == body.len() {
+        Ok(frame)
+    } else {
+        Err(Malformed::new(format!(
+            "frame {number} has bytes left over"
+        )))
+    }
+}
+
+fn group(d: &mut Decoder<'_>) -> Result<Group, Malformed> {
+    let id = GroupId(fixed(d)?);
+    let hash: GroupHash = fixed(d)?;
+    let absorbed = list(d, |d| Ok(GroupId(fixed(d)?)))?;
+    let group = Group {
+        id,
+        absorbed,
+        changes: list(d, change)?,
+    };
+    if group.hash() == hash {
+        Ok(group)
+    } else {
+        Err(Malformed::new(format!(
+            "group {id} does not match its hash"
+        )))
+    }
+}
+
+fn change(d: &mut Decoder<'_>) -> Result<Change, Malformed> {
+    expect_array(d, 5)?;
+    Ok(Change {
+        entity: string(d)?,
+        op: match d.u8()? {
+            0 => Op::Create,
+            1 => Op::Update,
+            2 => Op::Delete,
+            other => return Err(Malformed::new(format!("unknown op {other}"))),
+        },
+        key: key(d)?,
+        base: attributes(d)?,
+        set: attributes(d)?,
+    })
+}
+
+/// Reads verdicts that stand alone.
+pub(super) fn read_verdicts(bytes: &[u8]) -> Result<Vec<Verdict>, Malformed> {
+    whole(bytes, |d| list(d, verdict))
+}
+
+fn verdict(d: &mut Decoder<'_>) -> Result<Verdict, Malformed> {
+    expect_array(d, 8)?;
+    Ok(Verdict {
+        kind: match d.u8()? {
+            0 => VerdictKind::Applied,
+            1 => VerdictKind::Conflict,
+            2 => VerdictKind::Rejected,
+            other => return Err(Malformed::new(format!("unknown verdict {other}"))),
+        },
+        code: optional(d, string)?.map(|word| Code::parse(&word)),
+        attribute: optional(d, string)?,
+        message: optional(d, string)?,
+        key: optional(d, key)?,
+        values: attributes(d)?,
+        theirs: match d.datatype()? {
+            Kind::Bool if !d.bool()? => Some(Theirs::Gone),
+            Kind::Bool => return Err(Malformed::new("theirs is a row, null or false")),
+            _ => optional(d, attributes)?.map(Theirs::Row),
+        },
+        overwritten: attributes(d)?,
+    })
+}
+
+/// Rows whose cells are all there and all readable: whoever takes the block need not fear that it
+/// breaks off half-way.
+fn rows(d: &mut Decoder<'_>) -> Result<RowBlock, Malformed> {
+    let entity = string(d)?;
+    let columns = list(d, string)?;
+    check_columns(&columns)?;
+    let (count, cells) = (d.u64()?, d.bytes()?);
+    let expected = count.checked_mul(columns.len() as u64);
+    let Some(expected) = expected.filter(|expected| *expected <= cells.len() as u64) else {
+        return Err(Malformed::new("rows: fewer cells than announced"));
+    };
+    let of_cells = &mut Decoder::new(cells);
+    for _ in 0..expected {
+        cell(of_cells)?;
+    }
+    if of_cells.position() != cells.len() {
+        return Err(Malformed::new("rows: cells are left over"));
+    }
+    Ok(RowBlock {
+        entity,
+        columns,
+        count: usize::try_from(count).map_err(|_| Malformed::new("rows: too many"))?,
+        cells: cells.to_vec(),
+    })
+}
+
+/// Rows have an identifier at least, and no column twice.
+pub(super) fn check_columns(columns: &[String]) -> Result<(), Malformed> {
+    let mut names = HashSet::new();
+    if columns.is_empty() {
+        return Err(Malformed::new("rows: no columns"));
+    }
+    match columns.iter().find(|name| !names.insert(name.as_str())) {
+        Some(name) => Err(Malformed::new(format!(
+            "rows: the column `{name}` stands twice"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn page_end(d: &mut Decoder<'_>) -> Result<PageEnd, Malformed> {
+    Ok(PageEnd {
+        to: by_entity(d, |d| Ok(d.bytes()?.to_vec()))?,
+        complete: d.bool()?,
+        remaining: optional(d, |d| Ok(d.u64()?))?,
+    })
+}
+
+fn positions(d: &mut Decoder<'_>) -> Result<Vec<(String, Option<Position>)>, Malformed> {
+    by_entity(d, |d| optional(d, |d| Ok(d.bytes()?.to_vec())))
+}
+
+/// Reads a map whose keys are names of entities.
+fn by_entity<'a, T>(
+    d: &mut Decoder<'a>,
+    read: impl Fn(&mut Decoder<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<(String, T)>, Malformed> {
+    let (mut found, mut names) = (Vec::new(), HashSet::new());
+    for _ in 0..length(d.map()?)? {
+        let name = d.str()?;
+        if !names.insert(name) {
+            return Err(Malformed::new(format!("the entity `{name}` stands twice")));
+        }
+        found.push((name.to_owned(), read(d)?));
+    }
+    Ok(found)
+}
+
+fn string(d: &mut Decoder<'_>) -> Result<String, Malformed> {
+    Ok(d.str()?.to_owned())
+}
+
+fn optional<T>(
+    d: &mut Decoder<'_>,
+    read: impl FnOnce(&mut Decoder<'_>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    if d.datatype()? == Kind::Null {
+        d.null()?;
+        return Ok(None);
+    }
+    read(d).map(Some)
+}
+
+/// Reads an array of any length; the items are read one by one, so that a length that lies
+/// allocates nothing.
+fn list<'a, T>(
+    d: &mut Decoder<'a>,
+    read: impl Fn(&mut Decoder<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let items = length(d.array()?)?;
+    let mut found = Vec::new();
+    for _ in 0..items {
+        found.push(read(d)?);
+    }
+    Ok(found)
+}
+
+fn expect_array(d: &mut Decoder<'_>, items: u64) -> Result<(), Malformed> {
+    if length(d.array()?)? == items {
+        Ok(())
+    } else {
+        Err(Malformed::new(format!("expected {items} items")))
+    }
+}
+
+fn fixed<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N], Malformed> {
+    d.bytes()?
+        .try_into()
+        .map_err(|_| Malformed::new(format!("expected {N} bytes")))
+}

@@ -1,0 +1,15 @@
+//! The protocol's tests from outside: what is written reads back, what is hostile is refused,
+//! and the golden files, the specification and the glossary say what the code does.
+
+mod arbitrary;
+mod bless;
+mod bounds;
+mod conflict_table;
+mod glossary;
+mod golden;
+mod golden_values;
+mod hostile;
+mod round_trip;
+mod sample;
+mod specification;
+mod wire;

@@ -1,0 +1,387 @@
+//! Who is asking: HS256 tokens (RFC 7519) and the secret that signs them.
+//!
+//! Exactly one algorithm is accepted, whatever a token's header says; the signature is checked in
+//! constant time before anything else of the token is read; a token without an end is refused.
+//! The clock comes in as an argument.
+
+mod secret;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Map, Value as Json};
+use sha2::Sha256;
+
+pub use secret::{Secret, SecretError};
+
+/// Seconds that the clocks of two servers may differ.
+const LEEWAY_S: i64 = 30;
+
+/// Longest token read: what fits any proxy's header limit.
+const TOKEN_BYTES: usize = 8 * 1024;
+
+/// Longest name of a user: it is a key of the ledger.
+const USER_BYTES: usize = 256;
+
+/// Checks tokens, and issues them for development.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    secret: Secret,
+    rules: TokenRules,
+}
+
+/// What a token must say besides being signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRules {
+    /// What `iss` must be, if it is checked.
+    pub issuer: Option<String>,
+    /// What `aud` must be or contain, if it is checked.
+    pub audience: Option<String>,
+    /// The claim that names the user.
+    pub user_claim: String,
+}
+
+impl Default for TokenRules {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            audience: None,
+            user_claim: "sub".to_owned(),
+        }
+    }
+}
+
+/// What a valid token says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claims {
+    /// The user.
+    pub user: String,
+    /// All claims, the user's own included.
+    pub all: Map<String, Json>,
+}
+
+/// Why a token is refused. None of the texts repeats the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There is none.
+    #[error("the request has no token; send `Authorization: Bearer TOKEN`")]
+    Missing,
+    /// It is no token of the expected form.
+    #[error("the token is malformed")]
+    Malformed,
+    /// It names another algorithm.
+    #[error("the token's algorithm is not HS256")]
+    Algorithm,
+    /// It was not signed with this secret.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// It has no `exp`.
+    #[error("the token has no end (`exp`)")]
+    Endless,
+    /// Its end has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// Its `nbf` has not come.
+    #[error("the token is not valid yet (`nbf`)")]
+    NotYet,
+    /// `iss` is another.
+    #[error("the token's issuer (`iss`) is another")]
+    Issuer,
+    /// `aud` is another.
+    #[error("the token's audience (`aud`) is another")]
+    Audience,
+    /// The claim that names the user is missing, empty or too long.
+    #[error("the token names no user")]
+    User,
+}
+
+impl Auth {
+    /// Checks with this secret and these rules.
+    pub fn new(secret: Secret, rules: TokenRules) -> Self {
+        Self { secret, rules }
+    }
+
+    /// A signed token for `user` that ends at `expires_at_s` (seconds since 1970), with `claims`
+    /// besides. The rules' issuer and audience are filled in, unless `claims` has them.
+    pub fn issue(&self, user: &str, expires_at_s: i64, claims: &Map<String, Json>) -> String {
+        let mut all = Map::new();
+        if let Some(issuer) = &self.rules.issuer {
+            all.insert("iss".into(), issuer.as_str().into());
+        }
+        if let Some(audience) = &self.rules.audience {
+            all.insert("aud".into(), audience.as_str().into());
+        }
+        all.extend(claims.clone());
+        all.insert(self.rules.user_claim.clone(), user.into());
+        all.insert("exp".into(), expires_at_s.into());
+        let header = BASE64.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+        let signed = format!("{header}.{}", BASE64.encode(Json::Object(all).to_string()));
+        let signature = self.mac(&signed).finalize().into_bytes();
+        format!("{signed}.{}", BASE64.encode(signature))
+    }
+
+    /// What the value of an `Authorization` header says.
+    ///
+    /// # Errors
+    /// It carries no valid token.
+    pub fn verify_header(&self, header: Option<&str>, now_s: i64) -> Result<Claims, TokenError> {
+        let (scheme, token) = header
+            .and_then(|header| header.split_once(' '))
+            .ok_or(TokenError::Missing)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(TokenError::Missing);
+        }
+        self.verify(token.trim(), now_s)
+    }
+
+    /// What a token says, at `now_s` seconds since 1970.
+    ///
+    /// # Errors
+    /// The token is not valid.
+    pub fn verify(&self, token: &str, now_s: i64) -> Result<Claims, TokenError> {
+        if token.len() > TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        let signature = BASE64
+            .decode(signature)
+            .map_err(|_| TokenError::Malformed)?;
+        check_algorithm(&object(header)?)?;
+        self.mac(signed)
+            .verify_slice(&signature)
+            .map_err(|_| TokenError::Signature)?;
+        self.check(object(payload)?, now_s)
+    }
+
+    fn check(&self, all: Map<String, Json>, now_s: i64) -> Result<Claims, TokenError> {
+        let end = all.get("exp").ok_or(TokenError::Endless)?;
+        if seconds(end)? <= (now_s - LEEWAY_S) as f64 {
+            return Err(TokenError::Expired);
+        }
+        if let Some(begin) = all.get("nbf")
+            && seconds(begin)? > (now_s + LEEWAY_S) as f64
+        {
+            return Err(TokenError::NotYet);
+        }
+        if let Some(issuer) = &self.rules.issuer
+            && all.get("iss").and_then(Json::as_str) != Some(issuer)
+        {
+            return Err(TokenError::Issuer);
+        }
+        if let Some(audience) = &self.rules.audience
+            && !all.get("aud").is_some_and(|claim| names(claim, audience))
+        {
+            return Err(TokenError::Audience);
+        }
+        let user = all.get(&self.rules.user_claim).and_then(Json::as_str);
+        let user = user.ok_or(TokenError::User)?;
+        if user.is_empty() || user.len() > USER_BYTES || user.contains('\0') {
+            return Err(TokenError::User);
+        }
+        Ok(Claims {
+            user: user.to_owned(),
+            all,
+        })
+    }
+
+    fn mac(&self, signed: &str) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.bytes())
+            .expect("HMAC takes a key of any length");
+        mac.update(signed.as_bytes());
+        mac
+    }
+}
+
+/// HS256 and nothing else; a header that asks for extensions (`crit`) asks for too much.
+fn check_algorithm(header: &Map<String, Json>) -> Result<(), TokenError> {
+    if header.get("alg").and_then(Json::as_str) != Some("HS256") {
+        return Err(TokenError::Algorithm);
+    }
+    if header.contains_key("crit") {
+        return Err(TokenError::Malformed);
+    }
+    Ok(())
+}
+
+fn object(part: &str) -> Result<Map<String, Json>, TokenError> {
+    let bytes = BASE64.decode(part).map_err(|_| TokenError::Malformed)?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Json::Object(object)) => Ok(object),
+        _ => Err(TokenError::Malformed),
+    }
+}
+
+/// A NumericDate; fractions are allowed.
+fn seconds(claim: &Json) -> Result<f64, TokenError> {
+    claim.as_f64().ok_or(TokenError::Malformed)
+}
+
+fn names(claim: &Json, audience: &str) -> bool {
+    match claim {
+        Json::String(one) => one == audience,
+        Json::Array(several) => several.iter().any(|one| one.as_str() == Some(audience)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn auth(rules: TokenRules) -> Auth {
+        Auth::new(Secret::from_bytes(vec![7; 32]).unwrap(), rules)
+    }
+
+    fn strict() -> Auth {
+        auth(TokenRules {
+            issuer: Some("us".into()),
+            audience: Some("field".into()),
+            user_claim: "email".into(),
+        })
+    }
+
+    /// A token of any header and payload, signed with the right secret.
+    fn signed(auth: &Auth, header: &str, payload: &str) -> String {
+        let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
+        let signature = BASE64.encode(auth.mac(&signed).finalize().into_bytes());
+        format!("{signed}.{signature}")
+    }
+
+    #[test]
+    fn what_is_issued_verifies_and_keeps_its_claims() {
+        let auth = strict();
+        let claims = json!({ "region": [1, 2], "aud": ["other", "field"] });
+        let token = auth.issue("ann@x", NOW + 60, claims.as_object().unwrap());
+        let read = auth
+            .verify_header(Some(&format!("bearer {token}")), NOW)
+            .unwrap();
+        assert_eq!(read.user, "ann@x");
+        assert_eq!(read.all["region"], json!([1, 2]));
+    }
+
+    #[test]
+    fn a_published_token_verifies() {
+        // The example of RFC 7515, appendix A.1.
+        let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z\
+                   9CAow";
+        let secret = Secret::from_bytes(BASE64.decode(key).unwrap()).unwrap();
+        let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkz\
+                     ODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1\
+                     r_wW1gFWFOEjXk";
+        let rules = TokenRules {
+            user_claim: "iss".into(),
+            ..TokenRules::default()
+        };
+        let read = Auth::new(secret, rules)
+            .verify(token, 1_300_819_379)
+            .unwrap();
+        assert_eq!(read.user, "joe");
+    }
+
+    #[test]
+    fn time_has_a_leeway_and_no_more() {
+        let auth = auth(TokenRules::default());
+        let token = auth.issue("ann", NOW, &Map::new());
+        assert!(auth.verify(&token, NOW + LEEWAY_S - 1).is_ok());
+        assert_eq!(
+            auth.verify(&token, NOW + LEEWAY_S),
+            Err(TokenError::Expired)
+        );
+        let later = json!({ "nbf": NOW + 100 });
+        let token = auth.issue("ann", NOW + 500, later.as_object().unwrap());
+        assert_eq!(auth.verify(&token, NOW + 69), Err(TokenError::NotYet));
+        assert!(auth.verify(&token, NOW + 70).is_ok());
+    }
+
+    #[test]
+    fn bad_tokens_are_refused_each_for_its_reason() {
+        use TokenError::{
+            Algorithm, Audience, Endless, Expired, Issuer, Malformed, NotYet, Signature, User,
+        };
+        let auth = strict();
+        let head = r#"{"alg":"HS256","typ":"JWT"}"#;
+        let body = format!(
+            r#"{{"exp":{},"iss":"us","aud":"field","email":"a"}}"#,
+            NOW + 9
+        );
+        let good = signed(&auth, head, &body);
+        assert!(auth.verify(&good, NOW).is_ok());
+        let (signed_part, signature) = good.rsplit_once('.').unwrap();
+        let with = |old: &str, new: &str| signed(&auth, head, &body.replacen(old, new, 1));
+        let alg = |alg: &str| signed(&auth, &head.replacen("\"HS256\"", alg, 1), &body);
+        let exp = format!("{}", NOW + 9);
+        let other = Auth::new(Secret::from_bytes(vec![8; 32]).unwrap(), auth.rules.clone());
+        let email = r#""email":"a""#;
+        for (case, token, error) in [
+            ("nothing", String::new(), Malformed),
+            ("words", "no token at all".to_owned(), Malformed),
+            ("two parts", signed_part.to_owned(), Malformed),
+            ("four parts", format!("{good}.x"), Malformed),
+            ("no signature", format!("{signed_part}."), Signature),
+            (
+                "short signature",
+                format!("{signed_part}.{}", &signature[..20]),
+                Signature,
+            ),
+            ("not base64", format!("{signed_part}.!!!!"), Malformed),
+            ("padding", format!("{good}="), Malformed),
+            ("another secret", signed(&other, head, &body), Signature),
+            ("another body", good.replacen('.', ".e", 1), Signature),
+            ("alg none", alg("\"none\""), Algorithm),
+            ("alg None", alg("\"nOnE\""), Algorithm),
+            ("alg RS256", alg("\"RS256\""), Algorithm),
+            ("alg HS512", alg("\"HS512\""), Algorithm),
+            ("alg hs256", alg("\"hs256\""), Algorithm),
+            ("alg list", alg("[\"HS256\"]"), Algorithm),
+            ("no alg", signed(&auth, "{}", &body), Algorithm),
+            (
+                "crit",
+                signed(&auth, r#"{"alg":"HS256","crit":["x"]}"#, &body),
+                Malformed,
+            ),
+            ("header no object", signed(&auth, "[]", &body), Malformed),
+            ("body no JSON", signed(&auth, head, "{"), Malformed),
+            ("body no object", signed(&auth, head, "7"), Malformed),
+            ("no end", with(&format!("\"exp\":{exp},"), ""), Endless),
+            ("end no number", with(&exp, "\"2099\""), Malformed),
+            ("end null", with(&exp, "null"), Malformed),
+            ("expired", with(&exp, &format!("{}", NOW - 60)), Expired),
+            ("expired long ago", with(&exp, "-1e300"), Expired),
+            (
+                "not yet",
+                with(email, &format!(r#"{email},"nbf":{}"#, NOW + 60)),
+                NotYet,
+            ),
+            ("issuer", with("\"us\"", "\"them\""), Issuer),
+            ("no issuer", with("\"iss\":\"us\",", ""), Issuer),
+            ("audience", with("\"field\"", "\"desk\""), Audience),
+            ("audience list", with("\"field\"", "[\"desk\"]"), Audience),
+            ("no audience", with("\"aud\":\"field\",", ""), Audience),
+            ("no user", with(email, "\"sub\":\"a\""), User),
+            ("empty user", with(email, "\"email\":\"\""), User),
+            ("user no text", with(email, "\"email\":7"), User),
+            ("user with NUL", with(email, "\"email\":\"a\\u0000\""), User),
+            (
+                "long user",
+                with("\"a\"", &format!("\"{}\"", "a".repeat(300))),
+                User,
+            ),
+            ("long token", "x".repeat(9_000), Malformed),
+        ] {
+            assert_eq!(auth.verify(&token, NOW), Err(error), "{case}");
+        }
+        for (header, error) in [
+            (None, TokenError::Missing),
+            (Some("Bearer"), TokenError::Missing),
+            (Some("Basic YTpi"), TokenError::Missing),
+            (Some("Bearer  "), Malformed),
+        ] {
+            assert_eq!(auth.verify_header(header, NOW), Err(error), "{header:?}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A sync's answer, made piece by piece: the next page is read only when the device has room for
+//! it, so a slow one holds neither a snapshot nor more than a page of memory.
+
+use afield_protocol::codec::Format;
+use afield_protocol::{
+    Code, Frame, GroupOutcome, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Welcome,
+};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::ServerState;
+use super::body::Piece;
+use super::observe::Observed;
+use super::problem::storage_problem;
+use crate::storage::{PullRequest, StorageError};
+
+/// Bytes handed to the connection at once: small enough that the time one takes says whether the
+/// device still reads.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Entities with the positions they continue from.
+type Positions = Vec<(String, Option<Position>)>;
+
+/// An answer in the making.
+pub(super) struct Answer {
+    server: ServerState,
+    user: String,
+    format: Format,
+    seen: Observed,
+    /// What is still to be pulled; `None` when nothing is.
+    pull: Option<Positions>,
+    /// Why nothing can be pulled.
+    problem: Option<Problem>,
+    is_ended: bool,
+}
+
+impl Answer {
+    pub(super) fn new(
+        server: ServerState,
+        user: String,
+        hello: Hello,
+        format: Format,
+        seen: Observed,
+    ) -> Self {
+        let problem = pull_problem(&server, &hello);
+        Self {
+            server,
+            user,
+            format,
+            seen,
+            pull: Some(hello.pull).filter(|pull| !pull.is_empty()),
+            problem,
+            is_ended: false,
+        }
+    }
+
+    /// Welcome, the outcomes, settled.
+    pub(super) fn outcomes(&self, outcomes: Vec<GroupOutcome>) -> Vec<u8> {
+        let welcome = Frame::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION,
+            epoch: self.server.0.storage.epoch(),
+        });
+        let outcomes = outcomes.into_iter().map(Frame::Outcome);
+        let frames = std::iter::once(welcome)
+            .chain(outcomes)
+            .chain([Frame::Settled]);
+        self.encode(frames)
+    }
+
+    /// The next page, or what closes the answer.
+    pub(super) async fn step(&mut self) -> Result<Vec<u8>, StorageError> {
+        let close = match (self.problem.take(), self.pull.take()) {
+            (Some(problem), _) => Frame::Problem(problem),
+            (None, None) => Frame::End,
+            (None, Some(positions)) => return self.page(positions).await,
+        };
+        self.is_ended = true;
+        Ok(self.encode([close]))
+    }
+
+    /// Sends `opening` and all that follows. Ends early when the device is gone or stops reading.
+    pub(super) async fn send(&mut self, opening: Vec<u8>, to: &mpsc::Sender<Piece>) {
+        let mut next = opening;
+        loop {
+            if !self.send_pieces(next.into(), to).await {
+                return;
+            }
+            if self.is_ended {
+                let _ = to.send(Piece::End).await;
+                return;
+            }
+            next = match self.step().await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.is_ended = true;
+                    self.encode([Frame::Problem(storage_problem(&error))])
+                }
+            };
+        }
+    }
+
+    async fn send_pieces(&self, mut bytes: Bytes, to: &mpsc::Sender<Piece>) -> bool {
+        while !bytes.is_empty() {
+            let piece = Piece::Bytes(bytes.split_to(bytes.len().min(PIECE_BYTES)));
+            let sent = tokio::time::timeout(self.server.0.limits.stall, to.send(piece)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn page(&mut self, positions: Positions) -> Result<Vec<u8>, StorageError> {
+        let request = PullRequest {
+            user: self.user.clone(),
+            entities: positions,
+            rows_max: self.server.0.limits.page_rows,
+            bytes_max: self.server.0.limits.page_bytes,
+        };
+        let format = self.format;
+        let page = self.server.blocking(move |inner| {
+            let page = inner.storage.pull(&inner.model, &request)?;
+            let next = following(&request.entities, page.end)?;
+            let rows = page.frames.iter().map(rows_in).sum();
+            let mut bytes = Vec::new();
+            page.frames
+                .iter()
+                .for_each(|f| format.write(&inner.model.device, f, &mut bytes));
+            Ok((bytes, rows, next))
+        });
+        let (bytes, rows, next): (_, usize, _) = page.await?;
+        self.seen.add_rows(rows);
+        self.pull = next;
+        Ok(bytes)
+    }
+
+    fn encode(&self, frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let model = &self.server.0.model.device;
+        frames
+            .into_iter()
+            .for_each(|frame| self.format.write(model, &frame, &mut bytes));
+        bytes
+    }
+}
+
+/// Why this device gets outcomes but no rows.
+fn pull_problem(server: &ServerState, hello: &Hello) -> Option<Problem> {
+    let inner = &server.0;
+    if hello.model != inner.fingerprint {
+        return Some(Problem {
+            code: Code::MODEL_CHANGED,
+            message: "the model has changed; fetch it again".to_owned(),
+        });
+    }
+    let unknown = hello
+        .pull
+        .iter()
+        .find(|(name, _)| inner.model.entity(name).is_none());
+    unknown.map(|(name, _)| Problem {
+        code: Code::UNKNOWN_ENTITY,
+        message: format!("the server has no entity `{}`", name.escape_debug()),
+    })
+}
+
+/// The positions the next page continues from; `None` if this one was complete. A page that
+/// leads nowhere would be asked for for ever.
+fn following(
+    from: &[(String, Option<Position>)],
+    end: PageEnd,
+) -> Result<Option<Positions>, StorageError> {
+    if end.complete {
+        return Ok(None);
+    }
+    let next: Vec<_> = end
+        .to
+        .into_iter()
+        .map(|(name, to)| (name, Some(to)))
+        .collect();
+    if next.as_slice() == from {
+        return Err(StorageError {
+            code: Code::INTERNAL,
+            message: "a page that is not complete left all positions as they were".to_owned(),
+            is_retryable: false,
+        });
+    }
+    Ok(Some(next))
+}
+
+fn rows_in(frame: &Frame) -> usize {
+    match frame {
+        Frame::Rows(block) => block.count,
+        Frame::Gone { keys, .. } => keys.len(),
+        _ => 0,
+    }
+}

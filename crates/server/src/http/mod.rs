@@ -1,0 +1,225 @@
+//! The wire: `POST /v1/sync`, `GET /v1/model`, `GET /v1/health`, and nothing else. Handlers are
+//! thin: they authenticate, decode, ask the storage on a thread that may block, and encode.
+//!
+//! ```text
+//!   body ──► request ──► storage.push ──► answer ──► (storage.pull ──► page)* ──► body
+//!   every request: observe (one log line, panics become 500, headers that forbid caching)
+//! ```
+//!
+//! The clock comes in with the state; nothing here reads it.
+
+mod answer;
+mod body;
+mod observe;
+mod problem;
+mod request;
+mod sync;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use afield_protocol::{Code, limits};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+
+use crate::auth::{Auth, Claims};
+use crate::model::file::LimitsSection;
+use crate::resolved::ServerModel;
+use crate::storage::{Storage, StorageError};
+use observe::Observed;
+use problem::Refusal;
+
+/// Seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Everything a request needs; cheap to clone.
+#[derive(Clone)]
+pub struct ServerState(Arc<Inner>);
+
+struct Inner {
+    storage: Arc<dyn Storage>,
+    model: ServerModel,
+    model_json: String,
+    fingerprint: String,
+    auth: Auth,
+    limits: HttpLimits,
+    clock: Clock,
+    syncs: Arc<Semaphore>,
+    upload_bytes: Arc<Semaphore>,
+}
+
+/// What one request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Bytes of a request's body.
+    pub body_bytes: usize,
+    /// Rows in one page.
+    pub page_rows: usize,
+    /// Bytes in one page.
+    pub page_bytes: usize,
+    /// How long the server waits for the next piece of a request's body.
+    pub idle: Duration,
+    /// How long the server waits for a device to take the next piece of an answer. Longer than
+    /// `idle`: on a slow network the kernel's buffers empty in large steps.
+    pub stall: Duration,
+    /// Syncs at once, most of them slow downloads that hold about a page each. Beyond, a device
+    /// is told to come back.
+    pub syncs_max: usize,
+    /// Bytes of all requests that have come and are not applied yet. A slow upload takes of it
+    /// only what has come.
+    pub uploads_bytes: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes: limits::BODY_BYTES,
+            page_rows: limits::PAGE_ROWS,
+            page_bytes: limits::PAGE_BYTES,
+            idle: Duration::from_secs(30),
+            stall: Duration::from_secs(300),
+            syncs_max: 1_024,
+            uploads_bytes: 512 * 1024 * 1024,
+        }
+    }
+}
+
+impl From<&LimitsSection> for HttpLimits {
+    fn from(file: &LimitsSection) -> Self {
+        Self {
+            body_bytes: file.body,
+            page_rows: file.page_rows,
+            idle: file.idle_timeout,
+            ..Self::default()
+        }
+    }
+}
+
+impl ServerState {
+    /// A state that serves `model` from `storage`.
+    pub fn new(
+        storage: Arc<dyn Storage>,
+        model: ServerModel,
+        auth: Auth,
+        limits: HttpLimits,
+        clock: Clock,
+    ) -> Self {
+        let model_json = model.device.to_json();
+        let fingerprint = model.device.fingerprint();
+        Self(Arc::new(Inner {
+            storage,
+            model,
+            model_json,
+            fingerprint,
+            auth,
+            limits,
+            clock,
+            syncs: Arc::new(Semaphore::new(limits.syncs_max)),
+            upload_bytes: Arc::new(Semaphore::new(limits.uploads_bytes)),
+        }))
+    }
+
+    /// Whose request this is.
+    fn authenticate(&self, headers: &HeaderMap, seen: &Observed) -> Result<Claims, Refusal> {
+        let header = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let claims = self
+            .0
+            .auth
+            .verify_header(header, (self.0.clock)())
+            .map_err(|error| {
+                Refusal::new(StatusCode::UNAUTHORIZED, Code::SIGN_IN, error.to_string())
+            })?;
+        seen.set_user(&claims.user);
+        Ok(claims)
+    }
+
+    /// Runs `work` on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let inner = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        let result = done.unwrap_or_else(|stopped| {
+            Err(StorageError {
+                code: Code::INTERNAL,
+                message: format!("a storage call ended early: panic = {}", stopped.is_panic()),
+                is_retryable: false,
+            })
+        });
+        if let Err(StorageError {
+            code,
+            message,
+            is_retryable,
+        }) = &result
+        {
+            if *is_retryable {
+                tracing::warn!(%code, %message, "the storage could not answer now");
+            } else {
+                tracing::error!(%code, %message, "the storage failed");
+            }
+        }
+        result
+    }
+}
+
+/// The public routes.
+pub fn router(state: ServerState) -> Router {
+    Router::new()
+        .route("/v1/sync", post(sync::sync))
+        .route("/v1/model", get(model))
+        .route("/v1/health", get(health))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(not_found)
+        .layer(axum::middleware::from_fn(observe::observe))
+        .with_state(state)
+}
+
+/// The model as devices know it.
+async fn model(State(server): State<ServerState>, request: Request) -> Response {
+    let seen = Observed::of(&request);
+    if let Err(refusal) = server.authenticate(request.headers(), &seen) {
+        return refusal.into_response();
+    }
+    let etag = format!("\"{}\"", server.0.fingerprint);
+    let known = request.headers().get(header::IF_NONE_MATCH);
+    let tag = HeaderValue::from_str(&etag).expect("a fingerprint is hexadecimal");
+    let is_known = known
+        .and_then(|known| known.to_str().ok())
+        .is_some_and(|known| known.split(',').any(|one| one.trim() == etag));
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+    }
+    let json = HeaderValue::from_static("application/json");
+    let headers = [(header::ETAG, tag), (header::CONTENT_TYPE, json)];
+    (headers, server.0.model_json.clone()).into_response()
+}
+
+/// Whether this server and its database are alive.
+async fn health(State(server): State<ServerState>) -> Response {
+    match server.blocking(|inner| inner.storage.health()).await {
+        Ok(()) => axum::Json(serde_json::json!({ "status": "ok" })).into_response(),
+        Err(error) => Refusal::of_storage(&error).into_response(),
+    }
+}
+
+async fn wrong_method() -> Response {
+    let message = "this address is not asked with this method";
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Code::UNKNOWN_REQUEST,
+        message,
+    )
+    .into_response()
+}
+
+async fn not_found() -> Response {
+    let message = "there is /v1/sync, /v1/model and /v1/health";
+    Refusal::new(StatusCode::NOT_FOUND, Code::UNKNOWN_REQUEST, message).into_response()
+}

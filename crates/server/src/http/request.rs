@@ -1,0 +1,252 @@
+//! A sync's request: its headers, then hello, groups and end from the body, as they come.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use afield_protocol::codec::{Format, FrameReader};
+use afield_protocol::{Code, Frame, Group, Hello, Model, PROTOCOL_VERSION};
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::body::next_piece;
+use super::problem::Refusal;
+use super::{HttpLimits, ServerState};
+
+/// What a device asks for.
+#[derive(Debug)]
+pub(super) struct SyncRequest {
+    pub(super) hello: Hello,
+    pub(super) groups: Vec<Group>,
+    /// What it takes of the memory for requests, until it is dropped.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// The format of the body; CBOR unless the request says otherwise.
+pub(super) fn content_format(headers: &HeaderMap) -> Result<Format, Refusal> {
+    let unsupported =
+        |message: &str| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::MALFORMED, message);
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| encoding != "identity") {
+        return Err(unsupported("send the body without Content-Encoding"));
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(Format::default());
+    };
+    value.to_str().ok().and_then(format_of).ok_or_else(|| {
+        unsupported("the Content-Type must be application/cbor-seq or application/jsonl")
+    })
+}
+
+/// The format of the answer: the first that `Accept` names, CBOR if it takes anything.
+pub(super) fn accepted_format(headers: &HeaderMap) -> Result<Format, Refusal> {
+    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return Ok(Format::default());
+    }
+    let named = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','));
+    named.map(str::trim).find_map(any_or_format).ok_or_else(|| {
+        let message = "Accept must name application/cbor-seq or application/jsonl";
+        Refusal::new(StatusCode::NOT_ACCEPTABLE, Code::MALFORMED, message)
+    })
+}
+
+fn any_or_format(name: &str) -> Option<Format> {
+    match name.split(';').next().unwrap_or_default().trim() {
+        "*/*" | "application/*" => Some(Format::default()),
+        _ => format_of(name),
+    }
+}
+
+fn format_of(media_type: &str) -> Option<Format> {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    [Format::Cbor, Format::JsonLines]
+        .into_iter()
+        .find(|format| format.media_type().eq_ignore_ascii_case(essence))
+}
+
+/// Reads the body to its end and decodes it as it comes.
+pub(super) async fn read(
+    body: &mut Body,
+    headers: &HeaderMap,
+    format: Format,
+    server: &ServerState,
+) -> Result<SyncRequest, Refusal> {
+    let (limits, model) = (&server.0.limits, &server.0.model.device);
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    let announced: Option<usize> = announced.and_then(|length| length.parse().ok());
+    if announced.is_some_and(|length| length > limits.body_bytes) {
+        return Err(too_large(limits));
+    }
+    let mut decoder = Decoder::new(format);
+    let mut size = 0;
+    while let Some(piece) = tokio::time::timeout(limits.idle, next_piece(body))
+        .await
+        .map_err(|_| too_slow(limits.idle))?
+    {
+        let piece = piece.map_err(|_| malformed("the connection ended inside the request"))?;
+        size += piece.len();
+        if size > limits.body_bytes {
+            return Err(too_large(limits));
+        }
+        decoder.room.take(&server.0.upload_bytes, piece.len())?;
+        decoder.push(&piece, model)?;
+    }
+    decoder.finish(model)
+}
+
+/// Takes what is left of a body and drops it, within bounds: a device that is still sending
+/// would otherwise find the connection closed instead of the answer.
+pub(super) async fn discard(body: &mut Body, headers: &HeaderMap, limits: &HttpLimits) {
+    if headers.contains_key(header::EXPECT) {
+        // The device waits to be asked for the body.
+        return;
+    }
+    let rest = async {
+        let mut size = 0;
+        while let Some(Ok(piece)) = next_piece(body).await {
+            size += piece.len();
+            if size > limits.body_bytes {
+                break;
+            }
+        }
+    };
+    // Whatever has not come by then is not waited for.
+    let _ = tokio::time::timeout(limits.idle, rest).await;
+}
+
+fn too_large(limits: &HttpLimits) -> Refusal {
+    let message = format!(
+        "the body is larger than {} bytes; send less at once",
+        limits.body_bytes
+    );
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TOO_LARGE, message)
+}
+
+fn too_slow(idle: Duration) -> Refusal {
+    let message = format!("no byte of the request came for {} s", idle.as_secs());
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::TIMEOUT, message)
+}
+
+fn malformed(message: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, Code::MALFORMED, message)
+}
+
+/// A share of the memory for requests that grows as a body comes.
+#[derive(Default)]
+struct Room(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    fn take(&mut self, of: &Arc<Semaphore>, bytes: usize) -> Result<(), Refusal> {
+        let bytes = u32::try_from(bytes).map_err(|_| Refusal::busy())?;
+        let more = Arc::clone(of).try_acquire_many_owned(bytes);
+        let more = more.map_err(|_| Refusal::busy())?;
+        match &mut self.0 {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// Puts frames together in their only order: hello, groups, end.
+struct Decoder {
+    format: Format,
+    reader: FrameReader,
+    hello: Option<Hello>,
+    groups: Vec<Group>,
+    is_ended: bool,
+    room: Room,
+}
+
+impl Decoder {
+    fn new(format: Format) -> Self {
+        Self {
+            format,
+            reader: FrameReader::new(format),
+            hello: None,
+            groups: Vec::new(),
+            is_ended: false,
+            room: Room::default(),
+        }
+    }
+
+    fn push(&mut self, piece: &[u8], model: &Model) -> Result<(), Refusal> {
+        self.reader.push(piece);
+        // A line cannot end where no line break came: asking for it each time would make one
+        // long line cost the square of its length.
+        if self.format == Format::JsonLines && !piece.contains(&b'\n') {
+            return Ok(());
+        }
+        while let Some(frame) = self
+            .reader
+            .next(model)
+            .map_err(|error| malformed(error.to_string()))?
+        {
+            self.take(frame)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<(), Refusal> {
+        match frame {
+            _ if self.is_ended => Err(malformed("a frame behind the end")),
+            Frame::Hello(hello) if self.hello.is_none() => {
+                check_hello(&hello)?;
+                self.hello = Some(hello);
+                Ok(())
+            }
+            _ if self.hello.is_none() => Err(malformed("the first frame must be hello")),
+            Frame::Group(group) => {
+                self.groups.push(group);
+                Ok(())
+            }
+            Frame::End => {
+                self.is_ended = true;
+                Ok(())
+            }
+            _ => Err(malformed("a request is made of hello, groups and end")),
+        }
+    }
+
+    fn finish(mut self, model: &Model) -> Result<SyncRequest, Refusal> {
+        if self.format == Format::JsonLines && !self.reader.is_drained() {
+            // The last line needs no line break.
+            self.push(b"\n", model)?;
+        }
+        match self.hello {
+            Some(hello) if self.is_ended && self.reader.is_drained() => Ok(SyncRequest {
+                hello,
+                groups: self.groups,
+                room: self.room.0,
+            }),
+            _ => Err(malformed(
+                "the request is not whole: its last frame must be end",
+            )),
+        }
+    }
+}
+
+fn check_hello(hello: &Hello) -> Result<(), Refusal> {
+    if hello.protocol != PROTOCOL_VERSION {
+        let message = format!(
+            "this server speaks protocol version {PROTOCOL_VERSION}, the request {}",
+            hello.protocol
+        );
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            Code::PROTOCOL_VERSION,
+            message,
+        ));
+    }
+    let mut names = HashSet::new();
+    if !hello.pull.iter().all(|(name, _)| names.insert(name)) {
+        return Err(malformed("an entity stands twice in `pull`"));
+    }
+    Ok(())
+}

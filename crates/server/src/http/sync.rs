@@ -1,0 +1,86 @@
+//! `POST /v1/sync`: groups in, outcomes and pages out.
+
+use std::sync::Arc;
+
+use afield_protocol::GroupOutcome;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse as _, Response};
+use tokio::sync::mpsc;
+
+use super::ServerState;
+use super::answer::Answer;
+use super::body::Streamed;
+use super::observe::Observed;
+use super::problem::Refusal;
+use super::request::{self, SyncRequest};
+
+/// Answers a sync. Nothing of a request is applied before all of it has come.
+pub(super) async fn sync(State(server): State<ServerState>, request: Request) -> Response {
+    let seen = Observed::of(&request);
+    let (parts, mut body) = request.into_parts();
+    match answer(&server, &parts.headers, &mut body, &seen).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            request::discard(&mut body, &parts.headers, &server.0.limits).await;
+            refusal.into_response()
+        }
+    }
+}
+
+async fn answer(
+    server: &ServerState,
+    headers: &HeaderMap,
+    body: &mut Body,
+    seen: &Observed,
+) -> Result<Response, Refusal> {
+    let claims = server.authenticate(headers, seen)?;
+    let format = request::content_format(headers)?;
+    let accepted = request::accepted_format(headers)?;
+    let place = Arc::clone(&server.0.syncs).try_acquire_owned();
+    let place = place.map_err(|_| Refusal::busy())?;
+    let SyncRequest {
+        hello,
+        groups,
+        room,
+    } = request::read(body, headers, format, server).await?;
+    seen.add_groups(groups.len());
+    let is_pushing = !groups.is_empty();
+    let user = claims.user.clone();
+    let outcomes = server
+        .blocking(move |inner| match groups.as_slice() {
+            [] => Ok(Vec::new()),
+            groups => inner.storage.push(&inner.model, &user, groups),
+        })
+        .await
+        .map_err(|error| Refusal::of_storage(&error))?;
+    drop(room);
+    let mut answer = Answer::new(server.clone(), claims.user, hello, accepted, seen.clone());
+    let opening = opening(&mut answer, outcomes, is_pushing).await?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        answer.send(opening, &sender).await;
+        drop(place);
+    });
+    let body = Body::new(Streamed(receiver));
+    Ok(([(header::CONTENT_TYPE, accepted.media_type())], body).into_response())
+}
+
+/// The answer's first bytes. Outcomes never wait for rows; but where there are none, the first
+/// page comes along, so that a storage that fails is told by the status.
+async fn opening(
+    answer: &mut Answer,
+    outcomes: Vec<GroupOutcome>,
+    is_pushing: bool,
+) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = answer.outcomes(outcomes);
+    if !is_pushing {
+        let page = answer
+            .step()
+            .await
+            .map_err(|error| Refusal::of_storage(&error))?;
+        bytes.extend(page);
+    }
+    Ok(bytes)
+}

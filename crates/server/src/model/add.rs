@@ -1,0 +1,117 @@
+//! `afield add`: one more table in an existing model file, which is otherwise left as it is.
+
+use std::path::Path;
+
+use afield_protocol::Code;
+
+use super::error::{ModelError, Place, suggestion};
+use super::file::{ModelFile, Overrides, Source};
+use super::propose::{Names, Proposal, propose, quoted};
+use super::resolve::table_problem;
+use crate::catalog::{Catalog, Table};
+
+/// The text with a section for `table` at its end. Where the file lists units, the entity joins
+/// the first one.
+///
+/// # Errors
+/// The file has mistakes, or the table is not there, cannot be synchronised, or stands in the
+/// file already.
+pub fn add(
+    text: &str,
+    path: &Path,
+    overrides: &Overrides,
+    catalog: &Catalog,
+    table: &str,
+) -> Result<String, Vec<ModelError>> {
+    let file = ModelFile::parse(text, path, overrides)?;
+    let wrong = |place, message| {
+        vec![ModelError {
+            code: Code::MODEL,
+            file: path.display().to_string(),
+            place,
+            message,
+        }]
+    };
+    let end = Place {
+        line: text.lines().count() + 1,
+        column: 1,
+    };
+    let known = catalog.table(table).ok_or_else(|| {
+        let usable = catalog
+            .tables
+            .iter()
+            .filter(|table| table_problem(table).is_none());
+        let near = suggestion(table, usable.map(|table| table.name.as_str()));
+        wrong(
+            end,
+            format!(
+                "the database has no table `{}`; {near}",
+                table.escape_debug()
+            ),
+        )
+    })?;
+    if let Some((place, name)) = already(&file, known) {
+        let message = format!(
+            "`{}` is in the model already, as [local.{name}]",
+            known.name
+        );
+        return Err(wrong(place, message));
+    }
+    let mut names = Names::default();
+    file.entities
+        .iter()
+        .for_each(|entity| names.add(&entity.name.value));
+    let (name, section) = match propose(known, &mut names) {
+        Proposal::Entity { name, section } => (name, section),
+        Proposal::LeftOut(reason) => {
+            return Err(wrong(
+                end,
+                format!("`{}` is left out: {reason}", known.name),
+            ));
+        }
+    };
+    let extended = append(text, &file, &name, &section);
+    match ModelFile::parse(&extended, path, overrides) {
+        Ok(_) => Ok(extended),
+        // An inline `local = { … }` cannot be continued further down.
+        Err(mut errors) => {
+            let message = "no section can be added behind this text; write each entity under \
+                           its own [local.NAME]";
+            errors.extend(wrong(end, message.to_owned()));
+            Err(errors)
+        }
+    }
+}
+
+/// Where the table stands in the file, and under which name.
+fn already<'f>(file: &'f ModelFile, table: &Table) -> Option<(Place, &'f str)> {
+    file.entities
+        .iter()
+        .find_map(|entity| match &entity.source {
+            Source::Server { from, .. } if from.value.eq_ignore_ascii_case(&table.name) => {
+                Some((entity.name.place, entity.name.value.as_str()))
+            }
+            _ => None,
+        })
+}
+
+fn append(text: &str, file: &ModelFile, name: &str, section: &str) -> String {
+    let mut extended = text.to_owned();
+    let section = if text.contains("\r\n") {
+        section.replace('\n', "\r\n")
+    } else {
+        section.to_owned()
+    };
+    let line_break = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    if let Some(unit) = file.units.first() {
+        // Behind the last name, so that commas and comments further on stay as they are.
+        extended.insert_str(unit.last_end, &format!(", {}", quoted(name)));
+    }
+    if !extended.is_empty() && !extended.ends_with('\n') {
+        extended.push_str(line_break);
+    }
+    if !extended.is_empty() {
+        extended.push_str(line_break);
+    }
+    extended + &section
+}

@@ -1,0 +1,176 @@
+//! `afield.toml` as data: every key parsed and checked, nothing held against a database yet.
+
+mod entity;
+mod settings;
+
+use std::path::{Path, PathBuf};
+
+use afield_protocol::Code;
+use toml::de::DeTable;
+
+use super::error::{ModelError, Place};
+use super::later;
+pub use super::reader::At;
+use super::reader::{Reader, Section};
+pub use entity::{EntitySection, IdKind, Listed, LocalAttribute, Source};
+pub use settings::{AuthSection, DatabaseUrl, LimitsSection, ServerSection, SyncSection, TlsFiles};
+
+/// A parsed model file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFile {
+    /// The file as it was named.
+    pub path: PathBuf,
+    /// `[server]`.
+    pub server: ServerSection,
+    /// `[auth]`.
+    pub auth: AuthSection,
+    /// `[sync]`: what an app starts with.
+    pub sync: SyncSection,
+    /// `[limits]`.
+    pub limits: LimitsSection,
+    /// `[model] version`.
+    pub version: u32,
+    /// `[unit.…]` in file order.
+    pub units: Vec<UnitSection>,
+    /// `[local.…]` in file order.
+    pub entities: Vec<EntitySection>,
+    /// Keys that have no effect in this version, for the person who wrote them.
+    pub warnings: Vec<ModelError>,
+}
+
+/// `[unit.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnitSection {
+    /// Its name.
+    pub name: At<String>,
+    /// Local names of its entities.
+    pub entities: Vec<At<String>>,
+    /// The byte of the file behind the last of them.
+    pub(super) last_end: usize,
+}
+
+/// What comes from outside and wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `AFIELD_DATABASE_URL`. A relative path in it is relative to the working directory.
+    pub database_url: Option<String>,
+    /// `AFIELD_LISTEN` or `--listen`.
+    pub listen: Option<String>,
+}
+
+impl ModelFile {
+    /// Reads and parses the file.
+    ///
+    /// # Errors
+    /// Every mistake in it, or that it cannot be read.
+    pub fn read(path: &Path, overrides: &Overrides) -> Result<Self, Vec<ModelError>> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            vec![ModelError {
+                code: Code::MODEL,
+                file: path.display().to_string(),
+                place: Place { line: 1, column: 1 },
+                message: format!(
+                    "cannot be read: {error}; name another with --model, or make one with \
+                     `afield init --from sqlite:FILE`"
+                ),
+            }]
+        })?;
+        Self::parse(&text, path, overrides)
+    }
+
+    /// Parses the text of a file that stands at `path`.
+    ///
+    /// # Errors
+    /// Every mistake in it, in file order.
+    pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Self, Vec<ModelError>> {
+        let name = path.display().to_string();
+        let reader = Reader::new(&name, text);
+        let (document, broken) = DeTable::parse_recoverable(text);
+        for error in broken {
+            let place = reader.place(&error.span().unwrap_or_default());
+            reader.wrong(place, format!("no valid TOML: {}", error.message()));
+        }
+        let top = Section::new(&reader, String::new(), Place::default(), document.get_ref());
+        let file = Self::from_document(&top, path, overrides);
+        drop(top);
+        let (errors, warnings) = reader.finish();
+        if errors.is_empty() {
+            Ok(Self { warnings, ..file })
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn from_document(top: &Section<'_, '_>, path: &Path, overrides: &Overrides) -> Self {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let server = top.take_section("server");
+        let server = ServerSection::read(top.reader, server.as_ref(), folder, overrides);
+        let auth = AuthSection::read(top.take_section("auth").as_ref(), folder);
+        let sync = SyncSection::read(top.take_section("sync").as_ref());
+        let limits = LimitsSection::read(top.take_section("limits").as_ref());
+        let version = version(top.take_section("model").as_ref());
+        let units = top
+            .take_section("unit")
+            .map_or_else(Vec::new, |all| units(&all));
+        let entities = top
+            .take_section("local")
+            .map_or_else(Vec::new, |all| entity::read(&all));
+        if let Some(allow) = top.take_section("allow") {
+            for (_, reason) in allow.take_all() {
+                reason.text();
+            }
+        }
+        top.refuse_later(later::TOP);
+        top.finish();
+        Self {
+            path: path.to_owned(),
+            server,
+            auth,
+            sync,
+            limits,
+            version,
+            units,
+            entities,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn version(section: Option<&Section<'_, '_>>) -> u32 {
+    let Some(section) = section else { return 1 };
+    let version = section
+        .take("version")
+        .and_then(|node| node.number(1..=u64::from(u32::MAX)));
+    section.finish();
+    version
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(1)
+}
+
+fn units(all: &Section<'_, '_>) -> Vec<UnitSection> {
+    let read = |(name, node): (At<String>, super::reader::Node<'_, '_>)| {
+        let section = node.section(format!("[unit.{}]", name.value))?;
+        let list = section.take("entities");
+        section.refuse_later(later::UNIT);
+        section.finish();
+        let Some(list) = list else {
+            let message = format!("{}: `entities` is missing; list at least one", section.name);
+            section.reader.wrong(section.place, message);
+            return None;
+        };
+        let entities = list.texts()?;
+        let last_end = list
+            .list()?
+            .last()
+            .map_or(list.span.end, |last| last.span.end);
+        if entities.is_empty() {
+            list.wrong("is empty; list at least one entity, or remove the unit");
+        }
+        Some(UnitSection {
+            name,
+            entities,
+            last_end,
+        })
+    };
+    all.take_all().into_iter().filter_map(read).collect()
+}

@@ -1,0 +1,294 @@
+//! `[local.NAME]`.
+
+use afield_protocol::{Pattern, Type};
+
+use super::At;
+use crate::model::error::suggestion;
+use crate::model::later;
+use crate::model::reader::{Node, Section};
+
+/// `[local.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntitySection {
+    /// The local name.
+    pub name: At<String>,
+    /// Where its rows come from.
+    pub source: Source,
+}
+
+/// Where the rows of a local entity come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A table of the server.
+    Server {
+        /// The table.
+        from: At<String>,
+        /// How it is synchronised.
+        pattern: Pattern,
+        /// Who makes its identifiers, if the file says so.
+        id: Option<At<IdKind>>,
+        /// The attributes chosen, in file order.
+        attributes: Vec<Listed>,
+        /// Local names of attributes that are seen and not written.
+        read_only: Vec<At<String>>,
+        /// Columns that must not leave the server.
+        never: Vec<At<String>>,
+    },
+    /// The device alone.
+    Device {
+        /// Its attributes in file order.
+        attributes: Vec<LocalAttribute>,
+    },
+}
+
+/// `id = …`: who makes new identifiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdKind {
+    /// The server, as numbers.
+    Server,
+    /// The app.
+    Natural,
+}
+
+/// An attribute in `attributes`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The local name.
+    pub local: At<String>,
+    /// The server's column.
+    pub column: At<String>,
+}
+
+/// An attribute of a local-only entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalAttribute {
+    /// Its name.
+    pub name: At<String>,
+    /// Its type.
+    pub kind: Type,
+}
+
+pub(super) fn read(all: &Section<'_, '_>) -> Vec<EntitySection> {
+    let entities = all.take_all().into_iter().filter_map(|(name, node)| {
+        let section = node.section(format!("[local.{}]", name.value))?;
+        Some(entity(name, &section))
+    });
+    entities.collect()
+}
+
+fn entity(name: At<String>, section: &Section<'_, '_>) -> EntitySection {
+    let source = match section.take("from") {
+        Some(from) => synced(section, &from),
+        None => local_only(section),
+    };
+    section.refuse_later(later::ENTITY);
+    for (key, remedy) in later::ENTITY_SWITCHES {
+        if let Some(node) = section.take(key)
+            && !node.is_false()
+        {
+            section
+                .reader
+                .not_yet(node.place, &format!("{}: `{key}`", section.name), remedy);
+        }
+    }
+    section.finish();
+    EntitySection { name, source }
+}
+
+fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> Source {
+    let missing = |key: &str, remedy: &str| {
+        let message = format!("{}: `{key}` is missing; {remedy}", section.name);
+        section.reader.wrong(section.place, message);
+    };
+    let pattern = section.take("pattern");
+    if pattern.is_none() {
+        missing(
+            "pattern",
+            "write `pattern = \"read-only-optimized\"` or `\"last-write-wins\"`",
+        );
+    }
+    match section.take("scope") {
+        Some(scope) => check_scope(&scope),
+        None => missing(
+            "scope",
+            "it is mandatory; write `scope = \"everyone\"` if every user may see every row",
+        ),
+    }
+    let attributes = section.take("attributes");
+    if attributes.is_none() {
+        missing("attributes", "list the attributes that go to devices");
+    }
+    if let Some(node) = section.take("attribute") {
+        node.wrong("is for local-only entities; name the server's columns in `attributes`");
+    }
+    let texts = |key| {
+        section
+            .take(key)
+            .and_then(|node| node.texts())
+            .unwrap_or_default()
+    };
+    Source::Server {
+        from: from.at(from.text().unwrap_or_default()),
+        pattern: pattern
+            .and_then(|node| read_pattern(&node))
+            .unwrap_or(Pattern::ReadOnlyOptimized),
+        id: section.take("id").and_then(|node| read_id(&node)),
+        attributes: attributes
+            .and_then(|node| listed(&node))
+            .unwrap_or_default(),
+        read_only: texts("read_only"),
+        never: texts("never"),
+    }
+}
+
+fn read_pattern(node: &Node<'_, '_>) -> Option<Pattern> {
+    let text = node.text()?;
+    let patterns = [
+        Pattern::ReadOnly,
+        Pattern::ReadOnlyOptimized,
+        Pattern::LastWriteWins,
+        Pattern::DetectConflicts,
+    ];
+    match patterns
+        .into_iter()
+        .find(|pattern| pattern.as_str() == text)
+    {
+        Some(Pattern::DetectConflicts) => {
+            let remedy = "use `last-write-wins` (what it overwrites is kept in the ledger) or \
+                          `read-only-optimized`";
+            let what = format!("{}: `detect-conflicts`", node.name);
+            node.reader.not_yet(node.place, &what, remedy);
+            None
+        }
+        Some(pattern) => Some(pattern),
+        None => {
+            let near = suggestion(&text, patterns.map(Pattern::as_str));
+            node.wrong(format!("unknown pattern {text:?}; {near}"));
+            None
+        }
+    }
+}
+
+fn read_id(node: &Node<'_, '_>) -> Option<At<IdKind>> {
+    match node.text()?.as_str() {
+        "server" => Some(node.at(IdKind::Server)),
+        "natural" => Some(node.at(IdKind::Natural)),
+        other => {
+            node.wrong(format!(
+                "unknown {other:?}; write \"server\" or \"natural\""
+            ));
+            None
+        }
+    }
+}
+
+fn check_scope(node: &Node<'_, '_>) {
+    let Some(text) = node.text() else { return };
+    if text.trim() == "everyone" {
+        return;
+    }
+    let near = suggestion(&text, ["everyone"]);
+    if near.starts_with("did you mean") {
+        node.wrong(format!("unknown scope {text:?}; {near}"));
+    } else {
+        let what = format!("{}: a scope other than `everyone`", node.name);
+        let remedy = "leave the entity out until then, unless every user may see every row";
+        node.reader.not_yet(node.place, &what, remedy);
+    }
+}
+
+fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
+    let mut attributes = Vec::new();
+    for item in node.list()? {
+        if item.is_text() {
+            let name = item.text_at()?;
+            attributes.push(Listed {
+                local: name.clone(),
+                column: name,
+            });
+            continue;
+        }
+        let Some(renamed) = item.section(node.name.clone()) else {
+            continue;
+        };
+        for (local, column) in renamed.take_all() {
+            if let Some(column) = column.text_at() {
+                attributes.push(Listed { local, column });
+            }
+        }
+    }
+    Some(attributes)
+}
+
+fn local_only(section: &Section<'_, '_>) -> Source {
+    for key in ["pattern", "scope", "attributes", "read_only", "never", "id"] {
+        if let Some(node) = section.take(key) {
+            node.wrong(
+                "needs a server entity; add `from = \"TABLE\"`, or remove it for a local-only \
+                 entity",
+            );
+        }
+    }
+    let Some(definitions) = section.take("attribute") else {
+        let message = format!(
+            "{}: neither `from` (a server's table) nor `attribute` (a local-only entity); add \
+             one of them",
+            section.name
+        );
+        section.reader.wrong(section.place, message);
+        return Source::Device {
+            attributes: Vec::new(),
+        };
+    };
+    let Some(table) = definitions.section(format!("{} attribute", section.name)) else {
+        return Source::Device {
+            attributes: Vec::new(),
+        };
+    };
+    let read = |(name, node): (At<String>, Node<'_, '_>)| {
+        local_attribute(&node).map(|kind| LocalAttribute { name, kind })
+    };
+    let attributes = table.take_all().into_iter().filter_map(read).collect();
+    Source::Device { attributes }
+}
+
+fn local_attribute(node: &Node<'_, '_>) -> Option<Type> {
+    if node.is_text() {
+        return read_type(node);
+    }
+    let definition = node.section(node.name.clone())?;
+    let kind = definition.take("type");
+    definition.refuse_later(&[
+        ("required", "remove it and check in the app"),
+        ("default", "remove it and set the value in the app"),
+        ("max_length", "remove it and check in the app"),
+        ("matches", "remove it and check in the app"),
+        ("min", "remove it and check in the app"),
+        ("max", "remove it and check in the app"),
+        ("one_of", "remove it and check in the app"),
+    ]);
+    definition.finish();
+    match kind {
+        Some(kind) => read_type(&kind),
+        None => {
+            node.wrong("`type` is missing; write for example `type = \"text\"`");
+            None
+        }
+    }
+}
+
+fn read_type(node: &Node<'_, '_>) -> Option<Type> {
+    const WORDS: [&str; 12] = [
+        "text", "integer", "real", "decimal", "boolean", "date", "time", "instant", "datetime",
+        "uuid", "bytes", "json",
+    ];
+    let text = node.text()?;
+    let kind = Type::parse(&text);
+    if kind.is_none() {
+        node.wrong(format!(
+            "unknown type {text:?}; {}",
+            suggestion(&text, WORDS)
+        ));
+    }
+    kind
+}

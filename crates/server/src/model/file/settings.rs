@@ -1,0 +1,358 @@
+//! `[server]`, `[auth]`, `[sync]` and `[limits]`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use afield_protocol::limits;
+
+use super::{At, Overrides};
+use crate::model::later;
+use crate::model::reader::{Node, Reader, Section};
+
+/// The database that the server stands beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSection {
+    /// The team's database. Always there after parsing without errors.
+    pub database: DatabaseUrl,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Certificate chain and key in PEM, both or none.
+    pub tls: Option<TlsFiles>,
+    /// How long a device may stay away without a resync.
+    pub retention: Duration,
+    /// The oldest model version still served.
+    pub min_version: u32,
+}
+
+/// Where certificate and key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthSection {
+    /// The HS256 secret.
+    pub secret_file: PathBuf,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+    /// What `aud` must contain.
+    pub audience: Option<String>,
+    /// The claim that names the user.
+    pub user_claim: String,
+}
+
+/// `[sync]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncSection {
+    /// Synchronise when the network comes back.
+    pub on_online: bool,
+    /// Synchronise after a login.
+    pub on_login: bool,
+    /// Synchronise when the app comes to the front.
+    pub on_resume: bool,
+    /// Synchronise this long after a local write; `None` is off.
+    pub on_write: Option<Duration>,
+    /// Synchronise again and again; `None` is off.
+    pub interval: Option<Duration>,
+    /// Listen for news.
+    pub live: bool,
+    /// Try again after a failure.
+    pub retry: bool,
+    /// First pause before trying again.
+    pub retry_interval: Duration,
+    /// Longest pause before trying again.
+    pub retry_max: Duration,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsSection {
+    /// Changes in one envelope.
+    pub batch_changes: u64,
+    /// Bytes in one envelope.
+    pub batch_bytes: u64,
+    /// Changes in one group.
+    pub group_changes_max: u64,
+    /// Bytes of one request's body after decompression.
+    pub body: usize,
+    /// Rows in one page.
+    pub page_rows: usize,
+    /// How long a device waits for a connection.
+    pub connect_timeout: Duration,
+    /// How long either side waits for a byte.
+    pub idle_timeout: Duration,
+    /// How old a sign of life may be for "up to date".
+    pub freshness: Duration,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Where the server listens if nobody says otherwise.
+const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 4100);
+
+impl ServerSection {
+    pub(super) fn read(
+        reader: &Reader<'_>,
+        section: Option<&Section<'_, '_>>,
+        folder: &Path,
+        overrides: &Overrides,
+    ) -> Self {
+        let take = |key| section.and_then(|section| section.take(key));
+        let place = section.map(|section| section.place).unwrap_or_default();
+        let written = take("database").and_then(|node| node.text_at());
+        let given = overrides
+            .database_url
+            .clone()
+            .map(|value| At { value, place });
+        let database = match (given, written) {
+            (Some(url), _) => database("AFIELD_DATABASE_URL", &url, Path::new(""), reader),
+            (None, Some(url)) => database("[server] database", &url, folder, reader),
+            (None, None) => {
+                reader.wrong(
+                    place,
+                    "[server]: `database` is missing; write `database = \"sqlite:FILE\"`, or set \
+                     AFIELD_DATABASE_URL",
+                );
+                None
+            }
+        };
+        let written = take("listen").and_then(|node| node.text_at());
+        let listen = match (&overrides.listen, &written) {
+            (Some(address), _) => address_of("AFIELD_LISTEN", address, place, reader),
+            (None, Some(at)) => address_of("[server] listen", &at.value, at.place, reader),
+            (None, None) => None,
+        };
+        let tls = tls(section, folder);
+        let (mut retention, mut min_version) = (90 * DAY, 1);
+        if let Some(section) = section {
+            set(
+                &mut retention,
+                section.take_without_effect("retention"),
+                Node::duration,
+            );
+            let number = |node: &Node<'_, '_>| node.number(1..=u64::from(u32::MAX));
+            set(
+                &mut min_version,
+                section.take_without_effect("min_version"),
+                number,
+            );
+            section.refuse_later(later::SERVER);
+            section.finish();
+        }
+        Self {
+            database: database.unwrap_or(DatabaseUrl::Sqlite(PathBuf::new())),
+            listen: listen.unwrap_or(LISTEN.into()),
+            tls,
+            retention,
+            min_version: u32::try_from(min_version).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+fn database(
+    name: &str,
+    url: &At<String>,
+    folder: &Path,
+    reader: &Reader<'_>,
+) -> Option<DatabaseUrl> {
+    if let Some(path) = url.value.strip_prefix("sqlite:") {
+        if !path.is_empty() {
+            // `sqlite:///var/db` is the absolute path /var/db.
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return Some(DatabaseUrl::Sqlite(folder.join(path)));
+        }
+        reader.wrong(
+            url.place,
+            format!("{name}: names no file; write `sqlite:FILE`"),
+        );
+    } else if url.value.starts_with("postgres:") || url.value.starts_with("postgresql:") {
+        reader.not_yet(
+            url.place,
+            &format!("{name}: PostgreSQL"),
+            "use `sqlite:FILE`",
+        );
+    } else {
+        // The text itself may hold a password and stays out of the message.
+        let message = format!("{name}: is no database this server knows; write `sqlite:FILE`");
+        reader.wrong(url.place, message);
+    }
+    None
+}
+
+fn address_of(
+    name: &str,
+    text: &str,
+    place: crate::model::Place,
+    reader: &Reader<'_>,
+) -> Option<SocketAddr> {
+    let text = text.replacen("localhost:", "127.0.0.1:", 1);
+    let address = text.parse().ok();
+    if address.is_none() {
+        let message =
+            format!("{name}: {text:?} is no address; write IP:PORT, like \"127.0.0.1:4100\"");
+        reader.wrong(place, message);
+    }
+    address
+}
+
+fn tls(section: Option<&Section<'_, '_>>, folder: &Path) -> Option<TlsFiles> {
+    let cert = section?.take("tls_cert");
+    let key = section?.take("tls_key");
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsFiles {
+            cert: folder.join(cert.text()?),
+            key: folder.join(key.text()?),
+        }),
+        (Some(one), None) | (None, Some(one)) => {
+            one.wrong("`tls_cert` and `tls_key` go together; write both or none");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+impl AuthSection {
+    pub(super) fn read(section: Option<&Section<'_, '_>>, folder: &Path) -> Self {
+        let take = |key| section.and_then(|section| section.take(key));
+        let not_empty = |node: Node<'_, '_>| {
+            let text = node.text()?;
+            if text.is_empty() {
+                node.wrong("is empty; remove it or give it a value");
+            }
+            Some(text)
+        };
+        let secret = take("secret_file").and_then(not_empty);
+        let auth = Self {
+            secret_file: folder.join(secret.as_deref().unwrap_or(".afield/secret")),
+            issuer: take("issuer").and_then(not_empty),
+            audience: take("audience").and_then(not_empty),
+            user_claim: take("user_claim")
+                .and_then(not_empty)
+                .unwrap_or("sub".into()),
+        };
+        if let Some(section) = section {
+            section.refuse_later(later::AUTH);
+            section.finish();
+        }
+        auth
+    }
+}
+
+impl SyncSection {
+    pub(super) fn read(section: Option<&Section<'_, '_>>) -> Self {
+        let mut sync = Self {
+            on_online: true,
+            on_login: true,
+            on_resume: true,
+            on_write: Some(Duration::from_secs(2)),
+            interval: None,
+            live: true,
+            retry: true,
+            retry_interval: Duration::from_secs(5),
+            retry_max: Duration::from_secs(300),
+        };
+        let Some(section) = section else { return sync };
+        let take = |key| section.take_without_effect(key);
+        set(&mut sync.on_online, take("on_online"), Node::truth);
+        set(&mut sync.on_login, take("on_login"), Node::truth);
+        set(&mut sync.on_resume, take("on_resume"), Node::truth);
+        set(&mut sync.on_write, take("on_write"), duration_or_off);
+        set(&mut sync.interval, take("interval"), duration_or_off);
+        set(&mut sync.live, take("live"), Node::truth);
+        set(&mut sync.retry, take("retry"), Node::truth);
+        set(
+            &mut sync.retry_interval,
+            take("retry_interval"),
+            Node::duration,
+        );
+        set(&mut sync.retry_max, take("retry_max"), Node::duration);
+        section.finish();
+        sync
+    }
+}
+
+impl LimitsSection {
+    pub(super) fn read(section: Option<&Section<'_, '_>>) -> Self {
+        let mut read = Self {
+            batch_changes: limits::BATCH_CHANGES as u64,
+            batch_bytes: limits::BATCH_BYTES as u64,
+            group_changes_max: 100_000,
+            body: limits::BODY_BYTES,
+            page_rows: limits::PAGE_ROWS,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            freshness: Duration::from_secs(60),
+        };
+        let Some(section) = section else { return read };
+        let idle = |key| section.take_without_effect(key);
+        let count = |node: &Node<'_, '_>| node.number(1..=1_000_000);
+        let bytes = |node: &Node<'_, '_>| node.size(1 << 16..=limits::BODY_BYTES as u64);
+        let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        set(&mut read.batch_changes, idle("batch_changes"), count);
+        set(&mut read.batch_bytes, idle("batch_bytes"), bytes);
+        set(
+            &mut read.group_changes_max,
+            idle("group_changes_max"),
+            count,
+        );
+        set(&mut read.body, section.take("body"), |node| {
+            bytes(node).map(whole)
+        });
+        set(&mut read.page_rows, section.take("page_rows"), |node| {
+            node.number(1..=100_000).map(whole)
+        });
+        set(
+            &mut read.connect_timeout,
+            idle("connect_timeout"),
+            some_time,
+        );
+        set(
+            &mut read.idle_timeout,
+            section.take("idle_timeout"),
+            some_time,
+        );
+        set(&mut read.freshness, idle("freshness"), some_time);
+        section.finish();
+        read
+    }
+}
+
+/// A time to wait: neither nothing nor for ever.
+fn some_time(node: &Node<'_, '_>) -> Option<Duration> {
+    let duration = node.duration()?;
+    if duration < Duration::from_millis(100) || duration > DAY {
+        node.wrong("must be from 100 ms to 1 day");
+        return None;
+    }
+    Some(duration)
+}
+
+fn duration_or_off(node: &Node<'_, '_>) -> Option<Option<Duration>> {
+    if node.is_false() {
+        return Some(None);
+    }
+    node.duration().map(Some)
+}
+
+fn set<'r, 't, T>(
+    to: &mut T,
+    node: Option<Node<'r, 't>>,
+    read: impl FnOnce(&Node<'r, 't>) -> Option<T>,
+) {
+    if let Some(value) = node.and_then(|node| read(&node)) {
+        *to = value;
+    }
+}

@@ -1,0 +1,72 @@
+//! Keys of the model that this version knows and does not build yet, each with what to do now.
+//!
+//! They are refused, never ignored: a model that says `write = …` and does not mean it would be
+//! a hole.
+
+/// Keys of `[server]`.
+pub(super) const SERVER: &[(&str, &str)] = &[(
+    "admin_listen",
+    "remove it; there is no administration over HTTP so far",
+)];
+
+/// Keys of `[auth]`.
+pub(super) const AUTH: &[(&str, &str)] =
+    &[("public_key_file", "use `secret_file` and HS256 tokens")];
+
+/// Keys of `[unit.…]`.
+pub(super) const UNIT: &[(&str, &str)] = &[(
+    "edit",
+    "remove it, or give its entities the pattern `read-only-optimized`",
+)];
+
+/// Keys of `[local.…]`.
+pub(super) const ENTITY: &[(&str, &str)] = &[
+    (
+        "merge",
+        "remove it; it belongs to the pattern `detect-conflicts`",
+    ),
+    (
+        "counter",
+        "remove it; the attribute is then written like any other",
+    ),
+    ("may_reference", "remove it"),
+    (
+        "write",
+        "remove it and use the pattern `read-only-optimized` if not everybody may write",
+    ),
+    (
+        "write_to",
+        "remove it and use the pattern `read-only-optimized` if not everybody may write",
+    ),
+    (
+        "app_triggers",
+        "remove it, and the app's triggers on this table",
+    ),
+    ("delete", "remove it; rows count as deleted when they are"),
+    ("keep", "remove it; all rows are kept"),
+    (
+        "lookup",
+        "synchronise the other entity too and join on the device",
+    ),
+    (
+        "rule",
+        "remove it and let the database's own constraints decide",
+    ),
+];
+
+/// Switches of `[local.…]` that may be written as what they are anyway.
+pub(super) const ENTITY_SWITCHES: &[(&str, &str)] = &[
+    ("strict", "remove it; open conflicts never stop a sync"),
+    ("erase", "remove it"),
+    ("insert_only", "remove it; rows stay on the device"),
+];
+
+/// Top-level tables.
+pub(super) const TOP: &[(&str, &str)] = &[(
+    "scope",
+    "use `scope = \"everyone\"`, or leave the entity out",
+)];
+
+/// Keys that are read and checked but change nothing yet.
+pub(super) const WITHOUT_EFFECT: &str =
+    "is checked but has no effect yet: this version does not build what it sets";

@@ -1,0 +1,24 @@
+//! The model: `afield.toml` as a person writes it, held against the database.
+//!
+//! ```text
+//!   text ──► file ──► resolve ──► ServerModel          init, add ──► text
+//!                        ▲                                  ▲
+//!                     catalog ──────────────────────────────┘
+//! ```
+//!
+//! [`file`] knows TOML and no database, [`resolve`](resolve::resolve) knows a catalog and no
+//! text. Both report everything they find, each error with its place and its remedy.
+
+pub mod add;
+mod error;
+pub mod file;
+pub mod init;
+mod later;
+mod propose;
+mod quantity;
+mod reader;
+pub mod resolve;
+
+pub use error::{ModelError, Place};
+pub use file::ModelFile;
+pub use resolve::resolve;

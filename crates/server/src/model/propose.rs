@@ -1,0 +1,338 @@
+//! Proposes a local entity for a table: the section of the model file, with the reason for each
+//! choice beside it. Shared by `init` and `add`.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use afield_protocol::limits::NAME_BYTES;
+use afield_protocol::{Identifier, Pattern, Type};
+
+use super::resolve::{identifier_of, name_problem, table_problem};
+use crate::catalog::{Column, Identity, ROWS_COUNTED_MAX, Table};
+
+/// Bytes in one cell above which a column of bytes is proposed as left out: a page of such rows
+/// would take minutes on a slow network.
+const LARGE_BYTES: u64 = 64 * 1024;
+
+/// Rows above which the warning about `everyone` speaks of the size too.
+const MANY_ROWS: u64 = 10_000;
+
+/// What is proposed for a table.
+pub(super) enum Proposal {
+    /// A section of the file.
+    Entity {
+        /// The local name.
+        name: String,
+        /// The section's text.
+        section: String,
+    },
+    /// Why there is none, and what to do.
+    LeftOut(String),
+}
+
+/// Local names given so far; case does not count.
+#[derive(Default)]
+pub(super) struct Names(HashSet<String>);
+
+impl Names {
+    pub(super) fn add(&mut self, name: &str) {
+        self.0.insert(name.to_ascii_lowercase());
+    }
+
+    /// A name for devices that is as near to the server's as their rules allow.
+    fn choose(&mut self, name: &str, is_attribute: bool) -> String {
+        let mut base: String = name
+            .chars()
+            .map(|c| if c.is_control() { '_' } else { c })
+            .collect();
+        if base.is_empty() {
+            base.push_str("unnamed");
+        }
+        if base.len() > NAME_BYTES {
+            base.truncate(base.floor_char_boundary(NAME_BYTES - 8));
+        }
+        if name_problem(&base, is_attribute).is_some() {
+            base.insert_str(0, "x_");
+            base.truncate(base.floor_char_boundary(NAME_BYTES - 6));
+        }
+        let mut chosen = base.clone();
+        let mut number = 2;
+        while !self.0.insert(chosen.to_ascii_lowercase()) {
+            chosen = format!(
+                "{}_{number}",
+                base.get(..base.floor_char_boundary(NAME_BYTES - 8))
+                    .unwrap_or(&base)
+            );
+            number += 1;
+        }
+        chosen
+    }
+}
+
+/// The proposal for `table` under a local name that `names` does not have yet.
+pub(super) fn propose(table: &Table, names: &mut Names) -> Proposal {
+    if let Some(problem) = table_problem(table) {
+        return Proposal::LeftOut(problem.to_owned());
+    }
+    if table
+        .measured
+        .as_ref()
+        .is_some_and(|measured| measured.has_null_key)
+    {
+        return Proposal::LeftOut(
+            "holds rows whose primary key is NULL, which no device could name: give them a key, \
+             then run `afield add`"
+                .to_owned(),
+        );
+    }
+    let name = names.choose(&table.name, false);
+    let section = section(table, &name);
+    Proposal::Entity { name, section }
+}
+
+fn section(table: &Table, name: &str) -> String {
+    let (pattern, reason) = pattern(table);
+    let mut text = String::new();
+    comment(
+        &mut text,
+        &format!("{}. {}", rows(table), identifier(table)),
+    );
+    line(&mut text, &format!("[local.{}]", key(name)));
+    line(&mut text, &format!("from = {}", quoted(&table.name)));
+    comment(&mut text, reason);
+    line(
+        &mut text,
+        &format!("pattern = {}", quoted(pattern.as_str())),
+    );
+    line(&mut text, "attributes = [");
+    let mut locals = Names::default();
+    for column in &table.columns {
+        attribute(&mut text, table, column, &mut locals);
+    }
+    line(&mut text, "]");
+    comment(&mut text, &scope_warning(table));
+    line(&mut text, "scope = \"everyone\"");
+    text
+}
+
+fn pattern(table: &Table) -> (Pattern, &'static str) {
+    let has_odd_key = table
+        .measured
+        .as_ref()
+        .is_some_and(|measured| measured.odd_uuids.iter().any(|column| table.is_key(column)));
+    if table.identity == Identity::Autoincrement {
+        return (
+            Pattern::ReadOnlyOptimized,
+            "Read-only: the database numbers these rows (AUTOINCREMENT), and rows with \
+             server-numbered ids can be written on devices only in a later version.",
+        );
+    }
+    if has_odd_key {
+        return (
+            Pattern::ReadOnlyOptimized,
+            "Read-only: some ids are no UUIDs in lower-case text, so that ids made on devices \
+             would be of another kind.",
+        );
+    }
+    let reason = match identifier_of(table) {
+        Identifier::Uuid => {
+            "Both ways: devices make UUIDs themselves, so rows can be created without a network. \
+             The last change to arrive stands."
+        }
+        _ => {
+            "Both ways: a row's key means something, so the app gives it to new rows. The last \
+             change to arrive stands."
+        }
+    };
+    (Pattern::LastWriteWins, reason)
+}
+
+fn identifier(table: &Table) -> String {
+    let names: Vec<String> = table
+        .primary_key
+        .iter()
+        .map(|key| format!("`{}`", key.escape_debug()))
+        .collect();
+    let names = names.join(", ");
+    let kind = match identifier_of(table) {
+        Identifier::Server => "numbered by the database",
+        Identifier::Uuid => "a UUID",
+        Identifier::Natural if table.primary_key.len() > 1 => "given by the app",
+        Identifier::Natural if table.is_rowid_key => {
+            "assumed to be given by the app (INTEGER PRIMARY KEY without AUTOINCREMENT). If \
+             the database numbers the rows, write id = \"server\" and pattern = \
+             \"read-only-optimized\""
+        }
+        Identifier::Natural => "given by the app",
+    };
+    format!("Identifier: {names}, {kind}.")
+}
+
+fn rows(table: &Table) -> String {
+    match &table.measured {
+        None => "Rows not counted".to_owned(),
+        Some(measured) if measured.rows == 1 => "1 row".to_owned(),
+        Some(measured) if measured.rows >= ROWS_COUNTED_MAX => {
+            format!("{} rows or more", thousands(measured.rows))
+        }
+        Some(measured) => format!("{} rows", thousands(measured.rows)),
+    }
+}
+
+fn scope_warning(table: &Table) -> String {
+    let many = table
+        .measured
+        .as_ref()
+        .is_some_and(|measured| measured.rows > MANY_ROWS);
+    let size = if many {
+        " It has many rows: mind the first download."
+    } else {
+        ""
+    };
+    format!(
+        "WARNING: every user gets every row. Take this section out unless all may see all.{size}"
+    )
+}
+
+fn attribute(text: &mut String, table: &Table, column: &Column, locals: &mut Names) {
+    let local = locals.choose(&column.name, true);
+    let item = if local == column.name {
+        quoted(&local)
+    } else {
+        format!("{{ {} = {} }}", key(&local), quoted(&column.name))
+    };
+    let size = largest(table, column);
+    if size > LARGE_BYTES && !table.is_key(&column.name) {
+        let required = if column.not_null && column.default.is_none() {
+            "; required, so devices cannot create rows without it"
+        } else {
+            ""
+        };
+        let kib = size / 1024;
+        line(
+            text,
+            &format!("    # {item},  # left out: up to {kib} KiB in one row{required}"),
+        );
+        return;
+    }
+    match note(table, column) {
+        Some(note) => line(text, &format!("    {item},  # {note}")),
+        None => line(text, &format!("    {item},")),
+    }
+}
+
+/// What a person should know of a column.
+fn note(table: &Table, column: &Column) -> Option<String> {
+    let is_odd = |measured: &crate::catalog::Measured| measured.odd_uuids.contains(&column.name);
+    if column.generated {
+        return Some("computed by the database, so devices only read it".to_owned());
+    }
+    if !column.is_kind_known {
+        let declared = column.declared.escape_debug();
+        return Some(match column.declared.as_str() {
+            "" => "no declared type: sent as text".to_owned(),
+            _ => format!("{declared}: no type that Afield knows, sent as text"),
+        });
+    }
+    if column.kind == Type::Uuid && table.measured.as_ref().is_some_and(is_odd) {
+        return Some("some values are no UUIDs in lower-case text: sent as they are".to_owned());
+    }
+    None
+}
+
+fn largest(table: &Table, column: &Column) -> u64 {
+    let sizes = table.measured.iter().flat_map(|measured| &measured.largest);
+    sizes
+        .filter(|(name, _)| *name == column.name)
+        .map(|(_, size)| *size)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Adds a line.
+pub(super) fn line(text: &mut String, content: &str) {
+    text.push_str(content);
+    text.push('\n');
+}
+
+/// Adds a comment, broken into lines that fit a screen.
+pub(super) fn comment(text: &mut String, content: &str) {
+    let mut width = 0;
+    for word in content.split(' ') {
+        if width > 0 && width + 1 + word.chars().count() > 98 {
+            text.push('\n');
+            width = 0;
+        }
+        let before = if width == 0 { "# " } else { " " };
+        let _ = write!(text, "{before}{word}");
+        width += before.len() + word.chars().count();
+    }
+    text.push('\n');
+}
+
+/// A TOML string.
+pub(super) fn quoted(content: &str) -> String {
+    let mut text = String::from('"');
+    for c in content.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(text, "\\u{:04X}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// A TOML key, bare where that is possible.
+pub(super) fn key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(is_bare) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_the_rules_and_differ() {
+        let mut names = Names::default();
+        let long = "é".repeat(200);
+        let chosen: Vec<String> = ["", "a\nb", "a_b", "A_B", "rowid", "afield_x", &long, &long]
+            .iter()
+            .map(|name| names.choose(name, true))
+            .collect();
+        assert_eq!(
+            chosen[..6],
+            ["unnamed", "a_b", "a_b_2", "A_B_3", "x_rowid", "x_afield_x"]
+        );
+        assert_ne!(chosen[6], chosen[7]);
+        for name in &chosen {
+            assert_eq!(name_problem(name, true), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+}

@@ -1,0 +1,354 @@
+//! Holds a model file against a database: every entity finds its table, every attribute its
+//! column, or an error says which does not and what is near.
+
+mod columns;
+mod structure;
+mod units;
+
+use std::collections::HashMap;
+
+use afield_protocol::limits::NAME_BYTES;
+use afield_protocol::{Attribute, Code, Entity, Identifier, Merge, Model, Pattern, Type};
+
+use super::error::{ModelError, Place, suggestion};
+use super::file::{At, EntitySection, IdKind, LocalAttribute, ModelFile, Source};
+use crate::catalog::{Catalog, Identity, Table, TableKind};
+use crate::resolved::{ServerEntity, ServerModel};
+
+/// The model as the server works with it.
+///
+/// # Errors
+/// Everything in the file that does not fit the database, in file order.
+pub fn resolve(file: &ModelFile, catalog: &Catalog) -> Result<ServerModel, Vec<ModelError>> {
+    let mut resolver = Resolver {
+        file,
+        catalog,
+        errors: Vec::new(),
+    };
+    let entities = resolver.entities();
+    let units = resolver.units();
+    let Resolver { mut errors, .. } = resolver;
+    let mut device = Vec::new();
+    let mut server = Vec::new();
+    for entity in entities {
+        device.push(entity.local.clone());
+        if entity.local.is_synced() {
+            server.push(entity);
+        }
+    }
+    let device = Model {
+        version: file.version,
+        units,
+        entities: device,
+    };
+    if errors.is_empty()
+        && let Err(error) = device.check()
+    {
+        errors.push(error_at(
+            file,
+            Place { line: 1, column: 1 },
+            error.to_string(),
+        ));
+    }
+    if errors.is_empty() {
+        Ok(ServerModel {
+            device,
+            entities: server,
+        })
+    } else {
+        errors.sort_by_key(|error| error.place);
+        Err(errors)
+    }
+}
+
+/// Why devices cannot use a name, if they cannot: in words that continue "the name … ".
+pub(super) fn name_problem(name: &str, is_attribute: bool) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
+        return Some(format!(
+            "must have 1 to {NAME_BYTES} bytes and no control characters"
+        ));
+    }
+    if lower.starts_with("afield_") {
+        return Some("begins with `afield_`, which is Afield's own".to_owned());
+    }
+    if !is_attribute && lower.starts_with("sqlite_") {
+        return Some("begins with `sqlite_`, which SQLite reserves".to_owned());
+    }
+    if is_attribute && ["rowid", "oid", "_rowid_"].contains(&lower.as_str()) {
+        return Some("is SQLite's own word for a row's number".to_owned());
+    }
+    None
+}
+
+/// Why a table cannot be synchronised whatever the model says, with what to do.
+pub(super) fn table_problem(table: &Table) -> Option<&'static str> {
+    match table.kind {
+        TableKind::View => {
+            Some("a view; changes of a view cannot be followed: use the tables behind it")
+        }
+        TableKind::Virtual => {
+            Some("a virtual table; it takes no triggers: use the table it is filled from")
+        }
+        TableKind::Shadow => {
+            Some("the inside of a virtual table: use the table that one is filled from")
+        }
+        TableKind::Ordinary if table.primary_key.is_empty() => Some(
+            "without a primary key, so that no device could name a row: give it one, or leave \
+             it out",
+        ),
+        TableKind::Ordinary if has_real_key(table) => Some(
+            "keyed by a floating-point number, which is no exact name of a row: give it \
+             another primary key, or leave it out",
+        ),
+        TableKind::Ordinary => None,
+    }
+}
+
+fn has_real_key(table: &Table) -> bool {
+    let mut keys = table.primary_key.iter().filter_map(|key| table.column(key));
+    keys.any(|column| column.kind == Type::Real)
+}
+
+/// Who makes a table's identifiers, unless the model says otherwise.
+pub(super) fn identifier_of(table: &Table) -> Identifier {
+    let key = table.primary_key.first().and_then(|key| table.column(key));
+    match (table.primary_key.len(), key.map(|column| column.kind)) {
+        _ if table.identity == Identity::Autoincrement => Identifier::Server,
+        (1, Some(Type::Uuid)) => Identifier::Uuid,
+        _ => Identifier::Natural,
+    }
+}
+
+struct Resolver<'a> {
+    file: &'a ModelFile,
+    catalog: &'a Catalog,
+    errors: Vec<ModelError>,
+}
+
+fn error_at(file: &ModelFile, place: Place, message: String) -> ModelError {
+    ModelError {
+        code: Code::MODEL,
+        file: file.path.display().to_string(),
+        place,
+        message,
+    }
+}
+
+impl Resolver<'_> {
+    fn wrong(&mut self, place: Place, message: String) {
+        self.errors.push(error_at(self.file, place, message));
+    }
+
+    fn not_yet(&mut self, place: Place, message: String) {
+        let error = error_at(self.file, place, message);
+        self.errors.push(ModelError {
+            code: Code::NOT_AVAILABLE,
+            ..error
+        });
+    }
+
+    fn entities(&mut self) -> Vec<ServerEntity> {
+        let file = self.file;
+        let mut names: HashMap<String, Place> = HashMap::new();
+        let mut tables: HashMap<String, &str> = HashMap::new();
+        let mut entities = Vec::new();
+        for section in &file.entities {
+            let At { value: name, place } = &section.name;
+            if let Some(problem) = name_problem(name, false) {
+                self.wrong(
+                    *place,
+                    format!("[local.{name}]: the name {problem}; choose another"),
+                );
+            }
+            if let Some(first) = names.insert(name.to_ascii_lowercase(), *place) {
+                let line = first.line;
+                self.wrong(
+                    *place,
+                    format!(
+                        "[local.{name}]: line {line} has this name already (case does not \
+                         count); choose another"
+                    ),
+                );
+            }
+            let entity = match &section.source {
+                Source::Device { attributes } => self.local_only(section, attributes),
+                Source::Server { .. } => self.synced(section),
+            };
+            let Some(entity) = entity else { continue };
+            if entity.local.is_synced()
+                && let Some(other) = tables.insert(entity.table.clone(), name)
+            {
+                let message = format!(
+                    "[local.{name}]: `{other}` comes from the table `{}` too; two local \
+                     entities of one table are not available yet: keep one of them",
+                    entity.table
+                );
+                self.not_yet(*place, message);
+            }
+            entities.push(entity);
+        }
+        structure::add(&mut entities, self.catalog);
+        entities
+    }
+
+    fn local_only(
+        &mut self,
+        section: &EntitySection,
+        listed: &[LocalAttribute],
+    ) -> Option<ServerEntity> {
+        let At { value: name, place } = &section.name;
+        let mut attributes: Vec<Attribute> = Vec::new();
+        for LocalAttribute { name: at, kind } in listed {
+            self.check_attribute(name, at);
+            let taken = attributes
+                .iter()
+                .any(|a| a.name.eq_ignore_ascii_case(&at.value));
+            if taken {
+                let message = format!("[local.{name}]: `{}` stands twice; keep one", at.value);
+                self.wrong(at.place, message);
+            }
+            attributes.push(plain_attribute(&at.value, *kind));
+        }
+        let own_id = attributes
+            .iter()
+            .position(|a| a.name.eq_ignore_ascii_case("id"));
+        let id = own_id.map_or_else(
+            || plain_attribute("id", Type::Uuid),
+            |at| attributes.remove(at),
+        );
+        if id.kind == Type::Real {
+            let message = format!("[local.{name}]: `id` cannot be a real; use uuid or integer");
+            self.wrong(*place, message);
+        }
+        let identifier = match id.kind {
+            Type::Uuid => Identifier::Uuid,
+            _ => Identifier::Natural,
+        };
+        attributes.insert(0, id);
+        Some(ServerEntity {
+            local: Entity {
+                name: name.clone(),
+                pattern: Pattern::LocalOnly,
+                merge: Merge::Record,
+                identifier,
+                key_width: 1,
+                attributes,
+                indexes: Vec::new(),
+                references: Vec::new(),
+            },
+            table: String::new(),
+            columns: Vec::new(),
+        })
+    }
+
+    fn synced(&mut self, section: &EntitySection) -> Option<ServerEntity> {
+        let Source::Server {
+            from, pattern, id, ..
+        } = &section.source
+        else {
+            return None;
+        };
+        let name = &section.name.value;
+        let Some(table) = self.catalog.table(&from.value) else {
+            let tables = self.catalog.tables.iter();
+            let usable = tables.filter(|table| table_problem(table).is_none());
+            let near = suggestion(&from.value, usable.map(|table| table.name.as_str()));
+            let message = format!(
+                "[local.{name}] from: the database has no table `{}`; {near}",
+                from.value
+            );
+            self.wrong(from.place, message);
+            return None;
+        };
+        if let Some(problem) = table_problem(table) {
+            self.wrong(
+                from.place,
+                format!("[local.{name}] from: `{}` is {problem}", table.name),
+            );
+            return None;
+        }
+        let identifier = self.identifier(section, table, id.as_ref());
+        if identifier == Identifier::Server
+            && matches!(pattern, Pattern::LastWriteWins | Pattern::DetectConflicts)
+        {
+            let message = format!(
+                "[local.{name}]: `{}` with ids that the server numbers is not available yet: \
+                 use `pattern = \"read-only-optimized\"`",
+                pattern.as_str()
+            );
+            self.not_yet(section.name.place, message);
+        }
+        let (attributes, columns) = self.columns(section, table);
+        Some(ServerEntity {
+            local: Entity {
+                name: name.clone(),
+                pattern: *pattern,
+                merge: Merge::Record,
+                identifier,
+                key_width: table.primary_key.len(),
+                attributes,
+                indexes: Vec::new(),
+                references: Vec::new(),
+            },
+            table: table.name.clone(),
+            columns,
+        })
+    }
+
+    fn identifier(
+        &mut self,
+        section: &EntitySection,
+        table: &Table,
+        id: Option<&At<IdKind>>,
+    ) -> Identifier {
+        let name = &section.name.value;
+        let by_table = identifier_of(table);
+        let Some(At { value, place }) = id else {
+            return by_table;
+        };
+        match (value, by_table) {
+            (IdKind::Server, Identifier::Server) => Identifier::Server,
+            (IdKind::Server, _) if table.is_rowid_key => Identifier::Server,
+            (IdKind::Server, _) => {
+                let message = format!(
+                    "[local.{name}] id: `{}` does not number its rows (its key is no INTEGER \
+                     PRIMARY KEY); remove `id`",
+                    table.name
+                );
+                self.wrong(*place, message);
+                by_table
+            }
+            (IdKind::Natural, Identifier::Server) => {
+                let message = format!(
+                    "[local.{name}] id: `{}` numbers its rows itself (AUTOINCREMENT); remove `id`",
+                    table.name
+                );
+                self.wrong(*place, message);
+                by_table
+            }
+            (IdKind::Natural, other) => other,
+        }
+    }
+
+    fn check_attribute(&mut self, entity: &str, name: &At<String>) {
+        if let Some(problem) = name_problem(&name.value, true) {
+            let message = format!(
+                "[local.{entity}]: the name `{}` {problem}; give it another local name: \
+                 {{ NAME = {:?} }}",
+                name.value.escape_debug(),
+                name.value
+            );
+            self.wrong(name.place, message);
+        }
+    }
+}
+
+fn plain_attribute(name: &str, kind: Type) -> Attribute {
+    Attribute {
+        name: name.to_owned(),
+        kind,
+        read_only: false,
+        default: None,
+    }
+}

@@ -1,0 +1,188 @@
+//! The position token: exactly which changes of one entity a device has seen.
+//!
+//! Opaque to the device and authenticated, so that no device can make itself skip a change or
+//! read a key of another entity out of it. Layout, all of it under the code at its end:
+//!
+//! ```text
+//!   version 1 byte | epoch 8 | change number varint | progress 1 | last key… | code 8
+//! ```
+//!
+//! The entity's name is part of what the code is computed over, and not of the token: a token
+//! of one entity is no token of another. A token that cannot be read is no error anywhere: its
+//! entity starts over.
+
+use afield_protocol::Position;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// The layout above. Another number means: start over.
+const VERSION: u8 = 1;
+
+/// Bytes of the code: a forger has one chance in 2^64 a try, and gains a wrong page of rows that
+/// he may read anyway.
+const CODE_BYTES: usize = 8;
+
+/// The key of the codes, made once for a database and kept in it.
+pub type CodeKey = [u8; 32];
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The history that the number belongs to.
+    pub epoch: [u8; 8],
+    /// The change number up to which everything was seen; of an unfinished download, the number
+    /// at which it began.
+    pub change: i64,
+    /// What is unfinished.
+    pub progress: Progress,
+}
+
+/// How far a download has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is unfinished.
+    Idle,
+    /// The download has begun and no row was delivered.
+    BeforeFirst,
+    /// The download goes on behind this key, in the storage's own encoding.
+    After(Vec<u8>),
+    /// All rows were delivered; the changes since the download began are not.
+    Closing,
+}
+
+/// Makes the token of `entity` for `place`.
+pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
+    let mut token = vec![VERSION];
+    token.extend_from_slice(&place.epoch);
+    write_varint(&mut token, place.change.unsigned_abs());
+    let (progress, last): (u8, &[u8]) = match &place.progress {
+        Progress::Idle => (0, &[]),
+        Progress::BeforeFirst => (1, &[]),
+        Progress::After(last) => (2, last),
+        Progress::Closing => (3, &[]),
+    };
+    token.push(progress);
+    token.extend_from_slice(last);
+    let code = code(key, entity, &token).finalize().into_bytes();
+    token.extend(code.into_iter().take(CODE_BYTES));
+    token
+}
+
+/// Reads a token of `entity`. `None` if this database's key did not make it for this entity.
+pub fn open(key: &CodeKey, entity: &str, token: &[u8]) -> Option<Place> {
+    let (body, code_found) = token.split_at_checked(token.len().checked_sub(CODE_BYTES)?)?;
+    code(key, entity, body)
+        .verify_truncated_left(code_found)
+        .ok()?;
+    let (version, rest) = body.split_first()?;
+    if *version != VERSION {
+        return None;
+    }
+    let (epoch, rest) = rest.split_first_chunk::<8>()?;
+    let (change, rest) = read_varint(rest)?;
+    let (progress, last) = rest.split_first()?;
+    let progress = match (progress, last) {
+        (0, []) => Progress::Idle,
+        (1, []) => Progress::BeforeFirst,
+        (2, last) => Progress::After(last.to_vec()),
+        (3, []) => Progress::Closing,
+        _ => return None,
+    };
+    Some(Place {
+        epoch: *epoch,
+        change: i64::try_from(change).ok()?,
+        progress,
+    })
+}
+
+fn code(key: &CodeKey, entity: &str, body: &[u8]) -> Hmac<Sha256> {
+    let mut code = Hmac::<Sha256>::new_from_slice(key).expect("a code takes a key of any length");
+    code.update(b"afield position\0");
+    code.update(&(entity.len() as u64).to_be_bytes());
+    code.update(entity.as_bytes());
+    code.update(body);
+    code
+}
+
+/// Appends `number` with seven bits a byte, lowest first.
+pub(crate) fn write_varint(out: &mut Vec<u8>, mut number: u64) {
+    while let low @ 128.. = number {
+        out.push(low.to_le_bytes()[0] | 128);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
+/// Reads what [`write_varint`] wrote, and what follows it.
+pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0_u64;
+    for (at, byte) in bytes.iter().enumerate().take(10) {
+        let bits = u64::from(byte & 127);
+        number |= bits.checked_shl(u32::try_from(at * 7).ok()?)?;
+        if byte & 128 == 0 {
+            return Some((number, bytes.get(at + 1..)?));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: CodeKey = [9; 32];
+
+    fn places() -> Vec<Place> {
+        let progress = [
+            Progress::Idle,
+            Progress::BeforeFirst,
+            Progress::After(b"some key".to_vec()),
+            Progress::After(Vec::new()),
+            Progress::Closing,
+        ];
+        let changes = [0, 1, 127, 128, 300, 1 << 40, i64::MAX];
+        let place = |change, progress: &Progress| Place {
+            epoch: *b"an epoch",
+            change,
+            progress: progress.clone(),
+        };
+        changes
+            .into_iter()
+            .flat_map(|change| progress.iter().map(move |p| place(change, p)))
+            .collect()
+    }
+
+    #[test]
+    fn tokens_read_back_and_are_small() {
+        for place in places() {
+            let token = seal(&KEY, "visit", &place);
+            assert_eq!(open(&KEY, "visit", &token), Some(place.clone()));
+            assert!(place.progress != Progress::Idle || token.len() <= 28);
+        }
+    }
+
+    #[test]
+    fn p7_any_flipped_bit_makes_it_no_token() {
+        for place in places() {
+            let token = seal(&KEY, "visit", &place);
+            for bit in 0..token.len() * 8 {
+                let mut forged = token.clone();
+                forged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(open(&KEY, "visit", &forged), None, "bit {bit} of {place:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn p7_other_entities_other_keys_and_pieces_are_no_token() {
+        let token = seal(&KEY, "visit", &places()[2]);
+        assert_eq!(open(&KEY, "visits", &token), None);
+        assert_eq!(open(&[8; 32], "visit", &token), None);
+        for length in 0..token.len() {
+            assert_eq!(open(&KEY, "visit", &token[..length]), None);
+        }
+        let mut longer = token;
+        longer.push(0);
+        assert_eq!(open(&KEY, "visit", &longer), None);
+    }
+}

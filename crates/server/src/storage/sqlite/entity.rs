@@ -1,0 +1,305 @@
+//! An entity over its table: the statements that read its rows, ready to run.
+
+use afield_protocol::{Attributes, Key, Value};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use super::cell::{Canonical, Form, Spelling};
+use super::error::{While, lasting};
+use super::raw::Raw;
+use super::schema::TableSchema;
+use super::statements::{Sql, key_terms};
+use crate::resolved::ServerEntity;
+use crate::storage::StorageError;
+
+/// A local entity and its table.
+#[derive(Debug)]
+pub(super) struct EntityTable {
+    pub entity: ServerEntity,
+    pub schema: TableSchema,
+    /// One for each attribute.
+    forms: Vec<Form>,
+    /// Positions in the key of the columns of the index that a download follows, in its order.
+    scan_order: Vec<usize>,
+    sql: Sql,
+}
+
+/// A row as the table has it.
+#[derive(Debug)]
+pub(super) struct FoundRow {
+    /// The key as it is stored.
+    pub raw_key: Vec<Raw>,
+    pub rowid: Option<i64>,
+    /// Canonical values of all attributes.
+    pub values: Vec<Value>,
+}
+
+impl EntityTable {
+    /// Holds `entity` against the table as it is now.
+    pub(super) fn load(conn: &Connection, entity: &ServerEntity) -> Result<Self, StorageError> {
+        let schema = TableSchema::read(conn, &entity.table)?;
+        let mut forms = Vec::new();
+        for column in &entity.columns {
+            let found = schema.column(&column.name).ok_or_else(|| {
+                lasting(format!("`{}` has no column `{}`", schema.name, column.name))
+            })?;
+            let form = Form::learn(conn, &schema.name, found, column.kind, column.scale)
+                .while_("looking at how a column is spelled")?;
+            forms.push(form);
+        }
+        let (scan_order, key) = key_terms(&schema, entity)?;
+        Ok(Self {
+            sql: Sql::build(&schema, entity, &scan_order, &key),
+            entity: entity.clone(),
+            schema,
+            forms,
+            scan_order,
+        })
+    }
+
+    pub(super) fn key_width(&self) -> usize {
+        self.entity.local.key_width
+    }
+
+    pub(super) fn form(&self, attribute: usize) -> &Form {
+        &self.forms[attribute]
+    }
+
+    /// The statement of a download, and its parameters, from behind a stored key.
+    pub(super) fn scan(&self, after: Option<&[Raw]>) -> (&str, Vec<Raw>) {
+        match after {
+            None => (&self.sql.scan_first, Vec::new()),
+            Some(key) => {
+                let cell = |at: &usize| key.get(*at).cloned().unwrap_or(Raw::Null);
+                (
+                    &self.sql.scan_after,
+                    self.scan_order.iter().map(cell).collect(),
+                )
+            }
+        }
+    }
+
+    /// The statement that lists change number and stored key of the marks above a number.
+    pub(super) fn marks_after(&self) -> &str {
+        &self.sql.marks_after
+    }
+
+    /// Whether any row was touched after this change number.
+    pub(super) fn is_marked_after(&self, conn: &Connection, change: i64) -> rusqlite::Result<bool> {
+        conn.prepare_cached(&self.sql.any_mark_after)?
+            .query_row([change], |row| row.get(0))
+    }
+
+    /// The canonical cells of a row that one of these statements returned.
+    pub(super) fn cells<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Vec<Canonical<'r>>> {
+        let cell = |(at, form): (usize, &Form)| Ok(form.read(row.get_ref(at)?));
+        self.forms.iter().enumerate().map(cell).collect()
+    }
+
+    /// The key of such a row as it is stored.
+    pub(super) fn raw_key(&self, row: &Row<'_>, first: usize) -> rusqlite::Result<Vec<Raw>> {
+        (first..first + self.key_width())
+            .map(|at| Ok(Raw::from_stored(row.get_ref(at)?)))
+            .collect()
+    }
+
+    /// The canonical form of a stored key.
+    pub(super) fn canonical_key(&self, raw: &[Raw]) -> Key {
+        let value = |(cell, form): (&Raw, &Form)| form.read(cell.as_stored()).as_ref().to_value();
+        raw.iter().zip(&self.forms).map(value).collect()
+    }
+
+    /// Calls `read` with the row that has this stored key.
+    pub(super) fn with_row<T>(
+        &self,
+        conn: &Connection,
+        raw: &[Raw],
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        conn.prepare_cached(&self.sql.by_key)?
+            .query_row(params_from_iter(raw), read)
+            .optional()
+    }
+
+    /// The row with this canonical key, however the table spells it.
+    pub(super) fn find(
+        &self,
+        conn: &Connection,
+        key: &[Value],
+    ) -> rusqlite::Result<Option<FoundRow>> {
+        for raw in self.spellings(key) {
+            if let Some(row) = self.with_stored_key(conn, &raw)? {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The row with this stored key.
+    pub(super) fn with_stored_key(
+        &self,
+        conn: &Connection,
+        raw: &[Raw],
+    ) -> rusqlite::Result<Option<FoundRow>> {
+        self.with_row(conn, raw, |row| self.found(row))
+    }
+
+    /// The row with this rowid; `None` too where rows have none.
+    pub(super) fn find_by_rowid(
+        &self,
+        conn: &Connection,
+        rowid: Option<i64>,
+    ) -> rusqlite::Result<Option<FoundRow>> {
+        let (Some(sql), Some(rowid)) = (&self.sql.by_rowid, rowid) else {
+            return Ok(None);
+        };
+        conn.prepare_cached(sql)?
+            .query_row([rowid], |row| self.found(row))
+            .optional()
+    }
+
+    /// The stored forms that a canonical key may have.
+    pub(super) fn spellings(&self, key: &[Value]) -> Vec<Vec<Raw>> {
+        let keyed = || key.iter().zip(&self.forms);
+        let mut found = vec![keyed().map(|(value, form)| form.write(value)).collect()];
+        let others: Vec<Spelling> = keyed()
+            .flat_map(|(_, form)| form.spellings())
+            .copied()
+            .collect();
+        for spelling in others {
+            let raw = keyed()
+                .map(|(value, form)| form.write_as(spelling, value))
+                .collect();
+            if !found.contains(&raw) {
+                found.push(raw);
+            }
+        }
+        found
+    }
+
+    /// The condition that a row has a stored key, whose cells are the first parameters.
+    pub(super) fn key_is(&self) -> &str {
+        &self.sql.key_is
+    }
+
+    /// The attributes of a found row without its identifier.
+    pub(super) fn attributes(&self, row: &FoundRow) -> Attributes {
+        let named = self.entity.local.attributes.iter().zip(&row.values);
+        named
+            .skip(self.key_width())
+            .map(|(attribute, value)| (attribute.name.clone(), value.clone()))
+            .collect()
+    }
+
+    fn found(&self, row: &Row<'_>) -> rusqlite::Result<FoundRow> {
+        let cells = self.cells(row)?;
+        let rowid = match self.sql.by_rowid {
+            Some(_) => row.get(self.forms.len())?,
+            None => None,
+        };
+        Ok(FoundRow {
+            raw_key: self.raw_key(row, 0)?,
+            rowid,
+            values: cells.iter().map(|cell| cell.as_ref().to_value()).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use afield_protocol::{Attribute, Entity, Identifier, Merge, Pattern, Type};
+
+    use super::*;
+    use crate::resolved::ServerColumn;
+    use crate::storage::sqlite::marks::Capture;
+
+    /// A table whose first columns are its identifier, loaded; the marks' tables are made too.
+    fn load(conn: &Connection, sql: &str, key: &[&str], others: &[&str]) -> EntityTable {
+        conn.execute_batch(sql).unwrap();
+        let names: Vec<String> = key.iter().chain(others).map(|n| (*n).to_owned()).collect();
+        let attribute = |name: &String| Attribute {
+            name: name.clone(),
+            kind: Type::Text,
+            read_only: false,
+            default: None,
+        };
+        let column = |name: &String| ServerColumn {
+            name: name.clone(),
+            kind: Type::Text,
+            scale: None,
+        };
+        let entity = ServerEntity {
+            local: Entity {
+                name: "t".into(),
+                pattern: Pattern::ReadOnly,
+                merge: Merge::Record,
+                identifier: Identifier::Natural,
+                key_width: key.len(),
+                attributes: names.iter().map(attribute).collect(),
+                indexes: Vec::new(),
+                references: Vec::new(),
+            },
+            table: "t".into(),
+            columns: names.iter().map(column).collect(),
+        };
+        let table = EntityTable::load(conn, &entity).unwrap();
+        conn.execute_batch("CREATE TABLE afield_clock (change)")
+            .unwrap();
+        for object in Capture::new(&table.schema, &names[..key.len()]).objects() {
+            conn.execute_batch(&object.sql).unwrap();
+        }
+        table
+    }
+
+    fn plan(conn: &Connection, sql: &str) -> String {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The cost of a pull follows what changed, never the table: every statement is a range or a
+    /// point of an index, and none sorts.
+    #[test]
+    fn p9_every_statement_of_a_pull_follows_an_index() {
+        for (sql, key) in [
+            ("CREATE TABLE t (id INTEGER PRIMARY KEY, x)", &["id"][..]),
+            ("CREATE TABLE t (id TEXT PRIMARY KEY, x)", &["id"]),
+            (
+                "CREATE TABLE t (id TEXT PRIMARY KEY COLLATE NOCASE, x)",
+                &["id"],
+            ),
+            (
+                "CREATE TABLE t (id TEXT PRIMARY KEY, x) WITHOUT ROWID",
+                &["id"],
+            ),
+            (
+                "CREATE TABLE t (a TEXT, b INT, x, PRIMARY KEY (a, b))",
+                &["a", "b"],
+            ),
+            (
+                "CREATE TABLE t (a TEXT, b INT, x, PRIMARY KEY (b, a)) WITHOUT ROWID",
+                &["a", "b"],
+            ),
+            (
+                "CREATE TABLE t (x, a TEXT NOT NULL COLLATE RTRIM, b, c, UNIQUE (c, a, b))",
+                &["a", "b", "c"],
+            ),
+        ] {
+            let conn = Connection::open_in_memory().unwrap();
+            let table = load(&conn, sql, key, &["x"]);
+            let point_or_range = [
+                &table.sql.scan_after,
+                &table.sql.by_key,
+                &table.sql.marks_after,
+            ];
+            for statement in point_or_range {
+                let plan = plan(&conn, statement);
+                assert!(plan.starts_with("SEARCH"), "{sql}: {statement}: {plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{sql}: {statement}: {plan}");
+            }
+            let first = plan(&conn, &table.sql.scan_first);
+            assert!(!first.contains("TEMP B-TREE"), "{sql}: {first}");
+            let any = plan(&conn, &table.sql.any_mark_after);
+            assert!(any.contains("SEARCH afield_mark_t"), "{any}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Marks: the triggers and tables by which every write to a table, whoever makes it, leaves a
+//! note which row it touched.
+//!
+//! | trigger | marks |
+//! |---|---|
+//! | after insert | the new row |
+//! | after update | the row under its new key |
+//! | after update, key changed | the row under its old key |
+//! | after delete | the row that went |
+//! | before insert, before update | rows that `REPLACE` is about to delete |
+//!
+//! The last line is there because `REPLACE` deletes without firing a delete trigger. Which rows
+//! go is decided by *every* unique key of the table, so there is one clause for each. Whether the
+//! statement is a `REPLACE` at all cannot be seen in a trigger: rows that stay are marked too,
+//! which only costs a lookup.
+//!
+//! The statement that fires a trigger may carry an OR clause, and it overrides the clauses inside
+//! the trigger. So the triggers write with upserts, which it does not touch.
+
+use afield_protocol::zoo::planted;
+
+use super::schema::{TableSchema, Term, TermOf, Unique};
+use super::sql_text::quote;
+
+/// One thing in the schema that captures a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Object {
+    /// `table`, `index` or `trigger`.
+    pub kind: &'static str,
+    pub name: String,
+    pub sql: String,
+    pub reason: String,
+}
+
+/// What captures a table.
+pub(super) struct Capture<'a> {
+    schema: &'a TableSchema,
+    /// Key columns, in the order of the local entity's identifier.
+    key: &'a [String],
+    mark: String,
+}
+
+/// The name of the table that holds a table's marks.
+pub(super) fn mark_table(table: &str) -> String {
+    format!("afield_mark_{table}")
+}
+
+const TRIGGERS: [&str; 6] = [
+    "afield_after_insert_",
+    "afield_after_update_",
+    "afield_key_update_",
+    "afield_after_delete_",
+    "afield_before_insert_",
+    "afield_before_update_",
+];
+
+/// The names of all triggers on `table`.
+pub(super) fn trigger_names(table: &str) -> impl Iterator<Item = String> {
+    TRIGGERS
+        .iter()
+        .map(move |prefix| format!("{prefix}{table}"))
+}
+
+impl<'a> Capture<'a> {
+    pub(super) fn new(schema: &'a TableSchema, key: &'a [String]) -> Self {
+        Self {
+            schema,
+            key,
+            mark: quote(&mark_table(&schema.name)),
+        }
+    }
+
+    /// Everything that captures this table, in the order in which it is made.
+    pub(super) fn objects(&self) -> Vec<Object> {
+        let mut objects = vec![self.table(), self.index()];
+        objects.extend(self.after_triggers());
+        if !planted("server-replace-not-marked") {
+            objects.extend([self.before_insert(), self.before_update()]);
+        }
+        objects
+    }
+
+    fn table(&self) -> Object {
+        let columns: String = self
+            .key
+            .iter()
+            .enumerate()
+            .map(|(at, name)| {
+                let affinity = self
+                    .schema
+                    .column(name)
+                    .map_or("BLOB", |c| c.affinity.as_sql());
+                format!(
+                    "\n  key{} {affinity} NOT NULL, -- {}",
+                    at + 1,
+                    comment(name)
+                )
+            })
+            .collect();
+        let name = mark_table(&self.schema.name);
+        Object {
+            kind: "table",
+            sql: format!(
+                "CREATE TABLE {} ({columns}\n  change INTEGER NOT NULL, \
+                 -- the number of the row's latest change\n  PRIMARY KEY ({})\n) WITHOUT ROWID",
+                self.mark,
+                self.mark_key(),
+            ),
+            name,
+            reason: format!(
+                "one mark for each row of `{}` that was touched",
+                self.schema.name
+            ),
+        }
+    }
+
+    fn index(&self) -> Object {
+        let name = format!("afield_change_{}", self.schema.name);
+        Object {
+            kind: "index",
+            sql: format!("CREATE INDEX {} ON {} (change)", quote(&name), self.mark),
+            name,
+            reason: "finds the marks since a change number".into(),
+        }
+    }
+
+    fn after_triggers(&self) -> [Object; 4] {
+        let new = self.mark_row("NEW");
+        let old = self.mark_row("OLD");
+        [
+            self.trigger(
+                0,
+                "AFTER INSERT",
+                &self.has_key("NEW"),
+                &new,
+                "marks inserted rows",
+            ),
+            self.trigger(
+                1,
+                "AFTER UPDATE",
+                &self.has_key("NEW"),
+                &new,
+                "marks updated rows",
+            ),
+            self.trigger(
+                2,
+                "AFTER UPDATE",
+                &format!("{} AND ({})", self.has_key("OLD"), self.key_differs()),
+                &old,
+                "marks the old key of a row whose key changed",
+            ),
+            self.trigger(
+                3,
+                "AFTER DELETE",
+                &self.has_key("OLD"),
+                &old,
+                "marks deleted rows",
+            ),
+        ]
+    }
+
+    fn before_insert(&self) -> Object {
+        let conditions: Vec<String> = self
+            .schema
+            .uniques
+            .iter()
+            .map(|unique| self.meets(unique))
+            .collect();
+        let when: Vec<String> = conditions.iter().map(|c| self.exists(c)).collect();
+        let body: String = conditions.iter().map(|c| self.mark_rows(c)).collect();
+        let reason = "marks rows that INSERT OR REPLACE deletes";
+        self.trigger(4, "BEFORE INSERT", &when.join("\n  OR "), &body, reason)
+    }
+
+    fn before_update(&self) -> Object {
+        let mut when = Vec::new();
+        let mut body = String::new();
+        for unique in &self.schema.uniques {
+            let moved = self.moves(unique);
+            let meets = self.meets(unique);
+            when.push(format!("({moved}) AND {}", self.exists(&meets)));
+            body += &self.mark_rows(&meets);
+        }
+        let reason = "marks rows that UPDATE OR REPLACE deletes";
+        self.trigger(5, "BEFORE UPDATE", &when.join("\n  OR "), &body, reason)
+    }
+
+    fn trigger(&self, which: usize, event: &str, when: &str, body: &str, reason: &str) -> Object {
+        let table = &self.schema.name;
+        let name = format!("{}{table}", TRIGGERS[which]);
+        Object {
+            kind: "trigger",
+            sql: format!(
+                "CREATE TRIGGER {} {event} ON {}\nWHEN {when}\nBEGIN{body}\nEND",
+                quote(&name),
+                quote(table),
+            ),
+            name,
+            reason: format!("{reason} of `{table}`"),
+        }
+    }
+
+    fn mark_key(&self) -> String {
+        let names: Vec<String> = (1..=self.key.len()).map(|at| format!("key{at}")).collect();
+        names.join(", ")
+    }
+
+    /// Marks the row `NEW` or `OLD` under the next change number.
+    fn mark_row(&self, row: &str) -> String {
+        let key: Vec<String> = self
+            .key
+            .iter()
+            .map(|k| format!("{row}.{}", quote(k)))
+            .collect();
+        self.mark_select(&format!(
+            "{}, change FROM afield_clock WHERE 1",
+            key.join(", ")
+        ))
+    }
+
+    /// Marks the table's rows for which `condition` holds, under the next change number.
+    fn mark_rows(&self, condition: &str) -> String {
+        let table = quote(&self.schema.name);
+        let key = |k: &String| format!("{table}.{}", quote(k));
+        let keys: Vec<String> = self.key.iter().map(key).collect();
+        let named: Vec<String> = self
+            .key
+            .iter()
+            .map(|k| format!("{} IS NOT NULL", key(k)))
+            .collect();
+        self.mark_select(&format!(
+            "{}, (SELECT change FROM afield_clock) FROM {table}\n    WHERE {} AND {condition}",
+            keys.join(", "),
+            named.join(" AND "),
+        ))
+    }
+
+    fn mark_select(&self, select: &str) -> String {
+        let key = self.mark_key();
+        format!(
+            "\n  UPDATE afield_clock SET change = change + 1;\n  INSERT INTO {} ({key}, change)\n    \
+             SELECT {select}\n    ON CONFLICT ({key}) DO UPDATE SET change = excluded.change;",
+            self.mark
+        )
+    }
+
+    /// Whether the row has a whole key: one with a NULL in it cannot be synchronised.
+    fn has_key(&self, row: &str) -> String {
+        let parts: Vec<String> = self
+            .key
+            .iter()
+            .map(|k| format!("{row}.{} IS NOT NULL", quote(k)))
+            .collect();
+        parts.join(" AND ")
+    }
+
+    /// Byte by byte: a key that changes from `a` to `A` is another key on a device, whatever the
+    /// table's collation thinks of it.
+    fn key_differs(&self) -> String {
+        let differs = |k: &String| {
+            let k = quote(k);
+            format!("OLD.{k} COLLATE BINARY IS NOT NEW.{k}")
+        };
+        let parts: Vec<String> = self.key.iter().map(differs).collect();
+        parts.join(" OR ")
+    }
+
+    fn exists(&self, condition: &str) -> String {
+        format!(
+            "EXISTS (SELECT 1 FROM {} WHERE {condition})",
+            quote(&self.schema.name)
+        )
+    }
+
+    /// Which rows of the table collide with `NEW` in this unique key.
+    fn meets(&self, unique: &Unique) -> String {
+        let mut parts: Vec<String> = unique.terms.iter().map(|term| self.equals(term)).collect();
+        // The condition speaks of the row in the table. Whether it holds for NEW too is not
+        // asked: then a row is marked that stays.
+        parts.extend(
+            unique
+                .condition
+                .iter()
+                .map(|condition| format!("({condition})")),
+        );
+        format!("({})", parts.join(" AND "))
+    }
+
+    fn equals(&self, term: &Term) -> String {
+        let table = quote(&self.schema.name);
+        let collate = term
+            .collation
+            .as_ref()
+            .map_or_else(String::new, |name| format!(" COLLATE {}", quote(name)));
+        match &term.what {
+            TermOf::Column(name) => {
+                format!(
+                    "{table}.{}{collate} = {}",
+                    quote(name),
+                    self.new_value(name)
+                )
+            }
+            TermOf::Expression(text) => {
+                format!(
+                    "({text}){collate} = (SELECT {text} FROM ({}) AS {table})",
+                    self.new_row()
+                )
+            }
+        }
+    }
+
+    /// The column's value in `NEW`, as it will be stored: OR REPLACE turns a NULL in a NOT NULL
+    /// column into its default after the triggers have run.
+    fn new_value(&self, name: &str) -> String {
+        let value = format!("NEW.{}", quote(name));
+        match self.schema.column(name) {
+            Some(column) if column.not_null => match &column.default {
+                Some(default) => format!("COALESCE({value}, ({default}))"),
+                None => value,
+            },
+            _ => value,
+        }
+    }
+
+    /// `NEW` as a row of a table, for the expression of an index.
+    fn new_row(&self) -> String {
+        let columns: Vec<String> = self
+            .schema
+            .columns
+            .iter()
+            .map(|c| format!("{} AS {}", self.new_value(&c.name), quote(&c.name)))
+            .collect();
+        format!("SELECT {}", columns.join(", "))
+    }
+
+    /// Whether the update may move the row to another place in this unique key.
+    fn moves(&self, unique: &Unique) -> String {
+        let moved = |term: &Term| match &term.what {
+            TermOf::Column(name) => {
+                let name_quoted = quote(name);
+                let new = self.new_value(name);
+                Some(format!("OLD.{name_quoted} COLLATE BINARY IS NOT {new}"))
+            }
+            TermOf::Expression(_) => None,
+        };
+        let parts: Option<Vec<String>> = unique.terms.iter().map(moved).collect();
+        match (parts, &unique.condition) {
+            (Some(parts), None) => parts.join(" OR "),
+            // A row can enter a partial index without a change of the indexed columns, and what
+            // an expression reads is not worth finding out.
+            _ => "1".into(),
+        }
+    }
+}
+
+/// A name inside an SQL comment.
+fn comment(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}

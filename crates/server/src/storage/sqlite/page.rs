@@ -1,0 +1,140 @@
+//! The content of a page: rows in blocks, identifiers of rows that are gone, within the limits.
+
+use afield_protocol::limits::ROWS_FRAME_BYTES;
+use afield_protocol::{Frame, Key, RowBlockWriter, Value, ValueRef};
+use rusqlite::Connection;
+
+use super::cell::Canonical;
+use super::entity::EntityTable;
+use super::raw::Raw;
+
+/// The content of a page, within its limits.
+pub(super) struct PageWriter {
+    pub frames: Vec<Frame>,
+    rows_left: usize,
+    bytes_left: usize,
+}
+
+impl PageWriter {
+    pub(super) fn new(rows_max: usize, bytes_max: usize) -> Self {
+        Self {
+            frames: Vec::new(),
+            // At least one row, or nothing would ever move on.
+            rows_left: rows_max.max(1),
+            bytes_left: bytes_max.max(1),
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.rows_left == 0 || self.bytes_left == 0
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.rows_left = self.rows_left.saturating_sub(1);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+    }
+}
+
+/// One entity's part of a page.
+pub(super) struct EntityWriter<'a> {
+    pub page: &'a mut PageWriter,
+    table: &'a EntityTable,
+    block: RowBlockWriter,
+    gone: Vec<Key>,
+    gone_bytes: usize,
+}
+
+impl<'a> EntityWriter<'a> {
+    pub(super) fn new(page: &'a mut PageWriter, table: &'a EntityTable) -> Self {
+        let local = &table.entity.local;
+        Self {
+            page,
+            table,
+            block: RowBlockWriter::new(&local.name, &local.columns()),
+            gone: Vec::new(),
+            gone_bytes: 0,
+        }
+    }
+
+    pub(super) fn row(&mut self, cells: &[Canonical<'_>]) {
+        let bytes: usize = cells.iter().map(|cell| size_at_most(cell.as_ref())).sum();
+        if self.block.size() + bytes > ROWS_FRAME_BYTES {
+            self.flush_rows();
+        }
+        let before = self.block.size();
+        self.block.push(cells.iter().map(Canonical::as_ref));
+        self.page.count(self.block.size() - before);
+    }
+
+    /// Delivers the row that was marked under a stored key, or that it is gone.
+    pub(super) fn touched(&mut self, conn: &Connection, raw: &[Raw]) -> rusqlite::Result<()> {
+        let key = self.table.canonical_key(raw);
+        let mut is_there = self.row_of(conn, raw, &key)?;
+        // The same identifier may live on in another spelling.
+        for other in self.table.spellings(&key) {
+            if !is_there && other != raw {
+                is_there = self.row_of(conn, &other, &key)?;
+            }
+        }
+        if !is_there {
+            self.gone(key);
+        }
+        Ok(())
+    }
+
+    /// Delivers the row with this stored key. False if the device, which compares byte by byte,
+    /// would not find it under `key`.
+    fn row_of(&mut self, conn: &Connection, raw: &[Raw], key: &[Value]) -> rusqlite::Result<bool> {
+        let table = self.table;
+        let found = table.with_row(conn, raw, |row| {
+            let cells = table.cells(row)?;
+            self.row(&cells);
+            Ok(cells
+                .iter()
+                .zip(key)
+                .all(|(cell, part)| cell.as_ref() == part.as_ref()))
+        })?;
+        Ok(found == Some(true))
+    }
+
+    fn gone(&mut self, key: Key) {
+        let bytes: usize = key.iter().map(|part| size_at_most(part.as_ref())).sum();
+        if self.gone_bytes + bytes > ROWS_FRAME_BYTES {
+            self.flush_gone();
+        }
+        self.gone_bytes += bytes;
+        self.gone.push(key);
+        self.page.count(bytes);
+    }
+
+    pub(super) fn finish(mut self) {
+        self.flush_rows();
+        self.flush_gone();
+    }
+
+    fn flush_rows(&mut self) {
+        if !self.block.is_empty() {
+            self.page.frames.push(Frame::Rows(self.block.take()));
+        }
+    }
+
+    fn flush_gone(&mut self) {
+        if !self.gone.is_empty() {
+            self.gone_bytes = 0;
+            self.page.frames.push(Frame::Gone {
+                entity: self.table.entity.local.name.clone(),
+                keys: std::mem::take(&mut self.gone),
+            });
+        }
+    }
+}
+
+/// What a value takes on the wire at most, in whichever form.
+fn size_at_most(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Null => 1,
+        ValueRef::Integer(_) | ValueRef::Real(_) => 9,
+        ValueRef::Text(text) => text.len() + 14,
+        ValueRef::Bytes(bytes) => bytes.len() + 9,
+    }
+}

@@ -1,0 +1,390 @@
+//! `afield prepare`: puts change capture into a team's database, and takes it out again.
+//!
+//! What is there is compared with what the model and the tables' present shape need. Where a
+//! single trigger of a table differs, the table is captured anew, and its marks count only from
+//! then on: nobody knows what was written unmarked in between, so devices start over with it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+
+use super::error::{While, lasting};
+use super::marks::{Capture, Object, mark_table, trigger_names};
+use super::schema::TableSchema;
+use super::sql_text::{literal, quote};
+use crate::resolved::ServerModel;
+use crate::storage::StorageError;
+
+/// The bookkeeping tables, documented column by column.
+pub const TABLES_SQL: &str = include_str!("tables.sql");
+
+/// The version of [`TABLES_SQL`].
+pub const SCHEMA_VERSION: i64 = 1;
+
+/// How long to wait for another program that is writing: longer than any sane transaction of a
+/// team's program, shorter than a person's patience.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One step of a preparation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    /// Exactly what is run; `?1` and so on stand for fresh random bytes.
+    pub sql: String,
+    /// Why, for `--dry-run`.
+    pub reason: String,
+    random: Vec<usize>,
+}
+
+/// What a preparation did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The statements that were run; none if everything was in place.
+    pub statements: Vec<Statement>,
+    /// The tables that are captured now, as the database names them.
+    pub tables: Vec<String>,
+}
+
+/// The statements that [`prepare`] would run. Changes nothing.
+///
+/// # Errors
+/// The database cannot be read, or a table of the model cannot be captured.
+pub fn plan(path: &Path, model: &ServerModel) -> Result<Vec<Statement>, StorageError> {
+    let mut conn = open_existing(path)?;
+    let tx = conn.transaction().while_("reading the database")?;
+    Ok(plan_in(&tx, model)?.statements)
+}
+
+/// Installs or upgrades change capture for the tables of `model`; `random` fills a buffer with
+/// random bytes. Running it twice is as good as once.
+///
+/// # Errors
+/// The database cannot be written, or a table of the model cannot be captured; nothing is
+/// changed then.
+pub fn prepare(
+    path: &Path,
+    model: &ServerModel,
+    mut random: impl FnMut(&mut [u8]),
+) -> Result<Report, StorageError> {
+    let doing = "preparing the database";
+    let mut conn = open_existing(path)?;
+    let tx = conn
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .while_(doing)?;
+    let report = plan_in(&tx, model)?;
+    for statement in report.statements.iter().filter(|s| !is_journal_mode(s)) {
+        let bytes: Vec<Vec<u8>> = statement
+            .random
+            .iter()
+            .map(|length| {
+                let mut bytes = vec![0; *length];
+                random(&mut bytes);
+                bytes
+            })
+            .collect();
+        tx.execute(&statement.sql, rusqlite::params_from_iter(bytes))
+            .while_(&statement.reason)?;
+    }
+    tx.commit().while_(doing)?;
+    set_journal_mode(&conn, "wal")?;
+    Ok(report)
+}
+
+/// Takes change capture out: nothing of Afield is left in the database, which is as it was but
+/// for the rows that people changed meanwhile. Returns the statements that were run.
+///
+/// # Errors
+/// The database cannot be written; nothing is changed then.
+pub fn remove(path: &Path) -> Result<Vec<String>, StorageError> {
+    let doing = "removing change capture";
+    let mut conn = open_existing(path)?;
+    if !objects(&conn).while_(doing)?.contains_key("afield_node") {
+        return Ok(Vec::new());
+    }
+    let journal_mode: String = conn
+        .query_row("SELECT former_journal_mode FROM afield_node", [], |row| {
+            row.get(0)
+        })
+        .while_(doing)?;
+    // First, because it fails while a server runs; and a prepared database can do without WAL
+    // until the command is run again.
+    set_journal_mode(&conn, &journal_mode)?;
+    let tx = conn
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .while_(doing)?;
+    let present = objects(&tx).while_(doing)?;
+    let mut drops = Vec::new();
+    for table in captured_tables(&tx).while_(doing)? {
+        drops.extend(drop_capture(&present, &table));
+    }
+    let own = own_tables()
+        .into_iter()
+        .filter(|(name, _)| present.contains_key(*name));
+    drops.extend(own.map(|(name, _)| format!("DROP TABLE {name}")));
+    for sql in &drops {
+        tx.execute(sql, []).while_(doing)?;
+    }
+    tx.commit().while_(doing)?;
+    Ok(drops)
+}
+
+/// Fails unless change capture is installed for every table of `model`, exactly as their present
+/// shape needs it.
+pub(super) fn check(conn: &Connection, model: &ServerModel) -> Result<(), StorageError> {
+    let present = objects(conn).while_("reading the schema")?;
+    if !present.contains_key("afield_node") {
+        return Err(lasting(
+            "the database is not prepared: run `afield prepare`",
+        ));
+    }
+    check_version(conn)?;
+    let captured = captured_tables(conn).while_("reading the schema")?;
+    for (schema, key) in captures(conn, model)? {
+        let is_captured = captured
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(&schema.name));
+        let objects = Capture::new(&schema, &key).objects();
+        let missing = objects.iter().find(|object| !is_present(&present, object));
+        if let Some(object) = missing.filter(|_| is_captured) {
+            return Err(lasting(format!(
+                "change capture of the table `{}` is missing or no longer fits it (`{}`): \
+                 run `afield prepare`; devices will then load this table again",
+                schema.name, object.name
+            )));
+        }
+        if !is_captured {
+            return Err(lasting(format!(
+                "the table `{}` is not captured yet: run `afield prepare`",
+                schema.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Opens a database that must exist.
+pub(super) fn open_existing(path: &Path) -> Result<Connection, StorageError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let doing = format!("opening the database {}", path.display());
+    let conn = Connection::open_with_flags(path, flags).while_(&doing)?;
+    conn.busy_timeout(BUSY_TIMEOUT).while_(&doing)?;
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .while_(&doing)?;
+    Ok(conn)
+}
+
+fn plan_in(conn: &Connection, model: &ServerModel) -> Result<Report, StorageError> {
+    let present = objects(conn).while_("reading the schema")?;
+    let mut report = Report {
+        statements: Vec::new(),
+        tables: Vec::new(),
+    };
+    for (name, sql) in own_tables() {
+        if !present.contains_key(name) {
+            report.run(sql, "bookkeeping; see the comments in it");
+        }
+    }
+    let mut captured = Vec::new();
+    if present.contains_key("afield_node") {
+        check_version(conn)?;
+        captured = captured_tables(conn).while_("reading the schema")?;
+    } else {
+        first_rows(conn, &mut report)?;
+    }
+    for (schema, key) in captures(conn, model)? {
+        let objects = Capture::new(&schema, &key).objects();
+        let is_known = captured
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(&schema.name));
+        captured.retain(|name| !name.eq_ignore_ascii_case(&schema.name));
+        if !is_known || objects.iter().any(|object| !is_present(&present, object)) {
+            capture(&mut report, &present, &schema.name, &objects);
+        }
+        report.tables.push(schema.name);
+    }
+    for table in captured {
+        for sql in drop_capture(&present, &table) {
+            report.run(&sql, &format!("`{table}` is no longer in the model"));
+        }
+        let sql = format!("DELETE FROM afield_table WHERE name = {}", literal(&table));
+        report.run(&sql, &format!("`{table}` is no longer in the model"));
+    }
+    if journal_mode(conn)? != "wal" {
+        report.run(
+            "PRAGMA journal_mode = wal",
+            "readers and writers do not wait for each other",
+        );
+    }
+    Ok(report)
+}
+
+impl Report {
+    fn run(&mut self, sql: &str, reason: &str) {
+        self.statements.push(Statement {
+            sql: sql.to_owned(),
+            reason: reason.to_owned(),
+            random: Vec::new(),
+        });
+    }
+}
+
+fn first_rows(conn: &Connection, report: &mut Report) -> Result<(), StorageError> {
+    let mode = literal(&journal_mode(conn)?);
+    report.statements.push(Statement {
+        sql: format!("INSERT INTO afield_node VALUES (1, {SCHEMA_VERSION}, ?1, ?2, 0, {mode})"),
+        reason: "identity and key of this database: 8 and 32 random bytes".into(),
+        random: vec![8, 32],
+    });
+    report.run(
+        "INSERT INTO afield_clock VALUES (1, 0)",
+        "the change number starts at 0",
+    );
+    Ok(())
+}
+
+/// Captures a table from now on.
+fn capture(
+    report: &mut Report,
+    present: &BTreeMap<String, String>,
+    table: &str,
+    objects: &[Object],
+) {
+    for sql in drop_capture(present, table) {
+        report.run(&sql, &format!("is made anew for `{table}` as it is now"));
+    }
+    for object in objects {
+        report.run(&object.sql, &object.reason);
+    }
+    let reason = format!("positions in `{table}` from before start over");
+    report.run("UPDATE afield_clock SET change = change + 1", &reason);
+    let sql = format!(
+        "INSERT INTO afield_table (name, since) SELECT {}, change FROM afield_clock WHERE 1 \
+         ON CONFLICT (name) DO UPDATE SET since = excluded.since",
+        literal(table)
+    );
+    report.run(&sql, &reason);
+}
+
+fn drop_capture(present: &BTreeMap<String, String>, table: &str) -> Vec<String> {
+    let triggers = trigger_names(table)
+        .filter(|name| present.contains_key(&name.to_ascii_lowercase()))
+        .map(|name| format!("DROP TRIGGER {}", quote(&name)));
+    let mark = mark_table(table);
+    let table = present
+        .contains_key(&mark.to_ascii_lowercase())
+        .then(|| format!("DROP TABLE {}", quote(&mark)));
+    triggers.chain(table).collect()
+}
+
+/// The tables of the model as the database has them, each once, with their key columns.
+fn captures(
+    conn: &Connection,
+    model: &ServerModel,
+) -> Result<Vec<(TableSchema, Vec<String>)>, StorageError> {
+    let mut found: Vec<(TableSchema, Vec<String>)> = Vec::new();
+    for entity in &model.entities {
+        let schema = TableSchema::read(conn, &entity.table)?;
+        let columns = entity.columns.get(..entity.local.key_width).unwrap_or(&[]);
+        let mut key = Vec::new();
+        for column in columns {
+            let column = schema.column(&column.name).ok_or_else(|| {
+                lasting(format!("`{}` has no column `{}`", schema.name, column.name))
+            })?;
+            key.push(column.name.clone());
+        }
+        let names: Vec<&str> = key.iter().map(String::as_str).collect();
+        if key.is_empty() || schema.unique_over(&names).is_none() {
+            return Err(lasting(format!(
+                "`{}`: ({}) is neither its primary key nor unique, so it cannot identify a row",
+                schema.name,
+                key.join(", ")
+            )));
+        }
+        match found.iter().find(|(known, _)| known.name == schema.name) {
+            Some((_, known)) if *known == key => {}
+            Some(_) => {
+                return Err(lasting(format!(
+                    "`{}` stands in the model twice with different identifiers; \
+                     that is not available yet",
+                    schema.name
+                )));
+            }
+            None => found.push((schema, key)),
+        }
+    }
+    Ok(found)
+}
+
+fn check_version(conn: &Connection) -> Result<(), StorageError> {
+    let version: Option<i64> = conn
+        .query_row("SELECT schema_version FROM afield_node", [], |row| {
+            row.get(0)
+        })
+        .optional()
+        .while_("reading the version of the bookkeeping")?;
+    match version {
+        Some(SCHEMA_VERSION) => Ok(()),
+        Some(other) => Err(lasting(format!(
+            "the database was prepared by another version of Afield (its bookkeeping is version \
+             {other}, this program's {SCHEMA_VERSION}): use that version"
+        ))),
+        None => Err(lasting(
+            "afield_node is empty: run `afield prepare --remove`, then `afield prepare`",
+        )),
+    }
+}
+
+/// Name and statement of each bookkeeping table.
+fn own_tables() -> Vec<(&'static str, &'static str)> {
+    let statement = |part: &'static str| {
+        let sql = part.get(part.find("CREATE TABLE ")?..)?.trim_end();
+        Some((sql.split_ascii_whitespace().nth(2)?, sql))
+    };
+    TABLES_SQL.split(";\n").filter_map(statement).collect()
+}
+
+/// Everything named afield_* in the schema: lower-case name and statement.
+fn objects(conn: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+    let mut statement = conn.prepare(
+        "SELECT lower(name), sql FROM sqlite_schema \
+         WHERE lower(substr(name, 1, 7)) = 'afield_' AND sql IS NOT NULL",
+    )?;
+    statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+fn captured_tables(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = conn.prepare("SELECT name FROM afield_table ORDER BY name")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+fn is_present(present: &BTreeMap<String, String>, object: &Object) -> bool {
+    present.get(&object.name.to_ascii_lowercase()) == Some(&object.sql)
+}
+
+fn journal_mode(conn: &Connection) -> Result<String, StorageError> {
+    conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))
+        .while_("reading the journal mode")
+}
+
+fn is_journal_mode(statement: &Statement) -> bool {
+    statement.sql.starts_with("PRAGMA journal_mode")
+}
+
+fn set_journal_mode(conn: &Connection, mode: &str) -> Result<(), StorageError> {
+    let now: String = conn
+        .query_row(&format!("PRAGMA journal_mode = {mode}"), [], |row| {
+            row.get(0)
+        })
+        .while_("setting the journal mode")?;
+    if now.eq_ignore_ascii_case(mode) {
+        Ok(())
+    } else {
+        Err(lasting(format!(
+            "the journal mode stays `{now}` instead of `{mode}`; close other programs that use \
+             the database and run the command again"
+        )))
+    }
+}

@@ -1,0 +1,296 @@
+//! Pull: one page, read in one snapshot.
+//!
+//! ```text
+//!   before the first row ──► after some key ──► closing ──► idle
+//!        ▲      (scan, in key order)      (delta since it began)
+//!        └── position unknown, forged, of another history, or `read-only` and changed
+//! ```
+//!
+//! Scans come first, since a delta before them would be read again. A page is cut only between
+//! change numbers. What is delivered early and changes later has a mark with a higher number, so
+//! that it is delivered again; the page that is complete closes every gap.
+
+use afield_protocol::zoo::planted;
+use afield_protocol::{Frame, Page, PageEnd, Pattern, Position};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+use super::entity::EntityTable;
+use super::error::While;
+use super::page::{EntityWriter, PageWriter};
+use super::raw::{Raw, read_raw_key, write_raw_key};
+use super::tables::Tables;
+use super::{SqliteStorage, replaced};
+use crate::position::{self, Place, Progress};
+use crate::storage::{PullRequest, PulledPage, StorageError};
+
+const DOING: &str = "reading a page";
+
+/// Where an entity stands while its page is made.
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// A download that began at this change number goes on behind this key.
+    Scan { began: i64, after: Option<Vec<Raw>> },
+    /// The changes above this number are to come; `closing` if they end a download.
+    Delta { from: i64, closing: bool },
+    /// The device has what this snapshot has.
+    Done,
+}
+
+struct Pulled<'a> {
+    name: &'a str,
+    table: &'a EntityTable,
+    state: State,
+}
+
+/// Reads one page and the highest change number that its positions speak of. `beacon` is the
+/// highest that is known to be durable, read before this snapshot was taken.
+pub(super) fn pull(
+    conn: &Connection,
+    tables: &Tables,
+    storage: &SqliteStorage,
+    beacon: i64,
+    request: &PullRequest,
+) -> Result<(PulledPage, i64), StorageError> {
+    let snapshot = Snapshot::take(conn, storage, beacon)?;
+    let mut reset = Vec::new();
+    let mut entities = Vec::new();
+    for (name, position) in &request.entities {
+        let (table, since) = tables.pulled(name)?;
+        let state = snapshot.resume(table, since, position.as_ref())?;
+        let state = state.unwrap_or_else(|| {
+            reset.extend(position.is_some().then(|| name.clone()));
+            State::Scan {
+                began: snapshot.change,
+                after: None,
+            }
+        });
+        entities.push(Pulled { name, table, state });
+    }
+    let mut page = PageWriter::new(request.rows_max, request.bytes_max);
+    for entity in &mut entities {
+        entity.scan(conn, &mut page).while_(DOING)?;
+    }
+    if !entities
+        .iter()
+        .any(|entity| matches!(entity.state, State::Scan { .. }))
+    {
+        for entity in &mut entities {
+            entity
+                .delta(conn, &mut page, snapshot.change)
+                .while_(DOING)?;
+        }
+    }
+    Ok(snapshot.page(request, reset, &entities, page.frames))
+}
+
+/// What the transaction sees of the bookkeeping.
+struct Snapshot<'a> {
+    conn: &'a Connection,
+    storage: &'a SqliteStorage,
+    change: i64,
+}
+
+impl<'a> Snapshot<'a> {
+    fn take(
+        conn: &'a Connection,
+        storage: &'a SqliteStorage,
+        beacon: i64,
+    ) -> Result<Self, StorageError> {
+        let change = conn
+            .prepare_cached("SELECT change FROM afield_clock")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .while_(DOING)?;
+        let snapshot = Self {
+            conn,
+            storage,
+            change,
+        };
+        // A beacon that went back, or an epoch that is gone: somebody copied an older database
+        // over the one that this server opened.
+        match snapshot.beacon(&storage.epoch)? {
+            Some(found) if found >= beacon => Ok(snapshot),
+            _ => Err(replaced()),
+        }
+    }
+
+    fn beacon(&self, epoch: &[u8; 8]) -> Result<Option<i64>, StorageError> {
+        self.conn
+            .prepare_cached("SELECT beacon FROM afield_epoch WHERE epoch = ?1")
+            .and_then(|mut statement| statement.query_row([epoch], |row| row.get(0)).optional())
+            .while_(DOING)
+    }
+
+    /// Where a position goes on; `None` if its entity starts over.
+    fn resume(
+        &self,
+        table: &EntityTable,
+        since: i64,
+        position: Option<&Position>,
+    ) -> Result<Option<State>, StorageError> {
+        let local = &table.entity.local;
+        let place =
+            position.and_then(|token| position::open(&self.storage.code_key, &local.name, token));
+        let Some(place) = place else {
+            return Ok(None);
+        };
+        if place.change < since || !self.is_our_history(&place)? {
+            return Ok(None);
+        }
+        let began = place.change;
+        Ok(match place.progress {
+            Progress::BeforeFirst => Some(State::Scan { began, after: None }),
+            Progress::After(last) => read_raw_key(&last)
+                .filter(|key| key.len() == table.key_width())
+                .map(|key| State::Scan {
+                    began,
+                    after: Some(key),
+                }),
+            Progress::Closing => Some(State::Delta {
+                from: began,
+                closing: true,
+            }),
+            Progress::Idle => {
+                let is_whole = local.pattern == Pattern::ReadOnly;
+                let starts_over =
+                    is_whole && table.is_marked_after(self.conn, began).while_(DOING)?;
+                (!starts_over).then_some(State::Delta {
+                    from: began,
+                    closing: false,
+                })
+            }
+        })
+    }
+
+    /// Whether the place lies in the history that led to this snapshot: an epoch that this
+    /// database knows, up to the last beacon that it has of it.
+    fn is_our_history(&self, place: &Place) -> Result<bool, StorageError> {
+        if planted("server-no-epoch-check") {
+            return Ok(true);
+        }
+        let beacon = self.beacon(&place.epoch)?;
+        Ok(place.change <= self.change && beacon.is_some_and(|beacon| place.change <= beacon))
+    }
+
+    fn page(
+        &self,
+        request: &PullRequest,
+        reset: Vec<String>,
+        entities: &[Pulled<'_>],
+        content: Vec<Frame>,
+    ) -> (PulledPage, i64) {
+        let mut highest = 0;
+        let mut to = Vec::new();
+        for entity in entities {
+            let place = self.place(&entity.state);
+            highest = highest.max(place.change);
+            let token = position::seal(&self.storage.code_key, entity.name, &place);
+            to.push((entity.name.to_owned(), token));
+        }
+        let end = PageEnd {
+            to,
+            complete: entities.iter().all(|entity| entity.state == State::Done),
+            remaining: None,
+        };
+        let mut frames = vec![Frame::Page(Page {
+            from: request.entities.clone(),
+            reset,
+        })];
+        frames.extend(content);
+        frames.push(Frame::PageEnd(end.clone()));
+        (PulledPage { frames, end }, highest)
+    }
+
+    fn place(&self, state: &State) -> Place {
+        let (change, progress) = match state {
+            State::Scan { began, after: None } => (*began, Progress::BeforeFirst),
+            State::Scan {
+                began,
+                after: Some(key),
+            } => (*began, Progress::After(write_raw_key(key))),
+            State::Delta {
+                from,
+                closing: true,
+            } => (*from, Progress::Closing),
+            State::Delta {
+                from,
+                closing: false,
+            } => (*from, Progress::Idle),
+            State::Done => (self.change, Progress::Idle),
+        };
+        Place {
+            epoch: self.storage.epoch,
+            change,
+            progress,
+        }
+    }
+}
+
+impl Pulled<'_> {
+    /// Goes on with a download, if this entity has one.
+    fn scan(&mut self, conn: &Connection, page: &mut PageWriter) -> rusqlite::Result<()> {
+        let State::Scan { began, after } = &mut self.state else {
+            return Ok(());
+        };
+        if page.is_full() {
+            return Ok(());
+        }
+        let mut content = EntityWriter::new(page, self.table);
+        let (sql, from) = self.table.scan(after.as_deref());
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params_from_iter(from))?;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            if let Some(last) = last {
+                *after = Some(last);
+                content.finish();
+                return Ok(());
+            }
+            content.row(&self.table.cells(row)?);
+            if content.page.is_full() {
+                last = Some(self.table.raw_key(row, 0)?);
+            }
+        }
+        content.finish();
+        self.state = if planted("server-scan-forgets-closing-delta") {
+            State::Done
+        } else {
+            State::Delta {
+                from: *began,
+                closing: true,
+            }
+        };
+        Ok(())
+    }
+
+    /// Delivers the rows that were touched since, up to this snapshot's change number.
+    fn delta(
+        &mut self,
+        conn: &Connection,
+        page: &mut PageWriter,
+        snapshot: i64,
+    ) -> rusqlite::Result<()> {
+        let State::Delta { from, .. } = &mut self.state else {
+            return Ok(());
+        };
+        let skipped = i64::from(planted("server-delta-skips-one"));
+        let mut content = EntityWriter::new(page, self.table);
+        let mut statement = conn.prepare_cached(self.table.marks_after())?;
+        let mut marks = statement.query([*from + skipped])?;
+        while let Some(mark) = marks.next()? {
+            let change: i64 = mark.get(0)?;
+            // Marks that share a number share a page: the position can only say "up to here".
+            if content.page.is_full() && change != *from {
+                content.finish();
+                if planted("server-cut-forgets-the-rest") {
+                    *from = snapshot;
+                }
+                return Ok(());
+            }
+            content.touched(conn, &self.table.raw_key(mark, 1)?)?;
+            *from = change;
+        }
+        content.finish();
+        self.state = State::Done;
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! The statements that read an entity's rows: each a point or a range of an index.
+
+use super::error::lasting;
+use super::marks::mark_table;
+use super::schema::{TableSchema, TermOf};
+use super::sql_text::quote;
+use crate::resolved::ServerEntity;
+use crate::storage::StorageError;
+
+/// One entity's statements.
+#[derive(Debug)]
+pub(super) struct Sql {
+    pub scan_first: String,
+    pub scan_after: String,
+    pub by_key: String,
+    pub by_rowid: Option<String>,
+    /// The condition on a whole stored key, with parameters from 1 on.
+    pub key_is: String,
+    pub marks_after: String,
+    pub any_mark_after: String,
+}
+
+/// A key column with the collation that its unique key compares it by, where that is not the
+/// column's own: only then is it named, since naming it can keep SQLite from using the index.
+pub(super) struct KeyTerm {
+    column: String,
+    collate: String,
+    not_null: bool,
+}
+
+/// The order of the key's columns in their index, and the columns in the order of the key.
+pub(super) fn key_terms(
+    schema: &TableSchema,
+    entity: &ServerEntity,
+) -> Result<(Vec<usize>, Vec<KeyTerm>), StorageError> {
+    let columns = entity.columns.get(..entity.local.key_width).unwrap_or(&[]);
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let unique = schema.unique_over(&names).ok_or_else(|| {
+        lasting(format!(
+            "`{}`: ({}) identifies no row",
+            schema.name,
+            names.join(", ")
+        ))
+    })?;
+    let mut order = Vec::new();
+    let mut terms: Vec<Option<KeyTerm>> = names.iter().map(|_| None).collect();
+    for term in &unique.terms {
+        let TermOf::Column(name) = &term.what else {
+            continue;
+        };
+        let Some(at) = names
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(name))
+        else {
+            continue;
+        };
+        let column = schema.column(name);
+        let own = column.map(|column| column.collation.as_str());
+        let collate = term
+            .collation
+            .as_deref()
+            .filter(|collation| own.is_none_or(|own| !own.eq_ignore_ascii_case(collation)));
+        order.push(at);
+        terms[at] = Some(KeyTerm {
+            column: quote(name),
+            collate: collate.map_or_else(String::new, |c| format!(" COLLATE {}", quote(c))),
+            not_null: term.collation.is_none() || column.is_some_and(|column| column.not_null),
+        });
+    }
+    Ok((order, terms.into_iter().flatten().collect()))
+}
+
+impl Sql {
+    pub(super) fn build(
+        schema: &TableSchema,
+        entity: &ServerEntity,
+        scan_order: &[usize],
+        key: &[KeyTerm],
+    ) -> Self {
+        let table = quote(&schema.name);
+        let mark = quote(&mark_table(&schema.name));
+        let columns: Vec<String> = entity.columns.iter().map(|c| quote(&c.name)).collect();
+        let columns = columns.join(", ");
+        let with_rowid = match &schema.rowid {
+            Some(rowid) => format!("{columns}, {rowid}"),
+            None => columns.clone(),
+        };
+        let term = |at: &usize| format!("{}{}", key[*at].column, key[*at].collate);
+        let ordered: Vec<String> = scan_order.iter().map(term).collect();
+        let ordered = ordered.join(", ");
+        let holes: Vec<String> = (1..=key.len()).map(|at| format!("?{at}")).collect();
+        let holes = holes.join(", ");
+        let named: String = key
+            .iter()
+            .filter(|term| !term.not_null)
+            .map(|term| format!(" AND {} IS NOT NULL", term.column))
+            .collect();
+        let equals: Vec<String> = key
+            .iter()
+            .enumerate()
+            .map(|(at, term)| format!("{}{} = ?{}", term.column, term.collate, at + 1))
+            .collect();
+        let mark_key: Vec<String> = (1..=key.len()).map(|at| format!("key{at}")).collect();
+        Self {
+            scan_first: format!("SELECT {columns} FROM {table} WHERE 1{named} ORDER BY {ordered}"),
+            scan_after: format!(
+                "SELECT {columns} FROM {table} WHERE ({ordered}) > ({holes}){named} \
+                 ORDER BY {ordered}"
+            ),
+            by_key: format!(
+                "SELECT {with_rowid} FROM {table} WHERE {}",
+                equals.join(" AND ")
+            ),
+            key_is: equals.join(" AND "),
+            by_rowid: schema
+                .rowid
+                .as_ref()
+                .map(|rowid| format!("SELECT {with_rowid} FROM {table} WHERE {rowid} = ?1")),
+            marks_after: format!(
+                "SELECT change, {} FROM {mark} WHERE change > ?1 ORDER BY change",
+                mark_key.join(", ")
+            ),
+            any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
+        }
+    }
+}

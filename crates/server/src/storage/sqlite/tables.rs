@@ -1,0 +1,84 @@
+//! The model's tables as the database has them, reloaded whenever its schema changes.
+
+use std::collections::HashMap;
+
+use afield_protocol::{Code, Identifier};
+use rusqlite::Connection;
+
+use super::entity::EntityTable;
+use super::error::{While, lasting};
+use crate::resolved::ServerModel;
+use crate::storage::StorageError;
+
+/// All entities over their tables, at one version of the schema.
+#[derive(Debug)]
+pub(super) struct Tables {
+    model: ServerModel,
+    schema_version: i64,
+    entities: HashMap<String, EntityTable>,
+    /// Since which change number an entity's marks are whole.
+    since: HashMap<String, i64>,
+}
+
+impl Tables {
+    pub(super) fn load(conn: &Connection, model: &ServerModel) -> Result<Self, StorageError> {
+        let mut entities = HashMap::new();
+        let mut since = HashMap::new();
+        for entity in &model.entities {
+            let name = &entity.local.name;
+            if entity.local.identifier == Identifier::Server && entity.local.is_written() {
+                return Err(lasting(format!(
+                    "`{name}`: writing rows whose identifiers the server numbers is not \
+                     available yet; use the pattern read-only-optimized"
+                )));
+            }
+            let table = EntityTable::load(conn, entity)?;
+            let from: i64 = conn
+                .query_row(
+                    "SELECT since FROM afield_table WHERE name = ?1",
+                    [&table.schema.name],
+                    |row| row.get(0),
+                )
+                .while_("reading since when a table is captured")?;
+            since.insert(name.clone(), from);
+            entities.insert(name.clone(), table);
+        }
+        Ok(Self {
+            model: model.clone(),
+            schema_version: schema_version(conn)?,
+            entities,
+            since,
+        })
+    }
+
+    /// Whether it still describes what this transaction sees.
+    pub(super) fn is_current(
+        &self,
+        conn: &Connection,
+        model: &ServerModel,
+    ) -> Result<bool, StorageError> {
+        Ok(self.schema_version == schema_version(conn)? && self.model.entities == model.entities)
+    }
+
+    pub(super) fn entity(&self, name: &str) -> Option<&EntityTable> {
+        self.entities.get(name)
+    }
+
+    /// The entity of a pull, which must exist.
+    pub(super) fn pulled(&self, name: &str) -> Result<(&EntityTable, i64), StorageError> {
+        match (self.entities.get(name), self.since.get(name)) {
+            (Some(entity), Some(since)) => Ok((entity, *since)),
+            _ => Err(StorageError {
+                code: Code::UNKNOWN_ENTITY,
+                message: format!("the model has no synchronised entity `{name}`"),
+                is_retryable: false,
+            }),
+        }
+    }
+}
+
+fn schema_version(conn: &Connection) -> Result<i64, StorageError> {
+    conn.prepare_cached("PRAGMA schema_version")
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .while_("reading the version of the schema")
+}

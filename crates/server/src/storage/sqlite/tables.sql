@@ -1,0 +1,39 @@
+-- Afield's bookkeeping in a team's SQLite database. Everything is named afield_*; `afield prepare
+-- --remove` takes all of it away. Beside these tables there is one afield_mark_<table> for each
+-- captured table; marks.rs makes it.
+
+CREATE TABLE afield_node (
+  one INTEGER PRIMARY KEY CHECK (one = 1), -- there is one row
+  schema_version INTEGER NOT NULL,         -- of these tables; see SCHEMA_VERSION
+  incarnation BLOB NOT NULL,               -- 8 random bytes, made by `afield prepare`
+  code_key BLOB NOT NULL,                  -- 32 random bytes: the key of the position tokens
+  horizon INTEGER NOT NULL,                -- marks and ledger are whole above this change number
+  former_journal_mode TEXT NOT NULL        -- given back by `afield prepare --remove`
+);
+
+CREATE TABLE afield_clock (
+  one INTEGER PRIMARY KEY CHECK (one = 1), -- there is one row
+  change INTEGER NOT NULL                  -- the number of the latest row change
+);
+
+CREATE TABLE afield_epoch (
+  number INTEGER PRIMARY KEY,              -- counts the starts of a server
+  epoch BLOB NOT NULL UNIQUE,              -- 8 random bytes, made at that start
+  beacon INTEGER NOT NULL                  -- no position above this number was given to a device
+);
+
+CREATE TABLE afield_table (
+  name TEXT PRIMARY KEY COLLATE NOCASE,    -- a captured table of the team
+  since INTEGER NOT NULL                   -- its marks are whole from this change number on
+) WITHOUT ROWID;
+
+CREATE TABLE afield_ledger (
+  user TEXT NOT NULL,                      -- who sent the group
+  group_id BLOB NOT NULL,                  -- its 16 random bytes
+  hash BLOB,                               -- of what the user did; null until it comes itself
+  verdicts BLOB,                           -- what became of it, in CBOR; null as long as hash is
+  applied INTEGER NOT NULL,                -- 1 if it took effect, by itself or folded
+  absorbed_by BLOB,                        -- the group that it was folded into before that came
+  at INTEGER NOT NULL,                     -- seconds since 1970, for people and retention
+  PRIMARY KEY (user, group_id)
+) WITHOUT ROWID;

@@ -1,0 +1,304 @@
+//! One change on the team's table: is it allowed, what does the rule say, the statement, and how
+//! the row ended.
+
+use afield_protocol::conflict::{self, Decision, Now, Rule};
+use afield_protocol::{Attributes, Change, Code, Op, Pattern, Theirs, Value, Verdict};
+use rusqlite::{Connection, params_from_iter};
+
+use super::constraint;
+use super::entity::{EntityTable, FoundRow};
+use super::error::{While, storage_error};
+use super::sql_text::quote;
+use crate::storage::StorageError;
+
+const READING: &str = "reading the row of a change";
+
+/// Decides a change and carries it out. What it wrote stands even if the verdict refuses it: the
+/// caller rolls back.
+pub(super) fn change(
+    conn: &Connection,
+    table: &EntityTable,
+    change: &Change,
+) -> Result<Verdict, StorageError> {
+    if let Some(refused) = unwritable(table, change) {
+        return Ok(refused);
+    }
+    let row = table.find(conn, &change.key).while_(READING)?;
+    let now = match &row {
+        Some(row) => Now::Present(table.attributes(row)),
+        None => Now::Absent,
+    };
+    match conflict::decide(rule(table), &[], change, &now) {
+        Decision::Nothing => Ok(with_key(Verdict::applied(), table, change, row.as_ref())),
+        Decision::Conflict(code) => Ok(Verdict::conflict(code, theirs(now))),
+        Decision::Rejected(code) => Ok(rejected(code)),
+        Decision::Apply { set, overwritten } => {
+            let written = match (change.op, &row) {
+                (Op::Create, _) => create(conn, table, change, &set),
+                (Op::Update, Some(row)) => update(conn, table, row, &set),
+                (Op::Delete, Some(row)) => delete(conn, table, row),
+                (Op::Update | Op::Delete, None) => Ok(Written::Row(None)),
+            };
+            match written {
+                Ok(Written::Row(row)) => {
+                    let verdict = with_key(Verdict::applied(), table, change, row.as_ref());
+                    Ok(Verdict {
+                        overwritten,
+                        ..with_values(verdict, table, &set, row.as_ref())
+                    })
+                }
+                Ok(Written::Nothing) => Ok(Verdict::rejected(
+                    Code::CONSTRAINT,
+                    "a trigger of the server's database ignored the change",
+                )),
+                Err(error) => constraint::refusal(&error, table)
+                    .ok_or_else(|| storage_error(&error, "writing a change")),
+            }
+        }
+    }
+}
+
+/// The verdict for a change of a group of which a part took effect through a copy of the device.
+pub(super) fn known_in_part(
+    conn: &Connection,
+    table: Option<&EntityTable>,
+    change: &Change,
+) -> Result<Verdict, StorageError> {
+    let row = match table {
+        Some(table) if unwritable(table, change).is_none() => {
+            table.find(conn, &change.key).while_(READING)?
+        }
+        _ => None,
+    };
+    let theirs = match (table, row) {
+        (Some(table), Some(row)) => Theirs::Row(table.attributes(&row)),
+        _ => Theirs::Gone,
+    };
+    Ok(Verdict {
+        message: Some("part of it was already applied from a copy of this device".into()),
+        ..Verdict::conflict(Code::ABSORBED_KNOWN, theirs)
+    })
+}
+
+fn rule(table: &EntityTable) -> Rule {
+    match table.entity.local.pattern {
+        Pattern::DetectConflicts => Rule::Detect(table.entity.local.merge),
+        _ => Rule::LastWriteWins,
+    }
+}
+
+fn theirs(now: Now) -> Theirs {
+    match now {
+        Now::Present(row) | Now::SoftDeleted(row) => Theirs::Row(row),
+        Now::Absent | Now::Foreign => Theirs::Gone,
+    }
+}
+
+fn rejected(code: Code) -> Verdict {
+    let glossary = Code::GLOSSARY
+        .iter()
+        .find(|(word, ..)| *word == code.as_str());
+    let meaning = glossary.map_or("The server refuses it.", |(_, meaning, _)| meaning);
+    Verdict::rejected(code, meaning)
+}
+
+/// The refusal of a change that no table could make right.
+fn unwritable(table: &EntityTable, change: &Change) -> Option<Verdict> {
+    let local = &table.entity.local;
+    let refuse = |code, attribute: Option<&str>, message: String| {
+        Some(Verdict {
+            attribute: attribute.map(str::to_owned),
+            ..Verdict::rejected(code, message)
+        })
+    };
+    if !local.is_written() {
+        let message = format!("`{}` is read-only", local.name);
+        return refuse(Code::READ_ONLY, None, message);
+    }
+    if change.key.len() != local.key_width {
+        let message = format!(
+            "the identifier of `{}` has {} parts",
+            local.name, local.key_width
+        );
+        return refuse(Code::IDENTIFIER_MISSING, None, message);
+    }
+    for (attribute, value) in local.key().iter().zip(&change.key) {
+        let name = &attribute.name;
+        if value.is_null() {
+            let message = format!("`{name}` is part of the identifier and must have a value");
+            return refuse(Code::IDENTIFIER_MISSING, Some(name), message);
+        }
+        if !attribute.kind.accepts(value.as_ref()) {
+            let message = format!("`{name}` expects {}", attribute.kind.expected());
+            return refuse(Code::TYPE_MISMATCH, Some(name), message);
+        }
+    }
+    for (name, value) in &change.set {
+        let Some(attribute) = local.attribute(name) else {
+            let message = format!("`{}` has no attribute `{name}`", local.name);
+            return refuse(Code::UNKNOWN_ATTRIBUTE, Some(name), message);
+        };
+        if local.key().iter().any(|key| key.name == *name) {
+            let message = format!("`{name}` is the identifier, which cannot be changed");
+            return refuse(Code::IDENTIFIER_CHANGED, Some(name), message);
+        }
+        if attribute.read_only {
+            return refuse(
+                Code::READ_ONLY,
+                Some(name),
+                format!("`{name}` is read-only"),
+            );
+        }
+        if !attribute.kind.accepts(value.as_ref()) {
+            let message = format!("`{name}` expects {}", attribute.kind.expected());
+            return refuse(Code::TYPE_MISMATCH, Some(name), message);
+        }
+    }
+    if change.op == Op::Delete && !change.set.is_empty() {
+        return refuse(Code::MALFORMED, None, "a delete sets nothing".into());
+    }
+    None
+}
+
+/// What a statement came to.
+enum Written {
+    /// It was carried out, and this is the row now, if it is still there.
+    Row(Option<FoundRow>),
+    /// A trigger stopped it without an error.
+    Nothing,
+}
+
+// OR ABORT everywhere: without it, a constraint of the team that says ON CONFLICT REPLACE would
+// delete somebody's row to make room for this one.
+
+fn create(
+    conn: &Connection,
+    table: &EntityTable,
+    change: &Change,
+    set: &Attributes,
+) -> rusqlite::Result<Written> {
+    let mut columns = Vec::new();
+    let mut cells = Vec::new();
+    for (at, column) in table.entity.columns.iter().enumerate() {
+        let name = table.entity.local.attributes.get(at).map(|a| &a.name);
+        let value = change.key.get(at).or_else(|| set.get(name?));
+        if let Some(value) = value {
+            columns.push(quote(&column.name));
+            cells.push(table.form(at).write(value));
+        }
+    }
+    let holes = vec!["?"; columns.len()].join(", ");
+    let sql = format!(
+        "INSERT OR ABORT INTO {} ({}) VALUES ({holes})",
+        quote(&table.schema.name),
+        columns.join(", ")
+    );
+    if conn
+        .prepare_cached(&sql)?
+        .execute(params_from_iter(cells))?
+        == 0
+    {
+        return Ok(Written::Nothing);
+    }
+    // By rowid first: a trigger may have given the row another key.
+    let rowid = table
+        .schema
+        .rowid
+        .is_some()
+        .then(|| conn.last_insert_rowid());
+    match table.find_by_rowid(conn, rowid)? {
+        Some(row) => Ok(Written::Row(Some(row))),
+        None => Ok(Written::Row(table.find(conn, &change.key)?)),
+    }
+}
+
+fn update(
+    conn: &Connection,
+    table: &EntityTable,
+    row: &FoundRow,
+    set: &Attributes,
+) -> rusqlite::Result<Written> {
+    let mut cells = row.raw_key.clone();
+    let mut assignments = Vec::new();
+    for (at, column) in table.entity.columns.iter().enumerate() {
+        let name = table.entity.local.attributes.get(at).map(|a| &a.name);
+        // A cell whose canonical form does not change keeps its spelling.
+        let value = name
+            .and_then(|name| set.get(name))
+            .filter(|v| Some(*v) != row.values.get(at));
+        if let Some(value) = value {
+            cells.push(table.form(at).write(value));
+            assignments.push(format!("{} = ?{}", quote(&column.name), cells.len()));
+        }
+    }
+    if assignments.is_empty() {
+        return Ok(Written::Row(None));
+    }
+    let sql = format!(
+        "UPDATE OR ABORT {} SET {} WHERE {}",
+        quote(&table.schema.name),
+        assignments.join(", "),
+        table.key_is()
+    );
+    if conn
+        .prepare_cached(&sql)?
+        .execute(params_from_iter(cells))?
+        == 0
+    {
+        return Ok(Written::Nothing);
+    }
+    match table.find_by_rowid(conn, row.rowid)? {
+        Some(row) => Ok(Written::Row(Some(row))),
+        None => Ok(Written::Row(table.with_stored_key(conn, &row.raw_key)?)),
+    }
+}
+
+fn delete(conn: &Connection, table: &EntityTable, row: &FoundRow) -> rusqlite::Result<Written> {
+    let sql = format!(
+        "DELETE FROM {} WHERE {}",
+        quote(&table.schema.name),
+        table.key_is()
+    );
+    let rows = conn
+        .prepare_cached(&sql)?
+        .execute(params_from_iter(&row.raw_key))?;
+    Ok(if rows == 0 {
+        Written::Nothing
+    } else {
+        Written::Row(None)
+    })
+}
+
+/// Adds the identifier that the row has, where it is another than was sent.
+fn with_key(
+    verdict: Verdict,
+    table: &EntityTable,
+    change: &Change,
+    row: Option<&FoundRow>,
+) -> Verdict {
+    let key = row.map(|row| table.canonical_key(&row.raw_key));
+    Verdict {
+        key: key.filter(|key| change.op == Op::Create && *key != change.key),
+        ..verdict
+    }
+}
+
+/// Adds the values that ended other than they were sent.
+fn with_values(
+    verdict: Verdict,
+    table: &EntityTable,
+    set: &Attributes,
+    row: Option<&FoundRow>,
+) -> Verdict {
+    let Some(row) = row else {
+        return verdict;
+    };
+    let ended = table.attributes(row);
+    let differs = |(name, value): &(&String, &Value)| ended.get(*name) != Some(value);
+    let values = set
+        .iter()
+        .filter(differs)
+        .filter_map(|(name, _)| Some((name.clone(), ended.get(name)?.clone())))
+        .collect();
+    Verdict { values, ..verdict }
+}

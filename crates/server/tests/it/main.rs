@@ -1,0 +1,25 @@
+//! Integration tests of the server: real SQLite files, real HTTP.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test says what failed by failing there"
+)]
+
+mod http_limits;
+mod http_other;
+mod http_real;
+mod http_serve;
+mod http_support;
+mod http_sync;
+mod model_catalog;
+mod model_file;
+mod model_init;
+mod model_resolve;
+mod sqlite_database;
+mod sqlite_marks;
+mod sqlite_prepare;
+mod sqlite_push;
+mod sqlite_storage;
+mod sqlite_together;
+mod sqlite_values;
+#[cfg(feature = "zoo")]
+mod sqlite_zoo;

@@ -1,0 +1,263 @@
+//! The model held against a database.
+
+use std::path::Path;
+
+use afield_protocol::{Code, Identifier, Literal, Pattern, Reference, Type};
+use afield_server::model::file::Overrides;
+use afield_server::model::{ModelError, ModelFile, resolve};
+use afield_server::resolved::ServerModel;
+
+use crate::model_catalog::database;
+
+const SCHEMA: &str = "
+CREATE TABLE company (code TEXT, region INT, name TEXT NOT NULL, PRIMARY KEY (region, code));
+CREATE TABLE visit (id UUID PRIMARY KEY, city TEXT DEFAULT 'Linz', note TEXT, ssn TEXT,
+  fee DECIMAL(8,2), code TEXT, region INT, parent UUID REFERENCES visit, n INT AS (1),
+  FOREIGN KEY (code, region) REFERENCES company(code, region));
+CREATE INDEX visit_id ON visit(id);
+CREATE UNIQUE INDEX visit_city ON visit(city, note);
+CREATE INDEX visit_city_only ON visit(city);
+CREATE INDEX visit_ssn ON visit(note, ssn);
+CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, a TEXT);
+CREATE TABLE plain (id INTEGER PRIMARY KEY, a TEXT);
+CREATE TABLE keyless (a TEXT);
+CREATE VIEW shown AS SELECT * FROM plain;
+";
+
+fn entity(name: &str, from: &str, pattern: &str, attributes: &str) -> String {
+    format!(
+        "[local.{name}]\nfrom = \"{from}\"\npattern = \"{pattern}\"\nattributes = {attributes}\n\
+         scope = \"everyone\"\n"
+    )
+}
+
+fn resolved(entities: &str) -> Result<ServerModel, Vec<ModelError>> {
+    let (_connection, catalog) = database(SCHEMA);
+    let text = format!("[server]\ndatabase = \"sqlite:x.db\"\n{entities}");
+    let path = Path::new("afield.toml");
+    let file = ModelFile::parse(&text, path, &Overrides::default())?;
+    resolve(&file, &catalog)
+}
+
+fn visit() -> String {
+    entity(
+        "visit",
+        "visit",
+        "last-write-wins",
+        "[\"note\", { town = \"city\" }, \"fee\", \"code\", \"region\", \"parent\", \"n\"]",
+    )
+}
+
+#[test]
+fn attributes_find_their_columns_identifier_first() {
+    let model = resolved(&visit()).unwrap();
+    let entity = model.entity("visit").unwrap();
+    let local: Vec<&str> = entity
+        .local
+        .attributes
+        .iter()
+        .map(|a| a.name.as_str())
+        .collect();
+    assert_eq!(
+        local,
+        ["id", "note", "town", "fee", "code", "region", "parent", "n"]
+    );
+    let columns: Vec<&str> = entity.columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(
+        columns,
+        ["id", "note", "city", "fee", "code", "region", "parent", "n"]
+    );
+    assert_eq!(entity.local.identifier, Identifier::Uuid);
+    assert_eq!(entity.columns[3].scale, Some(2));
+    let town = entity.local.attribute("town").unwrap();
+    assert_eq!(town.default, Some(Literal::Text("Linz".into())));
+    assert!(
+        entity.local.attribute("n").unwrap().read_only,
+        "computed by the database"
+    );
+    assert_eq!(model.device.units[0].name, "main");
+}
+
+#[test]
+fn references_and_indexes_come_from_the_tables() {
+    let company = entity(
+        "firm",
+        "company",
+        "read-only",
+        "[{ area = \"region\" }, \"name\"]",
+    );
+    let model = resolved(&format!("{}{company}", visit())).unwrap();
+    let firm = model.entity("firm").unwrap();
+    assert_eq!(
+        (firm.local.key_width, firm.local.identifier),
+        (2, Identifier::Natural)
+    );
+    assert_eq!(firm.local.key()[0].name, "area");
+    let visit = &model.entity("visit").unwrap().local;
+    let reference = |attributes: &[&str], entity: &str| Reference {
+        attributes: attributes.iter().map(|&a| a.to_owned()).collect(),
+        entity: entity.to_owned(),
+    };
+    // In the order of the other's key, whatever the constraint's.
+    let expected = [
+        reference(&["parent"], "visit"),
+        reference(&["region", "code"], "firm"),
+    ];
+    assert_eq!(visit.references, expected);
+    // Not the identifier's, not one that another begins with; of (note, ssn) what is there.
+    assert_eq!(
+        visit.indexes,
+        [
+            vec!["town", "note"],
+            vec!["note"],
+            vec!["parent"],
+            vec!["code", "region"]
+        ]
+    );
+}
+
+#[test]
+fn local_only_entities_get_an_identifier() {
+    let text = "[local.draft.attribute]\ntitle = \"text\"\n\
+                [local.tag.attribute]\nname = \"text\"\nid = \"integer\"\n";
+    let model = resolved(&format!("{}{text}", visit())).unwrap();
+    let draft = model.device.entity("draft").unwrap();
+    assert_eq!(
+        (draft.pattern, draft.identifier),
+        (Pattern::LocalOnly, Identifier::Uuid)
+    );
+    assert_eq!(
+        (draft.key()[0].name.as_str(), draft.key()[0].kind),
+        ("id", Type::Uuid)
+    );
+    let tag = model.device.entity("tag").unwrap();
+    assert_eq!(
+        (tag.identifier, tag.key()[0].kind),
+        (Identifier::Natural, Type::Integer)
+    );
+    assert!(
+        model.entity("draft").is_none(),
+        "the server does not know it"
+    );
+    assert_eq!(model.device.units[0].entities, ["visit"]);
+}
+
+#[test]
+fn server_numbered_entities_are_read_only_so_far() {
+    let read = resolved(&entity("c", "counted", "read-only-optimized", "[\"a\"]")).unwrap();
+    assert_eq!(
+        read.entity("c").unwrap().local.identifier,
+        Identifier::Server
+    );
+    let text = entity("c", "counted", "last-write-wins", "[\"a\"]");
+    let errors = resolved(&text).unwrap_err();
+    assert_eq!(errors[0].code, Code::NOT_AVAILABLE);
+    assert!(
+        errors[0]
+            .message
+            .contains("use `pattern = \"read-only-optimized\"`")
+    );
+    let plain = entity("p", "plain", "last-write-wins", "[\"a\"]");
+    let natural = resolved(&plain).unwrap();
+    assert_eq!(
+        natural.entity("p").unwrap().local.identifier,
+        Identifier::Natural
+    );
+    let errors = resolved(&format!("{plain}id = \"server\"\n")).unwrap_err();
+    assert_eq!(errors[0].code, Code::NOT_AVAILABLE);
+}
+
+#[test]
+fn what_does_not_fit_the_database_is_named_with_what_is_near() {
+    let lww = "last-write-wins";
+    let many = format!(
+        "{}{}",
+        visit(),
+        visit().replace("[local.visit]", "[local.VISIT]")
+    );
+    for (text, expected) in [
+        (
+            entity("v", "visits", lww, "[]"),
+            "4:8: [local.v] from: the database has no table",
+        ),
+        (entity("v", "visits", lww, "[]"), "did you mean `visit`?"),
+        (
+            entity("v", "visit", lww, "[\"nota\"]"),
+            "no column `nota`; did you mean `note`?",
+        ),
+        (
+            entity("v", "visit", lww, "[\"note\", \"NOTE\"]"),
+            "`note` stands twice",
+        ),
+        (
+            entity("v", "visit", lww, "[\"note\", { Note = \"ssn\" }]"),
+            "two are called `Note`",
+        ),
+        (
+            entity("v", "visit", lww, "[{ id = \"note\" }]"),
+            "two are called `id`",
+        ),
+        (
+            entity("v", "visit", lww, "[{ rowid = \"note\" }]"),
+            "SQLite's own word",
+        ),
+        (
+            entity("afield_v", "visit", lww, "[]"),
+            "begins with `afield_`",
+        ),
+        (
+            entity("sqlite_v", "visit", lww, "[]"),
+            "begins with `sqlite_`",
+        ),
+        (
+            entity("\"\"", "visit", lww, "[]"),
+            "must have 1 to 128 bytes",
+        ),
+        (
+            entity("v", "keyless", lww, "[\"a\"]"),
+            "without a primary key",
+        ),
+        (entity("v", "shown", lww, "[\"a\"]"), "`shown` is a view"),
+        (many, "line 3 has this name already"),
+        (
+            visit() + &entity("w", "VISIT", lww, "[]"),
+            "two local entities of one table",
+        ),
+        (
+            visit() + "read_only = [\"city\"]\n",
+            "is none of `attributes`; there is `code`",
+        ),
+        (visit() + "read_only = [\"id\"]\n", "is the identifier"),
+        (visit() + "never = [\"id\"]\n", "always comes along"),
+        (
+            visit() + "never = [\"city\"]\n",
+            "must never leave the server (`never`, line 8)",
+        ),
+        (visit() + "never = [\"sss\"]\n", "did you mean `ssn`?"),
+        (
+            visit() + "[unit.u]\nentities = [\"visti\"]\n",
+            "did you mean `visit`?",
+        ),
+        (
+            visit() + "[unit.u]\nentities = [\"visit\", \"visit\"]\n",
+            "stands twice",
+        ),
+        (
+            visit()
+                + "[local.d.attribute]\na = \"text\"\n[unit.u]\nentities = [\"visit\", \"d\"]\n",
+            "local-only",
+        ),
+        (
+            visit() + &entity("p", "plain", lww, "[]") + "[unit.u]\nentities = [\"visit\"]\n",
+            "[local.p]: in no unit",
+        ),
+        (visit() + "id = \"server\"\n", "does not number its rows"),
+    ] {
+        let errors = resolved(&text).expect_err(&text);
+        let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(
+            shown.iter().any(|line| line.contains(expected)),
+            "{expected}: {shown:#?}"
+        );
+    }
+}

@@ -1,0 +1,360 @@
+//! The simulated app: its entities, the team's tables behind them, and the values people type.
+//!
+//! ```text
+//! region   read-only             integer key
+//! price    read-only-optimized   text key, other names in the database
+//! site     last-write-wins       UUID, unique `code`          in both units
+//! visit    last-write-wins       UUID, refers to site, CHECK  poison lives here
+//! reading  last-write-wins       text + integer key           in unit `field`
+//! account  last-write-wins       integer key, `balance` read-only, its sum never changes
+//! draft    local-only
+//! ```
+
+use afield_protocol::{
+    Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,
+    Value,
+};
+use afield_server::resolved::{ServerColumn, ServerEntity, ServerModel};
+
+/// Places of the entities in the model.
+pub(crate) const REGION: usize = 0;
+pub(crate) const PRICE: usize = 1;
+pub(crate) const SITE: usize = 2;
+pub(crate) const VISIT: usize = 3;
+pub(crate) const READING: usize = 4;
+pub(crate) const ACCOUNT: usize = 5;
+pub(crate) const DRAFT: usize = 6;
+
+/// How many entities the server has.
+pub(crate) const SYNCED: usize = 6;
+
+/// What all balances add up to, always.
+pub(crate) const BALANCES: i64 = 600;
+
+/// What marks a value that the team's trigger chokes on.
+pub(crate) const POISON: &str = "poison";
+
+/// A column of the team's and what devices call it.
+struct Column {
+    name: &'static str,
+    column: &'static str,
+    kind: Type,
+    rule: &'static str,
+}
+
+const fn same(name: &'static str, kind: Type) -> Column {
+    with(name, name, kind, "")
+}
+
+const fn with(name: &'static str, column: &'static str, kind: Type, rule: &'static str) -> Column {
+    Column {
+        name,
+        column,
+        kind,
+        rule,
+    }
+}
+
+const COLUMNS: [&[Column]; 7] = [
+    &[
+        same("id", Type::Integer),
+        same("name", Type::Text),
+        same("rank", Type::Integer),
+    ],
+    &[
+        with("code", "price_code", Type::Text, ""),
+        same("amount", Type::Decimal),
+        with("label", "text", Type::Text, ""),
+    ],
+    &[
+        same("id", Type::Uuid),
+        same("name", Type::Text),
+        same("note", Type::Text),
+        with("code", "code", Type::Text, "UNIQUE"),
+        same("region", Type::Integer),
+    ],
+    &[
+        same("id", Type::Uuid),
+        with("site", "site_id", Type::Uuid, "REFERENCES site (id)"),
+        with("note", "remark", Type::Text, ""),
+        with("count", "count", Type::Integer, "CHECK (count >= 0)"),
+        with("done", "done", Type::Boolean, "NOT NULL DEFAULT 0"),
+    ],
+    &[
+        same("station", Type::Text),
+        same("n", Type::Integer),
+        same("value", Type::Real),
+        same("note", Type::Text),
+    ],
+    &[
+        same("id", Type::Integer),
+        same("label", Type::Text),
+        with("balance", "balance", Type::Integer, "NOT NULL DEFAULT 0"),
+    ],
+    &[same("id", Type::Integer), same("title", Type::Text)],
+];
+
+const TABLES: [&str; 7] = [
+    "region",
+    "price list",
+    "site",
+    "visits",
+    "reading",
+    "account",
+    "draft",
+];
+
+const NAMES: [&str; 7] = [
+    "region", "price", "site", "visit", "reading", "account", "draft",
+];
+
+/// The units with their entities.
+const UNITS: [(&str, &[usize]); 2] = [
+    ("main", &[REGION, PRICE, SITE, VISIT, ACCOUNT]),
+    ("field", &[SITE, READING, DRAFT]),
+];
+
+/// The model as the server resolved it.
+pub(crate) fn model() -> ServerModel {
+    let device = Model {
+        version: 1,
+        units: UNITS.iter().map(unit).collect(),
+        entities: (0..NAMES.len()).map(entity).collect(),
+    };
+    let entities = device.entities.iter().enumerate().take(SYNCED);
+    let entities = entities.map(|(at, local)| ServerEntity {
+        local: local.clone(),
+        table: TABLES[at].to_owned(),
+        columns: COLUMNS[at].iter().map(server_column).collect(),
+    });
+    ServerModel {
+        entities: entities.collect(),
+        device,
+    }
+}
+
+fn unit((name, entities): &(&str, &[usize])) -> Unit {
+    Unit {
+        name: (*name).to_owned(),
+        entities: entities.iter().map(|at| NAMES[*at].to_owned()).collect(),
+    }
+}
+
+fn entity(at: usize) -> Entity {
+    let pattern = match at {
+        REGION => Pattern::ReadOnly,
+        PRICE => Pattern::ReadOnlyOptimized,
+        DRAFT => Pattern::LocalOnly,
+        _ => Pattern::LastWriteWins,
+    };
+    let identifier = match at {
+        SITE | VISIT => Identifier::Uuid,
+        _ => Identifier::Natural,
+    };
+    let refer = |attribute: &str, to: usize| Reference {
+        attributes: vec![attribute.to_owned()],
+        entity: NAMES[to].to_owned(),
+    };
+    Entity {
+        name: NAMES[at].to_owned(),
+        pattern,
+        merge: Merge::Record,
+        identifier,
+        key_width: if at == READING { 2 } else { 1 },
+        attributes: COLUMNS[at].iter().map(|c| attribute(at, c)).collect(),
+        indexes: Vec::new(),
+        references: match at {
+            SITE => vec![refer("region", REGION)],
+            VISIT => vec![refer("site", SITE)],
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn attribute(entity: usize, column: &Column) -> Attribute {
+    Attribute {
+        name: column.name.to_owned(),
+        kind: column.kind,
+        read_only: entity == ACCOUNT && column.name == "balance",
+        default: column
+            .rule
+            .contains("DEFAULT 0")
+            .then_some(Literal::Integer(0)),
+    }
+}
+
+fn server_column(column: &Column) -> ServerColumn {
+    ServerColumn {
+        name: column.column.to_owned(),
+        kind: column.kind,
+        scale: None,
+    }
+}
+
+/// An entity's name.
+pub(crate) fn name(entity: usize) -> &'static str {
+    NAMES[entity]
+}
+
+/// The entity of a name.
+pub(crate) fn place(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
+/// The units' names.
+pub(crate) fn unit_name(unit: usize) -> &'static str {
+    UNITS[unit % UNITS.len()].0
+}
+
+/// The synced entities of a unit.
+pub(crate) fn unit_entities(name: &str) -> impl Iterator<Item = usize> {
+    let found = UNITS.iter().find(|(known, _)| *known == name);
+    let entities = found.map_or(&[][..], |(_, entities)| entities);
+    entities.iter().copied().filter(|at| *at < SYNCED)
+}
+
+/// The entity's table in the team's database, quoted.
+pub(crate) fn table(entity: usize) -> String {
+    format!("\"{}\"", TABLES[entity])
+}
+
+/// The columns of an entity's table in the team's database, quoted, in the attributes' order.
+pub(crate) fn columns(entity: usize) -> Vec<String> {
+    let columns = COLUMNS[entity].iter();
+    columns.map(|c| format!("\"{}\"", c.column)).collect()
+}
+
+/// The attributes' names, quoted.
+pub(crate) fn attributes(entity: usize) -> Vec<String> {
+    let columns = COLUMNS[entity].iter();
+    columns.map(|c| format!("\"{}\"", c.name)).collect()
+}
+
+/// An attribute's name.
+pub(crate) fn attribute_name(entity: usize, at: usize) -> &'static str {
+    COLUMNS[entity][at].name
+}
+
+/// How many of the first attributes are the identifier.
+pub(crate) fn key_width(entity: usize) -> usize {
+    if entity == READING { 2 } else { 1 }
+}
+
+/// How many attributes the entity has.
+pub(crate) fn width(entity: usize) -> usize {
+    COLUMNS[entity].len()
+}
+
+/// The attribute's type.
+pub(crate) fn kind(entity: usize, at: usize) -> Type {
+    COLUMNS[entity][at].kind
+}
+
+/// Attributes that the user of a device may write.
+pub(crate) fn writable(entity: usize) -> std::ops::Range<usize> {
+    match entity {
+        ACCOUNT => 1..2,
+        entity => key_width(entity)..width(entity),
+    }
+}
+
+/// The statements that make the team's tables and a first content.
+pub(crate) fn server_schema() -> String {
+    let mut sql = String::new();
+    for entity in 0..SYNCED {
+        let key = columns(entity)[..key_width(entity)].join(", ");
+        let columns = COLUMNS[entity].iter().map(|c| {
+            let kind = c.kind.sqlite();
+            format!("\"{}\" {kind} {}, ", c.column, c.rule)
+        });
+        let columns: String = columns.collect();
+        let table = table(entity);
+        sql += &format!("CREATE TABLE {table} ({columns}PRIMARY KEY ({key})) ;\n");
+    }
+    sql += "INSERT INTO region VALUES (1, 'north', 1), (2, 'south', 2);\n\
+            INSERT INTO \"price list\" VALUES ('k1', '1.50', 'one'), ('k2', '2.50', 'two');\n\
+            INSERT INTO reading VALUES ('s0', 1, 1.5, 'first');\n";
+    for id in 1..=6 {
+        sql += &format!(
+            "INSERT INTO account VALUES ({id}, 'account {id}', {});\n",
+            BALANCES / 6
+        );
+        sql += &format!(
+            "INSERT INTO site (id, name, code) VALUES ('{}', 'site {id}', 'c{id}');\n",
+            uuid(id)
+        );
+    }
+    sql
+}
+
+/// The team's trigger that fails on a certain value, in a way that is no constraint.
+pub(crate) fn poison_triggers() -> String {
+    let events = ["INSERT", "UPDATE"].map(|event| {
+        format!(
+            "CREATE TRIGGER team_{event} BEFORE {event} ON visits \
+             WHEN NEW.remark LIKE '{POISON}%' BEGIN SELECT json('{{'); END;\n"
+        )
+    });
+    events.concat()
+}
+
+/// Takes that trigger out again.
+pub(crate) const HEAL: &str = "DROP TRIGGER IF EXISTS team_INSERT; \
+                               DROP TRIGGER IF EXISTS team_UPDATE;";
+
+/// A UUID that a number stands for.
+pub(crate) fn uuid(n: u32) -> String {
+    format!("00000000-0000-7000-8000-{n:012x}")
+}
+
+/// The identifier that a number stands for.
+pub(crate) fn key(entity: usize, n: u32) -> Key {
+    match entity {
+        PRICE => vec![Value::Text(format!("k{n}"))],
+        SITE | VISIT => vec![Value::Text(uuid(n))],
+        READING => vec![Value::Text(format!("s{}", n % 2)), Value::Integer(n.into())],
+        _ => vec![Value::Integer(n.into())],
+    }
+}
+
+/// The value that a number stands for: unique, but for truth values and references.
+pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
+    match (entity, attribute_name(entity, at), kind(entity, at)) {
+        (VISIT, "site", _) => Value::Text(uuid(n % 8 + 1)),
+        (SITE, "region", _) => Value::Integer(i64::from(n % 3 + 1)),
+        (_, _, Type::Boolean) => Value::Integer(i64::from(n % 2)),
+        (_, _, Type::Integer) => Value::Integer(n.into()),
+        (_, _, Type::Real) => Value::Real(f64::from(n) + 0.5),
+        (_, _, Type::Decimal) => Value::Text(format!("{n}.25")),
+        _ => Value::Text(format!("w{n}")),
+    }
+}
+
+/// Whether values of the attribute are unique, so that each tells who wrote it and when.
+pub(crate) fn is_unique(entity: usize, at: usize) -> bool {
+    let name = attribute_name(entity, at);
+    !(kind(entity, at) == Type::Boolean || name == "region" || (entity == VISIT && name == "site"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_is_sound_and_its_values_fit() {
+        let model = model();
+        assert_eq!(model.device.check(), Ok(()));
+        for (entity, server) in model.entities.iter().enumerate() {
+            assert_eq!(server.local.attributes.len(), server.columns.len());
+            for n in [1, 7, 900_001] {
+                for (at, attribute) in server.local.attributes.iter().enumerate() {
+                    let value = match key(entity, n).get(at) {
+                        Some(value) => value.clone(),
+                        None => value(entity, at, n),
+                    };
+                    assert!(attribute.kind.accepts(value.as_ref()), "{value:?}");
+                }
+            }
+        }
+    }
+}

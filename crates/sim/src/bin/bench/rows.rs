@@ -1,0 +1,71 @@
+//! The rows of the benches: ten attributes, about 300 bytes, a UUID as identifier.
+
+use rusqlite::{Connection, params};
+
+/// The table as a team would have it.
+pub(crate) const TABLE: &str = "CREATE TABLE visit (
+  id UUID NOT NULL PRIMARY KEY, site TEXT, street TEXT, city TEXT, planned DATE,
+  minutes INTEGER, score REAL, done BOOLEAN, phone TEXT, notes TEXT)";
+
+const WORDS: [&str; 16] = [
+    "yard", "gate", "pump", "valve", "north", "meter", "ladder", "cellar", "roof", "sensor",
+    "cable", "boiler", "filter", "sample", "report", "bridge",
+];
+
+/// One row.
+pub(crate) struct Visit {
+    id: String,
+    site: String,
+    street: String,
+    city: &'static str,
+    planned: String,
+    minutes: i64,
+    score: f64,
+    done: bool,
+    phone: String,
+    notes: String,
+}
+
+/// The same rows every time, in random order of their identifiers.
+pub(crate) fn visits(count: usize) -> Vec<Visit> {
+    let mut random = fastrand::Rng::with_seed(7);
+    (0..count).map(|_| visit(&mut random)).collect()
+}
+
+fn visit(random: &mut fastrand::Rng) -> Visit {
+    let mut words = |count: usize| {
+        let words: Vec<_> = (0..count)
+            .map(|_| WORDS[random.usize(..WORDS.len())])
+            .collect();
+        words.join(" ")
+    };
+    let (site, street, notes) = (words(3), words(2), words(26));
+    let hex = format!("{:032x}", random.u128(..));
+    let (a, b, c, d) = (&hex[..8], &hex[8..12], &hex[13..16], &hex[17..20]);
+    Visit {
+        id: format!("{a}-{b}-4{c}-8{d}-{}", &hex[20..]),
+        site,
+        street: format!("{street} {}", random.u32(1..200)),
+        city: WORDS[random.usize(..WORDS.len())],
+        planned: format!("2026-{:02}-{:02}", random.u32(1..13), random.u32(1..29)),
+        minutes: random.i64(5..240),
+        score: random.f64() * 100.0,
+        done: random.bool(),
+        phone: format!("0{} {:07}", random.u32(20..90), random.u32(0..9_999_999)),
+        notes,
+    }
+}
+
+/// Inserts the rows with one prepared statement in one transaction: what L measures.
+pub(crate) fn insert(db: &mut Connection, visits: &[Visit]) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    let sql = "INSERT INTO visit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let mut statement = transaction.prepare(sql)?;
+    for v in visits {
+        statement.execute(params![
+            v.id, v.site, v.street, v.city, v.planned, v.minutes, v.score, v.done, v.phone, v.notes
+        ])?;
+    }
+    drop(statement);
+    transaction.commit()
+}

@@ -1,0 +1,278 @@
+//! From a seed to a world's actions.
+
+use fastrand::Rng;
+
+use crate::action::{Action, Edit, Step, Way, What};
+use crate::app;
+
+/// What a seed decides before anything happens.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    /// How many devices there are at first.
+    pub(crate) devices: usize,
+    /// Whether devices have their model from the start, or fetch it.
+    pub(crate) model_installed: bool,
+    /// Most rows in a page.
+    pub(crate) page_rows: usize,
+    pub(crate) actions: Vec<Action>,
+}
+
+/// Most devices a world may have, copies included.
+pub(crate) const DEVICES_MAX: usize = 4;
+
+/// Actions of a world: enough for several syncs of every device, few enough to read a trace.
+const ACTIONS: std::ops::Range<usize> = 30..110;
+
+impl Plan {
+    /// The plan of a seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let devices = 1 + rng.usize(0..3);
+        let length = rng.usize(ACTIONS);
+        let mut generator = Generator {
+            devices,
+            next: 1_000,
+            // Some worlds are calm, so that a failure of theirs is short.
+            trouble: rng.u32(0..4),
+            poisons: 2,
+            rng,
+            actions: Vec::new(),
+        };
+        while generator.actions.len() < length {
+            generator.add();
+        }
+        let mut rng = generator.rng;
+        Self {
+            seed,
+            devices,
+            model_installed: rng.bool(),
+            page_rows: [1, 2, 3, 5, 8, 100][rng.usize(0..6)],
+            actions: generator.actions,
+        }
+    }
+}
+
+struct Generator {
+    rng: Rng,
+    devices: usize,
+    /// What the next value is made of.
+    next: u32,
+    trouble: u32,
+    poisons: u32,
+    actions: Vec<Action>,
+}
+
+impl Generator {
+    fn add(&mut self) {
+        let device = self.rng.usize(0..self.devices);
+        match self.rng.u32(0..100) {
+            0..26 => self.user(device),
+            26..34 => self.other_process(device),
+            34..52 => self.foreign(),
+            52..74 => self.sync(device),
+            74..80 => self.actions.push(Action::Sync { device }),
+            80..85 => {
+                let ms = [10, 1_000, 6_000, 90_000, 400_000][self.rng.usize(0..5)];
+                self.actions.push(Action::Advance { ms });
+            }
+            85..88 => self.actions.push(Action::Late {
+                pick: self.rng.u32(0..4),
+            }),
+            _ => self.trouble(device),
+        }
+    }
+
+    fn trouble(&mut self, device: usize) {
+        if self.rng.u32(0..4) >= self.trouble {
+            return;
+        }
+        let action = match self.rng.u32(0..16) {
+            0..6 => Action::CrashDevice {
+                device,
+                points: self.rng.u32(0..12),
+                power: self.rng.u32(0..3) == 0,
+            },
+            6..9 => Action::CrashServer {
+                points: self.rng.u32(0..6),
+            },
+            9 => Action::RestartDevice { device },
+            10..12 => Action::RestartServer,
+            12 => Action::Clone { device },
+            13..15 => Action::Backup,
+            _ => Action::Restore,
+        };
+        if matches!(action, Action::Clone { .. }) && self.devices < DEVICES_MAX {
+            self.devices += 1;
+        }
+        self.actions.push(action);
+    }
+
+    /// A sync with what may become of it, and with what happens meanwhile.
+    fn sync(&mut self, device: usize) {
+        let lane = usize::from(self.rng.u32(0..4) == 0);
+        let unit = self.rng.bool().then(|| self.rng.usize(0..2));
+        let way = match self.rng.u32(0..6) {
+            0 => Way::Send,
+            1 => Way::Receive,
+            _ => Way::Both,
+        };
+        self.actions.push(Action::Start {
+            device,
+            lane,
+            unit,
+            way,
+        });
+        for _ in 0..self.rng.usize(1..9) {
+            let step = self.step();
+            self.actions.push(Action::Step { device, lane, step });
+            match self.rng.u32(0..12) {
+                0 => self.user(device),
+                1 => self.other_process(device),
+                2 | 3 => self.foreign(),
+                4 => {
+                    let device = self.rng.usize(0..self.devices);
+                    self.actions.push(Action::Sync { device });
+                }
+                5 => {
+                    let lane = 1 - lane;
+                    self.actions.push(Action::Start {
+                        device,
+                        lane,
+                        unit: None,
+                        way,
+                    });
+                    for _ in 0..self.rng.usize(1..7) {
+                        let step = self.step();
+                        self.actions.push(Action::Step { device, lane, step });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn step(&mut self) -> Step {
+        let faults = 2 + self.trouble * 7;
+        if self.rng.u32(0..100) >= faults {
+            return match self.rng.u32(0..5) {
+                0 => Step::Read(self.rng.u32(1..200)),
+                _ => Step::Go,
+            };
+        }
+        match self.rng.u32(0..12) {
+            0 => Step::LoseRequest,
+            1 | 2 => Step::LoseAnswer,
+            3..6 => Step::Cut(self.rng.u8(..)),
+            6 => Step::Duplicate,
+            7 | 8 => Step::Delay,
+            9 => Step::Fail500,
+            10 => Step::Busy,
+            _ => Step::Nobody,
+        }
+    }
+
+    fn user(&mut self, device: usize) {
+        let edits = self.edits(false);
+        self.actions.push(Action::User { device, edits });
+    }
+
+    fn other_process(&mut self, device: usize) {
+        let edits = self.edits(false);
+        self.actions.push(Action::OtherProcess { device, edits });
+    }
+
+    fn foreign(&mut self) {
+        let edits = self.edits(true);
+        self.actions.push(Action::Foreign { edits });
+    }
+
+    fn edits(&mut self, foreign: bool) -> Vec<Edit> {
+        let count = match self.rng.u32(0..6) {
+            0..4 => 1,
+            4 => 2,
+            _ => self.rng.usize(2..6),
+        };
+        (0..count).map(|_| self.edit(foreign)).collect()
+    }
+
+    fn edit(&mut self, foreign: bool) -> Edit {
+        self.next += 1;
+        let entity = self.entity(foreign);
+        let mut what = self.what(foreign);
+        if entity == app::ACCOUNT && what != What::Rekey {
+            what = match foreign {
+                true if self.rng.u32(0..3) > 0 => What::Transfer,
+                _ => [What::Update, What::Back, What::Empty][self.rng.usize(0..3)],
+            };
+        }
+        if entity == app::VISIT && !foreign {
+            what = self.vicious(what);
+        }
+        // A few identifiers are made again and again, on several devices and the server.
+        let is_known = self.rng.u32(0..3) > 0;
+        let row = match what {
+            What::Create | What::Upsert | What::Replace | What::Ignore if !is_known => self.next,
+            _ => self.rng.u32(1..12),
+        };
+        Edit {
+            entity,
+            what,
+            row,
+            attribute: self.rng.u32(0..8),
+            n: self.next,
+        }
+    }
+
+    fn entity(&mut self, foreign: bool) -> usize {
+        match (foreign, self.rng.u32(0..24)) {
+            (true, 0..3) => app::REGION,
+            (true, 3..7) => app::PRICE,
+            (false, 0) => app::PRICE,
+            (false, 1) => app::DRAFT,
+            (_, 0..12) => app::SITE,
+            (_, 12..17) => app::VISIT,
+            (_, 17..21) => app::READING,
+            _ => app::ACCOUNT,
+        }
+    }
+
+    fn what(&mut self, foreign: bool) -> What {
+        match self.rng.u32(0..26) {
+            0..6 => What::Create,
+            6..13 => What::Update,
+            13 | 14 if !foreign => What::Back,
+            15 => What::Empty,
+            16..19 => What::Delete,
+            19 | 20 => What::Upsert,
+            21 | 22 => What::Replace,
+            23 => What::Ignore,
+            24 => What::Again,
+            25 => What::Rekey,
+            _ => What::Update,
+        }
+    }
+
+    /// Now and then, what the server will refuse or choke on.
+    fn vicious(&mut self, what: What) -> What {
+        match self.rng.u32(0..10) {
+            0 if self.poisons > 0 && self.trouble > 0 => {
+                self.poisons -= 1;
+                What::Poison
+            }
+            1 => What::Refused,
+            _ => what,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_always_makes_the_same_plan_and_another_seed_another() {
+        assert_eq!(Plan::new(7), Plan::new(7));
+        assert_ne!(Plan::new(7).actions, Plan::new(8).actions);
+    }
+}

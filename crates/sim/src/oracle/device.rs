@@ -1,0 +1,283 @@
+//! What a device shows, against the server's states and against what its user typed.
+//!
+//! A position that a device holds names one state of the server. The device must show exactly
+//! that state, with those of its own changes on top that the state cannot contain yet. A change
+//! that is settled, and whose effect that state may contain, may be on top or not.
+
+use std::collections::{BTreeSet, HashSet};
+
+use afield_protocol::{Code, Op, Value, VerdictKind};
+
+use super::device_log::Known;
+use super::server::ServerRecord;
+use super::view::{Entry, GroupState, View};
+use crate::app;
+use crate::rows::{RowName, display, display_name};
+use crate::violation::{Promise, Violation};
+
+/// What the oracle knows about one device.
+#[derive(Clone, Default)]
+pub(crate) struct DeviceRecord {
+    /// Its file as it was at the last look.
+    pub(crate) view: View,
+    /// Every value that it ever showed.
+    pub(crate) shown: HashSet<(RowName, usize, Value)>,
+    /// What it is known to hold.
+    pub(super) known: Known,
+}
+
+/// Changes of one row that may or may not be on top, of which all combinations are tried.
+const OPTIONAL_MAX: usize = 8;
+
+/// How a change bears on what the device must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overlay {
+    /// It is on top.
+    Must,
+    /// The server's state may contain it already.
+    May,
+    /// It is not.
+    Not,
+    /// The server refused it because the row is gone: so is the state's row.
+    Gone,
+}
+
+impl DeviceRecord {
+    /// Looks at the device's file and checks all that must hold at any moment.
+    pub(crate) fn check(&mut self, view: View, server: &ServerRecord) -> Result<(), Violation> {
+        if view.has_model {
+            self.check_log(&view, server)?;
+            for entity in 0..app::SYNCED {
+                check_entity(&view, server, entity)?;
+            }
+            self.note_shown(&view);
+        }
+        self.view = view;
+        Ok(())
+    }
+
+    fn note_shown(&mut self, view: &View) {
+        for (entity, rows) in view.visible.iter().enumerate() {
+            let old = self.view.visible.get(entity);
+            for (key, row) in rows {
+                if old.and_then(|old| old.get(key)) == Some(row) {
+                    continue;
+                }
+                for (at, value) in row.iter().enumerate().skip(app::key_width(entity)) {
+                    self.shown
+                        .insert(((entity, key.clone()), at, value.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// The state that an entity of a device stands for; none while its first download grows.
+pub(super) fn state_of(
+    view: &View,
+    server: &ServerRecord,
+    entity: usize,
+) -> Result<Option<usize>, Violation> {
+    let (position, is_complete) = &view.standing[entity];
+    if !is_complete {
+        return Ok(None);
+    }
+    let token = position.as_deref().unwrap_or(&[]);
+    match server.state_of(entity, token) {
+        Some(state) => Ok(Some(state)),
+        None => Err(Violation::new(
+            Promise::P4,
+            "a device stands only at positions that the server completed",
+            format!("{}: position {token:02x?}", app::name(entity)),
+        )),
+    }
+}
+
+fn check_entity(view: &View, server: &ServerRecord, entity: usize) -> Result<(), Violation> {
+    let Some(state) = state_of(view, server, entity)? else {
+        return Ok(());
+    };
+    let rows = server.rows(state, entity);
+    let visible = &view.visible[entity];
+    let written: BTreeSet<&Vec<u8>> = view
+        .log
+        .iter()
+        .filter(|entry| entry.row.0 == entity)
+        .map(|entry| &entry.row.1)
+        .collect();
+    let keys: BTreeSet<&Vec<u8>> = rows.keys().chain(visible.keys()).collect();
+    for key in keys.into_iter().chain(written.iter().copied()) {
+        let name = (entity, key.clone());
+        // What another process wrote a moment ago is checked when it is sealed.
+        if view.captured.contains(&name) {
+            continue;
+        }
+        let shown = visible.get(key);
+        if !written.contains(key) {
+            if shown != rows.get(key) {
+                return Err(wrong(&name, state, shown, rows.get(key)));
+            }
+            continue;
+        }
+        check_written(view, server, &name, state)?;
+    }
+    Ok(())
+}
+
+/// A row that the user wrote at some time.
+fn check_written(
+    view: &View,
+    server: &ServerRecord,
+    name: &RowName,
+    state: usize,
+) -> Result<(), Violation> {
+    let rows = server.rows(state, name.0);
+    let entries: Vec<&Entry> = view.entries(name).collect();
+    let (base, overlays) = overlays(view, server, &entries, rows.get(&name.1), state);
+    let shown = view.row(name);
+    let optional = overlays.iter().filter(|o| **o == Overlay::May).count();
+    for dropped in 0..1_u32 << optional.min(OPTIONAL_MAX) {
+        if visible(&entries, &overlays, base, dropped).as_ref() == shown {
+            return Ok(());
+        }
+    }
+    let expected = visible(&entries, &overlays, base, 0);
+    let mut violation = wrong(name, state, shown, expected.as_ref());
+    if overlays.contains(&Overlay::Must) {
+        violation.promise = Promise::P3;
+        violation.invariant = "what the user wrote stays on top until the server's rows contain it";
+    }
+    for (entry, overlay) in entries.iter().zip(&overlays) {
+        let since: Vec<usize> = (server.answers(entry.group).iter())
+            .map(|answer| answer.since)
+            .collect();
+        violation.detail += &format!(
+            "\n    {:?} {:?}, answered in state {since:?}, {overlay:?} be on top: {:?}",
+            entry.op, entry.state, entry.set
+        );
+    }
+    Err(violation)
+}
+
+/// What is visible of a row if of the changes that may be on top those in `dropped`, by bits,
+/// are not.
+fn visible(
+    entries: &[&Entry],
+    overlays: &[Overlay],
+    base: Option<&Vec<Value>>,
+    mut dropped: u32,
+) -> Option<Vec<Value>> {
+    let mut row = base.cloned();
+    for (entry, overlay) in entries.iter().zip(overlays) {
+        let is_laid = match overlay {
+            Overlay::Must => true,
+            Overlay::May => {
+                let is_laid = dropped & 1 == 0;
+                dropped >>= 1;
+                is_laid
+            }
+            Overlay::Not | Overlay::Gone => false,
+        };
+        if is_laid {
+            row = lay(entry, row);
+        }
+    }
+    row
+}
+
+/// The server's row under a row's changes, and how each of them bears on what is visible.
+fn overlays<'a>(
+    view: &View,
+    server: &ServerRecord,
+    entries: &[&Entry],
+    base: Option<&'a Vec<Value>>,
+    state: usize,
+) -> (Option<&'a Vec<Value>>, Vec<Overlay>) {
+    let mut overlays: Vec<Overlay> = entries
+        .iter()
+        .map(|entry| overlay(view, server, entry, state))
+        .collect();
+    let is_gone = overlays.contains(&Overlay::Gone);
+    let base = base.filter(|_| !is_gone);
+    if base.is_none() && entries.iter().any(|entry| entry.op != Op::Create) {
+        // Of a row that is gone only what the user typed stays, and not in sight.
+        for (entry, overlay) in entries.iter().zip(&mut overlays) {
+            let ends = entry.state.is_final() && (is_gone || entry.state == GroupState::Parked);
+            if ends && entry.op != Op::Create && *overlay == Overlay::Must {
+                *overlay = Overlay::May;
+            }
+        }
+    }
+    (base, overlays)
+}
+
+fn overlay(view: &View, server: &ServerRecord, entry: &Entry, state: usize) -> Overlay {
+    let ended = view
+        .outcomes
+        .get(&(entry.group, entry.at))
+        .and_then(|ended| ended.first());
+    let answers = server.answers(entry.group);
+    let since = answers.iter().map(|answer| answer.since).min().unwrap_or(0);
+    match (entry.state, ended) {
+        (GroupState::Parked, Some((VerdictKind::Rejected, Some(code)))) if *code == Code::GONE => {
+            if since > state {
+                Overlay::Gone
+            } else {
+                Overlay::Not
+            }
+        }
+        (GroupState::Pending | GroupState::Sent | GroupState::Parked, _) => Overlay::Must,
+        (GroupState::Settled, _) if since > state => Overlay::Must,
+        (GroupState::Settled, _) => Overlay::May,
+    }
+}
+
+/// Lays a change over a row, as the docs say it is done.
+pub(super) fn lay(entry: &Entry, row: Option<Vec<Value>>) -> Option<Vec<Value>> {
+    if entry.op == Op::Delete {
+        return None;
+    }
+    let entity = entry.row.0;
+    let mut row = row.unwrap_or_else(|| {
+        let key = afield_protocol::codec::cbor::read_key(&entry.row.1).unwrap_or_default();
+        let values = (key.len()..app::width(entity)).map(|at| {
+            let name = app::attribute_name(entity, at);
+            entry.base.get(name).cloned().unwrap_or(Value::Null)
+        });
+        key.iter().cloned().chain(values).collect()
+    });
+    for (at, cell) in row.iter_mut().enumerate() {
+        if let Some(value) = entry.set.get(app::attribute_name(entity, at)) {
+            *cell = value.clone();
+        }
+    }
+    Some(row)
+}
+
+fn shown_instead(
+    name: &RowName,
+    state: usize,
+    shown: Option<&Vec<Value>>,
+    expected: Option<&Vec<Value>>,
+) -> String {
+    format!(
+        "{}: shows {}; expected {} (server's state {state})",
+        display_name(name),
+        display(name.0, shown),
+        display(name.0, expected)
+    )
+}
+
+fn wrong(
+    name: &RowName,
+    state: usize,
+    shown: Option<&Vec<Value>>,
+    expected: Option<&Vec<Value>>,
+) -> Violation {
+    let detail = shown_instead(name, state, shown, expected);
+    Violation::new(
+        Promise::P4,
+        "a device shows a state that the server had, with its own changes on top",
+        detail,
+    )
+}

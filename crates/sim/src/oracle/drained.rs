@@ -1,0 +1,134 @@
+//! What must be true once nothing fails any more and every device has synchronised a few times.
+
+use std::collections::BTreeSet;
+
+use afield_protocol::codec::cbor::{read_key, write_key};
+use afield_protocol::{Op, Value};
+
+use super::device::{DeviceRecord, lay};
+use super::server::ServerRecord;
+use super::view::{Entry, GroupState};
+use crate::app;
+use crate::rows::{RowName, display, display_name};
+use crate::violation::{Promise, Violation};
+
+impl DeviceRecord {
+    /// Nothing waits but what depends on a parked change, or on one that the team's trigger
+    /// fails on while it is `poisoned`.
+    pub(crate) fn check_drained(&self, poisoned: bool) -> Result<(), Violation> {
+        let mut stuck = Stuck::default();
+        let mut log = self.view.log.as_slice();
+        while let Some(first) = log.first() {
+            let length = log
+                .iter()
+                .take_while(|entry| entry.group == first.group)
+                .count();
+            let (group, rest) = log.split_at(length);
+            log = rest;
+            let is_stuck = match first.state {
+                GroupState::Settled => false,
+                GroupState::Parked => true,
+                GroupState::Pending | GroupState::Sent => {
+                    let is_excused = poisoned && group.iter().any(is_poison) || stuck.holds(group);
+                    if !is_excused {
+                        let invariant = match poisoned {
+                            true => "a bad change delays only what depends on it",
+                            false => "after the last fault everything drains",
+                        };
+                        let detail = format!("group {}: {group:?}", first.group);
+                        return Err(Violation::new(Promise::P8, invariant, detail));
+                    }
+                    true
+                }
+            };
+            if is_stuck {
+                stuck
+                    .rows
+                    .extend(group.iter().map(|entry| entry.row.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The device shows the server's rows, and on top only what is parked or held.
+    pub(crate) fn check_converged(&self, server: &ServerRecord) -> Result<(), Violation> {
+        let now = server.now();
+        for entity in 0..app::SYNCED {
+            let rows = server.rows(now, entity);
+            let shown = &self.view.visible[entity];
+            let keys: BTreeSet<&Vec<u8>> = rows.keys().chain(shown.keys()).collect();
+            for key in keys {
+                let name = (entity, key.clone());
+                let expected = self.expected(&name, rows.get(key));
+                if expected.as_ref() != shown.get(key) {
+                    let detail = format!(
+                        "{}: shows {}; the server has {}",
+                        display_name(&name),
+                        display(entity, shown.get(key)),
+                        display(entity, rows.get(key))
+                    );
+                    let invariant = "in the end every device has exactly the server's rows";
+                    return Err(Violation::new(Promise::P5, invariant, detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn expected(&self, name: &RowName, server: Option<&Vec<Value>>) -> Option<Vec<Value>> {
+        let gone = |entry: &&Entry| {
+            let ended = self.view.outcomes.get(&(entry.group, entry.at));
+            let code = ended.and_then(|ended| ended.first()?.1.as_ref());
+            code == Some(&afield_protocol::Code::GONE)
+        };
+        self.view
+            .entries(name)
+            .filter(|entry| entry.state != GroupState::Settled && !gone(entry))
+            .fold(server.cloned(), |row, entry| {
+                // Of a row that is gone only what the user typed stays, and not in sight.
+                let is_gone = row.is_none() && entry.op != Op::Create;
+                match entry.state == GroupState::Parked && is_gone {
+                    true => None,
+                    false => lay(entry, row),
+                }
+            })
+    }
+}
+
+fn is_poison(entry: &Entry) -> bool {
+    let mut values = entry.set.values();
+    values.any(|value| matches!(value, Value::Text(text) if text.starts_with(app::POISON)))
+}
+
+/// Rows of groups that are not settled.
+#[derive(Default)]
+struct Stuck {
+    rows: BTreeSet<RowName>,
+}
+
+impl Stuck {
+    /// Whether a group shares a row with these, or refers to one.
+    fn holds(&self, group: &[Entry]) -> bool {
+        group.iter().any(|entry| {
+            let refers = match entry.row.0 {
+                app::VISIT => Some((app::SITE, "site")),
+                app::SITE => Some((app::REGION, "region")),
+                _ => None,
+            };
+            let target = refers.and_then(|(entity, attribute)| {
+                Some((entity, write_key(&[entry.set.get(attribute)?.clone()])))
+            });
+            self.rows.contains(&entry.row)
+                || target.is_some_and(|target| self.rows.contains(&target))
+                || self.is_referred_to(entry)
+        })
+    }
+
+    /// A row may wait for others that refer to it, which must go first.
+    fn is_referred_to(&self, entry: &Entry) -> bool {
+        entry.op == Op::Delete
+            && entry.row.0 == app::SITE
+            && read_key(&entry.row.1).is_ok()
+            && self.rows.iter().any(|(entity, _)| *entity == app::VISIT)
+    }
+}

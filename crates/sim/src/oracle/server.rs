@@ -1,0 +1,139 @@
+//! The server's record: the states it was in, the positions it gave, the answers it sent.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use afield_protocol::{GroupId, GroupOutcome, Value};
+use rusqlite::Connection;
+
+use super::Counts;
+use super::audit::{self, Effect, Line};
+use crate::app;
+use crate::rows::{self, Rows};
+use crate::violation::Violation;
+
+/// All synced entities' rows after one commit.
+pub(crate) type State = Vec<Rc<Rows>>;
+
+/// What the oracle knows about the server.
+#[derive(Default)]
+pub(crate) struct ServerRecord {
+    /// After each commit that the oracle saw. Their numbers only grow, even when the server is
+    /// set back to an earlier copy.
+    states: Vec<State>,
+    /// Which state a token of an entity stands for, if the entity was complete with it.
+    positions: HashMap<(usize, Vec<u8>), usize>,
+    /// Every outcome that was ever given for a group.
+    answers: HashMap<GroupId, Vec<Answer>>,
+    /// What belongs to the present history alone.
+    pub(super) history: History,
+    backup: Option<History>,
+}
+
+/// An outcome with the number of the first state that may hold its effect.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) outcome: GroupOutcome,
+    pub(crate) since: usize,
+}
+
+/// What a restore takes back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    /// Lines of the audit that were read.
+    audited: i64,
+    /// Effects of pushes.
+    pub(super) effects: Counts,
+    /// First outcome of each group.
+    pub(super) ledger: HashMap<GroupId, GroupOutcome>,
+    /// The state in which a group was pushed first.
+    pub(super) first_push: HashMap<GroupId, usize>,
+}
+
+impl ServerRecord {
+    /// Reads the server's tables after what may have been a commit; gives what the audit logged.
+    pub(crate) fn observe(&mut self, conn: &Connection) -> Result<Vec<Line>, Violation> {
+        let (lines, last) = audit::read(conn, self.history.audited)?;
+        if lines.is_empty() && !self.states.is_empty() {
+            return Ok(lines);
+        }
+        self.history.audited = last;
+        let written = |entity| lines.iter().any(|line| line.row.0 == entity);
+        let state: Result<State, Violation> = (0..app::SYNCED)
+            .map(|entity| match self.states.last() {
+                Some(before) if !written(entity) => Ok(Rc::clone(&before[entity])),
+                _ => Ok(Rc::new(read_entity(conn, entity)?)),
+            })
+            .collect();
+        self.states.push(state?);
+        for line in lines.iter().filter(|line| line.is_push) {
+            self.history.effects.add(&line.row, line.effect.clone());
+        }
+        Ok(lines)
+    }
+
+    /// The number of the present state.
+    pub(crate) fn now(&self) -> usize {
+        self.states.len().saturating_sub(1)
+    }
+
+    /// The rows of an entity in a state.
+    pub(crate) fn rows(&self, state: usize, entity: usize) -> Rc<Rows> {
+        match self.states.get(state) {
+            Some(state) => Rc::clone(&state[entity]),
+            None => Rc::default(),
+        }
+    }
+
+    /// Notes that `token` was given as the position of a complete `entity`, just now.
+    pub(crate) fn gave_position(&mut self, entity: usize, token: &[u8]) {
+        let now = self.now();
+        self.positions.insert((entity, token.to_vec()), now);
+    }
+
+    /// The state that a complete position stands for.
+    pub(crate) fn state_of(&self, entity: usize, token: &[u8]) -> Option<usize> {
+        self.positions.get(&(entity, token.to_vec())).copied()
+    }
+
+    /// Notes an outcome that was sent.
+    pub(super) fn gave_answer(&mut self, answer: Answer) {
+        self.answers
+            .entry(answer.outcome.group)
+            .or_default()
+            .push(answer);
+    }
+
+    /// The outcomes that were sent for a group.
+    pub(crate) fn answers(&self, group: GroupId) -> &[Answer] {
+        self.answers.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// The server's file was copied.
+    pub(crate) fn backed_up(&mut self) {
+        self.backup = Some(self.history.clone());
+    }
+
+    /// The server went back to the copy.
+    pub(crate) fn restored(&mut self, conn: &Connection) -> Result<(), Violation> {
+        self.history = self.backup.clone().unwrap_or_default();
+        let state: Result<State, Violation> = (0..app::SYNCED)
+            .map(|entity| Ok(Rc::new(read_entity(conn, entity)?)))
+            .collect();
+        self.states.push(state?);
+        Ok(())
+    }
+
+    /// How often pushes gave a cell this value, in the present history.
+    pub(crate) fn effects(&self, row: &(usize, Vec<u8>), at: usize, value: &Value) -> u32 {
+        self.history
+            .effects
+            .of(row, &Effect::Set(at, value.clone()))
+    }
+}
+
+fn read_entity(conn: &Connection, entity: usize) -> Result<Rows, Violation> {
+    let columns = app::columns(entity).join(", ");
+    let sql = format!("SELECT {columns} FROM {}", app::table(entity));
+    Ok(rows::read(conn, entity, &sql)?)
+}

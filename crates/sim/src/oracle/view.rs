@@ -1,0 +1,176 @@
+//! A device's file as anybody can read it: the app's tables, the outbox with its history, the
+//! outcomes, and where each entity stands.
+
+use std::collections::{BTreeSet, HashMap};
+
+use afield_protocol::codec::cbor::read_attributes;
+use afield_protocol::{Attributes, Code, GroupId, Op, VerdictKind};
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::app;
+use crate::rows::{self, RowName, Rows, place};
+use crate::violation::{Promise, Violation};
+
+/// Everything the oracle reads from a device.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// Whether the device has its tables yet.
+    pub(crate) has_model: bool,
+    pub(crate) visible: Vec<Rows>,
+    /// Changes in the order in which they were made, settled ones included.
+    pub(crate) log: Vec<Entry>,
+    /// How each change of a group ended: every outcome there is for it.
+    pub(crate) outcomes: HashMap<(GroupId, usize), Vec<Ended>>,
+    /// Each synced entity's position, and whether its first download is complete.
+    pub(crate) standing: Vec<(Option<Vec<u8>>, bool)>,
+    /// Rows that were written and not sealed.
+    pub(crate) captured: BTreeSet<RowName>,
+}
+
+/// How a change ended, as the device stored it.
+pub(crate) type Ended = (VerdictKind, Option<Code>);
+
+/// A change in the device's log.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) group: GroupId,
+    pub(crate) absorbed: Vec<GroupId>,
+    pub(crate) state: GroupState,
+    pub(crate) at: usize,
+    pub(crate) row: RowName,
+    pub(crate) op: Op,
+    pub(crate) base: Attributes,
+    pub(crate) set: Attributes,
+}
+
+/// Where a group stands on its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum GroupState {
+    Pending,
+    Sent,
+    Settled,
+    Parked,
+}
+
+impl GroupState {
+    /// Whether no more will become of it by itself.
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Self::Settled | Self::Parked)
+    }
+}
+
+impl View {
+    /// Reads a device's file.
+    pub(crate) fn read(conn: &Connection) -> Result<Self, Violation> {
+        let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'afield_entity'";
+        let exists = conn
+            .prepare_cached(sql)?
+            .query_row([], |_| Ok(()))
+            .optional()?;
+        let sql = "SELECT model IS NOT NULL FROM afield_meta";
+        if exists.is_none() || !conn.query_row(sql, [], |row| row.get::<_, bool>(0))? {
+            return Ok(Self::default());
+        }
+        let mut view = Self {
+            has_model: true,
+            log: log(conn)?,
+            outcomes: outcomes(conn)?,
+            standing: standing(conn)?,
+            ..Self::default()
+        };
+        for entity in 0..=app::DRAFT {
+            let columns = app::attributes(entity).join(", ");
+            let sql = format!("SELECT {columns} FROM {}", app::name(entity));
+            view.visible.push(rows::read(conn, entity, &sql)?);
+        }
+        for entity in [app::SITE, app::VISIT, app::READING, app::ACCOUNT] {
+            let columns = app::attributes(entity).join(", ");
+            let sql = format!("SELECT {columns} FROM afield_before_{}", app::name(entity));
+            let captured = rows::read(conn, entity, &sql)?;
+            view.captured
+                .extend(captured.into_keys().map(|key| (entity, key)));
+        }
+        Ok(view)
+    }
+
+    /// A visible row.
+    pub(crate) fn row(&self, (entity, key): &RowName) -> Option<&Vec<afield_protocol::Value>> {
+        self.visible.get(*entity)?.get(key)
+    }
+
+    /// The log's entries of a row, oldest first.
+    pub(crate) fn entries<'a>(
+        &'a self,
+        row: &'a RowName,
+    ) -> impl DoubleEndedIterator<Item = &'a Entry> {
+        self.log.iter().filter(move |entry| entry.row == *row)
+    }
+}
+
+fn log(conn: &Connection) -> Result<Vec<Entry>, Violation> {
+    let sql = "SELECT g.id, g.absorbed, g.state, c.at, c.entity, c.key, c.op, c.base, c.sets \
+               FROM afield_change AS c JOIN afield_group AS g ON g.n = c.group_n ORDER BY c.n";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let absorbed: Vec<u8> = row.get(1)?;
+        let (state, entity, op): (String, String, String) = (row.get(2)?, row.get(4)?, row.get(6)?);
+        let (base, set): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
+        let attributes =
+            |bytes: &[u8]| read_attributes(bytes).map_err(|error| unreadable(error.to_string()));
+        found.push(Entry {
+            group: GroupId(row.get(0)?),
+            absorbed: absorbed
+                .chunks_exact(16)
+                .filter_map(|id| Some(GroupId(id.try_into().ok()?)))
+                .collect(),
+            state: match state.as_str() {
+                "pending" => GroupState::Pending,
+                "sent" => GroupState::Sent,
+                "settled" => GroupState::Settled,
+                "parked" => GroupState::Parked,
+                other => return Err(unreadable(format!("state {other}"))),
+            },
+            at: place(row, 3)?,
+            row: (
+                app::place(&entity).ok_or_else(|| unreadable(entity))?,
+                row.get(5)?,
+            ),
+            op: Op::parse(&op).ok_or_else(|| unreadable(op))?,
+            base: attributes(&base)?,
+            set: attributes(&set)?,
+        });
+    }
+    Ok(found)
+}
+
+fn outcomes(conn: &Connection) -> Result<HashMap<(GroupId, usize), Vec<Ended>>, Violation> {
+    let sql = "SELECT group_id, at, result, code FROM afield_outcome ORDER BY n";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found: HashMap<_, Vec<Ended>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let (result, code): (String, Option<String>) = (row.get(2)?, row.get(3)?);
+        let kind = VerdictKind::parse(&result).ok_or_else(|| unreadable(result))?;
+        let ended = (kind, code.map(|word| Code::parse(&word)));
+        found
+            .entry((GroupId(row.get(0)?), place(row, 1)?))
+            .or_default()
+            .push(ended);
+    }
+    Ok(found)
+}
+
+fn standing(conn: &Connection) -> Result<Vec<(Option<Vec<u8>>, bool)>, Violation> {
+    let sql = "SELECT position, complete FROM afield_entity WHERE name = ?1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let read = |entity| {
+        Ok(statement.query_row([app::name(entity)], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    };
+    (0..app::SYNCED).map(read).collect()
+}
+
+fn unreadable(what: String) -> Violation {
+    Violation::new(Promise::Sound, "a device's bookkeeping can be read", what)
+}

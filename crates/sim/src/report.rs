@@ -1,0 +1,162 @@
+//! What the program prints.
+
+use std::ops::Range;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::args::Arguments;
+use crate::generate::Plan;
+use crate::shrink::shrink;
+use crate::tally::Tally;
+use crate::worlds::{Broken, play, play_all};
+use crate::zoo::{Fault, SEEDS};
+
+/// Runs the world of one seed.
+pub(crate) fn one(seed: u64, planted: Option<&'static Fault>, arguments: &Arguments) -> ExitCode {
+    let planted = planted.map(|fault| fault.name);
+    let ended = play(&Plan::new(seed), planted, true);
+    if arguments.trace {
+        ended.trace.iter().for_each(|line| println!("{line}"));
+    }
+    match ended.violation {
+        Some((step, violation)) => {
+            let broken = Broken {
+                seed,
+                step,
+                violation,
+            };
+            print_broken(&broken, planted, arguments.shrink);
+            ExitCode::FAILURE
+        }
+        None => {
+            println!("seed {seed}: every promise was kept");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Runs the worlds of many seeds.
+pub(crate) fn many(seeds: Range<u64>, planted: Option<&'static Fault>, jobs: usize) -> ExitCode {
+    let planted = planted.map(|fault| fault.name);
+    let begun = now();
+    let (broken, tally) = play_all(seeds.clone(), planted, jobs);
+    let took = begun.elapsed();
+    print_tally(&tally);
+    if let Some(broken) = broken {
+        print_broken(&broken, planted, true);
+        return ExitCode::FAILURE;
+    }
+    println!(
+        "seeds {}..{}: every promise was kept in {} worlds, {}",
+        seeds.start,
+        seeds.end,
+        tally.of("world"),
+        speed(tally.of("world"), took, jobs)
+    );
+    ExitCode::SUCCESS
+}
+
+/// Plants faults and looks for them.
+pub(crate) fn zoo(faults: &[&'static Fault], jobs: usize) -> ExitCode {
+    println!(
+        "{:34} {:>5}  {:26} invariant",
+        "planted", "seed", "promise broken"
+    );
+    let mut missed = 0;
+    for fault in faults {
+        match play_all(0..SEEDS, Some(fault.name), jobs).0 {
+            Some(Broken {
+                seed, violation, ..
+            }) => println!(
+                "{:34} {seed:>5}  {:26} {}",
+                fault.name,
+                violation.promise.words(),
+                violation.invariant
+            ),
+            None => {
+                missed += 1;
+                println!(
+                    "{:34}     -  not found in {SEEDS} worlds: {}",
+                    fault.name, fault.what
+                );
+            }
+        }
+    }
+    println!(
+        "{} of {} planted faults found",
+        faults.len() - missed,
+        faults.len()
+    );
+    match missed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn print_broken(broken: &Broken, planted: Option<&'static str>, shortest: bool) {
+    let Broken {
+        seed,
+        step,
+        violation,
+    } = broken;
+    println!("\nseed {seed}, step {step}: {violation}");
+    let again = match planted {
+        Some(name) => format!("cargo sim --seed {seed} --plant {name}"),
+        None => format!("cargo sim --seed {seed}"),
+    };
+    println!("again: {again} --trace");
+    if !shortest {
+        return;
+    }
+    let plan = Plan::new(*seed);
+    let Some((shorter, violation)) = shrink(&plan, planted) else {
+        println!("it did not happen again; that itself is a mistake of the simulator");
+        return;
+    };
+    println!(
+        "\nthe shortest way there: {} of {} actions, {} devices, pages of {} rows, model {}",
+        shorter.actions.len(),
+        plan.actions.len(),
+        shorter.devices,
+        shorter.page_rows,
+        if shorter.model_installed {
+            "at hand"
+        } else {
+            "fetched"
+        }
+    );
+    play(&shorter, planted, true)
+        .trace
+        .iter()
+        .for_each(|line| println!("{line}"));
+    if violation.detail.is_empty() {
+        println!("{violation}");
+    }
+    println!("as data: {:?}", shorter.actions);
+}
+
+fn print_tally(tally: &Tally) {
+    println!("what happened:");
+    let lines: Vec<String> = tally
+        .iter()
+        .map(|(what, times)| format!("{times:>9} {what:30}"))
+        .collect();
+    for line in lines.chunks(2) {
+        println!("{}", line.concat().trim_end());
+    }
+}
+
+fn speed(worlds: u64, took: Duration, jobs: usize) -> String {
+    let seconds = took.as_secs_f64().max(0.001);
+    #[expect(clippy::cast_precision_loss, reason = "a count of worlds is small")]
+    let each_second = worlds as f64 / seconds;
+    format!("{each_second:.1} seeds/s in {jobs} threads, {seconds:.1} s")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long it took is printed, nothing depends on it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,233 @@
+//! A world: devices, one server, the network between them, and the oracle, in one thread and
+//! from one seed.
+
+mod device;
+mod drain;
+mod link;
+mod server;
+mod sync;
+mod writes;
+
+use tempfile::TempDir;
+
+use self::device::Device;
+use self::link::Late;
+use self::server::SimServer;
+use crate::action::Action;
+use crate::app;
+use crate::environment::Clock;
+use crate::files;
+use crate::generate::{DEVICES_MAX, Plan};
+use crate::oracle::Counts;
+use crate::oracle::device::DeviceRecord;
+use crate::oracle::server::ServerRecord;
+use crate::oracle::view::View;
+use crate::tally::Tally;
+use crate::violation::Violation;
+
+/// Requests that are kept to arrive late.
+const LATE_MAX: usize = 4;
+
+/// Everything there is.
+pub(crate) struct World {
+    _folder: TempDir,
+    seed: u64,
+    clock: Clock,
+    random: fastrand::Rng,
+    page_rows: usize,
+    server: SimServer,
+    devices: Vec<Device>,
+    late: Vec<Late>,
+    records: Vec<DeviceRecord>,
+    server_record: ServerRecord,
+    intents: Counts,
+    has_backup: bool,
+    pub(crate) tally: Tally,
+    /// What happened, if somebody wants to read it.
+    trace: Option<Vec<String>>,
+}
+
+/// How a world ended.
+pub(crate) struct Ended {
+    /// The step at which a promise was broken, and how.
+    pub(crate) violation: Option<(usize, Violation)>,
+    pub(crate) tally: Tally,
+    pub(crate) trace: Vec<String>,
+}
+
+/// Lets the world of a plan happen.
+pub(crate) fn run(plan: &Plan, traced: bool) -> Ended {
+    let mut world = match World::new(plan, traced) {
+        Ok(world) => world,
+        Err(violation) => {
+            return Ended {
+                violation: Some((0, violation)),
+                tally: Tally::default(),
+                trace: Vec::new(),
+            };
+        }
+    };
+    let mut result = Ok(());
+    let mut at = 0;
+    for (step, action) in plan.actions.iter().enumerate() {
+        at = step;
+        world.say(|| format!("{step:4} {action}"));
+        result = world.happen(action).and_then(|()| world.look());
+        if result.is_err() {
+            break;
+        }
+    }
+    if result.is_ok() {
+        at = plan.actions.len();
+        world.say(|| format!("{at:4} the last fault is over"));
+        result = world.drain();
+    }
+    if let Err(violation) = &result {
+        world.say(|| format!("     {violation}"));
+    }
+    Ended {
+        violation: result.err().map(|violation| (at, violation)),
+        tally: world.tally,
+        trace: world.trace.unwrap_or_default(),
+    }
+}
+
+impl World {
+    fn new(plan: &Plan, traced: bool) -> Result<Self, Violation> {
+        let folder = files::folder()?;
+        let clock = Clock::new();
+        let server = SimServer::new(folder.path(), plan.seed, &clock)?;
+        let mut world = Self {
+            seed: plan.seed,
+            random: fastrand::Rng::with_seed(plan.seed ^ 0x7a11),
+            page_rows: plan.page_rows,
+            server,
+            devices: Vec::new(),
+            late: Vec::new(),
+            records: Vec::new(),
+            server_record: ServerRecord::default(),
+            intents: Counts::default(),
+            has_backup: false,
+            tally: Tally::default(),
+            trace: traced.then(Vec::new),
+            clock,
+            _folder: folder,
+        };
+        world.server_record.observe(&world.server.team)?;
+        for place in 0..plan.devices {
+            let mut device = Device::new(world._folder.path(), place, plan.seed, &world.clock)?;
+            if plan.model_installed {
+                let model = world.server.model.device.clone();
+                device.with_store(|store| store.install_first(&model))?;
+            }
+            world.devices.push(device);
+            world.records.push(DeviceRecord::default());
+        }
+        world.look()?;
+        Ok(world)
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line());
+        }
+    }
+
+    fn happen(&mut self, action: &Action) -> Result<(), Violation> {
+        let present = self.devices.len();
+        match action {
+            Action::User { device, edits } => self.user(device % present, edits),
+            Action::OtherProcess { device, edits } => self.other_process(device % present, edits),
+            Action::Foreign { edits } => self.foreign(edits),
+            Action::Start {
+                device,
+                lane,
+                unit,
+                way,
+            } => self.start(device % present, *lane, unit.map(app::unit_name), *way),
+            Action::Step { device, lane, step } => self.step(device % present, *lane, *step),
+            Action::Sync { device } => self.whole_sync(device % present).map(|_| ()),
+            Action::Late { pick } => self.arrive_late(*pick),
+            Action::Advance { ms } => {
+                self.clock.advance(*ms);
+                Ok(())
+            }
+            Action::CrashDevice {
+                device,
+                points,
+                power,
+            } => self.devices[device % present].arm(*points, *power),
+            Action::CrashServer { points } => {
+                self.server.armed = Some(*points);
+                Ok(())
+            }
+            Action::RestartDevice { device } => {
+                self.tally.count("device restarted");
+                self.devices[device % present].close();
+                Ok(())
+            }
+            Action::RestartServer => {
+                self.tally.count("server restarted");
+                self.server.start()?;
+                self.break_off();
+                Ok(())
+            }
+            Action::Clone { device } => self.copy_device(device % present),
+            Action::Backup => {
+                self.tally.count("server's file copied");
+                self.has_backup = true;
+                self.server_record.backed_up();
+                self.server.back_up()
+            }
+            Action::Restore => self.restore(),
+        }
+    }
+
+    fn copy_device(&mut self, device: usize) -> Result<(), Violation> {
+        let place = self.devices.len();
+        if place >= DEVICES_MAX {
+            return Ok(());
+        }
+        // What another process wrote belongs to no group until it is sealed; a copy taken
+        // before would make it two.
+        self.seal(device)?;
+        self.tally.count("device copied");
+        let copy = self.devices[device].copied(place, self.seed)?;
+        self.devices.push(copy);
+        self.records.push(self.records[device].clone());
+        Ok(())
+    }
+
+    fn restore(&mut self) -> Result<(), Violation> {
+        if !self.has_backup {
+            return Ok(());
+        }
+        self.tally.count("server restored from a copy");
+        self.server.restore()?;
+        self.break_off();
+        self.server_record.restored(&self.server.team)
+    }
+
+    /// The server's process ended: answers in the middle break off.
+    fn break_off(&mut self) {
+        for lane in self.devices.iter_mut().flat_map(|device| &mut device.lanes) {
+            lane.link.break_off();
+        }
+    }
+
+    /// The oracle looks at every device that changed.
+    fn look(&mut self) -> Result<(), Violation> {
+        for at in 0..self.devices.len() {
+            if self.devices[at].is_changed()? {
+                let view = View::read(&self.devices[at].other)?;
+                self.records[at]
+                    .check(view, &self.server_record)
+                    .map_err(|mut violation| {
+                        violation.detail = format!("d{at}: {}", violation.detail);
+                        violation
+                    })?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! The simulated server: the real storage on a real file, and what the HTTP layer does with it.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use afield_protocol::codec::{Format, FrameReader};
+use afield_protocol::{
+    Code, Frame, Group, GroupOutcome, Hello, PROTOCOL_VERSION, Position, Problem, Welcome, zoo,
+};
+use afield_server::resolved::ServerModel;
+use afield_server::storage::sqlite::{SqliteStorage, prepare};
+use afield_server::storage::{PullRequest, PulledPage, Storage, StorageError};
+use rusqlite::Connection;
+
+use crate::action::Edit;
+use crate::app;
+use crate::environment::Clock;
+use crate::files;
+use crate::oracle::audit;
+use crate::rows::Rows;
+use crate::statements::{Settled, Side};
+use crate::violation::{Promise, Violation};
+
+/// The server's process with its file.
+pub(crate) struct SimServer {
+    pub(crate) model: Rc<ServerModel>,
+    fingerprint: String,
+    path: PathBuf,
+    backup: PathBuf,
+    storage: Option<SqliteStorage>,
+    /// The team's own connection: the foreign writer's, and the oracle's.
+    pub(crate) team: Connection,
+    clock: Clock,
+    random: fastrand::Rng,
+    /// Crash points until it dies.
+    pub(crate) armed: Option<u32>,
+}
+
+/// What came of asking the storage.
+pub(crate) enum Asked<T> {
+    Answered(T),
+    Failed(StorageError),
+    /// The process died meanwhile; it was started again.
+    Died,
+}
+
+/// A request, read.
+pub(crate) struct Request {
+    pub(crate) hello: Hello,
+    pub(crate) groups: Vec<Group>,
+}
+
+impl SimServer {
+    /// Makes the team's database, prepares it, and starts the server.
+    pub(crate) fn new(folder: &Path, seed: u64, clock: &Clock) -> Result<Self, Violation> {
+        let model = Rc::new(app::model());
+        let path = folder.join("server.db");
+        let mut random = fastrand::Rng::with_seed(seed ^ 0x5e_1f);
+        let team = Connection::open(&path)?;
+        team.execute_batch(&app::server_schema())?;
+        team.execute_batch(&audit::schema())?;
+        team.execute_batch(&app::poison_triggers())?;
+        prepare(&path, &model, |bytes| random.fill(bytes)).map_err(refused)?;
+        let mut server = Self {
+            fingerprint: model.device.fingerprint(),
+            model,
+            backup: folder.join("backup.db"),
+            path,
+            storage: None,
+            team,
+            clock: clock.clone(),
+            random,
+            armed: None,
+        };
+        server.connect()?;
+        server.start()?;
+        Ok(server)
+    }
+
+    fn connect(&mut self) -> Result<(), Violation> {
+        self.team = Connection::open(&self.path)?;
+        self.team.set_prepared_statement_cache_capacity(128);
+        self.team.execute_batch("PRAGMA foreign_keys = ON")?;
+        Ok(())
+    }
+
+    /// Starts the process, in a new epoch.
+    pub(crate) fn start(&mut self) -> Result<(), Violation> {
+        self.storage = None;
+        let random = &mut self.random;
+        let storage = SqliteStorage::open(&self.path, &self.model, |bytes| random.fill(bytes));
+        let clock = self.clock.clone();
+        let storage = storage.map_err(refused)?;
+        self.storage = Some(storage.with_clock(move || clock.now_ms() / 1000));
+        Ok(())
+    }
+
+    /// Copies the file.
+    pub(crate) fn back_up(&self) -> Result<(), Violation> {
+        Ok(files::copy(&self.path, &self.backup)?)
+    }
+
+    /// Goes on from the copy.
+    pub(crate) fn restore(&mut self) -> Result<(), Violation> {
+        self.storage = None;
+        self.team = Connection::open_in_memory()?;
+        files::remove(&self.path)?;
+        files::copy(&self.backup, &self.path)?;
+        self.connect()?;
+        self.start()
+    }
+
+    /// The team's trigger no longer fails.
+    pub(crate) fn heal(&self) -> Result<(), Violation> {
+        Ok(self.team.execute_batch(app::HEAL)?)
+    }
+
+    /// The answer to `GET /v1/model`.
+    pub(crate) fn model_json(&self) -> String {
+        self.model.device.to_json()
+    }
+
+    /// Reads a request's body.
+    pub(crate) fn read(&self, body: &[u8]) -> Result<Request, Problem> {
+        let malformed = |message: String| Problem {
+            code: Code::MALFORMED,
+            message,
+        };
+        let mut reader = FrameReader::new(Format::Cbor);
+        reader.push(body);
+        let mut next = || {
+            reader
+                .next(&self.model.device)
+                .map_err(|e| malformed(e.to_string()))
+        };
+        let Some(Frame::Hello(hello)) = next()? else {
+            return Err(malformed("no hello".into()));
+        };
+        if hello.model != self.fingerprint {
+            return Err(Problem {
+                code: Code::MODEL_CHANGED,
+                message: "another model".into(),
+            });
+        }
+        let mut groups = Vec::new();
+        loop {
+            match next()? {
+                Some(Frame::Group(group)) => groups.push(group),
+                Some(Frame::End) => return Ok(Request { hello, groups }),
+                _ => return Err(malformed("no end".into())),
+            }
+        }
+    }
+
+    /// Pushes.
+    pub(crate) fn push(
+        &mut self,
+        user: &str,
+        groups: &[Group],
+    ) -> Result<Asked<Vec<GroupOutcome>>, Violation> {
+        self.ask(|storage, model| storage.push(model, user, groups))
+    }
+
+    /// Reads a page.
+    pub(crate) fn pull(
+        &mut self,
+        user: &str,
+        entities: &[(String, Option<Position>)],
+        rows_max: usize,
+    ) -> Result<Asked<PulledPage>, Violation> {
+        let request = PullRequest {
+            user: user.to_owned(),
+            entities: entities.to_vec(),
+            rows_max,
+            bytes_max: 1024 * 1024,
+        };
+        self.ask(|storage, model| storage.pull(model, &request))
+    }
+
+    fn ask<T>(
+        &mut self,
+        call: impl FnOnce(&SqliteStorage, &ServerModel) -> Result<T, StorageError>,
+    ) -> Result<Asked<T>, Violation> {
+        let Some(storage) = &self.storage else {
+            return Ok(Asked::Died);
+        };
+        zoo::crash_after(self.armed);
+        let result = call(storage, &self.model);
+        let left = zoo::crash_points_left();
+        zoo::crash_after(None);
+        let died = self.armed.is_some() && left.is_none();
+        self.armed = left;
+        if died {
+            self.start()?;
+            return Ok(Asked::Died);
+        }
+        Ok(match result {
+            Ok(answer) => Asked::Answered(answer),
+            Err(error) => Asked::Failed(error),
+        })
+    }
+
+    /// The frame that opens an answer.
+    pub(crate) fn welcome(&self) -> Frame {
+        let epoch = self.storage.as_ref().map_or([0; 8], Storage::epoch);
+        Frame::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION,
+            epoch,
+        })
+    }
+
+    /// A transaction of somebody else: all of it, or nothing if a rule of the team's refuses it.
+    pub(crate) fn foreign(
+        &mut self,
+        edits: &[Edit],
+        rows: impl Fn(usize) -> Rc<Rows>,
+    ) -> Result<bool, Violation> {
+        self.team
+            .execute_batch("BEGIN IMMEDIATE; UPDATE sim_context SET who = 'foreign'")?;
+        let done = edits.iter().try_for_each(|edit| {
+            let Some(settled) = Settled::new(edit, &rows(edit.entity), |_, _| None) else {
+                return Ok(());
+            };
+            let statements = settled.statements(Side::Server);
+            statements
+                .iter()
+                .try_for_each(|statement| statement.run(&self.team).map(|_| ()))
+        });
+        let end = match done {
+            Ok(()) => "UPDATE sim_context SET who = 'push'; COMMIT",
+            Err(rusqlite::Error::SqliteFailure(..)) => "ROLLBACK",
+            Err(error) => return Err(error.into()),
+        };
+        self.team.execute_batch(end)?;
+        Ok(done.is_ok())
+    }
+}
+
+fn refused(error: StorageError) -> Violation {
+    Violation::new(Promise::Sound, "the server starts", error.message)
+}

@@ -1,0 +1,86 @@
+//! Many worlds: each in one thread, several threads at once.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use afield_protocol::zoo;
+
+use crate::generate::Plan;
+use crate::tally::Tally;
+use crate::violation::{Promise, Violation};
+use crate::world::{self, Ended};
+
+/// A seed whose world broke a promise.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    pub(crate) seed: u64,
+    pub(crate) step: usize,
+    pub(crate) violation: Violation,
+}
+
+/// How many threads the machine runs at once.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// Lets the world of `plan` happen with the fault `planted`. A panic is a broken promise too.
+pub(crate) fn play(plan: &Plan, planted: Option<&'static str>, traced: bool) -> Ended {
+    zoo::plant(planted);
+    let played = catch_unwind(AssertUnwindSafe(|| world::run(plan, traced)));
+    zoo::plant(None);
+    zoo::crash_after(None);
+    zoo::on_commit(None);
+    played.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("");
+        let violation = Violation::new(Promise::Sound, "nothing panics", words);
+        Ended {
+            violation: Some((0, violation)),
+            tally: Tally::default(),
+            trace: Vec::new(),
+        }
+    })
+}
+
+/// Runs the worlds of `seeds` until one of them breaks a promise; gives the lowest such seed and
+/// counts of what happened.
+pub(crate) fn play_all(
+    seeds: Range<u64>,
+    planted: Option<&'static str>,
+    jobs: usize,
+) -> (Option<Broken>, Tally) {
+    let next = AtomicU64::new(seeds.start);
+    let lowest = AtomicU64::new(u64::MAX);
+    let found: Mutex<(Option<Broken>, Tally)> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || seed > lowest.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let ended = play(&Plan::new(seed), planted, false);
+                    let mut found = found.lock().unwrap_or_else(|error| error.into_inner());
+                    found.1.merge(&ended.tally);
+                    if let Some((step, violation)) = ended.violation
+                        && seed < lowest.fetch_min(seed, Ordering::Relaxed)
+                    {
+                        found.0 = Some(Broken {
+                            seed,
+                            step,
+                            violation,
+                        });
+                    }
+                }
+            });
+        }
+    });
+    found
+        .into_inner()
+        .unwrap_or_else(|error| error.into_inner())
+}

@@ -1,0 +1,139 @@
+//! The bug zoo: mistakes that somebody could make in client and server, planted behind a flag.
+//! A simulation that does not find them proves nothing.
+
+/// Worlds within which every fault must be found.
+pub(crate) const SEEDS: u64 = 1_000;
+
+/// A planted fault.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// What the code asks for.
+    pub(crate) name: &'static str,
+    /// The mistake.
+    pub(crate) what: &'static str,
+}
+
+const fn fault(name: &'static str, what: &'static str) -> Fault {
+    Fault { name, what }
+}
+
+/// Every planted fault.
+pub(crate) const FAULTS: &[Fault] = &[
+    fault(
+        "seal-later",
+        "a write is sealed by the next one, not in its own transaction",
+    ),
+    fault("freeze-not-durable", "what is sent is not yet durable"),
+    fault(
+        "page-unchecked",
+        "a page is applied to other positions than it continues from",
+    ),
+    fault(
+        "pull-over-unsent",
+        "a pulled row is written over unsent edits",
+    ),
+    fault("server-skips-ledger", "settled groups are not noted"),
+    fault("server-forgets-refusals", "refused groups are not noted"),
+    fault(
+        "server-ignores-hash",
+        "a known id is answered whatever it holds",
+    ),
+    fault(
+        "server-group-not-atomic",
+        "a refused group leaves its other changes applied",
+    ),
+    fault(
+        "server-replace-not-marked",
+        "the row that a REPLACE removes is not marked",
+    ),
+    fault(
+        "server-delta-skips-one",
+        "a delta begins one change too late",
+    ),
+    fault(
+        "server-cut-forgets-the-rest",
+        "a page that is cut claims to be complete",
+    ),
+    fault(
+        "server-scan-forgets-closing-delta",
+        "a download misses what changed meanwhile",
+    ),
+    fault(
+        "server-no-epoch-check",
+        "positions of another history are believed",
+    ),
+    fault(
+        "server-beacon-ahead",
+        "the beacon promises changes that are not there yet",
+    ),
+];
+
+/// The fault of this name.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn named(name: &str) -> Result<&'static Fault, String> {
+    FAULTS
+        .iter()
+        .find(|fault| fault.name == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = FAULTS.iter().map(|fault| fault.name).collect();
+            format!(
+                "no fault `{name}` in the zoo; there are:\n  {}",
+                names.join("\n  ")
+            )
+        })
+}
+
+/// The one of this name, or all if the name is empty.
+///
+/// # Errors
+/// There is none of this name.
+pub(crate) fn chosen(name: &str) -> Result<Vec<&'static Fault>, String> {
+    match name {
+        "" => Ok(FAULTS.iter().collect()),
+        name => Ok(vec![named(name)?]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_stands_once_and_is_planted_somewhere() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut code = String::new();
+        for folder in ["client/src", "server/src", "protocol/src"] {
+            read(&root.join(folder), &mut code);
+        }
+        for fault in FAULTS {
+            let call = format!("planted(\"{}\")", fault.name);
+            assert!(code.contains(&call), "{} is planted nowhere", fault.name);
+            assert_eq!(
+                FAULTS
+                    .iter()
+                    .filter(|other| other.name == fault.name)
+                    .count(),
+                1
+            );
+        }
+        let planted = code.matches("planted(\"").count();
+        assert_eq!(
+            planted,
+            FAULTS.len(),
+            "a planted fault is missing in the list"
+        );
+    }
+
+    fn read(folder: &std::path::Path, code: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, code);
+            } else {
+                code.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+}
