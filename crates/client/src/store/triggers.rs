@@ -2,6 +2,8 @@
 //!
 //! A statement that they refuse fails with a message of ours, whoever made it.
 
+use afield_protocol::zoo;
+
 use super::checks::Checks;
 use super::sql::{literal, quoted};
 use super::tables::Table;
@@ -62,12 +64,15 @@ impl Table {
     fn capture_insert(&self) -> String {
         format!(
             "INSERT INTO {before} (existed, {columns}) \
-             SELECT t.{first} IS NOT NULL, {new_key}{rest} FROM (SELECT 1) \
+             SELECT {existed}, {new_key}{rest} FROM (SELECT 1) \
              LEFT JOIN {table} AS t ON {found} \
              WHERE NOT EXISTS (SELECT 1 FROM {before} AS b WHERE {recorded});",
             before = self.before,
             columns = self.columns,
-            first = quoted(&self.entity.attributes[0].name),
+            existed = match quoted(&self.entity.attributes[0].name) {
+                _ if zoo::planted("capture-by-event") => "0".to_owned(),
+                first => format!("t.{first} IS NOT NULL"),
+            },
             new_key = self.prefixed("NEW", self.entity.key()),
             rest = match self.prefixed("t", self.entity.values()) {
                 rest if rest.is_empty() => rest,
