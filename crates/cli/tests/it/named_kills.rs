@@ -69,12 +69,7 @@ fn p1_p2_a_device_killed_while_it_pushes() {
         "before the server hears",
         Fault::HoldRequest,
     );
-    push_and_die(
-        &world,
-        &folder,
-        "after the last byte",
-        Fault::HoldAnswer,
-    );
+    push_and_die(&world, &folder, "after the last byte", Fault::HoldAnswer);
     for bytes in ANSWER_BYTES.into_iter().take_while(|bytes| *bytes < 100) {
         let note = format!("after {bytes} bytes");
         push_and_die(&world, &folder, &note, |gate| {

@@ -85,13 +85,14 @@ fn p8_what_depends_on_a_failing_group_is_held_and_others_flow() {
         "UPDATE visit SET special = 'x' WHERE id = '{row}'"
     ));
     device.write(&format!(
-        "UPDATE visit SET note = 'after' WHERE id = '{row}'"
-    ));
-    device.write(&format!(
         "UPDATE visit SET special = 'y', note = 'created' WHERE id = '{other}'"
     ));
     device.write(&format!(
         "INSERT INTO finding VALUES ('{other}', 1, 'refers to a known row')"
+    ));
+    // Not before something else is in between: next to the first edit it would be part of it.
+    device.write(&format!(
+        "UPDATE visit SET note = 'after' WHERE id = '{row}'"
     ));
     device.write("INSERT INTO account VALUES ('cash', 0, 'unconcerned')");
     let report = device.sync();
