@@ -1,4 +1,5 @@
 //! Integration tests of the program: its own binary, real files, real connections.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod proxy;
 mod world;

@@ -155,12 +155,18 @@ fn told_to_end() -> Arc<AtomicBool> {
     told
 }
 
+/// Says a line to the test.
+#[expect(clippy::print_stdout, reason = "this is how a process speaks")]
+fn say(line: &str) {
+    println!("{MARK}{line}");
+}
+
 fn sync(folder: &Path) {
     let told = told_to_end();
     let client = Client::open(ClientOptions::new(folder, "ann")).unwrap();
     while !told.load(Ordering::SeqCst) {
         let report = client.sync(None, Direction::Both).unwrap();
-        println!("{MARK}{}", report.status.as_str());
+        say(report.status.as_str());
     }
 }
 
@@ -172,7 +178,7 @@ fn actions(folder: &Path, name: &str, count: usize) {
         store
             .transaction(|tx| tx.execute(&write, &Params::none()))
             .unwrap();
-        println!("{MARK}{name}-{at}");
+        say(&format!("{name}-{at}"));
     }
 }
 
@@ -182,7 +188,7 @@ fn sql(folder: &Path, name: &str, count: usize) {
     for at in 0..count {
         let write = format!("BEGIN IMMEDIATE; {}; COMMIT", statements(name, at));
         conn.execute_batch(&write).unwrap();
-        println!("{MARK}{name}-{at}");
+        say(&format!("{name}-{at}"));
     }
 }
 
@@ -196,10 +202,10 @@ fn read(folder: &Path) {
                    (SELECT tag, amount FROM account UNION ALL SELECT tag, amount FROM mirror)";
         let seen = rows(&conn, sql).remove(0);
         if seen[0] != 1.into() || seen[1] != 0.into() {
-            println!("{MARK}wrong: {seen:?}");
+            say(&format!("wrong: {seen:?}"));
         }
         states.insert(format!("{:?}", seen[3]));
         reads += 1;
     }
-    println!("{MARK}{reads} reads of {} states", states.len());
+    say(&format!("{reads} reads of {} states", states.len()));
 }

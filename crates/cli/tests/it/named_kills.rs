@@ -1,6 +1,6 @@
 //! Processes that die in the middle: the device's and the server's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use afield::ChangeState;
@@ -19,7 +19,7 @@ fn closed_device(world: &World) -> PathBuf {
 }
 
 /// Makes one change, lets a process send it, and kills that at the gate.
-fn push_and_die(world: &World, folder: &PathBuf, note: &str, fault: impl Fn(Gate) -> Fault) {
+fn push_and_die(world: &World, folder: &Path, note: &str, fault: impl Fn(Gate) -> Fault) {
     let device = Device::reopen(folder, "ann");
     let id = device.create_visit("harbour", note);
     device.write(&format!("INSERT INTO finding VALUES ('{id}', 1, '{note}')"));
