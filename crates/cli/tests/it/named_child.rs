@@ -178,6 +178,9 @@ fn actions(folder: &Path, name: &str, count: usize) {
         store
             .transaction(|tx| tx.execute(&write, &Params::none()))
             .unwrap();
+        let written = format!("SELECT 1 FROM mirror WHERE tag = '{name}-{at}'");
+        let found = store.query(&written, &Params::none()).unwrap();
+        assert_eq!(found.rows.len(), 1, "what was written is read");
         say(&format!("{name}-{at}"));
     }
 }
@@ -192,14 +195,15 @@ fn sql(folder: &Path, name: &str, count: usize) {
     }
 }
 
-/// Reads the two tables that the team writes together, in one snapshot each time.
+/// Reads the tables that the team writes together, in one snapshot each time.
 fn read(folder: &Path) {
     let told = told_to_end();
     let conn = reader(&database_in(folder, "ann"));
     let (mut reads, mut states) = (0_u64, std::collections::HashSet::new());
     while !told.load(Ordering::SeqCst) {
         let sql = "SELECT count(DISTINCT tag), sum(amount), count(*), min(tag) FROM \
-                   (SELECT tag, amount FROM account UNION ALL SELECT tag, amount FROM mirror)";
+                   (SELECT tag, amount FROM account UNION ALL SELECT tag, amount FROM mirror \
+                   UNION ALL SELECT tag, 0 FROM price UNION ALL SELECT tag, 0 FROM news)";
         let seen = rows(&conn, sql).remove(0);
         if seen[0] != 1.into() || seen[1] != 0.into() {
             say(&format!("wrong: {seen:?}"));
