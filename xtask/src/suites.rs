@@ -16,8 +16,8 @@ pub(crate) const SUITES: &[Suite] = &[
     DENY,
     ADVISORIES,
     TYPOS,
-    SIM.off(),
-    ZOO.off(),
+    SIM,
+    ZOO,
     TEST,
 ];
 
