@@ -9,17 +9,7 @@ use crate::tally::Tally;
 use crate::tools::{self, CARGO_DENY, Tool};
 
 /// In the order in which they run. What does not exist yet is `.off()`.
-pub(crate) const SUITES: &[Suite] = &[
-    FMT,
-    CLIPPY,
-    DOC,
-    DENY,
-    ADVISORIES,
-    TYPOS,
-    SIM,
-    ZOO,
-    TEST,
-];
+pub(crate) const SUITES: &[Suite] = &[FMT, CLIPPY, DOC, DENY, ADVISORIES, TYPOS, SIM, ZOO, TEST];
 
 const FMT: Suite = Suite {
     name: "fmt",
@@ -192,6 +182,8 @@ fn run_simulator(root: &Path, arguments: &[&str]) -> Result<Outcome, String> {
         "afield-sim",
         "--bin",
         "afield-sim",
+        "--features",
+        "simulate",
         "--",
     ]);
     run_plainly(command.args(arguments))
