@@ -199,7 +199,8 @@ pub(crate) fn open(store: &std::path::Path, who: &Who, signs_in: bool) -> Result
     if !may_make && !Folder::new(store).database(&user)?.exists() {
         let store = store.display();
         let message = format!(
-            "{user} has no store in {store} yet; `afield device {store} --user {user} sync` makes it"
+            "{user} has no store in {store} yet; \
+             `afield device {store} --user {user} sync` makes it"
         );
         return Err(Failure::usage(message));
     }
