@@ -192,6 +192,42 @@ fn p3_an_older_answer_that_comes_late_does_not_hide_a_settled_edit() {
 }
 
 #[test]
+fn p3_rows_read_before_a_push_that_was_slower_do_not_hide_it() {
+    let world = World::new();
+    world.team_writes(&make("zero"));
+    let device = world.downloaded("phone", "ann");
+    let other = Device::reopen(device.client.folder().path(), "ann");
+    other.write("UPDATE visit SET note = 'mine'");
+    let (slow, late) = (Gate::default(), Gate::default());
+    let mut held = vec![
+        Fault::HoldAnswer(late.clone()),
+        Fault::HoldRequest(slow.clone()),
+    ];
+    world.proxy.rule(move |_| held.pop().unwrap_or(Fault::Pass));
+    thread::scope(|scope| {
+        // The push is the older request, and the younger one's rows are read before it arrives.
+        let push = scope.spawn(|| other.client.sync(None, Direction::Send).unwrap());
+        slow.wait_reached();
+        world.team_writes("UPDATE visit SET note = 'desk'");
+        let pull = scope.spawn(|| device.client.sync(None, Direction::Receive).unwrap());
+        late.wait_reached();
+        slow.open();
+        push.join().unwrap();
+        late.open();
+        pull.join().unwrap();
+    });
+    assert_eq!(
+        device.read("SELECT note FROM visit").as_deref(),
+        Some("mine")
+    );
+    world.drain(&device);
+    assert_eq!(
+        device.read("SELECT note FROM visit").as_deref(),
+        Some("mine")
+    );
+}
+
+#[test]
 fn p4_a_page_that_another_sync_has_overtaken_is_dropped() {
     let world = World::new();
     world.team_writes(&make("zero"));
