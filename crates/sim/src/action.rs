@@ -34,6 +34,8 @@ pub(crate) enum Action {
     Sync { device: usize },
     /// A request that a device gave up on reaches the server after all.
     Late { pick: u32 },
+    /// A settled group comes again under its id, with other contents.
+    Altered { pick: u32 },
     /// Time passes.
     Advance { ms: i64 },
     /// The device's process will die at its n-th crash point from now, perhaps with the power.
@@ -129,6 +131,8 @@ pub(crate) enum What {
     Refused,
     /// On the server: gives the row another identifier.
     Rekey,
+    /// On the server: REPLACE under a new identifier, which removes the row that has its code.
+    Displace,
     /// On the server: moves an amount from one account to another.
     Transfer,
 }
@@ -153,6 +157,7 @@ impl fmt::Display for Action {
             Self::Step { device, lane, step } => write!(f, "d{device}/{lane} {step:?}"),
             Self::Sync { device } => write!(f, "d{device} whole sync"),
             Self::Late { pick } => write!(f, "late request {pick} arrives"),
+            Self::Altered { pick } => write!(f, "group {pick} comes again, altered"),
             Self::Advance { ms } => write!(f, "{ms} ms pass"),
             Self::CrashDevice {
                 device,

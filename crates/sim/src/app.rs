@@ -284,6 +284,11 @@ pub(crate) fn server_schema() -> String {
             uuid(id)
         );
     }
+    for id in 1..=4 {
+        let (visit, site) = (uuid(20 + id), uuid(id));
+        sql +=
+            &format!("INSERT INTO visits VALUES ('{visit}', '{site}', 'visit {id}', {id}, 0);\n");
+    }
     sql
 }
 

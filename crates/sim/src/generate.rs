@@ -22,7 +22,7 @@ pub(crate) struct Plan {
 pub(crate) const DEVICES_MAX: usize = 4;
 
 /// Actions of a world: enough for several syncs of every device, few enough to read a trace.
-const ACTIONS: std::ops::Range<usize> = 30..110;
+const ACTIONS: std::ops::Range<usize> = 30..120;
 
 impl Plan {
     /// The plan of a seed.
@@ -30,25 +30,58 @@ impl Plan {
         let mut rng = Rng::with_seed(seed);
         let devices = 1 + rng.usize(0..3);
         let length = rng.usize(ACTIONS);
+        let model_installed = rng.u32(0..4) > 0;
+        let page_rows = [1, 2, 3, 5, 8, 100][rng.usize(0..6)];
         let mut generator = Generator {
             devices,
             next: 1_000,
-            // Some worlds are calm, so that a failure of theirs is short.
-            trouble: rng.u32(0..4),
-            poisons: 2,
+            themes: Themes::new(&mut rng),
             rng,
             actions: Vec::new(),
         };
         while generator.actions.len() < length {
             generator.add();
         }
-        let mut rng = generator.rng;
         Self {
             seed,
             devices,
-            model_installed: rng.bool(),
-            page_rows: [1, 2, 3, 5, 8, 100][rng.usize(0..6)],
+            model_installed,
+            page_rows,
             actions: generator.actions,
+        }
+    }
+}
+
+/// What kinds of trouble a world has. Each world has few, so that each comes often enough to
+/// matter and a failure is short; and some are calm.
+struct Themes {
+    /// Of 100 steps of a sync, how many the network spoils.
+    network: u32,
+    device_crashes: bool,
+    power: bool,
+    server_crashes: bool,
+    restores: bool,
+    copies: bool,
+    /// Two syncs on one file.
+    lanes: bool,
+    altered: bool,
+    /// How many changes the team's trigger will fail on.
+    poisons: u32,
+}
+
+impl Themes {
+    fn new(rng: &mut Rng) -> Self {
+        let mut one_in = |n: u32| rng.u32(0..n) == 0;
+        Self {
+            device_crashes: one_in(3),
+            power: one_in(3),
+            server_crashes: one_in(4),
+            restores: one_in(4),
+            copies: one_in(4),
+            lanes: one_in(3),
+            altered: one_in(6),
+            poisons: if one_in(4) { 2 } else { 0 },
+            network: [0, 8, 20, 40][rng.usize(0..4)],
         }
     }
 }
@@ -58,8 +91,7 @@ struct Generator {
     devices: usize,
     /// What the next value is made of.
     next: u32,
-    trouble: u32,
-    poisons: u32,
+    themes: Themes,
     actions: Vec<Action>,
 }
 
@@ -67,40 +99,44 @@ impl Generator {
     fn add(&mut self) {
         let device = self.rng.usize(0..self.devices);
         match self.rng.u32(0..100) {
-            0..26 => self.user(device),
-            26..34 => self.other_process(device),
-            34..52 => self.foreign(),
-            52..74 => self.sync(device),
-            74..80 => self.actions.push(Action::Sync { device }),
-            80..85 => {
+            0..24 => self.user(device),
+            24..31 => self.other_process(device),
+            31..46 => self.foreign(),
+            46..66 => self.sync(device),
+            66..73 => self.actions.push(Action::Sync { device }),
+            73..77 => {
                 let ms = [10, 1_000, 6_000, 90_000, 400_000][self.rng.usize(0..5)];
                 self.actions.push(Action::Advance { ms });
             }
-            85..88 => self.actions.push(Action::Late {
+            77..80 => self.actions.push(Action::Late {
                 pick: self.rng.u32(0..4),
             }),
             _ => self.trouble(device),
         }
     }
 
+    /// One of the things that this world has, if the dice fall on one.
     fn trouble(&mut self, device: usize) {
-        if self.rng.u32(0..4) >= self.trouble {
-            return;
-        }
-        let action = match self.rng.u32(0..16) {
-            0..6 => Action::CrashDevice {
+        let themes = &self.themes;
+        let rng = &mut self.rng;
+        let action = match rng.u32(0..14) {
+            0..4 if themes.device_crashes => Action::CrashDevice {
                 device,
-                points: self.rng.u32(0..12),
-                power: self.rng.u32(0..3) == 0,
+                points: rng.u32(0..40),
+                power: themes.power && rng.bool(),
             },
-            6..9 => Action::CrashServer {
-                points: self.rng.u32(0..6),
+            4 | 5 if themes.server_crashes => Action::CrashServer {
+                points: rng.u32(0..6),
             },
-            9 => Action::RestartDevice { device },
-            10..12 => Action::RestartServer,
-            12 => Action::Clone { device },
-            13..15 => Action::Backup,
-            _ => Action::Restore,
+            6 if themes.device_crashes => Action::RestartDevice { device },
+            7 if themes.server_crashes => Action::RestartServer,
+            8 if themes.copies => Action::Clone { device },
+            9 | 10 if themes.restores => Action::Backup,
+            11 if themes.restores => Action::Restore,
+            12 | 13 if themes.altered => Action::Altered {
+                pick: rng.u32(0..8),
+            },
+            _ => return,
         };
         if matches!(action, Action::Clone { .. }) && self.devices < DEVICES_MAX {
             self.devices += 1;
@@ -110,20 +146,16 @@ impl Generator {
 
     /// A sync with what may become of it, and with what happens meanwhile.
     fn sync(&mut self, device: usize) {
-        let lane = usize::from(self.rng.u32(0..4) == 0);
+        let lane = usize::from(self.themes.lanes && self.rng.bool());
         let unit = self.rng.bool().then(|| self.rng.usize(0..2));
-        let way = match self.rng.u32(0..6) {
-            0 => Way::Send,
-            1 => Way::Receive,
-            _ => Way::Both,
-        };
+        let way = self.way();
         self.actions.push(Action::Start {
             device,
             lane,
             unit,
             way,
         });
-        for _ in 0..self.rng.usize(1..9) {
+        for _ in 0..self.rng.usize(2..10) {
             let step = self.step();
             self.actions.push(Action::Step { device, lane, step });
             match self.rng.u32(0..12) {
@@ -134,27 +166,38 @@ impl Generator {
                     let device = self.rng.usize(0..self.devices);
                     self.actions.push(Action::Sync { device });
                 }
-                5 => {
-                    let lane = 1 - lane;
-                    self.actions.push(Action::Start {
-                        device,
-                        lane,
-                        unit: None,
-                        way,
-                    });
-                    for _ in 0..self.rng.usize(1..7) {
-                        let step = self.step();
-                        self.actions.push(Action::Step { device, lane, step });
-                    }
-                }
+                5 if self.themes.lanes => self.other_lane(device, 1 - lane),
+                6 if self.rng.bool() => self.trouble(device),
                 _ => {}
             }
         }
     }
 
+    /// Another process synchronises the same file meanwhile.
+    fn other_lane(&mut self, device: usize, lane: usize) {
+        let way = self.way();
+        self.actions.push(Action::Start {
+            device,
+            lane,
+            unit: None,
+            way,
+        });
+        for _ in 0..self.rng.usize(1..7) {
+            let step = self.step();
+            self.actions.push(Action::Step { device, lane, step });
+        }
+    }
+
+    fn way(&mut self) -> Way {
+        match self.rng.u32(0..6) {
+            0 => Way::Send,
+            1 => Way::Receive,
+            _ => Way::Both,
+        }
+    }
+
     fn step(&mut self) -> Step {
-        let faults = 2 + self.trouble * 7;
-        if self.rng.u32(0..100) >= faults {
+        if self.rng.u32(0..100) >= self.themes.network {
             return match self.rng.u32(0..5) {
                 0 => Step::Read(self.rng.u32(1..200)),
                 _ => Step::Go,
@@ -199,7 +242,7 @@ impl Generator {
     fn edit(&mut self, foreign: bool) -> Edit {
         self.next += 1;
         let entity = self.entity(foreign);
-        let mut what = self.what(foreign);
+        let mut what = self.what(entity, foreign);
         if entity == app::ACCOUNT && what != What::Rekey {
             what = match foreign {
                 true if self.rng.u32(0..3) > 0 => What::Transfer,
@@ -237,7 +280,7 @@ impl Generator {
         }
     }
 
-    fn what(&mut self, foreign: bool) -> What {
+    fn what(&mut self, entity: usize, foreign: bool) -> What {
         match self.rng.u32(0..26) {
             0..6 => What::Create,
             6..13 => What::Update,
@@ -247,6 +290,7 @@ impl Generator {
             19 | 20 => What::Upsert,
             21 | 22 => What::Replace,
             23 => What::Ignore,
+            24 if foreign && entity == app::SITE => What::Displace,
             24 => What::Again,
             25 => What::Rekey,
             _ => What::Update,
@@ -256,11 +300,11 @@ impl Generator {
     /// Now and then, what the server will refuse or choke on.
     fn vicious(&mut self, what: What) -> What {
         match self.rng.u32(0..10) {
-            0 if self.poisons > 0 && self.trouble > 0 => {
-                self.poisons -= 1;
+            0..3 if self.themes.poisons > 0 => {
+                self.themes.poisons -= 1;
                 What::Poison
             }
-            1 => What::Refused,
+            3 => What::Refused,
             _ => what,
         }
     }

@@ -56,6 +56,7 @@ impl Settled {
         let fresh = app::key(entity, edit.row);
         let key = match edit.what {
             What::Create => fresh.clone(),
+            What::Displace => app::key(entity, edit.n),
             What::Upsert | What::Replace | What::Ignore if edit.n % 3 == 0 => fresh.clone(),
             _ => read_key(picked?).ok()?,
         };
@@ -73,6 +74,7 @@ impl Settled {
                 .filter(|other| *other == at || (edit.n >> other) & 1 == 1)
                 .map(|at| (at, value_at(at)))
                 .collect(),
+            What::Displace => vec![(3, rows.get(picked?)?.get(3)?.clone())],
             What::Delete | What::Rekey | What::Transfer => Vec::new(),
         };
         let other = match edit.what {
@@ -120,7 +122,7 @@ impl Settled {
         match self.what {
             What::Create => vec![self.insert(&names, "INSERT", "")],
             What::Ignore => vec![self.insert(&names, "INSERT OR IGNORE", "")],
-            What::Replace => vec![self.insert(&names, "REPLACE", "")],
+            What::Replace | What::Displace => vec![self.insert(&names, "REPLACE", "")],
             What::Upsert => vec![self.insert(&names, "INSERT", &self.on_conflict(&names))],
             What::Again => vec![self.delete(&names), self.insert(&names, "INSERT", "")],
             What::Delete => vec![self.delete(&names)],

@@ -28,7 +28,7 @@ pub(crate) fn processors() -> usize {
 /// Lets the world of `plan` happen with the fault `planted`. A panic is a broken promise too.
 pub(crate) fn play(plan: &Plan, planted: Option<&'static str>, traced: bool) -> Ended {
     zoo::plant(planted);
-    let played = catch_unwind(AssertUnwindSafe(|| world::run(plan, traced)));
+    let played = catch_unwind(AssertUnwindSafe(|| world::run(plan, planted, traced)));
     zoo::plant(None);
     zoo::crash_after(None);
     zoo::on_commit(None);

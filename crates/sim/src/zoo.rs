@@ -24,6 +24,43 @@ pub(crate) const FAULTS: &[Fault] = &[
         "a write is sealed by the next one, not in its own transaction",
     ),
     fault("freeze-not-durable", "what is sent is not yet durable"),
+    fault("new-id-on-resend", "a group is sent again under another id"),
+    fault(
+        "fold-into-sent",
+        "a later edit is folded into a group that was sent",
+    ),
+    fault(
+        "capture-by-event",
+        "an INSERT is a create, even where it replaced a row",
+    ),
+    fault(
+        "outcome-without-settling",
+        "an outcome is stored, the change stays in the outbox",
+    ),
+    fault(
+        "overlay-ends-early",
+        "a settled change is taken off before the rows contain it",
+    ),
+    fault(
+        "position-before-rows",
+        "a position is durable before its rows are",
+    ),
+    fault(
+        "reset-keeps-rows",
+        "rows that a fresh start does not mention stay",
+    ),
+    fault(
+        "dependants-not-held",
+        "what depends on a parked change is sent",
+    ),
+    fault(
+        "completed-anyway",
+        "a sync is completed although a change was refused",
+    ),
+    fault(
+        "bad-group-blocks-all",
+        "a group that the server fails on is not left out",
+    ),
     fault(
         "page-unchecked",
         "a page is applied to other positions than it continues from",

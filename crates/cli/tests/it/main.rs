@@ -1,5 +1,6 @@
 //! Integration tests of the program: real processes, a real server, real SQLite files.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::print_stdout, reason = "a child process tells its parent")]
 
 mod device;
 mod named_answers;
@@ -7,6 +8,7 @@ mod named_bytes;
 mod named_child;
 mod named_copies;
 mod named_kills;
+mod named_overlaps;
 mod named_poison;
 mod named_processes;
 mod named_verdicts;

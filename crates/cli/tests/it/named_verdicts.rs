@@ -5,6 +5,7 @@ use afield::engine::SyncStatus;
 use afield::protocol::codec::read_verdicts;
 use afield::protocol::{Code, Value, VerdictKind};
 
+use crate::proxy::Fault;
 use crate::world::{Device, World};
 
 const TAKEN: &str = "00000000-0000-4000-8000-000000000001";
@@ -229,4 +230,30 @@ fn p6_last_write_wins_and_what_it_replaced_is_in_the_ledger() {
     let expected = [("note".to_owned(), Value::from("anns"))];
     assert_eq!(overwritten("ben"), expected.into());
     assert!(overwritten("ann").is_empty());
+}
+
+#[test]
+fn p2_a_refusal_whose_answer_was_lost_stays_a_refusal() {
+    let world = World::new();
+    let device = prepare(&world);
+    device.write(&bad_changes().remove(0).sql);
+    let (team, mut asked) = (world.team(), 0);
+    world.proxy.rule(move |_| {
+        asked += 1;
+        if asked == 1 {
+            return Fault::LoseAnswer;
+        }
+        // The reason is gone, the verdict is not.
+        team.execute_batch("UPDATE visit SET code = 'free'")
+            .unwrap();
+        Fault::Pass
+    });
+    let report = device.sync();
+    assert_eq!(report.status, SyncStatus::Incomplete, "{report:?}");
+    assert_eq!(report.outcomes[0].code, Some(Code::UNIQUE));
+    assert_eq!(
+        world.effects("visit", "code", "taken"),
+        1,
+        "only the team's"
+    );
 }

@@ -1,6 +1,6 @@
 //! What a sync is asked for and how it ended.
 
-use afield_protocol::{Code, Problem, VerdictKind};
+use afield_protocol::{Code, Problem, VerdictKind, zoo};
 
 use crate::store::OutcomeInfo;
 
@@ -101,8 +101,8 @@ impl Report {
     pub(super) fn conclude(&mut self, error: Option<(Code, String)>, all_settled: bool) {
         let applied = |outcome: &&OutcomeInfo| outcome.result == VerdictKind::Applied;
         self.pushed = self.outcomes.iter().filter(applied).count() as u64;
-        let all_applied =
-            all_settled && self.pushed == self.outcomes.len() as u64 && self.backed_off == 0;
+        let all_applied = zoo::planted("completed-anyway")
+            || all_settled && self.pushed == self.outcomes.len() as u64 && self.backed_off == 0;
         self.status = match (&error, all_applied) {
             (Some(_), _) => SyncStatus::Failed,
             (None, true) => SyncStatus::Completed,
@@ -137,6 +137,11 @@ impl Failure {
             Some(status) => status == 408 || status == 429 || status >= 500,
             None => [Code::UNREACHABLE, Code::TIMEOUT, Code::INTERRUPTED].contains(&self.code),
         }
+    }
+
+    /// Whether the request may have been longer than the connection lived.
+    pub(super) fn may_be_the_size(&self) -> bool {
+        self.status.is_none() && self.code == Code::INTERRUPTED
     }
 
     /// Whether one of the groups sent may be what the server stumbles over.

@@ -7,7 +7,8 @@
 use afield_protocol::{Attribute, Entity, Literal, Type, Value};
 
 use super::sql::quoted;
-use super::tables::{identifier_hint, raise, sql_literal};
+use super::tables::{identifier_hint, sql_literal};
+use super::triggers::raise;
 
 /// The checking statements for the bodies of two triggers.
 pub(super) struct Checks {

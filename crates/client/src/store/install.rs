@@ -108,7 +108,8 @@ fn make_tables(db: &Db, table: &Table, touched: i64) -> Result<(), Error> {
     }
     run(db, &table.create())?;
     let sql = "INSERT INTO afield_entity (name, definition, touched) VALUES (?1, ?2, ?3)";
-    db.conn.execute(sql, params![name, json(&table.entity)?, touched])?;
+    db.conn
+        .execute(sql, params![name, json(&table.entity)?, touched])?;
     Ok(())
 }
 

@@ -8,6 +8,8 @@ mod actions;
 mod checks;
 mod db;
 mod erase;
+#[cfg(test)]
+mod full;
 mod install;
 mod outbox;
 mod outcome;
@@ -20,6 +22,7 @@ mod stage;
 mod status;
 mod sync_store;
 mod tables;
+mod triggers;
 mod watch;
 
 use std::collections::HashSet;

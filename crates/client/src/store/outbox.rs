@@ -9,7 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use afield_protocol::codec::Format;
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_key};
-use afield_protocol::{Change, Code, Frame, Group, GroupId, Model, Op, Pattern, Position, limits};
+use afield_protocol::{
+    Change, Code, Frame, Group, GroupId, Model, Op, Pattern, Position, limits, zoo,
+};
 use rusqlite::params;
 
 use super::db::{Db, Loaded};
@@ -211,7 +213,7 @@ impl Blocked {
     }
 
     fn holds(&self, loaded: &Loaded, waiting: &Waiting) -> Result<bool, Error> {
-        if self.rows.is_empty() {
+        if self.rows.is_empty() || zoo::planted("dependants-not-held") {
             return Ok(false);
         }
         for change in &waiting.changes {
@@ -260,10 +262,15 @@ fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Er
         .conn
         .prepare_cached(sql)?
         .query_row([waiting.n], |row| row.get(0))?;
-    if let Some(bytes) = frozen {
+    if let Some(bytes) = frozen.filter(|_| !zoo::planted("new-id-on-resend")) {
         return Ok(FrozenGroup { id, changes, bytes });
     }
-    let group = group(db, &loaded.model, waiting.n)?;
+    let mut group = group(db, &loaded.model, waiting.n)?;
+    if zoo::planted("new-id-on-resend") {
+        let sql = "UPDATE afield_group SET id = randomblob(16) WHERE n = ?1 RETURNING id";
+        group.id = GroupId(db.conn.query_row(sql, [waiting.n], |row| row.get(0))?);
+    }
+    let id = group.id;
     let mut bytes = Vec::new();
     Format::Cbor.write(&loaded.model, &Frame::Group(group), &mut bytes);
     let sql = "UPDATE afield_group SET state = 'sent', frozen = ?2 WHERE n = ?1";

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, Code, GroupOutcome, Theirs, Verdict, VerdictKind};
+use afield_protocol::{Attributes, Code, GroupOutcome, Theirs, Verdict, VerdictKind, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -52,6 +52,11 @@ pub(super) fn store(
             "settled"
         } else {
             "parked"
+        };
+        let state = if zoo::planted("outcome-without-settling") {
+            "sent"
+        } else {
+            state
         };
         let sql = "UPDATE afield_group SET state = ?2, not_before = 0 WHERE n = ?1";
         db.conn

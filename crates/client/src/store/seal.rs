@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, Op, Value};
+use afield_protocol::{Attributes, Op, Value, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -243,12 +243,17 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
 fn last(db: &Db, change: &Derived) -> Result<Option<Last>, Error> {
     let sql = "SELECT g.n, g.id, g.absorbed, c.n, c.op, c.base, c.sets, c.entity, c.key \
                FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
-               WHERE g.n = (SELECT max(n) FROM afield_group) AND g.state = 'pending' \
+               WHERE g.n = (SELECT max(n) FROM afield_group) AND g.state IN ('pending', ?1) \
                AND g.not_before = 0 \
                AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = g.n AND at > 0)";
+    let foldable = if zoo::planted("fold-into-sent") {
+        "sent"
+    } else {
+        "pending"
+    };
     let mut statement = db.conn.prepare_cached(sql)?;
     let found = statement
-        .query_row([], |row| {
+        .query_row([foldable], |row| {
             let same: (String, Vec<u8>) = (row.get(7)?, row.get(8)?);
             let id: [u8; 16] = row.get(1)?;
             let mut absorbed: Vec<u8> = row.get(2)?;

@@ -202,8 +202,12 @@ fn overlays<'a>(
     if base.is_none() && entries.iter().any(|entry| entry.op != Op::Create) {
         // Of a row that is gone only what the user typed stays, and not in sight.
         for (entry, overlay) in entries.iter().zip(&mut overlays) {
-            let ends = entry.state.is_final() && (is_gone || entry.state == GroupState::Parked);
-            if ends && entry.op != Op::Create && *overlay == Overlay::Must {
+            let ends = match entry.state {
+                GroupState::Settled => is_gone,
+                GroupState::Parked => entry.op != Op::Create,
+                GroupState::Pending | GroupState::Sent => false,
+            };
+            if ends && *overlay == Overlay::Must {
                 *overlay = Overlay::May;
             }
         }

@@ -1,9 +1,9 @@
 //! What must be true once nothing fails any more and every device has synchronised a few times.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use afield_protocol::codec::cbor::{read_key, write_key};
-use afield_protocol::{Op, Value};
+use afield_protocol::{Code, GroupId, Op, Value};
 
 use super::device::{DeviceRecord, lay};
 use super::server::ServerRecord;
@@ -50,6 +50,34 @@ impl DeviceRecord {
         Ok(())
     }
 
+    /// What is sent depends on nothing that is parked: not on a row whose creation was refused,
+    /// not on an attribute whose change was.
+    pub(crate) fn check_sent(&self, sent: &HashSet<GroupId>) -> Result<(), Violation> {
+        // What was gone is decided: a later change of the row gets the same answer.
+        let parked = |entry: &&Entry| entry.state == GroupState::Parked && !self.is_gone(entry);
+        for (at, entry) in self.view.log.iter().enumerate() {
+            if !sent.contains(&entry.group) || entry.state == GroupState::Parked {
+                continue;
+            }
+            for before in self.view.log[..at].iter().filter(parked) {
+                let shares = before.set.keys().any(|name| entry.set.contains_key(name));
+                let is_bound = match before.op {
+                    Op::Create => {
+                        before.row == entry.row || refers(entry) == Some(before.row.clone())
+                    }
+                    Op::Update => before.row == entry.row && shares,
+                    Op::Delete => false,
+                };
+                if is_bound {
+                    let invariant = "what depends on a parked change is held";
+                    let detail = format!("{entry:?} depends on {before:?}");
+                    return Err(Violation::new(Promise::P8, invariant, detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The device shows the server's rows, and on top only what is parked or held.
     pub(crate) fn check_converged(&self, server: &ServerRecord) -> Result<(), Violation> {
         let now = server.now();
@@ -75,15 +103,17 @@ impl DeviceRecord {
         Ok(())
     }
 
+    /// Whether the server refused a change because its row is gone.
+    fn is_gone(&self, entry: &Entry) -> bool {
+        let ended = self.view.outcomes.get(&(entry.group, entry.at));
+        let code = ended.and_then(|ended| ended.first()?.1.as_ref());
+        code == Some(&Code::GONE)
+    }
+
     fn expected(&self, name: &RowName, server: Option<&Vec<Value>>) -> Option<Vec<Value>> {
-        let gone = |entry: &&Entry| {
-            let ended = self.view.outcomes.get(&(entry.group, entry.at));
-            let code = ended.and_then(|ended| ended.first()?.1.as_ref());
-            code == Some(&afield_protocol::Code::GONE)
-        };
         self.view
             .entries(name)
-            .filter(|entry| entry.state != GroupState::Settled && !gone(entry))
+            .filter(|entry| entry.state != GroupState::Settled && !self.is_gone(entry))
             .fold(server.cloned(), |row, entry| {
                 // Of a row that is gone only what the user typed stays, and not in sight.
                 let is_gone = row.is_none() && entry.op != Op::Create;
@@ -93,6 +123,17 @@ impl DeviceRecord {
                 }
             })
     }
+}
+
+/// The row that a change makes its own row refer to.
+fn refers(entry: &Entry) -> Option<RowName> {
+    let (entity, attribute) = match entry.row.0 {
+        app::VISIT => (app::SITE, "site"),
+        app::SITE => (app::REGION, "region"),
+        _ => return None,
+    };
+    let key = entry.set.get(attribute)?.clone();
+    Some((entity, write_key(&[key])))
 }
 
 fn is_poison(entry: &Entry) -> bool {
@@ -110,16 +151,8 @@ impl Stuck {
     /// Whether a group shares a row with these, or refers to one.
     fn holds(&self, group: &[Entry]) -> bool {
         group.iter().any(|entry| {
-            let refers = match entry.row.0 {
-                app::VISIT => Some((app::SITE, "site")),
-                app::SITE => Some((app::REGION, "region")),
-                _ => None,
-            };
-            let target = refers.and_then(|(entity, attribute)| {
-                Some((entity, write_key(&[entry.set.get(attribute)?.clone()])))
-            });
             self.rows.contains(&entry.row)
-                || target.is_some_and(|target| self.rows.contains(&target))
+                || refers(entry).is_some_and(|target| self.rows.contains(&target))
                 || self.is_referred_to(entry)
         })
     }

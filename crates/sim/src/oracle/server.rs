@@ -109,6 +109,11 @@ impl ServerRecord {
         self.answers.get(&group).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the server has settled a group, in the present history.
+    pub(crate) fn settled(&self, group: GroupId) -> bool {
+        self.history.ledger.contains_key(&group)
+    }
+
     /// The server's file was copied.
     pub(crate) fn backed_up(&mut self) {
         self.backup = Some(self.history.clone());

@@ -60,8 +60,13 @@ impl GroupState {
 }
 
 impl View {
-    /// Reads a device's file.
+    /// Reads a device's file, as it is at one moment.
     pub(crate) fn read(conn: &Connection) -> Result<Self, Violation> {
+        let snapshot = conn.unchecked_transaction()?;
+        Self::read_in(&snapshot)
+    }
+
+    fn read_in(conn: &Connection) -> Result<Self, Violation> {
         let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'afield_entity'";
         let exists = conn
             .prepare_cached(sql)?

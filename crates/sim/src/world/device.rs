@@ -33,6 +33,8 @@ pub(crate) struct Device {
     pub(crate) lanes: [Lane; LANES],
     /// Another process's connection, and the oracle's.
     pub(crate) other: Connection,
+    /// Whether anything was done with its file since the last look.
+    touched: bool,
     /// `PRAGMA data_version` at the last look.
     looked_at: Option<i64>,
     armed: Option<Armed>,
@@ -68,14 +70,21 @@ pub(crate) enum Done<T> {
 }
 
 impl Device {
+    /// A device on a copy of `made`, or without a file.
     pub(crate) fn new(
         folder: &Path,
+        made: Option<&Path>,
         place: usize,
         seed: u64,
         clock: &Clock,
     ) -> Result<Self, Violation> {
         let path = folder.join(format!("device{place}-0.db"));
-        Self::on(folder, path, place, format!("user{place}"), seed, clock)
+        let user = format!("user{place}");
+        if let Some(made) = made {
+            files::copy(made, &path)?;
+            Connection::open(&path)?.execute("UPDATE afield_meta SET user = ?1", [&user])?;
+        }
+        Self::on(folder, path, place, user, seed, clock)
     }
 
     fn on(
@@ -97,6 +106,7 @@ impl Device {
             clock: clock.clone(),
             store: None,
             lanes: Default::default(),
+            touched: true,
             looked_at: None,
             armed: None,
         })
@@ -190,6 +200,7 @@ impl Device {
         &mut self,
         step: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<Done<T>, Violation> {
+        self.touched = true;
         let armed = self.armed;
         zoo::crash_after(armed.map(|armed| armed.points));
         let failed = self.watch_commits();
@@ -253,11 +264,15 @@ impl Device {
     pub(crate) fn close(&mut self) {
         self.store = None;
         self.lanes = Default::default();
+        self.touched = true;
         self.looked_at = None;
     }
 
     /// Whether the file may have changed since this was asked last.
     pub(crate) fn is_changed(&mut self) -> Result<bool, Violation> {
+        if !std::mem::take(&mut self.touched) {
+            return Ok(false);
+        }
         let sql = "PRAGMA data_version";
         let version: i64 = self
             .other
@@ -270,6 +285,7 @@ impl Device {
 
     /// Our own connection wrote: its data version says nothing about that.
     pub(crate) fn look_again(&mut self) {
+        self.touched = true;
         self.looked_at = None;
     }
 }

@@ -4,15 +4,19 @@
 mod device;
 mod drain;
 mod link;
+mod network;
 mod server;
 mod sync;
+mod template;
 mod writes;
 
+use afield_protocol::Group;
 use tempfile::TempDir;
 
 use self::device::Device;
 use self::link::Late;
 use self::server::SimServer;
+use self::template::Template;
 use crate::action::Action;
 use crate::app;
 use crate::environment::Clock;
@@ -38,6 +42,8 @@ pub(crate) struct World {
     server: SimServer,
     devices: Vec<Device>,
     late: Vec<Late>,
+    /// Groups that were pushed of late, with their user.
+    pushed: Vec<(String, Group)>,
     records: Vec<DeviceRecord>,
     server_record: ServerRecord,
     intents: Counts,
@@ -56,8 +62,9 @@ pub(crate) struct Ended {
 }
 
 /// Lets the world of a plan happen.
-pub(crate) fn run(plan: &Plan, traced: bool) -> Ended {
-    let mut world = match World::new(plan, traced) {
+pub(crate) fn run(plan: &Plan, planted: Option<&'static str>, traced: bool) -> Ended {
+    let begun = Template::of(planted).and_then(|template| World::new(plan, &template, traced));
+    let mut world = match begun {
         Ok(world) => world,
         Err(violation) => {
             return Ended {
@@ -93,10 +100,10 @@ pub(crate) fn run(plan: &Plan, traced: bool) -> Ended {
 }
 
 impl World {
-    fn new(plan: &Plan, traced: bool) -> Result<Self, Violation> {
+    fn new(plan: &Plan, template: &Template, traced: bool) -> Result<Self, Violation> {
         let folder = files::folder()?;
         let clock = Clock::new();
-        let server = SimServer::new(folder.path(), plan.seed, &clock)?;
+        let server = SimServer::new(folder.path(), &template.server(), plan.seed, &clock)?;
         let mut world = Self {
             seed: plan.seed,
             random: fastrand::Rng::with_seed(plan.seed ^ 0x7a11),
@@ -104,6 +111,7 @@ impl World {
             server,
             devices: Vec::new(),
             late: Vec::new(),
+            pushed: Vec::new(),
             records: Vec::new(),
             server_record: ServerRecord::default(),
             intents: Counts::default(),
@@ -115,11 +123,9 @@ impl World {
         };
         world.server_record.observe(&world.server.team)?;
         for place in 0..plan.devices {
-            let mut device = Device::new(world._folder.path(), place, plan.seed, &world.clock)?;
-            if plan.model_installed {
-                let model = world.server.model.device.clone();
-                device.with_store(|store| store.install_first(&model))?;
-            }
+            let made = plan.model_installed.then(|| template.device());
+            let (folder, clock) = (world._folder.path(), &world.clock);
+            let device = Device::new(folder, made.as_deref(), place, plan.seed, clock)?;
             world.devices.push(device);
             world.records.push(DeviceRecord::default());
         }
@@ -148,6 +154,7 @@ impl World {
             Action::Step { device, lane, step } => self.step(device % present, *lane, *step),
             Action::Sync { device } => self.whole_sync(device % present).map(|_| ()),
             Action::Late { pick } => self.arrive_late(*pick),
+            Action::Altered { pick } => self.arrive_altered(*pick),
             Action::Advance { ms } => {
                 self.clock.advance(*ms);
                 Ok(())

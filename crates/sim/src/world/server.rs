@@ -51,25 +51,25 @@ pub(crate) struct Request {
 }
 
 impl SimServer {
-    /// Makes the team's database, prepares it, and starts the server.
-    pub(crate) fn new(folder: &Path, seed: u64, clock: &Clock) -> Result<Self, Violation> {
+    /// Starts the server on a copy of the team's database.
+    pub(crate) fn new(
+        folder: &Path,
+        template: &Path,
+        seed: u64,
+        clock: &Clock,
+    ) -> Result<Self, Violation> {
         let model = Rc::new(app::model());
         let path = folder.join("server.db");
-        let mut random = fastrand::Rng::with_seed(seed ^ 0x5e_1f);
-        let team = Connection::open(&path)?;
-        team.execute_batch(&app::server_schema())?;
-        team.execute_batch(&audit::schema())?;
-        team.execute_batch(&app::poison_triggers())?;
-        prepare(&path, &model, |bytes| random.fill(bytes)).map_err(refused)?;
+        files::copy(template, &path)?;
         let mut server = Self {
             fingerprint: model.device.fingerprint(),
             model,
             backup: folder.join("backup.db"),
             path,
             storage: None,
-            team,
+            team: Connection::open_in_memory()?,
             clock: clock.clone(),
-            random,
+            random: fastrand::Rng::with_seed(seed ^ 0x5e1f),
             armed: None,
         };
         server.connect()?;
@@ -234,6 +234,20 @@ impl SimServer {
         self.team.execute_batch(end)?;
         Ok(done.is_ok())
     }
+}
+
+/// Makes the team's database.
+pub(crate) fn make(team: &Connection) -> Result<(), Violation> {
+    team.execute_batch(&app::server_schema())?;
+    team.execute_batch(&audit::schema())?;
+    Ok(team.execute_batch(&app::poison_triggers())?)
+}
+
+/// Does what `afield prepare` does.
+pub(crate) fn prepare_file(path: &Path) -> Result<(), Violation> {
+    let mut random = fastrand::Rng::with_seed(1);
+    prepare(path, &app::model(), |bytes| random.fill(bytes)).map_err(refused)?;
+    Ok(())
 }
 
 fn refused(error: StorageError) -> Violation {

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use afield::protocol::codec::cbor::{read_key, write_key};
-use afield::protocol::{Attributes, Group, GroupId, Op, Value, VerdictKind};
-use afield::{ChangeInfo, ChangeState};
+use afield::protocol::{Attributes, GroupId, Op, Value, VerdictKind};
+
+use super::derive::changed;
 
 /// A row's entity and identifier.
 pub(super) type RowId = (String, Vec<u8>);
@@ -78,6 +78,19 @@ impl Standing {
     pub(super) fn newest(&self) -> Option<u64> {
         let staged = self.staged.as_ref().map(|staged| staged.position);
         staged.or(self.position)
+    }
+}
+
+impl Change {
+    pub(super) fn new(row: &RowId, op: Op, base: Attributes, set: Attributes) -> Self {
+        Self {
+            row: row.clone(),
+            op,
+            base,
+            set,
+            overlay: true,
+            seen_from: None,
+        }
     }
 }
 
@@ -367,34 +380,6 @@ impl Device {
             });
         }
     }
-
-    /// Compares with what the store says of itself, and learns the identities of groups.
-    pub(super) fn check(&mut self, actual: &[ChangeInfo]) -> Result<(), String> {
-        let mut found: Vec<(GroupId, Vec<&ChangeInfo>)> = Vec::new();
-        for change in actual {
-            match found.last_mut().filter(|(id, _)| *id == change.group) {
-                Some((_, changes)) => changes.push(change),
-                None => found.push((change.group, vec![change])),
-            }
-        }
-        if found.len() != self.groups.len() {
-            let wanted = self.groups.len();
-            return Err(format!(
-                "{} groups, expected {wanted}: {found:#?}",
-                found.len()
-            ));
-        }
-        for (group, (id, changes)) in self.groups.iter_mut().zip(found) {
-            compare(group, id, &changes)?;
-            group.id = Some(id);
-        }
-        let ids: BTreeSet<_> = self.groups.iter().map(|group| group.id).collect();
-        if ids.len() == self.groups.len() {
-            Ok(())
-        } else {
-            Err("a group's identity stands twice".into())
-        }
-    }
 }
 
 fn put(pulled: &mut Snapshot, row: RowId, content: Option<Attributes>) {
@@ -402,113 +387,4 @@ fn put(pulled: &mut Snapshot, row: RowId, content: Option<Attributes>) {
         Some(content) => pulled.insert(row, content),
         None => pulled.remove(&row),
     };
-}
-
-/// What happened to a row between two moments.
-fn changed(
-    row: &RowId,
-    before: Option<&Attributes>,
-    now: Option<&Attributes>,
-    mentions: &Mentions,
-) -> Option<Change> {
-    let (op, base, set) = match (before, now) {
-        (None, None) => return None,
-        (Some(before), None) => (Op::Delete, before.clone(), Attributes::new()),
-        (None, Some(now)) => {
-            let mut set = now.clone();
-            set.retain(|name, value| {
-                !value.is_null() || mentions.contains(&(row.clone(), name.clone()))
-            });
-            (Op::Create, Attributes::new(), set)
-        }
-        (Some(before), Some(now)) if before == now => return None,
-        (Some(before), Some(now)) => {
-            let mut set = now.clone();
-            set.retain(|name, value| before.get(name) != Some(value));
-            (Op::Update, before.clone(), set)
-        }
-    };
-    Some(Change {
-        row: row.clone(),
-        op,
-        base,
-        set,
-        overlay: true,
-        seen_from: None,
-    })
-}
-
-fn compare(group: &mut Outgoing, id: GroupId, actual: &[&ChangeInfo]) -> Result<(), String> {
-    let fail = |what: &str| Err(format!("{what}: {actual:#?}, expected {group:#?}"));
-    if group.id.is_some_and(|known| known != id) {
-        return fail("the group has another identity");
-    }
-    let place = |change: &Change| {
-        let same = |info: &&&ChangeInfo| {
-            (&info.entity, &write_key(&info.key)) == (&change.row.0, &change.row.1)
-        };
-        actual.iter().find(same).copied()
-    };
-    if actual.len() != group.changes.len() {
-        return fail("the group has other rows");
-    }
-    for change in &group.changes {
-        let Some(info) = place(change) else {
-            return fail("a row is missing");
-        };
-        let state = match info.state {
-            ChangeState::Pending | ChangeState::Held | ChangeState::Sent => State::Sent,
-            ChangeState::Settled => State::Settled,
-            ChangeState::Parked => State::Parked,
-        };
-        let wanted = if group.state == State::Pending {
-            State::Sent
-        } else {
-            group.state
-        };
-        if state != wanted
-            || (info.op, &info.base, &info.set) != (change.op, &change.base, &change.set)
-        {
-            return fail("a change differs");
-        }
-    }
-    let classes = actual.iter().map(|info| match info.op {
-        Op::Create => 0,
-        Op::Update => 1,
-        Op::Delete => 2,
-    });
-    if !classes.is_sorted() {
-        return fail("creates come first, deletes last");
-    }
-    // The model takes the store's order, in which outcomes come.
-    group.changes.sort_by_key(|change| {
-        let same = |info: &&ChangeInfo| {
-            (&info.entity, &write_key(&info.key)) == (&change.row.0, &change.row.1)
-        };
-        actual.iter().position(same)
-    });
-    Ok(())
-}
-
-/// Checks that a group on the wire says what the model says, with no more of the base than the
-/// server needs.
-pub(super) fn same_as_sent(group: &Outgoing, sent: &Group) -> Result<(), String> {
-    if group.changes.len() != sent.changes.len() {
-        return Err(format!("sent {sent:#?}, expected {group:#?}"));
-    }
-    for (change, sent) in group.changes.iter().zip(&sent.changes) {
-        let row = (sent.entity.clone(), write_key(&sent.key));
-        let mut base = change.base.clone();
-        if sent.op == Op::Update {
-            base.retain(|name, _| change.set.contains_key(name));
-        }
-        if (&row, sent.op, &sent.set, &sent.base) != (&change.row, change.op, &change.set, &base) {
-            return Err(format!("sent {sent:#?}, expected {change:#?}"));
-        }
-        let key = read_key(&row.1).map_err(|error| error.to_string())?;
-        if key != sent.key {
-            return Err("an identifier reads back differently".into());
-        }
-    }
-    Ok(())
 }

@@ -9,7 +9,11 @@
 //! `AFIELD_SEEDS=0..10000 cargo test -p afield --release capture_random` runs more seeds. A seed
 //! that fails prints itself and what it did.
 
+mod actions;
+mod check;
+mod derive;
 mod device;
+mod exchange;
 mod run;
 mod schema;
 mod server;

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use afield::protocol::codec::cbor::write_key;
-use afield::protocol::{
-    Attributes, Code, Entity, GroupId, GroupOutcome, Model, Page as WirePage, PageEnd, Value,
-    Verdict, VerdictKind,
-};
-use afield::{Environment, Error, PageApplied, Params, RequestCaps, Store, SyncStore, Transaction};
+use afield::protocol::{Attributes, Code, Entity, GroupId, Model, Value, Verdict};
+use afield::{Environment, Error, Params, Store, SyncStore};
 use fastrand::Rng;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
-use super::device::{Device, Mentions, Page, RowId, Snapshot, State, same_as_sent};
+use super::actions::{action, savepoint};
+use super::check::difference;
+use super::device::{Device, Mentions, Page, RowId, Snapshot, State};
 use super::schema::{APP, TEMPORARY, entities};
-use super::server::{Server, empty, frames};
+use super::server::{Server, empty};
 use super::statements::statement;
-use crate::world::{Seeded, USER, decode, uuid};
+use crate::world::{Seeded, USER, uuid};
 
 /// Steps of a seed before everything is drained.
 const STEPS: u32 = 45;
@@ -64,32 +63,32 @@ fn env(seed: u64) -> Box<dyn Environment> {
 }
 
 /// Everything of one seed.
-struct World<'a> {
-    model: &'a Model,
-    rng: Rng,
-    app: bool,
-    store: Store,
-    syncs: [SyncStore; 2],
-    plains: [Connection; 3],
-    reader: Connection,
-    device: Device,
-    server: Server,
-    flights: Vec<Flight>,
-    log: Vec<String>,
-    faults: bool,
+pub(super) struct World<'a> {
+    pub(super) model: &'a Model,
+    pub(super) rng: Rng,
+    pub(super) app: bool,
+    pub(super) store: Store,
+    pub(super) syncs: [SyncStore; 2],
+    pub(super) plains: [Connection; 3],
+    pub(super) reader: Connection,
+    pub(super) device: Device,
+    pub(super) server: Server,
+    pub(super) flights: Vec<Flight>,
+    pub(super) log: Vec<String>,
+    pub(super) faults: bool,
 }
 
 /// A request on its way, and its answer.
-struct Flight {
-    request: i64,
-    groups: Vec<afield::protocol::Group>,
-    pull: Vec<(String, Option<u64>)>,
-    answer: Option<Answer>,
+pub(super) struct Flight {
+    pub(super) request: i64,
+    pub(super) groups: Vec<afield::protocol::Group>,
+    pub(super) pull: Vec<(String, Option<u64>)>,
+    pub(super) answer: Option<Answer>,
 }
 
-struct Answer {
-    outcomes: Option<Vec<(GroupId, Vec<Verdict>)>>,
-    pages: std::collections::VecDeque<Page>,
+pub(super) struct Answer {
+    pub(super) outcomes: Option<Vec<(GroupId, Vec<Verdict>)>>,
+    pub(super) pages: std::collections::VecDeque<Page>,
 }
 
 /// Runs one seed; the failure says what it did.
@@ -167,7 +166,7 @@ impl World<'_> {
     }
 
     /// The visible rows of all written entities and the read-only one.
-    fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         let mut all = Snapshot::new();
         for entity in self
             .model
@@ -315,235 +314,8 @@ impl World<'_> {
         self.server.put(row, content);
     }
 
-    fn request(&mut self, groups_max: usize) -> Result<(), String> {
-        let now = self.snapshot();
-        let sync = &mut self.syncs[self.rng.usize(..2)];
-        let groups = if self.rng.bool() {
-            groups_max
-        } else {
-            self.rng.usize(1..4).min(groups_max)
-        };
-        let caps = RequestCaps {
-            groups,
-            ..RequestCaps::default()
-        };
-        let unit = (self.rng.u32(..6) > 0).then_some("main");
-        let outgoing = sync
-            .next_request(unit, true, caps)
-            .map_err(|e| e.to_string())?;
-        self.device.seal(&now, &Mentions::new());
-        self.device.newest_request += 1;
-        let sent: Vec<_> = outgoing.groups.iter().map(|group| group.id).collect();
-        self.log
-            .push(format!("request {} with {sent:?}", outgoing.request));
-        if outgoing.request != self.device.newest_request {
-            return Err(format!("request {}", outgoing.request));
-        }
-        self.check()?;
-        self.check_choice(&sent, groups)?;
-        let mut decoded = Vec::new();
-        for frozen in &outgoing.groups {
-            let group = decode(self.model, &frozen.bytes);
-            let expected = self
-                .device
-                .groups
-                .iter()
-                .find(|known| known.id == Some(frozen.id));
-            let expected = expected.ok_or("a group that the outbox does not have")?;
-            same_as_sent(expected, &group)?;
-            self.device.sent(frozen.id, &frozen.bytes)?;
-            decoded.push(group);
-        }
-        let mut pull = Vec::new();
-        for (entity, position) in outgoing.pull {
-            let position = position.map(|bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
-            if position != self.device.standings[&entity].newest() {
-                return Err(format!("{entity} is pulled from {position:?}"));
-            }
-            pull.push((entity, position));
-        }
-        self.flights.push(Flight {
-            request: outgoing.request,
-            groups: decoded,
-            pull,
-            answer: None,
-        });
-        self.visible()
-    }
-
-    /// Groups go in order and none is left out, unless something is parked that holds it.
-    fn check_choice(&self, sent: &[GroupId], caps: usize) -> Result<(), String> {
-        let mut waiting = self.device.sendable().filter_map(|group| group.id);
-        let exact: Vec<GroupId> = self
-            .device
-            .sendable()
-            .filter_map(|g| g.id)
-            .take(caps)
-            .collect();
-        let in_order = sent.iter().all(|id| waiting.any(|waiting| waiting == *id));
-        if !in_order || !self.device.any_parked() && sent != exact {
-            return Err(format!("sent {sent:?}, expected {exact:?}"));
-        }
-        Ok(())
-    }
-
-    /// The server takes one request: first its groups, then a snapshot for its rows.
-    fn process(&mut self) {
-        let waiting = self
-            .flights
-            .iter_mut()
-            .filter(|flight| flight.answer.is_none());
-        let mut waiting: Vec<_> = waiting.collect();
-        if waiting.is_empty() {
-            return;
-        }
-        let at = self.rng.usize(..waiting.len());
-        let flight = &mut *waiting[at];
-        self.log
-            .push(format!("server takes request {}", flight.request));
-        let mut quiet = Rng::with_seed(0);
-        let mut outcomes = Vec::new();
-        for group in &flight.groups {
-            // Without faults the server refuses nothing of its own accord.
-            let rng = if self.faults {
-                &mut self.rng
-            } else {
-                &mut quiet
-            };
-            outcomes.push((group.id, self.server.push(self.model, group, rng)));
-        }
-        let pages = match flight.pull.is_empty() {
-            true => Vec::new(),
-            false => self
-                .server
-                .pages(flight.request, &flight.pull, &mut self.rng),
-        };
-        flight.answer = Some(Answer {
-            outcomes: Some(outcomes),
-            pages: pages.into(),
-        });
-    }
-
-    /// One part of one answer arrives, or the connection dies.
-    fn deliver(&mut self) -> Result<(), String> {
-        let answered = |flight: &Flight| flight.answer.is_some();
-        let ready: Vec<_> = (0..self.flights.len())
-            .filter(|at| answered(&self.flights[*at]))
-            .collect();
-        let Some(at) = (!ready.is_empty()).then(|| ready[self.rng.usize(..ready.len())]) else {
-            return Ok(());
-        };
-        if self.rng.u32(..10) == 0 {
-            let flight = self.flights.remove(at);
-            self.log
-                .push(format!("the answer to {} is lost", flight.request));
-            return Ok(());
-        }
-        self.deliver_part(at)
-    }
-
-    fn deliver_part(&mut self, at: usize) -> Result<(), String> {
-        let request = self.flights[at].request;
-        let Some(answer) = &mut self.flights[at].answer else {
-            return Ok(());
-        };
-        if let Some(outcomes) = answer.outcomes.take() {
-            return self.outcomes(request, &outcomes);
-        }
-        match answer.pages.pop_front() {
-            Some(page) => self.page(&page),
-            None => {
-                self.flights.remove(at);
-                Ok(())
-            }
-        }
-    }
-
-    fn outcomes(
-        &mut self,
-        request: i64,
-        outcomes: &[(GroupId, Vec<Verdict>)],
-    ) -> Result<(), String> {
-        let now = self.snapshot();
-        let wire: Vec<_> = outcomes
-            .iter()
-            .map(|(group, verdicts)| GroupOutcome {
-                group: *group,
-                verdicts: verdicts.clone(),
-            })
-            .collect();
-        let sync = &mut self.syncs[self.rng.usize(..2)];
-        sync.store_outcomes(request, &wire)
-            .map_err(|e| e.to_string())?;
-        self.device.seal(&now, &Mentions::new());
-        let stored: Vec<_> = outcomes
-            .iter()
-            .map(|(id, v)| (id, v.iter().map(|v| v.kind)))
-            .collect();
-        let stored: Vec<_> = stored
-            .into_iter()
-            .map(|(id, v)| (id, v.collect::<Vec<_>>()))
-            .collect();
-        self.log.push(format!("outcomes of {request}: {stored:?}"));
-        for (group, verdicts) in outcomes {
-            let told = verdicts.iter().map(|verdict| {
-                let is_gone =
-                    verdict.kind == VerdictKind::Rejected && verdict.code == Some(Code::GONE);
-                (verdict.kind, is_gone, verdict.values.clone())
-            });
-            self.device
-                .outcome(request, *group, &told.collect::<Vec<_>>());
-        }
-        self.visible()
-    }
-
-    fn page(&mut self, page: &Page) -> Result<(), String> {
-        let now = self.snapshot();
-        let bytes = |at: u64| at.to_be_bytes().to_vec();
-        let wire = WirePage {
-            from: page
-                .entities
-                .iter()
-                .map(|(e, from, _)| (e.clone(), from.map(bytes)))
-                .collect(),
-            reset: page.reset.clone(),
-        };
-        let end = PageEnd {
-            to: page
-                .entities
-                .iter()
-                .map(|(e, _, to)| (e.clone(), bytes(*to)))
-                .collect(),
-            complete: page.complete,
-            remaining: None,
-        };
-        let content = frames(self.model, page);
-        let sync = &mut self.syncs[self.rng.usize(..2)];
-        let done = sync
-            .apply_page(page.request, &wire, &content, &end)
-            .map_err(|e| e.to_string())?;
-        self.device.seal(&now, &Mentions::new());
-        let (request, complete) = (page.request, page.complete);
-        let reset = &page.reset;
-        self.log.push(format!(
-            "page of {request}, complete {complete}, reset {reset:?}: {done:?}"
-        ));
-        let standing = |entity: &String| self.device.standings[entity].newest();
-        let fits = page
-            .entities
-            .iter()
-            .all(|(entity, from, _)| standing(entity) == *from);
-        if fits == (done == PageApplied::Overtaken) {
-            return Err(format!("the page fits: {fits}"));
-        }
-        if fits {
-            self.device.page(page);
-        }
-        self.visible()
-    }
-
     /// The visible rows are what the rules say.
-    fn visible(&self) -> Result<(), String> {
+    pub(super) fn visible(&self) -> Result<(), String> {
         let (actual, expected) = (self.snapshot(), self.device.visible());
         match actual == expected {
             true => Ok(()),
@@ -556,7 +328,7 @@ impl World<'_> {
     }
 
     /// The outbox and the history are what the rules say. Asking is a moment of the engine.
-    fn check(&mut self) -> Result<(), String> {
+    pub(super) fn check(&mut self) -> Result<(), String> {
         let now = self.snapshot();
         let changes = self.store.changes().map_err(|e| e.to_string())?;
         self.device.seal(&now, &Mentions::new());
@@ -602,88 +374,6 @@ impl World<'_> {
     }
 }
 
-/// An entity action with values that meet the statements'.
-fn action(
-    tx: &mut Transaction<'_>,
-    rng: &mut Rng,
-    log: &mut Vec<String>,
-    mentions: &mut Mentions,
-) -> Result<(), Error> {
-    let (entity, key): (_, Vec<(&str, Value)>) = match rng.u32(..4) {
-        0 => (
-            "note",
-            vec![("id", Value::Text(format!("n{}", rng.u32(1..5))))],
-        ),
-        1 => ("visit", vec![("n", Value::Integer(rng.i64(1..5)))]),
-        2 => {
-            let col = if rng.bool() { "a" } else { "b" };
-            (
-                "cell",
-                vec![("row", Value::Integer(rng.i64(1..3))), ("col", col.into())],
-            )
-        }
-        _ => ("item", vec![("id", Value::Text(uuid(rng.u64(1..4))))]),
-    };
-    let others: &[&str] = match entity {
-        "note" => &["a", "b"],
-        "visit" => &["title", "done"],
-        "cell" => &["v", "w"],
-        _ => &["name", "qty"],
-    };
-    let mut set = Attributes::new();
-    for name in others {
-        if rng.bool() {
-            continue;
-        }
-        let value = match (*name, rng.u32(..3)) {
-            (_, 0) => Value::Null,
-            ("b" | "done" | "w" | "qty", n) => Value::Integer(i64::from(n) - 1),
-            (_, n) => Value::Text(format!("t{n}")),
-        };
-        set.insert((*name).to_owned(), value);
-    }
-    let values: Vec<Value> = key.iter().map(|(_, value)| value.clone()).collect();
-    let mut row = set.clone();
-    row.extend(
-        key.into_iter()
-            .map(|(name, value)| (name.to_owned(), value)),
-    );
-    let kind = rng.u32(..4);
-    log.push(format!("  action {kind} {entity} {row:?}"));
-    let is_new = tx.get(entity, &values)?.is_none();
-    match kind {
-        0 => tx.create(entity, &row).map(|_| ())?,
-        1 => tx.create_or_update(entity, &row).map(|_| ())?,
-        2 => return tx.update(entity, &values, &set),
-        _ => return tx.delete(entity, &values),
-    }
-    if is_new {
-        let row: RowId = (entity.to_owned(), write_key(&values));
-        let nulls = set.iter().filter(|(_, value)| value.is_null());
-        mentions.extend(nulls.map(|(name, _)| (row.clone(), name.clone())));
-    }
-    Ok(())
-}
-
-fn savepoint(
-    rng: &mut Rng,
-    open: &mut u32,
-    mut run: impl FnMut(&str) -> Result<(), Error>,
-) -> Result<(), Error> {
-    if *open == 0 || rng.u32(..3) == 0 {
-        *open += 1;
-        return run(&format!("SAVEPOINT s{open}"));
-    }
-    match rng.bool() {
-        true => run(&format!("ROLLBACK TO s{open}")),
-        false => {
-            let released = run(&format!("RELEASE s{open}"));
-            *open -= 1;
-            released
-        }
-    }
-}
-
 fn cell(row: &rusqlite::Row<'_>, at: usize) -> Value {
     use rusqlite::types::Value as Sql;
     match row.get::<_, Sql>(at).unwrap() {
@@ -703,19 +393,4 @@ fn take_apart(entity: &Entity, cells: &[Value]) -> (RowId, Attributes) {
         .map(|attribute| attribute.name.clone());
     let content = names.zip(values.iter().cloned()).collect();
     ((entity.name.clone(), write_key(key)), content)
-}
-
-fn difference(actual: &Snapshot, expected: &Snapshot) -> String {
-    let rows: std::collections::BTreeSet<_> = actual.keys().chain(expected.keys()).collect();
-    let different = rows
-        .into_iter()
-        .filter(|row| actual.get(row) != expected.get(row));
-    let lines = different.map(|row| {
-        format!(
-            "{row:?}: {:?}, expected {:?}",
-            actual.get(row),
-            expected.get(row)
-        )
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
