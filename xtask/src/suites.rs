@@ -9,7 +9,9 @@ use crate::tally::Tally;
 use crate::tools::{self, CARGO_DENY, Tool};
 
 /// In the order in which they run.
-pub(crate) const SUITES: &[Suite] = &[FMT, CLIPPY, CLIPPY_SIM, DOC, DENY, ADVISORIES, TYPOS, SIM, ZOO, TEST];
+pub(crate) const SUITES: &[Suite] = &[
+    FMT, CLIPPY, CLIPPY_SIM, DOC, DENY, ADVISORIES, TYPOS, SIM, ZOO, TEST,
+];
 
 const FMT: Suite = Suite {
     name: "fmt",
