@@ -51,6 +51,19 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
     Ok(())
 }
 
+/// Erases a row of which a pull already said that it is gone, now that a change of it is refused
+/// for some other reason.
+pub(super) fn refused(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Result<(), Error> {
+    // The entity may have left the model since.
+    let Ok(table) = loaded.table(entity) else {
+        return Ok(());
+    };
+    match table.server_row(&db.conn, &read_key(key)?)? {
+        Some(None) => changes(db, entity, key, Reach::Seen),
+        _ => Ok(()),
+    }
+}
+
 /// Which overlays of a row that is gone end with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {

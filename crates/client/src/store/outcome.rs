@@ -135,7 +135,7 @@ fn settle(
             db.conn
                 .prepare_cached(sql)?
                 .execute(params![change.n, theirs])?;
-            Ok(())
+            erase::refused(db, loaded, &change.entity, &change.key)
         }
         VerdictKind::Rejected if verdict.code.as_ref() == Some(&Code::GONE) => {
             // The entity may have left the model since.
@@ -144,7 +144,7 @@ fn settle(
                 Err(_) => Ok(()),
             }
         }
-        VerdictKind::Rejected => Ok(()),
+        VerdictKind::Rejected => erase::refused(db, loaded, &change.entity, &change.key),
     }
 }
 

@@ -173,6 +173,24 @@ fn p1_a_gone_row_keeps_unsent_edits_until_their_own_outcome() {
 }
 
 #[test]
+fn p7_a_gone_row_is_erased_when_its_edit_is_refused_for_another_reason() {
+    // A pull said so first, and then the group was refused for another of its changes.
+    let (world, mut store) = world();
+    store
+        .update("stock", &key(), &attributes([("note", text(TYPED))]))
+        .unwrap();
+    pull(&mut world.sync(), &[gone()], "t2");
+    let mut sync = world.sync();
+    let sent = request(&mut sync);
+    let verdict = Verdict::rejected(Code::GROUP_REFUSED, "another change of the group");
+    settle(&mut sync, &sent, &verdict);
+    assert!(query(&store, "SELECT * FROM stock").is_empty());
+    assert_eq!(found_in_file(&world, SECRET), 0);
+    let parked = &store.changes().unwrap()[0];
+    assert_eq!(parked.set, attributes([("note", text(TYPED))]));
+}
+
+#[test]
 fn p1_edits_of_a_row_that_was_never_accepted_stay_visible() {
     // The create is refused, and the edit behind it finds no row: nothing here was the server's.
     let world = World::new();
