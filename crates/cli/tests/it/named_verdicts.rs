@@ -138,6 +138,11 @@ fn p8_p6_a_bad_change_of_each_kind_is_parked_with_its_reason_and_the_rest_flows(
         device.read("SELECT amount FROM account").as_deref(),
         Some("1")
     );
+    let theirs = device
+        .changes()
+        .into_iter()
+        .find_map(|change| change.theirs);
+    assert_eq!(theirs.unwrap()["amount"], Value::from(2));
     device.create_visit("later", "later");
     let report = device.sync();
     assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
