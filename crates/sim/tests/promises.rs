@@ -1,8 +1,8 @@
 //! Holds `docs/promises.md` to the source: what it names exists where it says.
 //!
 //! On that page a code span that begins with `crates/` is a file, and all that follows, up to the
-//! next file, is in it: a code span of lower-case words joined by underscores is a function, and
-//! what stands in double quotes is said there word by word.
+//! next file or heading, is in it: a code span of lower-case words joined by underscores is a
+//! function, and what stands in double quotes is said there word by word.
 
 use std::path::Path;
 
@@ -42,8 +42,9 @@ fn the_page_speaks_of_every_promise_and_breaks_every_guard() {
 
 #[test]
 fn the_page_is_read_as_it_is_meant() {
-    let page =
-        "`later` `crates/a.rs`: `p1_x`, `Name`, `a`, says \"in order\"; `crates/b.rs`: `b_c`";
+    let page = "`later` `crates/a.rs`: `p1_x`, `Name`, `a`, says \"in order\"; \
+                `crates/b.rs`: `b_c`\n\
+                ## \"Quoted\" and `x_y`";
     let expected = [
         Named::Function {
             file: "crates/a.rs",
@@ -62,9 +63,13 @@ fn the_page_is_read_as_it_is_meant() {
 }
 
 fn named(page: &str) -> Vec<Named<'_>> {
+    page.split("\n#").flat_map(named_in_part).collect()
+}
+
+fn named_in_part(part: &str) -> Vec<Named<'_>> {
     let mut found = Vec::new();
     let mut file = None;
-    for (at, piece) in page.split('`').enumerate() {
+    for (at, piece) in part.split('`').enumerate() {
         let is_code = at % 2 == 1;
         match file {
             _ if is_code && piece.starts_with("crates/") => file = Some(piece),
