@@ -166,7 +166,8 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
         _ => format!(" --model {}", args.model.display()),
     };
     out.say(&format!(
-        "Next:\n  afield prepare{model}              # installs change capture; --dry-run shows it\n  \
+        "Next:\n  \
+         afield prepare{model}              # installs change capture; --dry-run shows it\n  \
          afield serve{model}\n  \
          afield token{model} --user ann     # lets a device in"
     ));
@@ -233,12 +234,9 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
     let done = report.statements.len();
     out.json(&json!({ "statements": done, "tables": report.tables }));
     out.say(&match done {
-        0 => format!(
-            "Nothing to do: {} tables are captured.",
-            report.tables.len()
-        ),
+        0 => format!("Nothing to do; captured tables: {}.", report.tables.len()),
         _ => format!(
-            "Prepared {}: {} tables are captured. `afield prepare --remove` undoes it.",
+            "Prepared {}; captured tables: {}. `afield prepare --remove` undoes it.",
             path.display(),
             report.tables.len()
         ),

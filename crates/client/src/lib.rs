@@ -30,3 +30,8 @@ pub use store::{
     ChangeInfo, ChangeState, Executed, FrozenGroup, Origin, OutcomeInfo, Outgoing, PageApplied,
     Params, RequestCaps, Rows, Status, Store, SyncStore, Transaction, Watch, Watches,
 };
+
+/// The code in the README, which must compile.
+#[cfg(all(doctest, feature = "native"))]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

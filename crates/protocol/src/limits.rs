@@ -28,6 +28,11 @@ pub const PAGE_ROWS: usize = 5_000;
 /// carries a page.
 pub const PAGE_BYTES: usize = 1024 * 1024;
 
+/// Bytes of rows in the first pages of an answer; later ones are a quarter of what the answer has
+/// carried, up to [`PAGE_BYTES`]. So a connection that dies after some hundred kilobytes brings
+/// pages too, and a page that it does not finish is a small part of what it brought.
+pub const PAGE_BYTES_FIRST: usize = 64 * 1024;
+
 /// Bytes of rows gathered into one `rows` frame before it is sent.
 pub const ROWS_FRAME_BYTES: usize = 64 * 1024;
 

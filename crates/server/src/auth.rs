@@ -267,12 +267,13 @@ mod tests {
     #[test]
     fn a_published_token_verifies() {
         // The example of RFC 7515, appendix A.1.
-        let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z\
-                   9CAow";
+        let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0i\
+                   PS4hcgUuTwjAzZr1Z9CAow";
         let secret = Secret::from_bytes(BASE64.decode(key).unwrap()).unwrap();
-        let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkz\
-                     ODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1\
-                     r_wW1gFWFOEjXk";
+        let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
+                     eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9p\
+                     c19yb290Ijp0cnVlfQ.\
+                     dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
         let rules = TokenRules {
             user_claim: "iss".into(),
             ..TokenRules::default()
@@ -298,26 +299,36 @@ mod tests {
         assert!(auth.verify(&token, NOW + 70).is_ok());
     }
 
-    #[test]
-    fn bad_tokens_are_refused_each_for_its_reason() {
-        use TokenError::{
-            Algorithm, Audience, Endless, Expired, Issuer, Malformed, NotYet, Signature, User,
-        };
-        let auth = strict();
-        let head = r#"{"alg":"HS256","typ":"JWT"}"#;
-        let body = format!(
-            r#"{{"exp":{},"iss":"us","aud":"field","email":"a"}}"#,
-            NOW + 9
-        );
-        let good = signed(&auth, head, &body);
+    /// A token that the rules of `strict` let in, in the parts that the cases below bend.
+    const HEAD: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+
+    fn body() -> String {
+        let exp = NOW + 9;
+        format!(r#"{{"exp":{exp},"iss":"us","aud":"field","email":"a"}}"#)
+    }
+
+    /// What is wrong, the token, and the reason it must be refused for.
+    type Case = (&'static str, String, TokenError);
+
+    #[track_caller]
+    fn assert_refused(auth: &Auth, cases: impl IntoIterator<Item = Case>) {
+        let good = signed(auth, HEAD, &body());
         assert!(auth.verify(&good, NOW).is_ok());
+        for (case, token, error) in cases {
+            assert_eq!(auth.verify(&token, NOW), Err(error), "{case}");
+        }
+    }
+
+    #[test]
+    fn tokens_of_the_wrong_shape_or_signature_are_refused_each_for_its_reason() {
+        use TokenError::{Algorithm, Malformed, Signature};
+        let auth = strict();
+        let body = body();
+        let good = signed(&auth, HEAD, &body);
         let (signed_part, signature) = good.rsplit_once('.').unwrap();
-        let with = |old: &str, new: &str| signed(&auth, head, &body.replacen(old, new, 1));
-        let alg = |alg: &str| signed(&auth, &head.replacen("\"HS256\"", alg, 1), &body);
-        let exp = format!("{}", NOW + 9);
+        let alg = |alg: &str| signed(&auth, &HEAD.replacen("\"HS256\"", alg, 1), &body);
         let other = Auth::new(Secret::from_bytes(vec![8; 32]).unwrap(), auth.rules.clone());
-        let email = r#""email":"a""#;
-        for (case, token, error) in [
+        let cases = [
             ("nothing", String::new(), Malformed),
             ("words", "no token at all".to_owned(), Malformed),
             ("two parts", signed_part.to_owned(), Malformed),
@@ -330,7 +341,7 @@ mod tests {
             ),
             ("not base64", format!("{signed_part}.!!!!"), Malformed),
             ("padding", format!("{good}="), Malformed),
-            ("another secret", signed(&other, head, &body), Signature),
+            ("another secret", signed(&other, HEAD, &body), Signature),
             ("another body", good.replacen('.', ".e", 1), Signature),
             ("alg none", alg("\"none\""), Algorithm),
             ("alg None", alg("\"nOnE\""), Algorithm),
@@ -345,8 +356,22 @@ mod tests {
                 Malformed,
             ),
             ("header no object", signed(&auth, "[]", &body), Malformed),
-            ("body no JSON", signed(&auth, head, "{"), Malformed),
-            ("body no object", signed(&auth, head, "7"), Malformed),
+            ("long token", "x".repeat(9_000), Malformed),
+        ];
+        assert_refused(&auth, cases);
+    }
+
+    #[test]
+    fn tokens_of_wrong_claims_are_refused_each_for_its_reason() {
+        use TokenError::{Audience, Endless, Expired, Issuer, Malformed, NotYet, User};
+        let auth = strict();
+        let body = body();
+        let with = |old: &str, new: &str| signed(&auth, HEAD, &body.replacen(old, new, 1));
+        let exp = format!("{}", NOW + 9);
+        let email = r#""email":"a""#;
+        let cases = [
+            ("body no JSON", signed(&auth, HEAD, "{"), Malformed),
+            ("body no object", signed(&auth, HEAD, "7"), Malformed),
             ("no end", with(&format!("\"exp\":{exp},"), ""), Endless),
             ("end no number", with(&exp, "\"2099\""), Malformed),
             ("end null", with(&exp, "null"), Malformed),
@@ -371,15 +396,18 @@ mod tests {
                 with("\"a\"", &format!("\"{}\"", "a".repeat(300))),
                 User,
             ),
-            ("long token", "x".repeat(9_000), Malformed),
-        ] {
-            assert_eq!(auth.verify(&token, NOW), Err(error), "{case}");
-        }
+        ];
+        assert_refused(&auth, cases);
+    }
+
+    #[test]
+    fn headers_without_a_token_are_refused_each_for_its_reason() {
+        let auth = strict();
         for (header, error) in [
             (None, TokenError::Missing),
             (Some("Bearer"), TokenError::Missing),
             (Some("Basic YTpi"), TokenError::Missing),
-            (Some("Bearer  "), Malformed),
+            (Some("Bearer  "), TokenError::Malformed),
         ] {
             assert_eq!(auth.verify_header(header, NOW), Err(error), "{header:?}");
         }

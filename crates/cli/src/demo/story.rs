@@ -188,7 +188,11 @@ fn told(report: &Report) -> String {
         n => format!("{n} changes applied"),
     };
     let kilobytes = 1_000.0 * megabytes(report.bytes_received);
-    format!("{sent}, {} rows received, {kilobytes:.1} KB", report.pulled)
+    let received = match report.pulled {
+        1 => "1 row".to_owned(),
+        n => format!("{n} rows"),
+    };
+    format!("{sent}, {received} received, {kilobytes:.1} KB")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]

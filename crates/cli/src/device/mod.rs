@@ -23,22 +23,24 @@ use crate::failure::Failure;
 use crate::model::{ModelArgs, resolved};
 use crate::output::Output;
 
-/// `afield device`.
-///
-/// STORE is a folder; it holds one database file for each user, and remembers the server and the
-/// token, so that they are given once:
-///
-///   export AFIELD_TOKEN=$(afield token --user ann)
-///   afield device phone --server http://127.0.0.1:4100 sync
-///   afield device phone list contact --where "name LIKE 'A%'"
-///   afield device phone update contact 17 phone='030 1234' note=null
-///   afield device phone status
-///   afield device phone sync
-///
-/// Everything but `sync` works without a network. Exit codes: 0 done, 1 refused or incomplete,
-/// 2 usage, 3 the server cannot be reached, 4 sign-in needed.
+/// What `afield device --help` ends with.
+const HELP: &str = "\
+STORE is a folder; it holds one database file for each user, and remembers the server and the
+token, so that they are given once:
+
+  export AFIELD_TOKEN=$(afield token --user ann)
+  afield device phone --server http://127.0.0.1:4100 sync
+  afield device phone list contact --where \"name LIKE 'A%'\"
+  afield device phone update contact 17 phone='030 1234' note=null
+  afield device phone status
+  afield device phone sync
+
+Everything but `sync` works without a network. Exit codes: 0 done, 1 refused or incomplete,
+2 usage, 3 the server cannot be reached, 4 sign-in needed.";
+
+/// Arguments of `afield device`.
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment, arg_required_else_help = true)]
+#[command(arg_required_else_help = true, after_long_help = HELP)]
 pub(crate) struct DeviceArgs {
     /// The folder of this device's stores; it is made by `open` or `sync`.
     #[arg(value_name = "STORE")]
@@ -199,7 +201,8 @@ pub(crate) fn open(store: &std::path::Path, who: &Who, signs_in: bool) -> Result
     if !may_make && !Folder::new(store).database(&user)?.exists() {
         let store = store.display();
         let message = format!(
-            "{user} has no store in {store} yet; `afield device {store} --user {user} sync` makes it"
+            "{user} has no store in {store} yet; \
+             `afield device {store} --user {user} sync` makes it"
         );
         return Err(Failure::usage(message));
     }

@@ -155,12 +155,18 @@ fn told_to_end() -> Arc<AtomicBool> {
     told
 }
 
+/// Says a line to the test.
+#[expect(clippy::print_stdout, reason = "this is how a process speaks")]
+fn say(line: &str) {
+    println!("{MARK}{line}");
+}
+
 fn sync(folder: &Path) {
     let told = told_to_end();
     let client = Client::open(ClientOptions::new(folder, "ann")).unwrap();
     while !told.load(Ordering::SeqCst) {
         let report = client.sync(None, Direction::Both).unwrap();
-        println!("{MARK}{}", report.status.as_str());
+        say(report.status.as_str());
     }
 }
 
@@ -172,7 +178,10 @@ fn actions(folder: &Path, name: &str, count: usize) {
         store
             .transaction(|tx| tx.execute(&write, &Params::none()))
             .unwrap();
-        println!("{MARK}{name}-{at}");
+        let written = format!("SELECT 1 FROM mirror WHERE tag = '{name}-{at}'");
+        let found = store.query(&written, &Params::none()).unwrap();
+        assert_eq!(found.rows.len(), 1, "what was written is read");
+        say(&format!("{name}-{at}"));
     }
 }
 
@@ -182,24 +191,25 @@ fn sql(folder: &Path, name: &str, count: usize) {
     for at in 0..count {
         let write = format!("BEGIN IMMEDIATE; {}; COMMIT", statements(name, at));
         conn.execute_batch(&write).unwrap();
-        println!("{MARK}{name}-{at}");
+        say(&format!("{name}-{at}"));
     }
 }
 
-/// Reads the two tables that the team writes together, in one snapshot each time.
+/// Reads the tables that the team writes together, in one snapshot each time.
 fn read(folder: &Path) {
     let told = told_to_end();
     let conn = reader(&database_in(folder, "ann"));
     let (mut reads, mut states) = (0_u64, std::collections::HashSet::new());
     while !told.load(Ordering::SeqCst) {
         let sql = "SELECT count(DISTINCT tag), sum(amount), count(*), min(tag) FROM \
-                   (SELECT tag, amount FROM account UNION ALL SELECT tag, amount FROM mirror)";
+                   (SELECT tag, amount FROM account UNION ALL SELECT tag, amount FROM mirror \
+                   UNION ALL SELECT tag, 0 FROM price UNION ALL SELECT tag, 0 FROM news)";
         let seen = rows(&conn, sql).remove(0);
         if seen[0] != 1.into() || seen[1] != 0.into() {
-            println!("{MARK}wrong: {seen:?}");
+            say(&format!("wrong: {seen:?}"));
         }
         states.insert(format!("{:?}", seen[3]));
         reads += 1;
     }
-    println!("{MARK}{reads} reads of {} states", states.len());
+    say(&format!("{reads} reads of {} states", states.len()));
 }

@@ -129,6 +129,12 @@ fn p1_p5_a_server_restored_from_a_copy_and_grown_past_the_device() {
         world.team_writes("INSERT INTO account VALUES ('lost', 0, 'lost')");
         world.team_writes("INSERT INTO account VALUES ('moved', 0, 'lost too')");
         assert_eq!(device.sync().status, SyncStatus::Completed);
+        // One was applied and the device does not know, two are unsent.
+        device.create_visit("station", "unanswered");
+        world.proxy.rule(|_| Fault::LoseAnswer);
+        assert_eq!(device.sync().status, SyncStatus::Failed);
+        assert_eq!(world.effects("visit", "note", "unanswered"), 1);
+        world.proxy.heal();
         device.create_visit("station", "unsent");
         device.write("UPDATE visit SET code = 'unsent edit' WHERE note = 'before the copy'");
 
@@ -148,6 +154,7 @@ fn p1_p5_a_server_restored_from_a_copy_and_grown_past_the_device() {
             "growth {growth}: {report:?}"
         );
         world.drain(&device);
+        assert_eq!(world.effects("visit", "note", "unanswered"), 1);
         assert_eq!(world.effects("visit", "note", "unsent"), 1);
         assert_eq!(world.effects("visit", "code", "unsent edit"), 1);
         assert_eq!(

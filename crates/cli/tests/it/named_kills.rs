@@ -1,6 +1,6 @@
 //! Processes that die in the middle: the device's and the server's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use afield::ChangeState;
@@ -19,7 +19,7 @@ fn closed_device(world: &World) -> PathBuf {
 }
 
 /// Makes one change, lets a process send it, and kills that at the gate.
-fn push_and_die(world: &World, folder: &PathBuf, note: &str, fault: impl Fn(Gate) -> Fault) {
+fn push_and_die(world: &World, folder: &Path, note: &str, fault: impl Fn(Gate) -> Fault) {
     let device = Device::reopen(folder, "ann");
     let id = device.create_visit("harbour", note);
     device.write(&format!("INSERT INTO finding VALUES ('{id}', 1, '{note}')"));
@@ -52,8 +52,13 @@ fn push_and_die(world: &World, folder: &PathBuf, note: &str, fault: impl Fn(Gate
     );
     let read = device.read(&format!("SELECT note FROM visit WHERE id = '{id}'"));
     assert_eq!(read.as_deref(), Some(note));
+    // What was sent stays as it was sent, though its row is edited before it is sent again.
+    device.write(&format!(
+        "UPDATE visit SET special = '{note}' WHERE id = '{id}'"
+    ));
     world.drain(&device);
     assert_eq!(device.states("note", note), [ChangeState::Settled]);
+    assert_eq!(world.effects("visit", "special", note), 1, "{note}");
     for (entity, attribute) in [("visit", "note"), ("finding", "text")] {
         assert_eq!(world.effects(entity, attribute, note), 1, "{note}");
     }
@@ -85,13 +90,16 @@ fn p4_p5_a_device_killed_while_it_applies() {
     world.team_writes(
         "WITH RECURSIVE n (at) AS (SELECT 0 UNION ALL SELECT at + 1 FROM n WHERE at < 149) \
          INSERT INTO account SELECT 'a' || at, 0, '0' FROM n; \
-         INSERT INTO mirror SELECT 'm' || name, 0, '0' FROM account",
+         INSERT INTO mirror SELECT 'm' || name, 0, '0' FROM account; \
+         INSERT INTO price SELECT name, amount, tag FROM account WHERE name LIKE '%7'; \
+         INSERT INTO news SELECT name, amount, tag FROM price",
     );
     let folder = closed_device(&world);
     let store = Device::reopen(&folder, "ann").raw();
     for round in 1..=10_u64 {
         world.team_writes(&format!(
-            "BEGIN; UPDATE account SET tag = '{round}'; UPDATE mirror SET tag = '{round}'; COMMIT"
+            "BEGIN; UPDATE account SET tag = '{round}'; UPDATE mirror SET tag = '{round}'; \
+             UPDATE price SET tag = '{round}'; UPDATE news SET tag = '{round}'; COMMIT"
         ));
         // Half of the rounds at a byte, the others wherever it then happens to be.
         let gate = Gate::default();
@@ -110,7 +118,8 @@ fn p4_p5_a_device_killed_while_it_applies() {
         gate.open();
         world.proxy.heal();
         let tags = "SELECT count(DISTINCT tag) FROM \
-                    (SELECT tag FROM account UNION ALL SELECT tag FROM mirror)";
+                    (SELECT tag FROM account UNION ALL SELECT tag FROM mirror \
+             UNION ALL SELECT tag FROM price UNION ALL SELECT tag FROM news)";
         assert_eq!(
             rows(&store, tags)[0][0],
             1.into(),

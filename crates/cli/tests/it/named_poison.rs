@@ -73,6 +73,22 @@ fn p8_several_failing_groups_wait_wherever_they_stand() {
 }
 
 #[test]
+fn p8_more_failing_groups_than_one_sync_tries_do_not_stop_the_rest() {
+    let world = World::new();
+    world.team_writes(FAILS_ON_A_VALUE);
+    let device = world.downloaded("phone", "ann");
+    let poison: Vec<usize> = (0..8).collect();
+    fill_outbox(&device, &poison);
+    eventually("the rest is applied", || {
+        device.sync();
+        device.count(ChangeState::Settled) == GROUPS - poison.len()
+    });
+    world.team_writes(MENDED);
+    world.drain(&device);
+    check_all_applied_once(&world, &device, &poison);
+}
+
+#[test]
 fn p8_what_depends_on_a_failing_group_is_held_and_others_flow() {
     let world = World::new();
     world.team_writes(NAMES_A_MISSING_TABLE);
@@ -85,13 +101,14 @@ fn p8_what_depends_on_a_failing_group_is_held_and_others_flow() {
         "UPDATE visit SET special = 'x' WHERE id = '{row}'"
     ));
     device.write(&format!(
-        "UPDATE visit SET note = 'after' WHERE id = '{row}'"
-    ));
-    device.write(&format!(
         "UPDATE visit SET special = 'y', note = 'created' WHERE id = '{other}'"
     ));
     device.write(&format!(
         "INSERT INTO finding VALUES ('{other}', 1, 'refers to a known row')"
+    ));
+    // Not before something else is in between: next to the first edit it would be part of it.
+    device.write(&format!(
+        "UPDATE visit SET note = 'after' WHERE id = '{row}'"
     ));
     device.write("INSERT INTO account VALUES ('cash', 0, 'unconcerned')");
     let report = device.sync();

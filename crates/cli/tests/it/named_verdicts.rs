@@ -1,11 +1,16 @@
 //! Changes that the team's database refuses, and changes that replace somebody else's.
 
+use std::thread;
+
 use afield::ChangeState;
 use afield::engine::SyncStatus;
 use afield::protocol::codec::read_verdicts;
 use afield::protocol::{Code, Value, VerdictKind};
 
-use crate::world::{Device, World};
+use rusqlite::types::Value as Cell;
+
+use crate::proxy::{Fault, Gate};
+use crate::world::{Device, World, rows};
 
 const TAKEN: &str = "00000000-0000-4000-8000-000000000001";
 const DELETED: &str = "00000000-0000-4000-8000-000000000002";
@@ -133,6 +138,11 @@ fn p8_p6_a_bad_change_of_each_kind_is_parked_with_its_reason_and_the_rest_flows(
         device.read("SELECT amount FROM account").as_deref(),
         Some("1")
     );
+    let theirs = device
+        .changes()
+        .into_iter()
+        .find_map(|change| change.theirs);
+    assert_eq!(theirs.unwrap()["amount"], Value::from(2));
     device.create_visit("later", "later");
     let report = device.sync();
     assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
@@ -229,4 +239,68 @@ fn p6_last_write_wins_and_what_it_replaced_is_in_the_ledger() {
     let expected = [("note".to_owned(), Value::from("anns"))];
     assert_eq!(overwritten("ben"), expected.into());
     assert!(overwritten("ann").is_empty());
+}
+
+#[test]
+fn p2_a_refusal_whose_answer_was_lost_stays_a_refusal() {
+    let world = World::new();
+    let device = prepare(&world);
+    device.write(&bad_changes().remove(0).sql);
+    let (team, mut asked) = (world.team(), 0);
+    world.proxy.rule(move |_| {
+        asked += 1;
+        if asked == 1 {
+            return Fault::LoseAnswer;
+        }
+        // The reason is gone, the verdict is not.
+        team.execute_batch("UPDATE visit SET code = 'free'")
+            .unwrap();
+        Fault::Pass
+    });
+    let report = device.sync();
+    assert_eq!(report.status, SyncStatus::Incomplete, "{report:?}");
+    assert_eq!(report.outcomes[0].code, Some(Code::UNIQUE));
+    assert_eq!(
+        world.effects("visit", "code", "taken"),
+        1,
+        "only the team's"
+    );
+}
+
+#[test]
+fn p6_what_the_server_made_of_an_edit_is_no_foreign_edit_to_the_next() {
+    let world = World::new();
+    world.team_writes(&format!(
+        "INSERT INTO visit (id, place, note) VALUES ('{TAKEN}', 'harbour', 'ZERO'); \
+         CREATE TRIGGER upper AFTER UPDATE OF note ON visit WHEN NEW.note <> upper(NEW.note) \
+         BEGIN UPDATE visit SET note = upper(NEW.note) WHERE id = NEW.id; END"
+    ));
+    let device = world.downloaded("phone", "ann");
+    device.write("UPDATE visit SET note = 'one'");
+    let gate = Gate::default();
+    let mut held = Some(gate.clone());
+    world.proxy.rule(move |_| match held.take() {
+        Some(gate) => Fault::HoldAnswer(gate),
+        None => Fault::Pass,
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| device.sync());
+        gate.wait_reached();
+        device.write("UPDATE visit SET note = 'two'");
+        gate.open();
+    });
+    world.drain(&device);
+    assert_eq!(
+        device.read("SELECT note FROM visit").as_deref(),
+        Some("TWO")
+    );
+    let ledger = rows(&world.team(), "SELECT verdicts FROM afield_ledger");
+    assert_eq!(ledger.len(), 2);
+    for entry in ledger {
+        let Cell::Blob(verdicts) = &entry[0] else {
+            panic!("{entry:?}");
+        };
+        let verdicts = read_verdicts(verdicts).unwrap();
+        assert!(verdicts[0].overwritten.is_empty(), "{verdicts:?}");
+    }
 }

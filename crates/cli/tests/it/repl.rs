@@ -62,87 +62,90 @@ fn fits(expected: &Json, answer: &Json) -> bool {
     }
 }
 
+/// Requests that cannot be served, each with the code of its answer.
+const BAD_LINES: &[(&str, &str)] = &[
+    ("nonsense", "malformed"),
+    ("[1]", "malformed"),
+    ("{}", "malformed"),
+    (r#"{"do":1}"#, "malformed"),
+    (r#"{"do":"trigger"}"#, "unknown-request"),
+    (r#"{"do":"exec"}"#, "malformed"),
+    (r#"{"do":"exec","sql":"SELEKT"}"#, "sql"),
+    (
+        r#"{"do":"exec","sql":"INSERT INTO note (id) VALUES (?1)"}"#,
+        "sql",
+    ),
+    (
+        r#"{"do":"exec","sql":"SELECT 1","params":"x"}"#,
+        "malformed",
+    ),
+    (
+        r#"{"do":"exec","sql":"SELECT ?1","params":[[1]]}"#,
+        "malformed",
+    ),
+    (r#"{"do":"exec","sql":"COMMIT"}"#, "sql"),
+    (
+        r#"{"do":"query","sql":"SELECT 1; DELETE FROM note"}"#,
+        "sql",
+    ),
+    (
+        r#"{"do":"action","entity":"nothing","action":"get","id":1}"#,
+        "unknown-entity",
+    ),
+    (
+        r#"{"do":"action","entity":"note","action":"dance","id":"a"}"#,
+        "unknown-request",
+    ),
+    (
+        r#"{"do":"action","entity":"note","action":"get"}"#,
+        "malformed",
+    ),
+    (
+        r#"{"do":"action","entity":"note","action":"get","id":[1,2]}"#,
+        "identifier-missing",
+    ),
+    (
+        r#"{"do":"action","entity":"note","action":"create","row":7}"#,
+        "malformed",
+    ),
+    (
+        r#"{"do":"action","entity":"note","action":"create","row":{}}"#,
+        "identifier-missing",
+    ),
+    (
+        r#"{"do":"action","entity":"note","action":"create","row":{"id":"a"}}"#,
+        "key-exists",
+    ),
+    (
+        r#"{"do":"action","entity":"note","action":"update","id":"zz","row":{"text":"x"}}"#,
+        "not-found",
+    ),
+    (
+        r#"{"do":"action","entity":"note","action":"update","id":"a","row":{"nope":1}}"#,
+        "unknown-attribute",
+    ),
+    (r#"{"do":"transaction"}"#, "malformed"),
+    (
+        r#"{"do":"transaction","steps":[{"do":"sync"}]}"#,
+        "malformed",
+    ),
+    (r#"{"do":"sync","direction":"up"}"#, "malformed"),
+    (r#"{"do":"sync","timeout_s":-1}"#, "malformed"),
+    (r#"{"do":"sync","unit":"nothing"}"#, "unknown-unit"),
+    (r#"{"do":"outcomes","since":"x"}"#, "malformed"),
+    (r#"{"do":"open","user":7}"#, "malformed"),
+    (
+        r#"{"do":"open","server":"http://sync.example.com"}"#,
+        "plain-http",
+    ),
+];
+
 #[test]
 fn bad_input_is_answered_and_the_next_request_works() {
     let site = Site::new(NOTES);
     let mut repl = site.repl("phone");
     repl.ok(r#"{"do":"sync"}"#);
-    for (line, code) in [
-        ("nonsense", "malformed"),
-        ("[1]", "malformed"),
-        ("{}", "malformed"),
-        (r#"{"do":1}"#, "malformed"),
-        (r#"{"do":"trigger"}"#, "unknown-request"),
-        (r#"{"do":"exec"}"#, "malformed"),
-        (r#"{"do":"exec","sql":"SELEKT"}"#, "sql"),
-        (
-            r#"{"do":"exec","sql":"INSERT INTO note (id) VALUES (?1)"}"#,
-            "sql",
-        ),
-        (
-            r#"{"do":"exec","sql":"SELECT 1","params":"x"}"#,
-            "malformed",
-        ),
-        (
-            r#"{"do":"exec","sql":"SELECT ?1","params":[[1]]}"#,
-            "malformed",
-        ),
-        (r#"{"do":"exec","sql":"COMMIT"}"#, "sql"),
-        (
-            r#"{"do":"query","sql":"SELECT 1; DELETE FROM note"}"#,
-            "sql",
-        ),
-        (
-            r#"{"do":"action","entity":"nothing","action":"get","id":1}"#,
-            "unknown-entity",
-        ),
-        (
-            r#"{"do":"action","entity":"note","action":"dance","id":"a"}"#,
-            "unknown-request",
-        ),
-        (
-            r#"{"do":"action","entity":"note","action":"get"}"#,
-            "malformed",
-        ),
-        (
-            r#"{"do":"action","entity":"note","action":"get","id":[1,2]}"#,
-            "identifier-missing",
-        ),
-        (
-            r#"{"do":"action","entity":"note","action":"create","row":7}"#,
-            "malformed",
-        ),
-        (
-            r#"{"do":"action","entity":"note","action":"create","row":{}}"#,
-            "identifier-missing",
-        ),
-        (
-            r#"{"do":"action","entity":"note","action":"create","row":{"id":"a"}}"#,
-            "key-exists",
-        ),
-        (
-            r#"{"do":"action","entity":"note","action":"update","id":"zz","row":{"text":"x"}}"#,
-            "not-found",
-        ),
-        (
-            r#"{"do":"action","entity":"note","action":"update","id":"a","row":{"nope":1}}"#,
-            "unknown-attribute",
-        ),
-        (r#"{"do":"transaction"}"#, "malformed"),
-        (
-            r#"{"do":"transaction","steps":[{"do":"sync"}]}"#,
-            "malformed",
-        ),
-        (r#"{"do":"sync","direction":"up"}"#, "malformed"),
-        (r#"{"do":"sync","timeout_s":-1}"#, "malformed"),
-        (r#"{"do":"sync","unit":"nothing"}"#, "unknown-unit"),
-        (r#"{"do":"outcomes","since":"x"}"#, "malformed"),
-        (r#"{"do":"open","user":7}"#, "malformed"),
-        (
-            r#"{"do":"open","server":"http://sync.example.com"}"#,
-            "plain-http",
-        ),
-    ] {
+    for &(line, code) in BAD_LINES {
         let answer = repl.line(line);
         assert_eq!(answer["ok"], false, "{line}: {answer}");
         assert_eq!(answer["error"]["code"], code, "{line}: {answer}");
@@ -164,8 +167,13 @@ fn values_of_every_shape_go_there_and_back() {
         r#"{"do":"query","sql":"SELECT id, text, big, photo, score, 1+1 FROM note ORDER BY id"}"#;
     let rows = json!([["a", "first", "9007199254740993", "AP8=", 1.5, 2]]);
     assert_eq!(repl.ok(query)["rows"], rows);
-    repl.ok(r#"{"do":"action","entity":"note","action":"create","row":{"id":"ü","text":"x\ny","big":"-9007199254740993","photo":"/w==","score":"NaN"}}"#);
-    repl.ok(r#"{"do":"exec","sql":"INSERT INTO note (id, photo, score) VALUES (:id, :photo, 2.0)","params":{"id":"b","photo":{"base64":"AQ=="}}}"#);
+    repl.ok(
+        "{\"do\":\"action\",\"entity\":\"note\",\"action\":\"create\",\"row\":{\"id\":\"ü\",\
+         \"text\":\"x\\ny\",\"big\":\"-9007199254740993\",\"photo\":\"/w==\",\"score\":\"NaN\"}}",
+    );
+    repl.ok("{\"do\":\"exec\",\
+         \"sql\":\"INSERT INTO note (id, photo, score) VALUES (:id, :photo, 2.0)\",\
+         \"params\":{\"id\":\"b\",\"photo\":{\"base64\":\"AQ==\"}}}");
     let sync = repl.ok(r#"{"do":"sync"}"#);
     assert_eq!(sync["status"], "completed", "{sync}");
     let mut other = site.repl("tablet");

@@ -2,10 +2,13 @@
 //! audit that sees every effect.
 //!
 //! ```text
-//!   Device ──► Proxy ──► afield serve (a process) ──► team.sqlite ──► audit
-//!                             ▲                          ▲
-//!                             └── killed, restarted      └── the team's own writes
+//!   Device ──► Proxy ──► afield serve ──► team.sqlite ──► audit
+//!                             ▲                ▲
+//!                             │                └── the team's own writes
+//!                             └── a process: killed, restarted
 //! ```
+
+mod device;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -15,15 +18,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use afield::engine::{Report, SyncStatus};
-use afield::native::{Client, ClientOptions, Folder, SyncOptions};
+use afield::engine::SyncStatus;
+use afield::native::{ClientOptions, Folder};
 use afield::protocol::codec::{Format, FrameReader};
-use afield::protocol::{Frame, Group, GroupOutcome, Model, Value};
-use afield::{ChangeInfo, ChangeState, Params};
+use afield::protocol::{Frame, Group, GroupOutcome, Model};
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::proxy::{Proxy, Request};
+
+pub(crate) use self::device::Device;
 
 /// Longest wait for anything, on a machine with much else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -49,21 +53,32 @@ const SCHEMA: &str = "
     );
     CREATE TABLE account (name TEXT NOT NULL PRIMARY KEY, amount INTEGER NOT NULL, tag TEXT);
     CREATE TABLE mirror (name TEXT NOT NULL PRIMARY KEY, amount INTEGER NOT NULL, tag TEXT);
+    CREATE TABLE price (name TEXT NOT NULL PRIMARY KEY, amount INTEGER NOT NULL, tag TEXT);
+    CREATE TABLE news (name TEXT NOT NULL PRIMARY KEY, amount INTEGER NOT NULL, tag TEXT);
     CREATE TABLE photo (id INTEGER NOT NULL, part INTEGER NOT NULL, data BLOB,
       PRIMARY KEY (id, part));
     CREATE TABLE audit (n INTEGER PRIMARY KEY, entity TEXT, op TEXT, old TEXT, new TEXT);
 ";
 
-/// Entities with their columns, the identifier's first.
-pub(crate) const ENTITIES: [(&str, &[&str]); 5] = [
+/// An entity of the model: its name, how wide its identifier is, its columns, its pattern.
+type Entity = (&'static str, usize, &'static [&'static str], &'static str);
+
+const BOTH_WAYS: &str = "last-write-wins";
+
+/// Every entity.
+const ENTITIES: [Entity; 7] = [
     (
         "visit",
+        1,
         &["id", "place", "score", "code", "note", "special"],
+        BOTH_WAYS,
     ),
-    ("finding", &["visit_id", "number", "text"]),
-    ("account", &["name", "amount", "tag"]),
-    ("mirror", &["name", "amount", "tag"]),
-    ("photo", &["id", "part", "data"]),
+    ("finding", 2, &["visit_id", "number", "text"], BOTH_WAYS),
+    ("account", 1, &["name", "amount", "tag"], BOTH_WAYS),
+    ("mirror", 1, &["name", "amount", "tag"], BOTH_WAYS),
+    ("price", 1, &["name", "amount", "tag"], "read-only"),
+    ("news", 1, &["name", "amount", "tag"], "read-only-optimized"),
+    ("photo", 2, &["id", "part", "data"], BOTH_WAYS),
 ];
 
 /// A team with its server, in a folder of its own.
@@ -222,14 +237,9 @@ impl World {
     /// Checks that the device holds exactly the server's rows, parked changes aside.
     pub(crate) fn check_equal(&self, device: &Device) {
         let (team, store) = (self.team(), device.raw());
-        for (entity, columns) in ENTITIES {
-            let width = if ["finding", "photo"].contains(&entity) {
-                2
-            } else {
-                1
-            };
-            let key = columns[..width].join(", ");
-            let sql = format!("SELECT {} FROM {entity} ORDER BY {key}", columns.join(", "));
+        for (entity, width, columns, _) in ENTITIES {
+            let (key, all) = (columns[..width].join(", "), columns.join(", "));
+            let sql = format!("SELECT {all} FROM {entity} ORDER BY {key}");
             let (here, there) = (rows(&store, &sql), rows(&team, &sql));
             if here != there {
                 let only_here: Vec<_> = here.iter().filter(|row| !there.contains(row)).collect();
@@ -239,98 +249,6 @@ impl World {
                 );
             }
         }
-    }
-}
-
-/// A device in this process.
-pub(crate) struct Device {
-    /// The store and what synchronises it.
-    pub(crate) client: Client,
-}
-
-impl Device {
-    /// Opens a store.
-    pub(crate) fn open(options: ClientOptions) -> Self {
-        Self {
-            client: Client::open(options).unwrap(),
-        }
-    }
-
-    /// Opens the store of `user` in a folder that knows its server and token.
-    pub(crate) fn reopen(folder: &Path, user: &str) -> Self {
-        Self::open(ClientOptions::new(folder, user))
-    }
-
-    /// Synchronises everything.
-    pub(crate) fn sync(&self) -> Report {
-        let options = SyncOptions {
-            deadline: Some(PATIENCE),
-            ..SyncOptions::default()
-        };
-        self.client.sync_with(&options, &mut |_| {}).unwrap()
-    }
-
-    /// Runs statements as one transaction, thus one group.
-    pub(crate) fn write(&self, sql: &str) {
-        let mut store = self.client.store();
-        store
-            .transaction(|tx| tx.execute(sql, &Params::none()))
-            .unwrap();
-    }
-
-    /// Makes a visit; gives its identifier.
-    pub(crate) fn create_visit(&self, place: &str, note: &str) -> String {
-        let row = [("place", place), ("note", note)];
-        let row = row.map(|(name, value)| (name.to_owned(), Value::from(value)));
-        let key = self.client.store().create("visit", &row.into()).unwrap();
-        key[0].to_string()
-    }
-
-    /// The first cell that a query finds, as text; none if there is no row or it is NULL.
-    pub(crate) fn read(&self, sql: &str) -> Option<String> {
-        let rows = self.client.store().query(sql, &Params::none()).unwrap();
-        let cell = rows.rows.first()?.first()?;
-        (!cell.is_null()).then(|| cell.to_string())
-    }
-
-    /// Every change that the store keeps.
-    pub(crate) fn changes(&self) -> Vec<ChangeInfo> {
-        self.client.store().changes().unwrap()
-    }
-
-    /// How many changes are in this state.
-    pub(crate) fn count(&self, state: ChangeState) -> usize {
-        let changes = self.changes();
-        changes
-            .iter()
-            .filter(|change| change.state == state)
-            .count()
-    }
-
-    /// The states of the changes that set `attribute` to `value`.
-    pub(crate) fn states(&self, attribute: &str, value: &str) -> Vec<ChangeState> {
-        let changes = self.changes();
-        let sets = |change: &&ChangeInfo| change.set.get(attribute) == Some(&Value::from(value));
-        changes
-            .iter()
-            .filter(sets)
-            .map(|change| change.state)
-            .collect()
-    }
-
-    /// The model of the store.
-    pub(crate) fn model(&self) -> Model {
-        self.client.store().model().unwrap()
-    }
-
-    /// The database file.
-    pub(crate) fn file(&self) -> PathBuf {
-        self.client.folder().database(self.client.user()).unwrap()
-    }
-
-    /// A connection of somebody else to the store, who only reads.
-    pub(crate) fn raw(&self) -> Connection {
-        reader(&self.file())
     }
 }
 
@@ -436,14 +354,9 @@ fn model_file(page_rows: usize) -> String {
          [auth]\nsecret_file = \"secret\"\n[limits]\npage_rows = {page_rows}\n\
          [model]\nversion = 1\n"
     );
-    for (entity, columns) in ENTITIES {
-        let width = if ["finding", "photo"].contains(&entity) {
-            2
-        } else {
-            1
-        };
+    for (entity, width, columns, pattern) in ENTITIES {
         text += &format!(
-            "[local.{entity}]\nfrom = \"{entity}\"\npattern = \"last-write-wins\"\n\
+            "[local.{entity}]\nfrom = \"{entity}\"\npattern = \"{pattern}\"\n\
              attributes = {:?}\nscope = \"everyone\"\n",
             &columns[width..]
         );
@@ -454,10 +367,8 @@ fn model_file(page_rows: usize) -> String {
 /// Triggers of the team's own that note every effect, and where each group ends.
 fn audit_triggers() -> String {
     let mut sql = String::new();
-    for (entity, columns) in ENTITIES
-        .into_iter()
-        .filter(|(entity, _)| *entity != "photo")
-    {
+    let audited = |entity: &Entity| entity.3 == BOTH_WAYS && entity.0 != "photo";
+    for (entity, _, columns, _) in ENTITIES.into_iter().filter(audited) {
         let object = |of: &str| {
             let pairs = columns.iter().map(|name| format!("'{name}', {of}.{name}"));
             format!("json_object({})", pairs.collect::<Vec<_>>().join(", "))
@@ -469,8 +380,8 @@ fn audit_triggers() -> String {
         ] {
             sql += &format!(
                 "CREATE TRIGGER audit_{op}_{entity} AFTER {op} ON {entity} BEGIN \
-                 INSERT INTO audit (entity, op, old, new) VALUES ('{entity}', '{op}', {old}, {new}); \
-                 END;\n"
+                 INSERT INTO audit (entity, op, old, new) \
+                 VALUES ('{entity}', '{op}', {old}, {new}); END;\n"
             );
         }
     }

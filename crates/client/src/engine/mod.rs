@@ -391,8 +391,9 @@ impl Run {
         let groups = exchange.map(|exchange| exchange.groups).unwrap_or_default();
         let unsettled =
             !progressed && failure.may_be_a_groups_fault() && !zoo::planted("bad-group-blocks-all");
+        let too_long = !progressed && failure.may_be_the_size();
         match groups.as_slice() {
-            [_, _, ..] if unsettled => {
+            [_, _, ..] if unsettled || too_long => {
                 self.caps.groups = groups.len() / 2;
                 return self.next(store, commands);
             }

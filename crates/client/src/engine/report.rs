@@ -139,6 +139,11 @@ impl Failure {
         }
     }
 
+    /// Whether the request may have been longer than the connection lived.
+    pub(super) fn may_be_the_size(&self) -> bool {
+        self.status.is_none() && self.code == Code::INTERRUPTED
+    }
+
     /// Whether one of the groups sent may be what the server stumbles over.
     pub(super) fn may_be_a_groups_fault(&self) -> bool {
         match self.status {

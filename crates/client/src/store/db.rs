@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use afield_protocol::{Code, Model, zoo};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::seal;
 use super::tables::{Table, ranks};
@@ -21,6 +21,9 @@ const FORMAT: i64 = 1;
 
 /// How long a write waits for another process before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a new file's first openers step aside for each other before one gives up.
+const WAL_ATTEMPTS: u32 = 100;
 
 /// Prepared statements kept for each connection: a few for each entity.
 const STATEMENTS: usize = 256;
@@ -254,8 +257,27 @@ fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connect
 }
 
 /// Switches to write-ahead logging, which the file remembers.
+///
+/// SQLite does not wait for others in the switch itself. Whoever meets them waits for the write
+/// lock, as any write does, and looks again; most often they have switched meanwhile.
 fn use_wal(conn: &Connection) -> Result<(), Error> {
-    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))?;
+    let switch = || -> rusqlite::Result<String> {
+        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+    };
+    let mut mode = switch();
+    for _ in 0..WAL_ATTEMPTS {
+        let busy = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked];
+        match &mode {
+            Err(error)
+                if error
+                    .sqlite_error_code()
+                    .is_some_and(|code| busy.contains(&code)) => {}
+            _ => break,
+        }
+        conn.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
+        mode = switch();
+    }
+    let mode = mode?;
     if mode == "wal" {
         return Ok(());
     }

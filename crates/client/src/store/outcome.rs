@@ -135,7 +135,11 @@ fn settle(
             db.conn
                 .prepare_cached(sql)?
                 .execute(params![change.n, theirs])?;
-            erase::refused(db, loaded, &change.entity, &change.key)
+            match &verdict.theirs {
+                // The answer has just shown the row: whatever a pull said before, it is there.
+                Some(Theirs::Row(_)) => Ok(()),
+                _ => erase::refused(db, loaded, &change.entity, &change.key),
+            }
         }
         VerdictKind::Rejected if verdict.code.as_ref() == Some(&Code::GONE) => {
             // The entity may have left the model since.

@@ -213,3 +213,13 @@ fn a_server_that_is_not_there_is_unreachable() {
     );
     assert_eq!(client.store().status().unwrap().pending, 1);
 }
+
+#[test]
+fn what_a_given_up_answer_still_brings_is_not_taken_for_the_next() {
+    let folder = tempdir().unwrap();
+    let server = Server::start([Reply::Elsewhere, Reply::Notes(vec![("s", "server")])]);
+    let client = client(folder.path(), &server);
+    let report = sync(&client);
+    assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
+    assert_eq!(texts(&client).len(), 1);
+}

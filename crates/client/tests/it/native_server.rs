@@ -30,6 +30,8 @@ pub(crate) enum Reply {
     Status(u16, &'static str, &'static str),
     /// So many bytes of the answer's body, then the connection ends.
     Cut(usize, Box<Self>),
+    /// A page that continues from where this device is not, and megabytes of nothing after it.
+    Elsewhere,
     /// The connection ends before a byte of an answer.
     HangUp,
     /// Nothing, for as long as the client waits.
@@ -247,6 +249,17 @@ fn render(reply: &Reply, asked: &Asked<'_>) -> (String, Vec<u8>) {
             headers,
             body.as_bytes().to_vec(),
         ),
+        Reply::Elsewhere => {
+            let mut hello = asked.hello.unwrap().clone();
+            hello.pull[0].1 = Some(b"elsewhere".to_vec());
+            let asked = Asked {
+                hello: Some(&hello),
+                ..*asked
+            };
+            let mut body = frames_of(&asked, |_| Verdict::applied(), &[]);
+            body.resize(body.len() + 4_000_000, 0);
+            head(200, frames, "", body)
+        }
         Reply::HangUp | Reply::Silence | Reply::Cut(..) | Reply::Stall(..) | Reply::Drip(..) => {
             panic!("a fault inside a fault")
         }

@@ -129,31 +129,15 @@ fn a_reset_removes_rows_not_listed_and_keeps_what_the_user_typed() {
     store.delete("stock", &[text("c"), int(1)]).unwrap();
     let new = attributes([("place", text("new")), ("part", int(1)), ("amount", int(9))]);
     store.create("stock", &new).unwrap();
-    let asked = request(&mut sync);
-    let first = [stock(&world, &[("a", 1, 21), ("gone again", 1, 1)])];
-    page(
-        &mut sync,
-        asked.request,
-        &asked.pull,
-        &first,
-        "r1",
-        false,
-        &["stock"],
-    )
-    .unwrap();
+    let mut begin_over = |rows: &[(&str, i64, i64)], position: &str| {
+        let asked = request(&mut sync);
+        let first = [stock(&world, rows)];
+        let (number, from) = (asked.request, &asked.pull);
+        page(&mut sync, number, from, &first, position, false, &["stock"]).unwrap();
+    };
+    begin_over(&[("a", 1, 21), ("gone again", 1, 1)], "r1");
     // Once more from the start: what was staged before does not count.
-    let asked = request(&mut sync);
-    let first = [stock(&world, &[("a", 1, 31), ("c", 1, 33)])];
-    page(
-        &mut sync,
-        asked.request,
-        &asked.pull,
-        &first,
-        "r2",
-        false,
-        &["stock"],
-    )
-    .unwrap();
+    begin_over(&[("a", 1, 31), ("c", 1, 33)], "r2");
     let asked = request(&mut sync);
     answer(
         &mut sync,

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use afield::native::Client;
@@ -188,4 +189,28 @@ fn our_commits_and_theirs_are_told_apart() {
     let sql = "SELECT count(*) FROM note";
     let found = client.store().query(sql, &Params::none()).unwrap().rows;
     assert_eq!(found, [[Value::from(4)]]);
+}
+
+#[test]
+fn no_commit_of_another_process_is_missed_between_ours() {
+    let folder = tempdir().unwrap();
+    let (client, mut second) = opened(folder.path());
+    second.run("CREATE TABLE own (x); CREATE TABLE other (x)");
+    let own = client.store().watch("SELECT * FROM own").unwrap();
+    let watches = client.store().watches();
+    for round in 0..40 {
+        own.take();
+        thread::scope(|scope| {
+            scope.spawn(|| second.run("INSERT INTO own VALUES (1)"));
+            for _ in 0..3 {
+                let sql = "INSERT INTO other VALUES (1)";
+                let run = client
+                    .store()
+                    .transaction(|tx| tx.execute(sql, &Params::none()));
+                run.unwrap();
+            }
+        });
+        watches.look();
+        assert_eq!(own.take(), 1, "round {round}");
+    }
 }

@@ -2,6 +2,7 @@
 //! it, so a slow one holds neither a snapshot nor more than a page of memory.
 
 use afield_protocol::codec::Format;
+use afield_protocol::limits::PAGE_BYTES_FIRST;
 use afield_protocol::{
     Code, Frame, GroupOutcome, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Welcome,
 };
@@ -29,6 +30,8 @@ pub(super) struct Answer {
     seen: Observed,
     /// What is still to be pulled; `None` when nothing is.
     pull: Option<Positions>,
+    /// Bytes of pages so far.
+    carried: usize,
     /// Why nothing can be pulled.
     problem: Option<Problem>,
     is_ended: bool,
@@ -49,6 +52,7 @@ impl Answer {
             format,
             seen,
             pull: Some(hello.pull).filter(|pull| !pull.is_empty()),
+            carried: 0,
             problem,
             is_ended: false,
         }
@@ -111,11 +115,14 @@ impl Answer {
     }
 
     async fn page(&mut self, positions: Positions) -> Result<Vec<u8>, StorageError> {
+        let limits = &self.server.0.limits;
         let request = PullRequest {
             user: self.user.clone(),
             entities: positions,
-            rows_max: self.server.0.limits.page_rows,
-            bytes_max: self.server.0.limits.page_bytes,
+            rows_max: limits.page_rows,
+            bytes_max: (self.carried / 4)
+                .max(PAGE_BYTES_FIRST)
+                .min(limits.page_bytes),
         };
         let format = self.format;
         let page = self.server.blocking(move |inner| {
@@ -130,6 +137,7 @@ impl Answer {
         });
         let (bytes, rows, next): (_, usize, _) = page.await?;
         self.seen.add_rows(rows);
+        self.carried += bytes.len();
         self.pull = next;
         Ok(bytes)
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
-            "{text:?} is no duration: write a whole number and a unit, like \"15 min\"; units: ms, s, min, h, days"
+            "{text:?} is no duration: write a whole number and a unit, like \"15 min\"; \
+             units: ms, s, min, h, days"
         )
     };
     let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
@@ -28,7 +29,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let wrong = || {
         format!(
-            "{text:?} is no size: write a whole number and a unit, like \"4 MiB\"; units: B, KiB, MiB, GiB"
+            "{text:?} is no size: write a whole number and a unit, like \"4 MiB\"; \
+             units: B, KiB, MiB, GiB"
         )
     };
     let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;

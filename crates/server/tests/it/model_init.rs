@@ -144,46 +144,52 @@ fn an_inline_table_that_cannot_be_continued_is_an_error() {
     );
 }
 
+/// Names that only work where they are quoted, or are none of ours.
+const NAMES: [&str; 12] = [
+    "a",
+    "B",
+    "order",
+    "x y",
+    "q\"q",
+    "é",
+    "rowid",
+    "oid",
+    "a.b",
+    "#",
+    "new\nline",
+    "'",
+];
+
+/// Types as people declare them.
+const TYPES: [&str; 12] = [
+    "",
+    "INTEGER",
+    "TEXT",
+    "UUID",
+    "BLOB",
+    "DECIMAL(5,1)",
+    "REAL",
+    "BOOL",
+    "DATE",
+    "WHAT",
+    "JSON",
+    "TIMESTAMP WITH TIME ZONE",
+];
+
+/// Values, whether they fit the type or not.
+const VALUES: [&str; 8] = [
+    "1",
+    "-7",
+    "'x'",
+    "NULL",
+    "x'00ff'",
+    "2.5",
+    "'2026-01-31'",
+    "'{\"a\":1}'",
+];
+
 /// A database made at random out of awkward pieces, with some rows.
 pub(crate) fn random_database(seed: u64) -> String {
-    const NAMES: [&str; 12] = [
-        "a",
-        "B",
-        "order",
-        "x y",
-        "q\"q",
-        "é",
-        "rowid",
-        "oid",
-        "a.b",
-        "#",
-        "new\nline",
-        "'",
-    ];
-    const TYPES: [&str; 12] = [
-        "",
-        "INTEGER",
-        "TEXT",
-        "UUID",
-        "BLOB",
-        "DECIMAL(5,1)",
-        "REAL",
-        "BOOL",
-        "DATE",
-        "WHAT",
-        "JSON",
-        "TIMESTAMP WITH TIME ZONE",
-    ];
-    const VALUES: [&str; 8] = [
-        "1",
-        "-7",
-        "'x'",
-        "NULL",
-        "x'00ff'",
-        "2.5",
-        "'2026-01-31'",
-        "'{\"a\":1}'",
-    ];
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let mut random = fastrand::Rng::with_seed(seed);
     let mut sql = String::new();

@@ -167,15 +167,25 @@ fn server_numbered_entities_are_read_only_so_far() {
     assert_eq!(errors[0].code, Code::NOT_AVAILABLE);
 }
 
+/// Model texts, and what must be said about each.
+type Misfits = Vec<(String, &'static str)>;
+
+#[track_caller]
+fn assert_named(misfits: Misfits) {
+    for (text, expected) in misfits {
+        let errors = resolved(&text).expect_err(&text);
+        let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(
+            shown.iter().any(|line| line.contains(expected)),
+            "{expected}: {shown:#?}"
+        );
+    }
+}
+
 #[test]
-fn what_does_not_fit_the_database_is_named_with_what_is_near() {
+fn an_entity_that_does_not_fit_the_database_is_named_with_what_is_near() {
     let lww = "last-write-wins";
-    let many = format!(
-        "{}{}",
-        visit(),
-        visit().replace("[local.visit]", "[local.VISIT]")
-    );
-    for (text, expected) in [
+    assert_named(vec![
         (
             entity("v", "visits", lww, "[]"),
             "4:8: [local.v] from: the database has no table",
@@ -218,6 +228,18 @@ fn what_does_not_fit_the_database_is_named_with_what_is_near() {
             "without a primary key",
         ),
         (entity("v", "shown", lww, "[\"a\"]"), "`shown` is a view"),
+    ]);
+}
+
+#[test]
+fn entities_and_units_that_do_not_fit_together_are_named_with_what_is_near() {
+    let lww = "last-write-wins";
+    let many = format!(
+        "{}{}",
+        visit(),
+        visit().replace("[local.visit]", "[local.VISIT]")
+    );
+    assert_named(vec![
         (many, "line 3 has this name already"),
         (
             visit() + &entity("w", "VISIT", lww, "[]"),
@@ -252,12 +274,5 @@ fn what_does_not_fit_the_database_is_named_with_what_is_near() {
             "[local.p]: in no unit",
         ),
         (visit() + "id = \"server\"\n", "does not number its rows"),
-    ] {
-        let errors = resolved(&text).expect_err(&text);
-        let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert!(
-            shown.iter().any(|line| line.contains(expected)),
-            "{expected}: {shown:#?}"
-        );
-    }
+    ]);
 }

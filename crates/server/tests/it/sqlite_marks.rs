@@ -64,7 +64,8 @@ fn p5_replace_marks_what_it_deletes_by_every_unique_key() {
             "INSERT OR IGNORE INTO t VALUES (6, 'd', 7, 7), (7, 'new', 7, 7)",
             "UPDATE OR IGNORE t SET code = 'd'",
             "INSERT INTO t VALUES (7, 'q', 8, 8) ON CONFLICT DO NOTHING",
-            "INSERT INTO t VALUES (7, 'q', 8, 8) ON CONFLICT (id) DO UPDATE SET id = 70, code = 'up'",
+            "INSERT INTO t VALUES (7, 'q', 8, 8) \
+             ON CONFLICT (id) DO UPDATE SET id = 70, code = 'up'",
             "INSERT OR REPLACE INTO t SELECT id + 1, code, a, b FROM t",
             "DELETE FROM t",
         ],
@@ -250,8 +251,8 @@ fn p5_names_that_need_quoting_are_marked() {
     odd.table = "ORDER \"X\"".into();
     odd.local.name = "odd".into();
     follows(
-        "CREATE TABLE \"Order \"\"x\"\"\" (\"group\" TEXT, \"a b\"\"c\" INTEGER, \"select\" TEXT UNIQUE,
-           PRIMARY KEY (\"group\", \"a b\"\"c\"))",
+        "CREATE TABLE \"Order \"\"x\"\"\" (\"group\" TEXT, \"a b\"\"c\" INTEGER, \
+           \"select\" TEXT UNIQUE, PRIMARY KEY (\"group\", \"a b\"\"c\"))",
         &server_model(vec![odd]),
         "INSERT INTO \"order \"\"x\"\"\" VALUES ('a', 1, 'x'), ('a', 2, 'y'), ('b', 1, 'z')",
         &[
@@ -284,7 +285,10 @@ fn rows_with_a_null_in_their_key_are_no_obstacle() {
 fn p5_a_page_is_never_cut_between_marks_of_one_number() {
     let db = SqliteDatabase::new();
     let mut device = Replica::default();
-    db.execute("INSERT INTO rate VALUES (1, 'a'), (2, 'b'), (3, 'c'); INSERT INTO stock (id) VALUES (1), (2), (3)");
+    db.execute(
+        "INSERT INTO rate VALUES (1, 'a'), (2, 'b'), (3, 'c');
+        INSERT INTO stock (id) VALUES (1), (2), (3)",
+    );
     device.pull(&db, &["stock"], 10);
     db.execute(
         "UPDATE stock SET words = 'x'; UPDATE afield_mark_stock SET change = 100;

@@ -287,7 +287,8 @@ fn the_documented_tables_are_the_ones_in_the_database() {
         .foreign()
         .prepare(
             "SELECT t.name, c.name FROM pragma_table_list t, pragma_table_xinfo(t.name) c
-             WHERE t.name LIKE 'afield\\_%' ESCAPE '\\' AND t.name NOT LIKE 'afield\\_mark%' ESCAPE '\\'",
+             WHERE t.name LIKE 'afield\\_%' ESCAPE '\\'
+             AND t.name NOT LIKE 'afield\\_mark%' ESCAPE '\\'",
         )
         .unwrap();
     let columns: Vec<(String, String)> = columns

@@ -243,7 +243,8 @@ fn p1_a_push_replaces_no_other_row() {
 #[test]
 fn p6_strict_tables_and_hidden_columns_explain_themselves() {
     let db = SqliteDatabase::with(
-        "CREATE TABLE t (id TEXT PRIMARY KEY, name INTEGER, n INTEGER, secret TEXT NOT NULL) STRICT",
+        "CREATE TABLE t (id TEXT PRIMARY KEY, name INTEGER, n INTEGER, secret TEXT NOT NULL) \
+         STRICT",
         text_table(),
     );
     let verdict = push_one(&db, 1, change(Op::Create, "a", &[]));

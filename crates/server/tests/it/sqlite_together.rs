@@ -24,14 +24,16 @@ fn p4_p5_complete_pulls_see_whole_transactions_while_others_write() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let conn = Connection::open(&path).unwrap();
-            conn.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+            conn.busy_timeout(std::time::Duration::from_secs(10))
+                .unwrap();
             start.wait();
             for n in 0..WRITES {
                 let (from, to) = (n % 3 + 1, (n + 1) % 3 + 1);
                 conn.execute_batch(&format!(
                     "BEGIN IMMEDIATE;
                      UPDATE stock SET shelf = shelf - 1 WHERE id = {from};
-                     REPLACE INTO stock SELECT id, code, shelf + 1, bin, words FROM stock WHERE id = {to};
+                     REPLACE INTO stock
+                     SELECT id, code, shelf + 1, bin, words FROM stock WHERE id = {to};
                      COMMIT"
                 ))
                 .unwrap();

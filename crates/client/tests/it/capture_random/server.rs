@@ -85,6 +85,8 @@ impl Server {
         };
         let mut marked: Vec<(&RowId, u64)> = self.marks.iter().map(|(row, n)| (row, *n)).collect();
         marked.retain(|((entity, _), n)| *n > from(entity));
+        // Where everything is sent, what is not there needs no mention.
+        marked.retain(|(row, _)| from(&row.0) > 0 || self.rows.contains_key(*row));
         marked.sort_by_key(|(_, n)| *n);
         let size = if rng.bool() {
             usize::MAX

@@ -238,7 +238,8 @@ impl<'a> Capture<'a> {
     fn mark_select(&self, select: &str) -> String {
         let key = self.mark_key();
         format!(
-            "\n  UPDATE afield_clock SET change = change + 1;\n  INSERT INTO {} ({key}, change)\n    \
+            "\n  UPDATE afield_clock SET change = change + 1;\n  \
+             INSERT INTO {} ({key}, change)\n    \
              SELECT {select}\n    ON CONFLICT ({key}) DO UPDATE SET change = excluded.change;",
             self.mark
         )

@@ -378,7 +378,7 @@ fn set_journal_mode(conn: &Connection, mode: &str) -> Result<(), StorageError> {
         .query_row(&format!("PRAGMA journal_mode = {mode}"), [], |row| {
             row.get(0)
         })
-        .while_("setting the journal mode")?;
+        .while_("setting the journal mode (stop the server and close other programs first)")?;
     if now.eq_ignore_ascii_case(mode) {
         Ok(())
     } else {

@@ -77,7 +77,8 @@ fn round(arguments: &Arguments, rows: &[Visit]) -> Result<Round, Box<dyn Error>>
         command
             .current_dir(folder.path())
             .args(words)
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .env("RUST_LOG", "warn");
         command
     };
     output(&mut afield(&["init", "--from", "team.db"]))?;

@@ -32,7 +32,10 @@ struct Arguments {
 
 #[expect(clippy::print_stderr, reason = "a program for people")]
 fn main() -> ExitCode {
-    match download::run(&Arguments::parse()) {
+    let mut arguments = Arguments::parse();
+    // The processes run in folders of their own.
+    arguments.afield = std::path::absolute(&arguments.afield).unwrap_or(arguments.afield);
+    match download::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
