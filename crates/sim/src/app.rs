@@ -261,9 +261,9 @@ pub(crate) fn writable(entity: usize) -> std::ops::Range<usize> {
 /// The statements that make the team's tables and a first content.
 pub(crate) fn server_schema() -> String {
     let mut sql = String::new();
-    for entity in 0..SYNCED {
+    for (entity, columns_of) in COLUMNS.iter().enumerate().take(SYNCED) {
         let key = columns(entity)[..key_width(entity)].join(", ");
-        let columns = COLUMNS[entity].iter().map(|c| {
+        let columns = columns_of.iter().map(|c| {
             let kind = c.kind.sqlite();
             format!("\"{}\" {kind} {}, ", c.column, c.rule)
         });

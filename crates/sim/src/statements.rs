@@ -55,9 +55,9 @@ impl Settled {
         let picked = pick(edit.row);
         let fresh = app::key(entity, edit.row);
         let key = match edit.what {
-            What::Create => fresh.clone(),
+            What::Create => fresh,
             What::Displace => app::key(entity, edit.n),
-            What::Upsert | What::Replace | What::Ignore if edit.n % 3 == 0 => fresh.clone(),
+            What::Upsert | What::Replace | What::Ignore if edit.n.is_multiple_of(3) => fresh,
             _ => read_key(picked?).ok()?,
         };
         let writable = app::writable(entity);

@@ -167,7 +167,10 @@ fn outcomes(conn: &Connection) -> Result<HashMap<(GroupId, usize), Vec<Ended>>, 
     Ok(found)
 }
 
-fn standing(conn: &Connection) -> Result<Vec<(Option<Vec<u8>>, bool)>, Violation> {
+/// A position, and whether the first download is through.
+type Standing = (Option<Vec<u8>>, bool);
+
+fn standing(conn: &Connection) -> Result<Vec<Standing>, Violation> {
     let sql = "SELECT position, complete FROM afield_entity WHERE name = ?1";
     let mut statement = conn.prepare_cached(sql)?;
     let read = |entity| {
