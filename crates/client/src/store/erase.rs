@@ -13,15 +13,11 @@ use super::overlay;
 use super::tables::Table;
 use crate::error::Error;
 
-/// Erases a row that the server has just called gone, staged copies included.
+/// Erases what changes hold of a row that the server has just called gone. The row itself leaves
+/// with the pull that says so, usually in the same answer: an outcome may be older than the
+/// device's position, or of a history that the server went back from, and then the row is there
+/// and no later pull would bring it again.
 pub(super) fn row(db: &Db, table: &Table, key: &[u8]) -> Result<(), Error> {
-    let values = read_key(key)?;
-    if table.server_row(&db.conn, &values)?.is_some() {
-        table.put_server_row(&db.conn, &values, None)?;
-    }
-    let sql = table.delete_from(&table.stage);
-    let staged = super::sql::bound(&values);
-    db.conn.prepare_cached(&sql)?.execute(staged)?;
     changes(db, &table.entity.name, key, Reach::Everything)
 }
 

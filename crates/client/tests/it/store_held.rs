@@ -1,6 +1,6 @@
 //! What waits for what, and what flows past it.
 
-use afield::protocol::{Attributes, Code, Op, Value, Verdict};
+use afield::protocol::{Attributes, Code, Frame, Op, Value, Verdict};
 use afield::{ChangeState, Store};
 
 use crate::world::{World, attributes, execute, id, int, pull, query, request, settle, text};
@@ -131,6 +131,9 @@ fn a_gone_row_may_be_made_again() {
         .unwrap();
     let gone = Verdict::rejected(Code::GONE, "gone");
     settle(&mut world.sync(), &request(&mut world.sync()), &gone);
+    let keys = vec![vec![text("x"), int(1)]];
+    let entity = "stock".into();
+    pull(&mut world.sync(), &[Frame::Gone { entity, keys }], "t2");
     assert!(query(&store, "SELECT * FROM stock").is_empty());
     let new = attributes([("place", text("x")), ("part", int(1)), ("amount", int(7))]);
     store.create("stock", &new).unwrap();

@@ -38,7 +38,8 @@ enum Overlay {
     May,
     /// It is not.
     Not,
-    /// The server refused it because the row is gone: so is the state's row.
+    /// It is not: the server refused it because the row is gone. What was settled before it may
+    /// have ended with it.
     Gone,
 }
 
@@ -206,8 +207,7 @@ fn overlays<'a>(
         }
     }
     let is_gone = overlays.contains(&Overlay::Gone);
-    let base = base.filter(|_| !is_gone);
-    if base.is_none() && entries.iter().any(|entry| entry.op != Op::Create) {
+    if (is_gone || base.is_none()) && entries.iter().any(|entry| entry.op != Op::Create) {
         // Of a row that is gone only what the user typed stays, and not in sight.
         for (entry, overlay) in entries.iter().zip(&mut overlays) {
             let ends = match entry.state {
