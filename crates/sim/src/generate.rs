@@ -146,6 +146,9 @@ impl Generator {
 
     /// A sync with what may become of it, and with what happens meanwhile.
     fn sync(&mut self, device: usize) {
+        if self.themes.lanes && self.rng.bool() {
+            return self.race(device);
+        }
         let lane = usize::from(self.themes.lanes && self.rng.bool());
         let unit = self.rng.bool().then(|| self.rng.usize(0..2));
         let way = self.way();
@@ -166,32 +169,45 @@ impl Generator {
                     let device = self.rng.usize(0..self.devices);
                     self.actions.push(Action::Sync { device });
                 }
-                5 if self.themes.lanes => self.other_lane(device, 1 - lane),
                 6 if self.rng.bool() => self.trouble(device),
                 _ => {}
             }
         }
     }
 
-    /// Another process synchronises the same file meanwhile.
-    fn other_lane(&mut self, device: usize, lane: usize) {
-        let way = self.way();
-        self.actions.push(Action::Start {
-            device,
-            lane,
-            unit: None,
-            way,
-        });
-        for _ in 0..self.rng.usize(1..7) {
-            let step = self.step();
-            self.actions.push(Action::Step { device, lane, step });
+    /// Two processes synchronise the same file at the same time.
+    fn race(&mut self, device: usize) {
+        self.user(device);
+        for lane in [0, 1] {
+            // One that only sends and one that only receives are out of step for longest.
+            let way = [Way::Send, Way::Receive][lane];
+            let way = if self.rng.bool() { way } else { Way::Both };
+            self.actions.push(Action::Start {
+                device,
+                lane,
+                unit: None,
+                way,
+            });
+        }
+        for _ in 0..self.rng.usize(3..8) {
+            let lane = self.rng.usize(0..2);
+            for _ in 0..self.rng.usize(1..4) {
+                let step = self.step();
+                self.actions.push(Action::Step { device, lane, step });
+            }
+            match self.rng.u32(0..12) {
+                0 => self.user(device),
+                1 => self.other_process(device),
+                2 => self.foreign(),
+                _ => {}
+            }
         }
     }
 
     fn way(&mut self) -> Way {
-        match self.rng.u32(0..6) {
-            0 => Way::Send,
-            1 => Way::Receive,
+        match self.rng.u32(0..8) {
+            0 | 1 => Way::Send,
+            2 | 3 => Way::Receive,
             _ => Way::Both,
         }
     }

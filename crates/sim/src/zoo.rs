@@ -42,6 +42,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         "a settled change is taken off before the rows contain it",
     ),
     fault(
+        "overlay-ends-by-number",
+        "a request that is numbered later is taken for one that was handled later",
+    ),
+    fault(
         "position-before-rows",
         "a position is durable before its rows are",
     ),

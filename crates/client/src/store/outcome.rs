@@ -86,11 +86,8 @@ fn seen_from(db: &Db, request: i64) -> Result<i64, Error> {
         .conn
         .prepare_cached(sql)?
         .query_row([], |row| row.get(0))?;
-    Ok(if request == newest {
-        request
-    } else {
-        newest + 1
-    })
+    let is_newest = request == newest || zoo::planted("overlay-ends-by-number");
+    Ok(if is_newest { request } else { newest + 1 })
 }
 
 fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
