@@ -15,6 +15,8 @@ pub(crate) mod device_log;
 pub(crate) mod drained;
 pub(crate) mod push;
 pub(crate) mod server;
+#[cfg(test)]
+mod tests;
 pub(crate) mod view;
 
 use std::collections::HashMap;
