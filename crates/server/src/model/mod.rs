@@ -6,7 +6,7 @@
 //!                     catalog ──────────────────────────────┘
 //! ```
 //!
-//! [`file`] knows TOML and no database, [`resolve`](resolve::resolve) knows a catalog and no
+//! [`mod@file`] knows TOML and no database, [`resolve`](resolve::resolve) knows a catalog and no
 //! text. Both report everything they find, each error with its place and its remedy.
 
 pub mod add;

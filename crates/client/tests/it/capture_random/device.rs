@@ -280,14 +280,9 @@ impl Device {
         }
     }
 
-    /// The server says that a row is gone: of it only what the user typed stays.
+    /// An outcome says that a row is gone: of its changes only what the user typed stays. The row
+    /// itself leaves with the pull that says so.
     fn gone(&mut self, row: &RowId) {
-        self.pulled.remove(row);
-        for standing in self.standings.values_mut() {
-            if let Some(staged) = &mut standing.staged {
-                staged.rows.remove(row);
-            }
-        }
         self.erase(row, true, |_| true);
     }
 
