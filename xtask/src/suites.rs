@@ -216,12 +216,28 @@ fn run_advisories(root: &Path) -> Result<Outcome, String> {
     })
 }
 
+const WORKSPACE_TESTS: &[&str] = &["--workspace"];
+
+/// The simulator's own tests, the worlds that once broke a promise among them. They are behind the
+/// feature that plants faults, so the workspace's tests leave them out.
+const SIMULATOR_TESTS: &[&str] = &[
+    "--package",
+    "afield-sim",
+    "--bin",
+    "afield-sim",
+    "--features",
+    "simulate",
+];
+
 fn run_tests(root: &Path) -> Result<Outcome, String> {
-    let mut command = process::cargo(root);
-    command.args(["test", "--workspace", "--no-fail-fast"]);
-    announce(&command);
     let mut tally = Tally::default();
-    let succeeded = process::succeeds_seen(&mut command, &mut |line| tally.see(line))?;
+    let mut succeeded = true;
+    for arguments in [WORKSPACE_TESTS, SIMULATOR_TESTS] {
+        let mut command = process::cargo(root);
+        command.arg("test").args(arguments).arg("--no-fail-fast");
+        announce(&command);
+        succeeded &= process::succeeds_seen(&mut command, &mut |line| tally.see(line))?;
+    }
     Ok(judge_tests(succeeded, tally))
 }
 

@@ -157,6 +157,25 @@ fn the_protocol_crate_does_no_io() {
     );
 }
 
+/// Cargo builds a shared dependency once, with the features of everybody in the build; so the
+/// simulator asks for planted faults only behind a switch of its own.
+#[test]
+fn no_program_of_a_plain_build_has_planted_faults() {
+    let features = |switch: &[&str]| {
+        let tree = ["tree", "--locked", "--workspace", "--edges", "no-dev"];
+        let shape = ["--prefix", "none", "--format", "{p} [{f}]"];
+        let tree = cargo(&[&tree[..], &shape, switch].concat());
+        let line = tree
+            .lines()
+            .find(|line| line.starts_with("afield-protocol "));
+        line.expect("everything depends on the protocol").to_owned()
+    };
+    let plain = features(&[]);
+    assert!(!plain.contains("zoo"), "a plain build has {plain}");
+    let simulated = features(&["--features", "afield-sim/simulate"]);
+    assert!(simulated.contains("zoo"), "the simulator has {simulated}");
+}
+
 /// A sentence for each arrow that [`ARROWS`] does not allow, and for each package it does not know.
 fn wrong_arrows(metadata: &Value) -> Vec<String> {
     let packages = metadata["packages"]
