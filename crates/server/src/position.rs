@@ -4,8 +4,11 @@
 //! read a key of another entity out of it. Layout, all of it under the code at its end:
 //!
 //! ```text
-//!   version 1 byte | epoch 8 | change number varint | progress 1 | last key… | code 8
+//!   version 1 byte | epoch 8 | change number varint | progress 1 | seen varint, last key… | code 8
 //! ```
+//!
+//! What follows the progress is there only while a download is unfinished: how far beyond the
+//! change number its rows have been read, and the last key.
 //!
 //! The entity's name is part of what the code is computed over, and not of the token: a token
 //! of one entity is no token of another. A token that cannot be read is no error anywhere: its
@@ -16,7 +19,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// The layout above. Another number means: start over.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes of the code: a forger has one chance in 2^64 a try, and gains a wrong page of rows that
 /// he may read anyway.
@@ -44,10 +47,29 @@ pub enum Progress {
     Idle,
     /// The download has begun and no row was delivered.
     BeforeFirst,
-    /// The download goes on behind this key, in the storage's own encoding.
-    After(Vec<u8>),
+    /// The download goes on behind a key.
+    After {
+        /// The key, in the storage's own encoding.
+        last: Vec<u8>,
+        /// The change number of the newest snapshot that rows were read from.
+        seen: i64,
+    },
     /// All rows were delivered; the changes since the download began are not.
-    Closing,
+    Closing {
+        /// The change number of the newest snapshot that rows were read from.
+        seen: i64,
+    },
+}
+
+impl Place {
+    /// The highest change number whose effects the device may have: rows of a download are newer
+    /// than its beginning.
+    pub fn seen(&self) -> i64 {
+        match self.progress {
+            Progress::Idle | Progress::BeforeFirst => self.change,
+            Progress::After { seen, .. } | Progress::Closing { seen } => seen.max(self.change),
+        }
+    }
 }
 
 /// Makes the token of `entity` for `place`.
@@ -55,14 +77,20 @@ pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
     let mut token = vec![VERSION];
     token.extend_from_slice(&place.epoch);
     write_varint(&mut token, place.change.unsigned_abs());
-    let (progress, last): (u8, &[u8]) = match &place.progress {
-        Progress::Idle => (0, &[]),
-        Progress::BeforeFirst => (1, &[]),
-        Progress::After(last) => (2, last),
-        Progress::Closing => (3, &[]),
-    };
-    token.push(progress);
-    token.extend_from_slice(last);
+    let beyond = place.seen().abs_diff(place.change);
+    match &place.progress {
+        Progress::Idle => token.push(0),
+        Progress::BeforeFirst => token.push(1),
+        Progress::After { last, .. } => {
+            token.push(2);
+            write_varint(&mut token, beyond);
+            token.extend_from_slice(last);
+        }
+        Progress::Closing { .. } => {
+            token.push(3);
+            write_varint(&mut token, beyond);
+        }
+    }
     let code = code(key, entity, &token).finalize().into_bytes();
     token.extend(code.into_iter().take(CODE_BYTES));
     token
@@ -80,19 +108,31 @@ pub fn open(key: &CodeKey, entity: &str, token: &[u8]) -> Option<Place> {
     }
     let (epoch, rest) = rest.split_first_chunk::<8>()?;
     let (change, rest) = read_varint(rest)?;
-    let (progress, last) = rest.split_first()?;
-    let progress = match (progress, last) {
-        (0, []) => Progress::Idle,
-        (1, []) => Progress::BeforeFirst,
-        (2, last) => Progress::After(last.to_vec()),
-        (3, []) => Progress::Closing,
-        _ => return None,
-    };
+    let change = i64::try_from(change).ok()?;
+    let (progress, rest) = rest.split_first()?;
     Some(Place {
         epoch: *epoch,
-        change: i64::try_from(change).ok()?,
-        progress,
+        change,
+        progress: progress_of(*progress, rest, change)?,
     })
+}
+
+fn progress_of(progress: u8, rest: &[u8], change: i64) -> Option<Progress> {
+    match (progress, rest) {
+        (0, []) => return Some(Progress::Idle),
+        (1, []) => return Some(Progress::BeforeFirst),
+        _ => {}
+    }
+    let (beyond, last) = read_varint(rest)?;
+    let seen = change.checked_add_unsigned(beyond)?;
+    match (progress, last) {
+        (2, last) => Some(Progress::After {
+            last: last.to_vec(),
+            seen,
+        }),
+        (3, []) => Some(Progress::Closing { seen }),
+        _ => None,
+    }
 }
 
 fn code(key: &CodeKey, entity: &str, body: &[u8]) -> Hmac<Sha256> {
@@ -132,24 +172,34 @@ mod tests {
 
     const KEY: CodeKey = [9; 32];
 
+    fn after(last: &[u8], seen: i64) -> Progress {
+        Progress::After {
+            last: last.to_vec(),
+            seen,
+        }
+    }
+
     fn places() -> Vec<Place> {
-        let progress = [
-            Progress::Idle,
-            Progress::BeforeFirst,
-            Progress::After(b"some key".to_vec()),
-            Progress::After(Vec::new()),
-            Progress::Closing,
-        ];
-        let changes = [0, 1, 127, 128, 300, 1 << 40, i64::MAX];
-        let place = |change, progress: &Progress| Place {
-            epoch: *b"an epoch",
-            change,
-            progress: progress.clone(),
+        let progress = |change: i64| {
+            [
+                Progress::Idle,
+                Progress::BeforeFirst,
+                after(b"some key", change),
+                after(b"", change.saturating_add(1 << 20)),
+                Progress::Closing {
+                    seen: change.saturating_add(400),
+                },
+            ]
         };
-        changes
-            .into_iter()
-            .flat_map(|change| progress.iter().map(move |p| place(change, p)))
-            .collect()
+        let place = |change| {
+            progress(change).map(|progress| Place {
+                epoch: *b"an epoch",
+                change,
+                progress,
+            })
+        };
+        let changes = [0, 1, 127, 128, 300, 1 << 40, i64::MAX];
+        changes.into_iter().flat_map(place).collect()
     }
 
     #[test]

@@ -39,6 +39,10 @@ impl Plan {
             rng,
             actions: Vec::new(),
         };
+        if generator.themes.restores && generator.rng.bool() {
+            // First downloads are long, and there is one for each device.
+            generator.fork(0);
+        }
         while generator.actions.len() < length {
             generator.add();
         }
@@ -115,8 +119,40 @@ impl Generator {
         }
     }
 
+    /// The server is set back while a sync is under way.
+    fn fork(&mut self, device: usize) {
+        let way = Way::Both;
+        self.actions.push(Action::Start {
+            device,
+            lane: 0,
+            unit: None,
+            way,
+        });
+        let lane = 0;
+        for _ in 0..self.rng.usize(0..5) {
+            let step = self.step();
+            self.actions.push(Action::Step { device, lane, step });
+        }
+        self.actions.push(Action::Backup);
+        for _ in 0..self.rng.usize(1..8) {
+            let step = self.step();
+            self.actions.push(Action::Step { device, lane, step });
+            match self.rng.u32(0..4) {
+                0 => self.foreign(),
+                1 => self.user(device),
+                _ => {}
+            }
+        }
+        let step = Step::Cut(255);
+        self.actions.push(Action::Step { device, lane, step });
+        self.actions.push(Action::Restore);
+    }
+
     /// One of the things that this world has, if the dice fall on one.
     fn trouble(&mut self, device: usize) {
+        if self.themes.restores && self.rng.u32(0..6) == 0 {
+            return self.fork(device);
+        }
         let themes = &self.themes;
         let rng = &mut self.rng;
         let action = match rng.u32(0..14) {

@@ -43,16 +43,24 @@ fn go(device: usize, lane: usize) -> Action {
     step(device, lane, Step::Go)
 }
 
-#[track_caller]
-fn kept(devices: usize, actions: Vec<Action>) {
-    let plan = Plan {
+fn plan(devices: usize, actions: Vec<Action>) -> Plan {
+    Plan {
         seed: 1,
         devices,
         model_installed: true,
         page_rows: 100,
         actions,
-    };
-    let ended = play(&plan, None, true);
+    }
+}
+
+#[track_caller]
+fn kept(devices: usize, actions: Vec<Action>) {
+    keeps(&plan(devices, actions));
+}
+
+#[track_caller]
+fn keeps(plan: &Plan) {
+    let ended = play(plan, None, true);
     if let Some((step, violation)) = ended.violation {
         panic!("step {step}: {violation}\n{}", ended.trace.join("\n"));
     }
@@ -161,6 +169,36 @@ fn p5_a_row_that_came_back_is_not_taken_by_an_old_answer() {
             go(0, 1),
         ],
     );
+}
+
+/// A download began before the copy of the server's file was made and read rows after that; the
+/// position named only its beginning, so it went on after the restore.
+#[test]
+fn p4_a_download_that_read_rows_of_a_lost_history_starts_over() {
+    let plan = Plan {
+        page_rows: 2,
+        ..plan(
+            1,
+            vec![
+                start(0, 0, Way::Both),
+                go(0, 0),
+                go(0, 0),
+                step(0, 0, Step::Read(100_000)),
+                Action::Backup,
+                foreign(&[edit(What::Replace, app::ACCOUNT, 2, 1_012)]),
+                foreign(&[edit(What::Replace, app::SITE, 2, 1_012)]),
+                go(0, 0),
+                go(0, 0),
+                go(0, 0),
+                go(0, 0),
+                go(0, 0),
+                go(0, 0),
+                step(0, 0, Step::Cut(255)),
+                Action::Restore,
+            ],
+        )
+    };
+    keeps(&plan);
 }
 
 #[test]

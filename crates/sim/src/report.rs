@@ -59,7 +59,7 @@ pub(crate) fn many(seeds: Range<u64>, planted: Option<&'static Fault>, jobs: usi
 /// Plants faults and looks for them.
 pub(crate) fn zoo(faults: &[&'static Fault], jobs: usize) -> ExitCode {
     println!(
-        "{:34} {:>5}  {:26} invariant",
+        "{:38} {:>5}  {:26} invariant",
         "planted", "seed", "promise broken"
     );
     let mut missed = 0;
@@ -68,7 +68,7 @@ pub(crate) fn zoo(faults: &[&'static Fault], jobs: usize) -> ExitCode {
             Some(Broken {
                 seed, violation, ..
             }) => println!(
-                "{:34} {seed:>5}  {:26} {}",
+                "{:38} {seed:>5}  {:26} {}",
                 fault.name,
                 violation.promise.words(),
                 violation.invariant
@@ -76,7 +76,7 @@ pub(crate) fn zoo(faults: &[&'static Fault], jobs: usize) -> ExitCode {
             None => {
                 missed += 1;
                 println!(
-                    "{:34}     -  not found in {SEEDS} worlds: {}",
+                    "{:38}     -  not found in {SEEDS} worlds: {}",
                     fault.name, fault.what
                 );
             }

@@ -100,6 +100,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         "a download misses what changed meanwhile",
     ),
     fault(
+        "server-download-forgets-what-it-read",
+        "an unfinished download stands for its beginning alone",
+    ),
+    fault(
         "server-no-epoch-check",
         "positions of another history are believed",
     ),

@@ -228,6 +228,7 @@ macro_rules! storage_conformance {
             p5_a_restored_copy_is_noticed
             p5_a_restored_copy_that_grew_past_the_device_is_noticed
             p5_a_restored_copy_is_noticed_in_its_last_epoch
+            p5_a_restored_copy_is_noticed_in_the_middle_of_a_download
             p7_forged_positions_start_over
             p7_positions_of_another_entity_start_over
             unknown_entities_are_an_error_of_the_pull

@@ -283,6 +283,33 @@ pub fn p5_a_restored_copy_is_noticed_in_its_last_epoch(db: &mut dyn Database) {
     assert_same(db, &device, &["stock"]);
 }
 
+/// The download began before the copy was taken, but rows of it are from after that: changed,
+/// new, or left out because they were deleted.
+pub fn p5_a_restored_copy_is_noticed_in_the_middle_of_a_download(db: &mut dyn Database) {
+    for lost in [
+        "UPDATE stock SET words = 'lost' WHERE id = 4",
+        "INSERT INTO stock (id) VALUES (0)",
+        "DELETE FROM stock WHERE id = 5",
+    ] {
+        db.execute("DELETE FROM stock");
+        fill_stock(db, 10);
+        let mut device = Replica::default();
+        device.page(db, &["stock"], 2, usize::MAX);
+        let mut early = device.clone();
+        db.copy();
+        db.execute(lost);
+        let mut late = device.clone();
+        late.page(db, &["stock"], 100, usize::MAX);
+        device.page(db, &["stock"], 4, usize::MAX);
+        db.restore();
+        for (replica, resets) in [(&mut early, 0), (&mut device, 1), (&mut late, 1)] {
+            replica.pull(db, &["stock"], 3);
+            assert_eq!(replica.resets, resets, "{lost}");
+            assert_same(db, replica, &["stock"]);
+        }
+    }
+}
+
 /// Damaged, cut and invented positions never fail a pull and never skip a row.
 pub fn p7_forged_positions_start_over(db: &mut dyn Database) {
     fill_stock(db, 5);

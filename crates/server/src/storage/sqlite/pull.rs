@@ -28,12 +28,26 @@ const DOING: &str = "reading a page";
 /// Where an entity stands while its page is made.
 #[derive(Clone, Debug, PartialEq)]
 enum State {
-    /// A download that began at this change number goes on behind this key.
-    Scan { began: i64, after: Option<Vec<Raw>> },
+    /// A download that began at this change number goes on behind a key, up to which rows of
+    /// snapshots up to `seen` were read.
+    Scan {
+        began: i64,
+        after: Option<Seen<Vec<Raw>>>,
+    },
     /// The changes above this number are to come; `closing` if they end a download.
-    Delta { from: i64, closing: bool },
+    Delta {
+        from: i64,
+        closing: Option<Seen<()>>,
+    },
     /// The device has what this snapshot has.
     Done,
+}
+
+/// What a download has read, and the change number of the newest snapshot that it read from.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen<T> {
+    seen: i64,
+    last: T,
 }
 
 struct Pulled<'a> {
@@ -68,7 +82,9 @@ pub(super) fn pull(
     }
     let mut page = PageWriter::new(request.rows_max, request.bytes_max);
     for entity in &mut entities {
-        entity.scan(conn, &mut page).while_(DOING)?;
+        entity
+            .scan(conn, &mut page, snapshot.change)
+            .while_(DOING)?;
     }
     if !entities
         .iter()
@@ -139,15 +155,15 @@ impl<'a> Snapshot<'a> {
         let began = place.change;
         Ok(match place.progress {
             Progress::BeforeFirst => Some(State::Scan { began, after: None }),
-            Progress::After(last) => read_raw_key(&last)
+            Progress::After { last, seen } => read_raw_key(&last)
                 .filter(|key| key.len() == table.key_width())
-                .map(|key| State::Scan {
+                .map(|last| State::Scan {
                     began,
-                    after: Some(key),
+                    after: Some(Seen { seen, last }),
                 }),
-            Progress::Closing => Some(State::Delta {
+            Progress::Closing { seen } => Some(State::Delta {
                 from: began,
-                closing: true,
+                closing: Some(Seen { seen, last: () }),
             }),
             Progress::Idle => {
                 let is_whole = local.pattern == Pattern::ReadOnly;
@@ -155,7 +171,7 @@ impl<'a> Snapshot<'a> {
                     is_whole && table.is_marked_after(self.conn, began).while_(DOING)?;
                 (!starts_over).then_some(State::Delta {
                     from: began,
-                    closing: false,
+                    closing: None,
                 })
             }
         })
@@ -168,7 +184,12 @@ impl<'a> Snapshot<'a> {
             return Ok(true);
         }
         let beacon = self.beacon(&place.epoch)?;
-        Ok(place.change <= self.change && beacon.is_some_and(|beacon| place.change <= beacon))
+        let seen = if planted("server-download-forgets-what-it-read") {
+            place.change
+        } else {
+            place.seen()
+        };
+        Ok(seen <= self.change && beacon.is_some_and(|beacon| seen <= beacon))
     }
 
     fn page(
@@ -182,7 +203,7 @@ impl<'a> Snapshot<'a> {
         let mut to = Vec::new();
         for entity in entities {
             let place = self.place(&entity.state);
-            highest = highest.max(place.change);
+            highest = highest.max(place.seen());
             let token = position::seal(&self.storage.code_key, entity.name, &place);
             to.push((entity.name.to_owned(), token));
         }
@@ -205,15 +226,18 @@ impl<'a> Snapshot<'a> {
             State::Scan { began, after: None } => (*began, Progress::BeforeFirst),
             State::Scan {
                 began,
-                after: Some(key),
-            } => (*began, Progress::After(write_raw_key(key))),
+                after: Some(Seen { seen, last }),
+            } => {
+                let (seen, last) = (*seen, write_raw_key(last));
+                (*began, Progress::After { last, seen })
+            }
             State::Delta {
                 from,
-                closing: true,
-            } => (*from, Progress::Closing),
+                closing: Some(Seen { seen, .. }),
+            } => (*from, Progress::Closing { seen: *seen }),
             State::Delta {
                 from,
-                closing: false,
+                closing: None,
             } => (*from, Progress::Idle),
             State::Done => (self.change, Progress::Idle),
         };
@@ -227,7 +251,12 @@ impl<'a> Snapshot<'a> {
 
 impl Pulled<'_> {
     /// Goes on with a download, if this entity has one.
-    fn scan(&mut self, conn: &Connection, page: &mut PageWriter) -> rusqlite::Result<()> {
+    fn scan(
+        &mut self,
+        conn: &Connection,
+        page: &mut PageWriter,
+        snapshot: i64,
+    ) -> rusqlite::Result<()> {
         let State::Scan { began, after } = &mut self.state else {
             return Ok(());
         };
@@ -235,13 +264,18 @@ impl Pulled<'_> {
             return Ok(());
         }
         let mut content = EntityWriter::new(page, self.table);
-        let (sql, from) = self.table.scan(after.as_deref());
+        let (sql, from) = self
+            .table
+            .scan(after.as_ref().map(|after| after.last.as_slice()));
         let mut statement = conn.prepare_cached(sql)?;
         let mut rows = statement.query(params_from_iter(from))?;
         let mut last = None;
         while let Some(row) = rows.next()? {
             if let Some(last) = last {
-                *after = Some(last);
+                *after = Some(Seen {
+                    seen: snapshot,
+                    last,
+                });
                 content.finish();
                 return Ok(());
             }
@@ -256,7 +290,10 @@ impl Pulled<'_> {
         } else {
             State::Delta {
                 from: *began,
-                closing: true,
+                closing: Some(Seen {
+                    seen: snapshot,
+                    last: (),
+                }),
             }
         };
         Ok(())
