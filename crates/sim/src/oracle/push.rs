@@ -27,6 +27,17 @@ pub(crate) struct Pushed<'a> {
     pub(crate) shown: &'a HashSet<(RowName, usize, Value)>,
 }
 
+impl Pushed<'_> {
+    /// How many changes of the push set this cell to this value: a user may set one back.
+    fn writers(&self, row: &RowName, at: usize, value: &Value) -> usize {
+        let changes = self.groups.iter().flat_map(|group| &group.changes);
+        changes
+            .filter(|change| row_of(change).as_ref() == Some(row))
+            .filter(|change| unique_values(change).any(|set| set == (at, value)))
+            .count()
+    }
+}
+
 /// The row of a change; none if the entity is unknown.
 pub(crate) fn row_of(change: &Change) -> Option<RowName> {
     Some((app::place(&change.entity)?, write_key(&change.key)))
@@ -185,11 +196,11 @@ impl ServerRecord {
                         return Err(Violation::new(Promise::P1, invariant, cell()));
                     }
                 }
-                (_, Some(_)) => {
+                (_, Some(_)) if push.writers(&row, at, value) < 2 => {
                     let invariant = "what is refused takes no effect, its whole group included";
                     return Err(Violation::new(Promise::P2, invariant, cell()));
                 }
-                (_, None) => {}
+                (_, _) => {}
             }
         }
         Ok(())
