@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use afield::protocol::{Attributes, GroupId, Op, Value, VerdictKind};
+use afield::protocol::{Attributes, Code, GroupId, Op, Theirs, Value, Verdict, VerdictKind};
 
 use super::derive::changed;
 
@@ -223,13 +223,8 @@ impl Device {
         }
     }
 
-    /// An outcome was stored: for each change its verdict, code `gone` apart, and other values.
-    pub(super) fn outcome(
-        &mut self,
-        request: i64,
-        id: GroupId,
-        verdicts: &[(VerdictKind, bool, Attributes)],
-    ) {
+    /// An outcome was stored.
+    pub(super) fn outcome(&mut self, request: i64, id: GroupId, verdicts: &[Verdict]) {
         let newest = self.newest_request;
         let seen_from = if request == newest {
             request
@@ -242,22 +237,24 @@ impl Device {
         };
         let is_applied = verdicts
             .iter()
-            .all(|(kind, ..)| *kind == VerdictKind::Applied);
+            .all(|verdict| verdict.kind == VerdictKind::Applied);
         self.groups[at].state = if is_applied {
             State::Settled
         } else {
             State::Parked
         };
-        for (n, (kind, is_gone, values)) in verdicts.iter().enumerate() {
+        for (n, verdict) in verdicts.iter().enumerate() {
             let change = &mut self.groups[at].changes[n];
-            if *is_gone {
-                let row = change.row.clone();
-                self.gone(&row);
-            } else if *kind == VerdictKind::Applied {
+            let row = change.row.clone();
+            if verdict.kind == VerdictKind::Applied {
                 change.seen_from = Some(seen_from);
-                change.set.extend(values.clone());
-                let (row, became) = (change.row.clone(), change.set.clone());
+                change.set.extend(verdict.values.clone());
+                let became = change.set.clone();
                 self.rebase(at, &row, became);
+            } else if verdict.code == Some(Code::GONE) {
+                self.gone(&row);
+            } else if !matches!(verdict.theirs, Some(Theirs::Row(_))) {
+                self.gone_if_pulled(&row);
             }
         }
         self.sealed = self.visible();
@@ -365,11 +362,16 @@ impl Device {
             .flat_map(|group| &group.changes)
             .map(|change| change.row.clone())
             .collect();
-        for row in rows {
-            if self.pulled.contains_key(&row) || !page.speaks_of(&row.0) {
-                continue;
-            }
-            self.erase(&row, false, |change| {
+        for row in rows.iter().filter(|row| page.speaks_of(&row.0)) {
+            self.gone_if_pulled(row);
+        }
+    }
+
+    /// A pull said that a row is gone: of its changes only what the user typed stays, apart from
+    /// the deletes that made it so, and from applied changes that no pull has shown yet.
+    fn gone_if_pulled(&mut self, row: &RowId) {
+        if !self.pulled.contains_key(row) {
+            self.erase(row, false, |change| {
                 let is_applied = change.seen_from.is_some();
                 !(is_applied && (change.overlay || change.op == Op::Delete))
             });

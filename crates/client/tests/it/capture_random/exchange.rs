@@ -185,13 +185,7 @@ impl World<'_> {
             .collect();
         self.log.push(format!("outcomes of {request}: {stored:?}"));
         for (group, verdicts) in outcomes {
-            let told = verdicts.iter().map(|verdict| {
-                let is_gone =
-                    verdict.kind == VerdictKind::Rejected && verdict.code == Some(Code::GONE);
-                (verdict.kind, is_gone, verdict.values.clone())
-            });
-            self.device
-                .outcome(request, *group, &told.collect::<Vec<_>>());
+            self.device.outcome(request, *group, verdicts);
         }
         self.visible()
     }
