@@ -1,9 +1,7 @@
 //! Requests, answers and what becomes of them: the engine's moments, with a network that loses,
 //! delays and reorders.
 
-use afield::protocol::{
-    Code, GroupId, GroupOutcome, Page as WirePage, PageEnd, Verdict, VerdictKind,
-};
+use afield::protocol::{GroupId, GroupOutcome, Page as WirePage, PageEnd, Verdict};
 use afield::{PageApplied, RequestCaps};
 use fastrand::Rng;
 
