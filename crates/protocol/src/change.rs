@@ -93,6 +93,21 @@ impl fmt::Debug for GroupId {
     }
 }
 
+/// Where the row with a temporary identifier was created, so that the server can put the one that
+/// it gave in its place. A temporary identifier means something on its own device only; the group
+/// that created the row is the same for everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The entity whose identifiers the server makes.
+    pub entity: String,
+    /// The identifier that the device gave meanwhile.
+    pub temporary: i64,
+    /// The group that creates the row.
+    pub group: GroupId,
+    /// The place of that change in its group.
+    pub at: u32,
+}
+
 /// SHA-256 over what the user did in a group: see [`Group::hash`].
 pub type GroupHash = [u8; 32];
 
@@ -101,8 +116,11 @@ pub type GroupHash = [u8; 32];
 pub struct Group {
     /// Random, so that two copies of one device never make the same one.
     pub id: GroupId,
-    /// Earlier groups, never sent, whose changes were folded into this one.
+    /// Earlier groups in whose place this one stands: folded into it before they were sent, or
+    /// refused and written again. None of them takes effect once this one has.
     pub absorbed: Vec<GroupId>,
+    /// For each temporary identifier in the changes whose row another group creates: which one.
+    pub origins: Vec<Origin>,
     /// The changes in the order in which they must be applied.
     pub changes: Vec<Change>,
 }
@@ -131,6 +149,7 @@ mod tests {
         Group {
             id: GroupId([7; 16]),
             absorbed: Vec::new(),
+            origins: Vec::new(),
             changes: vec![Change {
                 entity: "visit".into(),
                 op: Op::Update,

@@ -106,6 +106,14 @@ codes! {
         "Correct the line that the message names.";
     NOT_AVAILABLE = "not-available", "This version does not build this yet.",
         "Do what the message proposes for now.";
+    CONFLICT_OPEN = "conflict-open", "An open conflict of this entity stops its syncs.",
+        "Decide the conflict: mine, theirs, or a merged row.";
+    INSERT_ONLY = "insert-only", "Rows of this entity are only created on a device.",
+        "Create another row.";
+    UNKNOWN_CHANGE = "unknown-change", "There is no such change on this device.",
+        "See the names that `changes` lists.";
+    NOT_PARKED = "not-parked", "The change is not refused: there is nothing to decide.",
+        "See the state that `changes` shows.";
     UNKNOWN_REQUEST = "unknown-request", "There is no such request.",
         "See the list of requests.";
 }

@@ -152,7 +152,9 @@ fn counted(counters: &[String], change: &Change, row: &Attributes) -> Option<Att
 }
 
 /// `now + (after - before)`; null counts as zero, and setting null sets null.
-fn count(before: &Value, now: &Value, after: &Value) -> Option<Value> {
+/// A counter as the row has it after somebody who saw `before` wrote `after`, and the row has
+/// `now`. `None` if one of them is not a number or the sum leaves its range.
+pub fn count(before: &Value, now: &Value, after: &Value) -> Option<Value> {
     let zero = Value::Integer(0);
     let or_zero = |value| if Value::is_null(value) { &zero } else { value };
     match (or_zero(before), or_zero(now), after) {

@@ -15,6 +15,7 @@ mod change;
 mod code;
 pub mod codec;
 pub mod conflict;
+pub mod dependence;
 mod frame;
 pub mod limits;
 mod model;
@@ -24,11 +25,12 @@ mod rows;
 mod value;
 pub mod zoo;
 
-pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op};
+pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op, Origin};
 pub use code::Code;
 pub use frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
 pub use model::{
-    Attribute, Entity, Identifier, Literal, Merge, Model, ModelError, Pattern, Reference, Unit,
+    Attribute, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge, Model, ModelError, Pattern,
+    Reference, Unit, is_temporary,
 };
 pub use outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 pub use rows::{Cell, RowBlock, RowBlockWriter};

@@ -67,6 +67,15 @@ pub enum Identifier {
     Server,
 }
 
+/// Identifiers from here on are temporary: made by a device for a row whose identifier the server
+/// makes. No server's identifier reaches it, and every integer of JavaScript's can hold it.
+pub const FIRST_TEMPORARY: i64 = 1 << 52;
+
+/// Whether `value`, an identifier that the server makes, is a device's temporary one.
+pub fn is_temporary(value: &Value) -> bool {
+    matches!(value, Value::Integer(id) if *id >= FIRST_TEMPORARY)
+}
+
 /// A local entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entity {
@@ -83,6 +92,12 @@ pub struct Entity {
     pub key_width: usize,
     /// Attributes; the identifier's come first, in key order.
     pub attributes: Vec<Attribute>,
+    /// An open conflict of this entity stops its syncs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+    /// Rows are sent and then forgotten by the device; none are pulled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insert_only: bool,
     /// Useful indexes: local attribute names, never unique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<Vec<String>>,
@@ -102,6 +117,9 @@ pub struct Attribute {
     /// Seen, not writable.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
+    /// A number that is sent as a difference: two devices that add 1 make 2.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counter: bool,
     /// The server's literal default, copied to the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Literal>,
@@ -167,6 +185,30 @@ impl Model {
     /// The unit of this name.
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// The entity whose server-made identifiers an attribute holds: its own, or those of what it
+    /// refers to, over any number of composite identifiers.
+    pub fn numbered_by<'a>(&'a self, entity: &'a Entity, attribute: &str) -> Option<&'a Entity> {
+        self.numbered_within(entity, attribute, self.entities.len())
+    }
+
+    fn numbered_within<'a>(
+        &'a self,
+        entity: &'a Entity,
+        attribute: &str,
+        steps: usize,
+    ) -> Option<&'a Entity> {
+        let is_key = entity.key().iter().any(|key| key.name == attribute);
+        if is_key && entity.identifier == Identifier::Server {
+            return Some(entity);
+        }
+        entity.references.iter().find_map(|reference| {
+            let at = (reference.attributes.iter()).position(|name| name == attribute)?;
+            let target = self.entity(&reference.entity)?;
+            let name = &target.key().get(at)?.name;
+            self.numbered_within(target, name, steps.checked_sub(1)?)
+        })
     }
 
     /// Checks what decoders and tables rely on.
@@ -235,6 +277,12 @@ impl Entity {
         self.pattern != Pattern::LocalOnly
     }
 
+    /// Names of the attributes that are sent as differences.
+    pub fn counters(&self) -> Vec<String> {
+        let counters = self.attributes.iter().filter(|attribute| attribute.counter);
+        counters.map(|attribute| attribute.name.clone()).collect()
+    }
+
     /// Names and types of all attributes, as row blocks carry them.
     pub fn columns(&self) -> Vec<(String, Type)> {
         self.attributes
@@ -256,8 +304,23 @@ impl Entity {
         if self.key_width == 0 || self.key_width > self.attributes.len() {
             return Err(ModelError(format!("`{}` has no identifier", self.name)));
         }
+        let is_one_integer =
+            self.key_width == 1 && self.key().iter().all(|key| key.kind == Type::Integer);
+        if self.identifier == Identifier::Server && !is_one_integer {
+            return Err(ModelError(format!(
+                "`{}`: the server makes identifiers of one integer",
+                self.name
+            )));
+        }
         let mut names = std::collections::HashSet::new();
         for attribute in &self.attributes {
+            let is_number = matches!(attribute.kind, Type::Integer | Type::Real);
+            if attribute.counter && !is_number {
+                return Err(ModelError(format!(
+                    "`{}.{}`: a counter is an integer or a real",
+                    self.name, attribute.name
+                )));
+            }
             check_name(&attribute.name)?;
             if !names.insert(attribute.name.to_ascii_lowercase()) {
                 return Err(ModelError(format!(
@@ -350,15 +413,19 @@ mod tests {
                         name: "id".into(),
                         kind: Type::Uuid,
                         read_only: false,
+                        counter: false,
                         default: None,
                     },
                     Attribute {
                         name: "note".into(),
                         kind: Type::Text,
                         read_only: true,
+                        counter: false,
                         default: Some(Literal::Text("-".into())),
                     },
                 ],
+                strict: false,
+                insert_only: false,
                 indexes: vec![vec!["note".into()]],
                 references: Vec::new(),
             }],

@@ -162,6 +162,8 @@ fn entity(at: usize) -> Entity {
         identifier,
         key_width: if at == READING { 2 } else { 1 },
         attributes: COLUMNS[at].iter().map(|c| attribute(at, c)).collect(),
+        strict: false,
+        insert_only: false,
         indexes: Vec::new(),
         references: match at {
             SITE => vec![refer("region", REGION)],
@@ -176,6 +178,7 @@ fn attribute(entity: usize, column: &Column) -> Attribute {
         name: column.name.to_owned(),
         kind: column.kind,
         read_only: entity == ACCOUNT && column.name == "balance",
+        counter: false,
         default: column
             .rule
             .contains("DEFAULT 0")

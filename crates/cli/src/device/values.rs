@@ -135,6 +135,7 @@ mod tests {
             name: name.to_owned(),
             kind,
             read_only: false,
+            counter: false,
             default: None,
         };
         let attributes = [
@@ -155,6 +156,8 @@ mod tests {
             identifier: Identifier::Natural,
             key_width: 2,
             attributes: attributes.map(attribute).into(),
+            strict: false,
+            insert_only: false,
             indexes: Vec::new(),
             references: Vec::new(),
         }

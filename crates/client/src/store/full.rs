@@ -28,6 +28,7 @@ fn model() -> Model {
         name: name.into(),
         kind: Type::Text,
         read_only: false,
+        counter: false,
         default: None,
     };
     Model {
@@ -43,6 +44,8 @@ fn model() -> Model {
             identifier: Identifier::Natural,
             key_width: 1,
             attributes: vec![attribute("id"), attribute("text")],
+            strict: false,
+            insert_only: false,
             indexes: Vec::new(),
             references: Vec::new(),
         }],

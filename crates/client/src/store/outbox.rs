@@ -5,10 +5,11 @@
 //! holds back only what depends on it: the same row, a reference to a row it was to create, and
 //! what shares a group with such a change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use afield_protocol::codec::Format;
-use afield_protocol::codec::cbor::{read_attributes, read_key, write_key};
+use afield_protocol::codec::cbor::{read_attributes, read_key};
+use afield_protocol::dependence::{Blocked, Step, Stopped};
 use afield_protocol::{
     Change, Code, Frame, Group, GroupId, Model, Op, Pattern, Position, limits, zoo,
 };
@@ -81,7 +82,47 @@ struct Held {
     entity: String,
     key: Vec<u8>,
     op: Op,
+    base: Vec<u8>,
     sets: Vec<u8>,
+}
+
+impl Held {
+    fn with<T>(&self, look: impl FnOnce(Step<'_>) -> T) -> Result<T, Error> {
+        Ok(look(Step {
+            entity: &self.entity,
+            key: &read_key(&self.key)?,
+            op: self.op,
+            base: &read_attributes(&self.base)?,
+            set: &read_attributes(&self.sets)?,
+        }))
+    }
+}
+
+impl Waiting {
+    /// Notes that the group is not sent.
+    fn block(&self, blocked: &mut Blocked) -> Result<(), Error> {
+        // Anything not yet tried holds back its whole row: sent in another order, a later edit
+        // could be applied to a row that it was not made for.
+        let stopped = match self.state.as_str() {
+            "parked" => Stopped::Refused,
+            _ => Stopped::Undecided,
+        };
+        let mut changes = self.changes.iter();
+        changes.try_for_each(|change| change.with(|step| blocked.add(step, stopped)))
+    }
+
+    /// Whether the group depends on one that is not sent.
+    fn is_held(&self, blocked: &Blocked, model: &Model) -> Result<bool, Error> {
+        if blocked.is_empty() || zoo::planted("dependants-not-held") {
+            return Ok(false);
+        }
+        for change in &self.changes {
+            if change.with(|step| blocked.holds(model, step))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// Chooses and freezes the groups of the next request, and counts the request. Runs inside a
@@ -96,8 +137,8 @@ pub(super) fn next_groups(
     let (mut groups, mut changes, mut bytes) = (Vec::new(), 0, 0);
     for waiting in waiting(db)? {
         let sendable = waiting.state != "parked" && waiting.not_before <= now;
-        if !sendable || blocked.holds(&loaded, &waiting)? {
-            blocked.add(waiting);
+        if !sendable || waiting.is_held(&blocked, &loaded.model)? {
+            waiting.block(&mut blocked)?;
             continue;
         }
         let full = changes + waiting.changes.len() > caps.changes || bytes >= caps.bytes;
@@ -109,7 +150,7 @@ pub(super) fn next_groups(
             || frozen.changes > GROUP_CHANGES_MAX
         {
             park_too_large(db, &waiting)?;
-            blocked.add(waiting);
+            waiting.block(&mut blocked)?;
             continue;
         }
         if bytes + frozen.bytes.len() > caps.bytes && !groups.is_empty() {
@@ -137,10 +178,10 @@ pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
     let mut held = HashSet::new();
     for waiting in waiting(db)? {
         if waiting.state == "parked" || waiting.not_before > now {
-            blocked.add(waiting);
-        } else if blocked.holds(&loaded, &waiting)? {
+            waiting.block(&mut blocked)?;
+        } else if waiting.is_held(&blocked, &loaded.model)? {
             held.insert(waiting.n);
-            blocked.add(waiting);
+            waiting.block(&mut blocked)?;
         }
     }
     Ok(held)
@@ -149,7 +190,7 @@ pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
 /// Groups in order. A parked change of a row that is gone holds nothing back: there is no row any
 /// more that a later change could be wrong about.
 fn waiting(db: &Db) -> Result<Vec<Waiting>, Error> {
-    let sql = "SELECT g.n, g.id, g.state, g.not_before, c.entity, c.key, c.op, c.sets \
+    let sql = "SELECT g.n, g.id, g.state, g.not_before, c.entity, c.key, c.op, c.base, c.sets \
                FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
                WHERE g.state IN ('pending', 'sent') OR (g.state = 'parked' AND c.overlay = 1) \
                ORDER BY g.n, c.at";
@@ -163,7 +204,8 @@ fn waiting(db: &Db) -> Result<Vec<Waiting>, Error> {
             entity: row.get(4)?,
             key: row.get(5)?,
             op: self::op(&op)?,
-            sets: row.get(7)?,
+            base: row.get(7)?,
+            sets: row.get(8)?,
         };
         match found.last_mut().filter(|last| last.n == n) {
             Some(last) => last.changes.push(change),
@@ -177,80 +219,6 @@ fn waiting(db: &Db) -> Result<Vec<Waiting>, Error> {
         }
     }
     Ok(found)
-}
-
-/// What must wait, because of changes that are not sent.
-#[derive(Default)]
-struct Blocked {
-    /// Rows; with the attributes that wait, or none if the whole row does.
-    rows: HashMap<(String, Vec<u8>), Option<HashSet<String>>>,
-    /// Rows that do not exist on the server yet.
-    creates: HashSet<(String, Vec<u8>)>,
-}
-
-impl Blocked {
-    fn add(&mut self, waiting: Waiting) {
-        // A parked update holds back only its attributes; anything not yet tried, the row: sent
-        // in another order it could be applied to a row it was not made for.
-        let by_attribute = waiting.state == "parked";
-        for change in waiting.changes {
-            let row = (change.entity, change.key);
-            if change.op == Op::Create {
-                self.creates.insert(row.clone());
-            }
-            let names = match read_attributes(&change.sets) {
-                Ok(sets) if by_attribute && change.op == Op::Update => {
-                    Some(sets.into_keys().collect::<HashSet<_>>())
-                }
-                _ => None,
-            };
-            let entry = self.rows.entry(row).or_insert_with(|| Some(HashSet::new()));
-            match (entry.as_mut(), names) {
-                (Some(all), Some(names)) => all.extend(names),
-                _ => *entry = None,
-            }
-        }
-    }
-
-    fn holds(&self, loaded: &Loaded, waiting: &Waiting) -> Result<bool, Error> {
-        if self.rows.is_empty() || zoo::planted("dependants-not-held") {
-            return Ok(false);
-        }
-        for change in &waiting.changes {
-            let sets = read_attributes(&change.sets)?;
-            match self.rows.get(&(change.entity.clone(), change.key.clone())) {
-                Some(None) => return Ok(true),
-                Some(Some(names)) if change.op != Op::Update && !names.is_empty() => {
-                    return Ok(true);
-                }
-                Some(Some(names)) if sets.keys().any(|name| names.contains(name)) => {
-                    return Ok(true);
-                }
-                _ => {}
-            }
-            let Ok(table) = loaded.table(&change.entity) else {
-                continue;
-            };
-            for reference in &table.entity.references {
-                let key: Option<Vec<_>> = (reference.attributes.iter())
-                    .map(
-                        |name| match table.entity.key().iter().position(|a| a.name == *name) {
-                            Some(at) => read_key(&change.key).ok()?.get(at).cloned(),
-                            None => sets.get(name).cloned(),
-                        },
-                    )
-                    .collect();
-                if let Some(key) = key
-                    && self
-                        .creates
-                        .contains(&(reference.entity.clone(), write_key(&key)))
-                {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
 }
 
 /// Freezes a group: from here on it is sent as these very bytes.
@@ -316,6 +284,7 @@ fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
     Ok(Group {
         id: GroupId(id),
         absorbed: absorbed.collect(),
+        origins: Vec::new(),
         changes,
     })
 }

@@ -119,6 +119,7 @@ mod tests {
             name: name.into(),
             kind,
             read_only: false,
+            counter: false,
             default: None,
         };
         for key_width in [1, 2] {
@@ -133,6 +134,8 @@ mod tests {
                     attribute("b", Type::Integer),
                     attribute("c", Type::Bytes),
                 ],
+                strict: false,
+                insert_only: false,
                 indexes: Vec::new(),
                 references: Vec::new(),
             };

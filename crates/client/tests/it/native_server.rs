@@ -354,6 +354,7 @@ pub(crate) fn model() -> Model {
         name: name.into(),
         kind,
         read_only: false,
+        counter: false,
         default: None,
     };
     let entity = |name: &str, pattern, attributes| Entity {
@@ -363,6 +364,8 @@ pub(crate) fn model() -> Model {
         identifier: Identifier::Natural,
         key_width: 1,
         attributes,
+        strict: false,
+        insert_only: false,
         indexes: Vec::new(),
         references: Vec::new(),
     };

@@ -240,6 +240,7 @@ pub(crate) fn attribute(name: &str, kind: Type) -> Attribute {
         name: name.into(),
         kind,
         read_only: false,
+        counter: false,
         default: None,
     }
 }
@@ -259,6 +260,8 @@ pub(crate) fn entity(
         identifier,
         key_width,
         attributes: attributes.iter().map(|(n, k)| attribute(n, *k)).collect(),
+        strict: false,
+        insert_only: false,
         indexes: Vec::new(),
         references: Vec::new(),
     }

@@ -95,7 +95,7 @@ fn strings_to(e: &mut Out<'_>, strings: &[String]) -> Written {
 }
 
 fn group_to(e: &mut Out<'_>, model: &Model, group: &Group) -> Written {
-    e.array(5)?
+    e.array(6)?
         .u8(1)?
         .bytes(&group.id.0)?
         .bytes(&group.hash())?;
@@ -104,6 +104,11 @@ fn group_to(e: &mut Out<'_>, model: &Model, group: &Group) -> Written {
         .absorbed
         .iter()
         .try_for_each(|id| e.bytes(&id.0)?.ok())?;
+    e.array(group.origins.len() as u64)?;
+    for origin in &group.origins {
+        e.array(4)?.str(&origin.entity)?.i64(origin.temporary)?;
+        e.bytes(&origin.group.0)?.u32(origin.at)?;
+    }
     e.array(group.changes.len() as u64)?;
     for change in &group.changes {
         let entity = model.entity(&change.entity);

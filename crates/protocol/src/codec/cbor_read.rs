@@ -11,14 +11,14 @@ use minicbor::data::Type as Kind;
 
 use super::Malformed;
 use super::cbor::{attributes, check, key, length, whole};
-use crate::change::{Change, Group, GroupHash, GroupId, Op};
+use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
 use crate::frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 11] = [6, 5, 3, 3, 1, 3, 5, 3, 4, 1, 3];
+const FRAME_ITEMS: [u64; 11] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -78,6 +78,7 @@ fn group(d: &mut Decoder<'_>) -> Result<Group, Malformed> {
     let group = Group {
         id,
         absorbed,
+        origins: list(d, origin)?,
         changes: list(d, change)?,
     };
     if group.hash() == hash {
@@ -87,6 +88,16 @@ fn group(d: &mut Decoder<'_>) -> Result<Group, Malformed> {
             "group {id} does not match its hash"
         )))
     }
+}
+
+fn origin(d: &mut Decoder<'_>) -> Result<Origin, Malformed> {
+    expect_array(d, 4)?;
+    Ok(Origin {
+        entity: string(d)?,
+        temporary: d.i64()?,
+        group: GroupId(fixed(d)?),
+        at: d.u32()?,
+    })
 }
 
 fn change(d: &mut Decoder<'_>) -> Result<Change, Malformed> {

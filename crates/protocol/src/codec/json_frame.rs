@@ -6,13 +6,13 @@ use serde_json::{Value as Json, json};
 
 use super::Malformed;
 use super::json::{exact, from_attributes, from_value};
-use crate::change::{Change, Group};
+use crate::change::{Change, Group, Origin};
 use crate::code::Code;
 use crate::frame::{Frame, Position};
 use crate::model::{Entity, Model};
 use crate::outcome::{Theirs, Verdict};
 use crate::rows::RowBlock;
-use crate::value::{Type, Value};
+use crate::value::{Type, Value, ValueRef};
 
 pub(super) fn write(model: &Model, frame: &Frame, out: &mut Vec<u8>) {
     serde_json::to_writer(&mut *out, &frame_json(model, frame)).expect("JSON goes to memory");
@@ -61,7 +61,15 @@ fn group_json(model: &Model, group: &Group) -> Json {
         "frame": "group", "id": group.id.to_string(),
         "hash": group.hash().iter().map(digits).collect::<String>(),
         "absorbed": group.absorbed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "origins": group.origins.iter().map(origin_json).collect::<Vec<_>>(),
         "changes": group.changes.iter().map(|c| change_json(model, c)).collect::<Vec<_>>(),
+    })
+}
+
+fn origin_json(origin: &Origin) -> Json {
+    json!({
+        "entity": origin.entity, "temporary": from_value(Type::Integer, ValueRef::Integer(origin.temporary)),
+        "group": origin.group.to_string(), "at": origin.at,
     })
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use super::json::{to_attributes, to_untyped, to_value};
 use super::json_frame::kind;
 use super::{Malformed, cbor_read, strict_json};
-use crate::change::{Attributes, Change, Group, GroupId, Key, Op};
+use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
 use crate::frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
 use crate::model::{Entity, Model};
@@ -67,6 +67,10 @@ fn group(model: &Model, from: &Fields<'_>) -> Result<Group, Malformed> {
     let group = Group {
         id: group_id(from.get("id")?)?,
         absorbed: from.list("absorbed", group_id)?,
+        origins: match from.0.contains_key("origins") {
+            true => from.list("origins", origin)?,
+            false => Vec::new(),
+        },
         changes: from.list("changes", |json| change(model, json))?,
     };
     let hash = from.optional_text("hash")?;
@@ -197,6 +201,22 @@ fn key(entity: Option<&Entity>, json: &Json) -> Result<Key, Malformed> {
     });
     read.collect::<Result<_, _>>()
         .map_err(|error| Malformed::new(format!("key: {error}")))
+}
+
+fn origin(json: &Json) -> Result<Origin, Malformed> {
+    let from = Fields::of(json, "an origin")?;
+    let Value::Integer(temporary) = to_value(Type::Integer, from.get("temporary")?)
+        .map_err(|error| Malformed::new(format!("temporary: {error}")))?
+    else {
+        return Err(Malformed::new("`temporary` must be an integer"));
+    };
+    let at = from.number("at")?;
+    Ok(Origin {
+        entity: from.text("entity")?.to_owned(),
+        temporary,
+        group: group_id(from.get("group")?)?,
+        at,
+    })
 }
 
 fn change(model: &Model, json: &Json) -> Result<Change, Malformed> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use afield_protocol::{
     Attributes, Cell, Change, Code, Entity, Frame, Group, GroupId, GroupOutcome, Hello, Key, Model,
-    Op, Page, PageEnd, Position, Problem, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict,
-    VerdictKind, Welcome,
+    Op, Origin, Page, PageEnd, Position, Problem, RowBlock, RowBlockWriter, Theirs, Type, Value,
+    Verdict, VerdictKind, Welcome,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -171,10 +171,25 @@ fn change(model: &Model) -> BoxedStrategy<Change> {
 /// A group of changes of the sample model's entities.
 pub(crate) fn group(model: &Model) -> BoxedStrategy<Group> {
     let absorbed = vec(bytes_of::<16>().prop_map(GroupId), 0..3);
-    (bytes_of::<16>(), absorbed, vec(change(model), 0..4))
-        .prop_map(|(id, absorbed, changes)| Group {
+    let names: Vec<String> = model.entities.iter().map(|e| e.name.clone()).collect();
+    let origin = (
+        prop::sample::select(names),
+        any::<i64>(),
+        bytes_of::<16>(),
+        any::<u32>(),
+    );
+    let origin = origin.prop_map(|(entity, temporary, group, at)| Origin {
+        entity,
+        temporary,
+        group: GroupId(group),
+        at,
+    });
+    let changes = vec(change(model), 0..4);
+    (bytes_of::<16>(), absorbed, vec(origin, 0..3), changes)
+        .prop_map(|(id, absorbed, origins, changes)| Group {
             id: GroupId(id),
             absorbed,
+            origins,
             changes,
         })
         .boxed()

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use afield_protocol::codec::Format;
 use afield_protocol::{
-    Attributes, Change, Code, Frame, Group, GroupId, GroupOutcome, Hello, Model, Op,
-    PROTOCOL_VERSION, Page, PageEnd, Problem, RowBlock, RowBlockWriter, Theirs, Type, Value,
-    Verdict, Welcome,
+    Attributes, Change, Code, FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Hello, Model,
+    Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Problem, RowBlock, RowBlockWriter, Theirs, Type,
+    Value, Verdict, Welcome,
 };
 use sha2::{Digest, Sha256};
 
@@ -33,6 +33,12 @@ pub(crate) fn group() -> Group {
     Group {
         id: GroupId(*b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef"),
         absorbed: vec![GroupId([0xaa; 16])],
+        origins: vec![Origin {
+            entity: "part".into(),
+            temporary: FIRST_TEMPORARY + 1,
+            group: GroupId([0xbb; 16]),
+            at: 3,
+        }],
         changes: vec![
             Change {
                 entity: "sample".into(),
@@ -217,6 +223,7 @@ fn empty_frames() -> [(&'static str, Frame); 6] {
     let group = Group {
         id: GroupId([0; 16]),
         absorbed: Vec::new(),
+        origins: Vec::new(),
         changes: Vec::new(),
     };
     let page = Page {

@@ -243,11 +243,12 @@ fn a_group_with_another_hash_is_refused() {
     let group = afield_protocol::Group {
         id: afield_protocol::GroupId([7; 16]),
         absorbed: Vec::new(),
+        origins: Vec::new(),
         changes: Vec::new(),
     };
     let frames = [Frame::Group(group)];
     let mut bytes = written(Format::Cbor, &model, &frames);
-    let hash = bytes.len() - 3;
+    let hash = bytes.len() - 4;
     bytes[hash] ^= 1;
     refused(Format::Cbor, &bytes, "does not match its hash");
     let line = String::from_utf8(written(Format::JsonLines, &model, &frames)).unwrap();

@@ -38,6 +38,8 @@ pub(crate) fn model() -> Model {
         }],
         entities: vec![
             Entity {
+                strict: false,
+                insert_only: false,
                 indexes: vec![vec!["a_date".into(), "a_text".into()]],
                 ..entity("sample", Pattern::DetectConflicts, 1, attributes)
             },
@@ -69,6 +71,7 @@ fn attribute(name: &str, kind: Type) -> Attribute {
         name: name.into(),
         kind,
         read_only: false,
+        counter: false,
         default: None,
     }
 }
@@ -81,6 +84,8 @@ fn entity(name: &str, pattern: Pattern, width: usize, attributes: Vec<Attribute>
         identifier: Identifier::Uuid,
         key_width: width,
         attributes,
+        strict: false,
+        insert_only: false,
         indexes: Vec::new(),
         references: Vec::new(),
     }

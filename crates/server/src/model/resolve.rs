@@ -234,6 +234,8 @@ impl Resolver<'_> {
                 identifier,
                 key_width: 1,
                 attributes,
+                strict: false,
+                insert_only: false,
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
@@ -288,6 +290,8 @@ impl Resolver<'_> {
                 identifier,
                 key_width: table.primary_key.len(),
                 attributes,
+                strict: false,
+                insert_only: false,
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
@@ -349,6 +353,7 @@ fn plain_attribute(name: &str, kind: Type) -> Attribute {
         name: name.to_owned(),
         kind,
         read_only: false,
+        counter: false,
         default: None,
     }
 }

@@ -61,6 +61,7 @@ fn first_sync(server: &Server, changes: Vec<Change>) -> Vec<Frame> {
         frames.push(Frame::Group(Group {
             id: GroupId([3; 16]),
             absorbed: Vec::new(),
+            origins: Vec::new(),
             changes,
         }));
     }

@@ -196,6 +196,7 @@ fn group() -> afield_protocol::Group {
     afield_protocol::Group {
         id: afield_protocol::GroupId([1; 16]),
         absorbed: Vec::new(),
+        origins: Vec::new(),
         changes: Vec::new(),
     }
 }

@@ -39,6 +39,7 @@ fn group(id: u8, changes: Vec<Change>) -> Group {
     Group {
         id: GroupId([id; 16]),
         absorbed: Vec::new(),
+        origins: Vec::new(),
         changes,
     }
 }

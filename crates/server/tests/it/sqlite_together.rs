@@ -47,6 +47,7 @@ fn p4_p5_complete_pulls_see_whole_transactions_while_others_write() {
                 let group = Group {
                     id: GroupId(id),
                     absorbed: Vec::new(),
+                    origins: Vec::new(),
                     changes: vec![Change {
                         entity: "line".into(),
                         op: Op::Create,

@@ -23,6 +23,7 @@ fn push(db: &SqliteDatabase, id: u8, op: Op, key: &Value, set: Attributes) -> Ve
     let group = Group {
         id: GroupId([id; 16]),
         absorbed: Vec::new(),
+        origins: Vec::new(),
         changes: vec![Change {
             entity: "t".into(),
             op,

@@ -80,6 +80,7 @@ fn group(id: u8, op: Op, shelf: i64) -> Group {
     Group {
         id: GroupId([id; 16]),
         absorbed: Vec::new(),
+        origins: Vec::new(),
         changes: vec![Change {
             entity: "stock".into(),
             op,

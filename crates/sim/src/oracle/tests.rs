@@ -54,6 +54,7 @@ impl Server {
         let group = Group {
             id: GroupId([1; 16]),
             absorbed: Vec::new(),
+            origins: Vec::new(),
             changes: vec![change],
         };
         let outcome = GroupOutcome {
@@ -111,6 +112,7 @@ fn entry(state: GroupState, set: &str) -> Entry {
     Entry {
         group: GroupId([1; 16]),
         absorbed: Vec::new(),
+        origins: Vec::new(),
         state,
         at: 0,
         row: site(),

@@ -36,6 +36,7 @@ impl Resolver<'_> {
                 name: local,
                 kind: column.kind,
                 read_only: is_listed || column.generated,
+                counter: false,
                 default: column.default.clone(),
             });
             columns.push(ServerColumn {

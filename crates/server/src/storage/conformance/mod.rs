@@ -147,6 +147,7 @@ pub fn entity(
         name: (*name).to_owned(),
         kind: *kind,
         read_only: false,
+        counter: false,
         default: None,
     };
     let column = |(name, kind): &(&str, Type)| ServerColumn {
@@ -169,6 +170,8 @@ pub fn entity(
             },
             key_width,
             attributes: attributes.iter().map(attribute).collect(),
+            strict: false,
+            insert_only: false,
             indexes: Vec::new(),
             references: Vec::new(),
         },

@@ -220,6 +220,7 @@ mod tests {
             name: name.clone(),
             kind: Type::Text,
             read_only: false,
+            counter: false,
             default: None,
         };
         let column = |name: &String| ServerColumn {
@@ -235,6 +236,8 @@ mod tests {
                 identifier: Identifier::Natural,
                 key_width: key.len(),
                 attributes: names.iter().map(attribute).collect(),
+                strict: false,
+                insert_only: false,
                 indexes: Vec::new(),
                 references: Vec::new(),
             },

@@ -193,6 +193,7 @@ pub(crate) fn group(id: u8, note: &str) -> Group {
     Group {
         id: GroupId([id; 16]),
         absorbed: Vec::new(),
+        origins: Vec::new(),
         changes: vec![Change {
             entity: "visit".into(),
             op: Op::Create,
