@@ -5,7 +5,7 @@
 //! holds back only what depends on it: the same row, a reference to a row it was to create, and
 //! what shares a group with such a change.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use afield_protocol::codec::Format;
 use afield_protocol::codec::cbor::{read_attributes, read_key};
@@ -135,7 +135,8 @@ pub(super) fn next_groups(
     let now = db.env.now_ms();
     let mut blocked = Blocked::default();
     let (mut groups, mut changes, mut bytes) = (Vec::new(), 0, 0);
-    for waiting in waiting(db)? {
+    let mut queue = Queue::default();
+    while let Some(waiting) = queue.next(db)? {
         let sendable = waiting.state != "parked" && waiting.not_before <= now;
         if !sendable || waiting.is_held(&blocked, &loaded.model)? {
             waiting.block(&mut blocked)?;
@@ -176,7 +177,8 @@ pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
     let now = db.env.now_ms();
     let mut blocked = Blocked::default();
     let mut held = HashSet::new();
-    for waiting in waiting(db)? {
+    let mut queue = Queue::default();
+    while let Some(waiting) = queue.next(db)? {
         if waiting.state == "parked" || waiting.not_before > now {
             waiting.block(&mut blocked)?;
         } else if waiting.is_held(&blocked, &loaded.model)? {
@@ -187,38 +189,67 @@ pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
     Ok(held)
 }
 
-/// Groups in order. A parked change of a row that is gone holds nothing back: there is no row any
-/// more that a later change could be wrong about.
-fn waiting(db: &Db) -> Result<Vec<Waiting>, Error> {
-    let sql = "SELECT g.n, g.id, g.state, g.not_before, c.entity, c.key, c.op, c.base, c.sets \
-               FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
-               WHERE g.state IN ('pending', 'sent') OR (g.state = 'parked' AND c.overlay = 1) \
-               ORDER BY g.n, c.at";
-    let mut statement = db.conn.prepare_cached(sql)?;
-    let mut rows = statement.query([])?;
-    let mut found: Vec<Waiting> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let n = row.get(0)?;
-        let op: String = row.get(6)?;
-        let change = Held {
-            entity: row.get(4)?,
-            key: row.get(5)?,
-            op: self::op(&op)?,
-            base: row.get(7)?,
-            sets: row.get(8)?,
-        };
-        match found.last_mut().filter(|last| last.n == n) {
-            Some(last) => last.changes.push(change),
-            None => found.push(Waiting {
-                n,
-                id: row.get(1)?,
-                state: row.get(2)?,
-                not_before: row.get(3)?,
-                changes: vec![change],
-            }),
+/// The outbox in order, read as far as it is asked for: a request takes its first groups only.
+#[derive(Default)]
+struct Queue {
+    after: i64,
+    read: VecDeque<Waiting>,
+}
+
+/// Groups that are read at once.
+const QUEUE_GROUPS: i64 = 200;
+
+impl Queue {
+    fn next(&mut self, db: &Db) -> Result<Option<Waiting>, Error> {
+        loop {
+            if let Some(next) = self.read.pop_front() {
+                return Ok(Some(next));
+            }
+            let sql = "SELECT n, id, state, not_before FROM afield_group \
+                       WHERE state IN ('pending', 'sent', 'parked') AND n > ?1 ORDER BY n LIMIT ?2";
+            let mut statement = db.conn.prepare_cached(sql)?;
+            let mut rows = statement.query([self.after, QUEUE_GROUPS])?;
+            let before = self.after;
+            while let Some(row) = rows.next()? {
+                self.after = row.get(0)?;
+                let mut waiting = Waiting {
+                    n: self.after,
+                    id: row.get(1)?,
+                    state: row.get(2)?,
+                    not_before: row.get(3)?,
+                    changes: Vec::new(),
+                };
+                waiting.changes = held_changes(db, &waiting)?;
+                if !waiting.changes.is_empty() {
+                    self.read.push_back(waiting);
+                }
+            }
+            if self.after == before {
+                return Ok(None);
+            }
         }
     }
-    Ok(found)
+}
+
+/// A group's changes. A parked change of a row that is gone holds nothing back: there is no row
+/// any more that a later change could be wrong about.
+fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
+    let sql = "SELECT entity, key, op, base, sets FROM afield_change \
+               WHERE group_n = ?1 AND (overlay = 1 OR ?2) ORDER BY at";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![waiting.n, waiting.state != "parked"])?;
+    let mut changes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let op: String = row.get(2)?;
+        changes.push(Held {
+            entity: row.get(0)?,
+            key: row.get(1)?,
+            op: self::op(&op)?,
+            base: row.get(3)?,
+            sets: row.get(4)?,
+        });
+    }
+    Ok(changes)
 }
 
 /// Freezes a group: from here on it is sent as these very bytes.
