@@ -78,8 +78,9 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 fn origin_json(origin: &Origin) -> Json {
+    let temporary = from_value(Type::Integer, ValueRef::Integer(origin.temporary));
     json!({
-        "entity": origin.entity, "temporary": from_value(Type::Integer, ValueRef::Integer(origin.temporary)),
+        "entity": origin.entity, "temporary": temporary,
         "group": origin.group.to_string(), "at": origin.at,
     })
 }

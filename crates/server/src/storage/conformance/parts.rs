@@ -52,7 +52,7 @@ pub fn p2_parts_become_the_whole_in_whatever_order_they_come(db: &mut dyn Databa
     db.restart();
     let overlapping = part(&group, &bytes, 1, middle + 1);
     assert_eq!(take(db, "ada", &overlapping), kept, "kept over a restart");
-    let whole = PartTaken::Whole(bytes.clone());
+    let whole = PartTaken::Whole(bytes);
     assert_eq!(take(db, "ada", &last), whole);
     assert_eq!(take(db, "ada", &last), whole, "until it is forgotten");
     assert!(table(db, "stock").is_empty(), "keeping applies nothing");
