@@ -5,6 +5,7 @@ use afield::protocol::{
 };
 use afield::{Outgoing, Params, Store, SyncStore};
 
+use crate::store_crash::dies_everywhere_in;
 use crate::world::{
     World, answer, attributes, entity, execute, id, int, model, outcome, pull, query, refer,
     request, text,
@@ -456,4 +457,36 @@ fn p6_an_outcome_with_something_else_than_an_identifier_changes_nothing() {
     }
     assert!(store.outcomes(0).unwrap().is_empty());
     assert_eq!(query(&store, "SELECT id FROM sheet"), [[sheet]]);
+}
+
+#[test]
+fn p1_renaming_is_done_whole_or_not_at_all() {
+    dies_everywhere_in(
+        world,
+        12,
+        |world| drop(family(world)),
+        |world| {
+            let group = world.store().changes()?[0].group;
+            let verdicts = vec![renamed(&[int(41)]), Verdict::applied()];
+            let outcomes = [outcome(group, verdicts)];
+            world.sync().store_outcomes(2, &outcomes).map(|_| ())
+        },
+    );
+}
+
+#[test]
+fn p1_renaming_a_row_of_the_apps_naming_is_done_whole_or_not_at_all() {
+    let prepare = |world: &World| {
+        let mut store = world.store();
+        let label = attributes([("word", text("Red"))]);
+        store.create("label", &label).unwrap();
+        let tag = attributes([("word", text("Red")), ("photo_id", id(1))]);
+        store.create("tag", &tag).unwrap();
+        request(&mut world.sync());
+    };
+    dies_everywhere_in(world, 6, prepare, |world| {
+        let group = world.store().changes()?[0].group;
+        let outcomes = [outcome(group, vec![renamed(&[text("red")])])];
+        world.sync().store_outcomes(2, &outcomes).map(|_| ())
+    });
 }
