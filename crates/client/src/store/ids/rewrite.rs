@@ -48,7 +48,10 @@ impl Renames {
             return Ok(());
         };
         check(table, new)?;
-        let old = read_key(key)?;
+        let mut old = read_key(key)?;
+        // A temporary identifier that was used for a second row, after the first was deleted, is
+        // the first one's: the second is renamed alone.
+        self.replace(table, &mut old);
         for ((old, new), numbered) in old.iter().zip(new).zip(&table.numbered) {
             let (Value::Integer(temporary), Value::Integer(real)) = (old, new) else {
                 continue;
@@ -61,7 +64,6 @@ impl Renames {
                 numbers.insert(*temporary, *real);
             }
         }
-        let mut old = old;
         self.replace(table, &mut old);
         if old != *new {
             let row = (entity.to_owned(), write_key(&old));
