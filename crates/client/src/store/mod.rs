@@ -5,6 +5,7 @@
 //! (what comes back), [`conflict`] and [`decide`] (what is not applied).
 
 mod actions;
+mod again;
 mod checks;
 mod conflict;
 mod db;
@@ -12,6 +13,7 @@ mod decide;
 mod erase;
 #[cfg(test)]
 mod full;
+mod held;
 mod install;
 mod outbox;
 mod outcome;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Code, GroupId, GroupOutcome, Pattern, Theirs, Verdict, VerdictKind, zoo};
+use afield_protocol::{Code, GroupId, GroupOutcome, Theirs, Verdict, VerdictKind, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -57,7 +57,7 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
         let waits = |verdict: &Verdict| verdict.code.as_ref() == Some(&Code::WAITS_FOR);
         if !outcome.is_applied() && outcome.verdicts.iter().any(waits) {
             // Not final: the server only says that something else comes first.
-            stored.sent_back.push(super::decide::requeue(db, group)?);
+            stored.sent_back.push(super::again::requeue(db, group)?);
             continue;
         }
         let state = if outcome.is_applied() {
@@ -145,6 +145,7 @@ fn settle(
             let sql = "UPDATE afield_change SET seen_from = ?2, sets = ?3 WHERE n = ?1";
             let values = params![change.n, seen_from, write_attributes(&sets)];
             db.conn.prepare_cached(sql)?.execute(values)?;
+            rebase::known(db, loaded, &change.entity, &change.key, change.n, &sets)?;
             rebase::became(db, loaded, &change.entity, &change.key, change.n, sets)
         }
         VerdictKind::Conflict => {
@@ -179,9 +180,7 @@ fn settle(
 /// Later edits flow past a refused one. Its values are not on the server, so they are not in
 /// their bases either, where any change of a row counts as a conflict.
 fn not_on_server(db: &Db, loaded: &Loaded, change: &Settling) -> Result<(), Error> {
-    let entity = loaded.model.entity(&change.entity);
-    let detects = entity.is_some_and(|entity| entity.pattern == Pattern::DetectConflicts);
-    if !detects || change.op != "update" {
+    if !rebase::detects_conflicts(loaded, &change.entity) || change.op != "update" {
         return Ok(());
     }
     let (base, sets) = (
