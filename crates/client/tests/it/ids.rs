@@ -200,7 +200,7 @@ fn p2_a_frozen_group_says_who_creates_the_rows_it_refers_to() {
     let sheet = sheet.unwrap();
     let photo = [("id", id(1)), ("sheet_id", sheet.clone())];
     store.create("photo", &attributes(photo)).unwrap();
-    let key = [sheet.clone(), int(1)];
+    let key = [sheet, int(1)];
     store
         .update("part", &key, &attributes([("name", text("lid"))]))
         .unwrap();
@@ -293,7 +293,7 @@ fn p3_the_outcome_renames_the_row_and_everything_that_refers_to_it() {
         .map(|o| (o.key.clone(), o.new_key.clone()))
         .collect();
     let child = (vec![sheet.clone(), int(1)], Some(vec![int(41), int(1)]));
-    assert_eq!(names, [(vec![sheet.clone()], Some(vec![int(41)])), child]);
+    assert_eq!(names, [(vec![sheet], Some(vec![int(41)])), child]);
     // What was sent stays as it was sent; what was not is sent with the real one.
     let again = request(&mut sync);
     let bytes: Vec<_> = again.groups.iter().map(|g| g.bytes.clone()).collect();
