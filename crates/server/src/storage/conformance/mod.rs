@@ -9,6 +9,7 @@
 mod cells;
 mod dependants;
 mod numbers;
+mod parts;
 mod patterns;
 mod pulls;
 mod pushes;
@@ -22,6 +23,7 @@ use afield_protocol::Value;
 pub use self::cells::*;
 pub use self::dependants::*;
 pub use self::numbers::*;
+pub use self::parts::*;
 pub use self::patterns::*;
 pub use self::pulls::*;
 pub use self::pushes::*;
@@ -150,6 +152,9 @@ macro_rules! storage_conformance {
             insert_only_rows_are_created_and_nothing_else
             insert_only_rows_are_never_pulled
             p2_p6_every_cell_of_who_wins
+            p2_parts_become_the_whole_in_whatever_order_they_come
+            p2_parts_of_a_settled_group_get_its_outcome
+            p9_parts_are_bounded
             p5_random_writers_against_random_pages
         }
     };
