@@ -234,7 +234,7 @@ impl Cell<'_> {
         let before = self.row();
         let outcome = push(self.db, std::slice::from_ref(&group)).remove(0);
         let verdict = &outcome.verdicts[0];
-        self.check_end(verdict, end, before, &place);
+        self.check_end(verdict, end, before.as_ref(), &place);
         // Somebody else goes on with the row, or with another one under its key.
         let (entity, id) = (self.entity, self.id);
         self.db
@@ -282,7 +282,7 @@ impl Cell<'_> {
         Some(names.map(str::to_owned).into_iter().zip(row).collect())
     }
 
-    fn check_end(&self, verdict: &Verdict, end: End, before: Option<Attributes>, place: &str) {
+    fn check_end(&self, verdict: &Verdict, end: End, before: Option<&Attributes>, place: &str) {
         let (kind, code, overwritten) = match &end {
             Row(_) | NoRow => (VerdictKind::Applied, None, &[][..]),
             Overwrote(_, values) | NoRowOverwrote(values) => (VerdictKind::Applied, None, *values),
@@ -299,7 +299,7 @@ impl Cell<'_> {
             verdict.key.is_none() && verdict.values.is_empty(),
             "{place}: {verdict:?}"
         );
-        let theirs = before.clone().map(Theirs::Row);
+        let theirs = before.cloned().map(Theirs::Row);
         let told = verdict.theirs.clone();
         assert_eq!(
             told,
@@ -314,7 +314,7 @@ impl Cell<'_> {
                 }
             }
             NoRow | NoRowOverwrote(_) => assert_eq!(self.row(), None, "{place}"),
-            Conflict(_) | Rejected(_) => assert_eq!(self.row(), before, "{place}"),
+            Conflict(_) | Rejected(_) => assert_eq!(self.row().as_ref(), before, "{place}"),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! is applied without it; a child of a refused row is attached to another, or refused for good
 //! although its parent is mended later; one refused row stops everything.
 
+use std::slice::from_ref;
+
 use afield_protocol::{Change, Code, Group, GroupId, GroupOutcome, Op, Value};
 
 use super::numbers::{T, T2, line, number, order, with_origins};
@@ -94,7 +96,7 @@ pub fn p8_a_refusal_in_the_ledger_holds_its_dependants(db: &mut dyn Database) {
         )],
     );
     assert_end(
-        &push(db, &[parent.clone(), named.clone()]),
+        &push(db, &[parent, named.clone()]),
         &[Some(Code::CHECK_FAILED), Some(Code::CHECK_FAILED)],
     );
     let child = with_origins(3, &[(T, 1)], vec![line(Op::Create, T, 1, "")]);
@@ -118,8 +120,8 @@ pub fn p8_a_refusal_in_the_ledger_holds_its_dependants(db: &mut dyn Database) {
 pub fn p1_a_child_that_comes_before_its_parent_is_not_lost(db: &mut dyn Database) {
     let parent = group(1, vec![order(T, "a")]);
     let child = with_origins(2, &[(T, 1)], vec![line(Op::Create, T, 1, "")]);
-    assert_end(&push(db, &[child.clone()]), &[WAITS]);
-    assert_end(&push(db, &[parent.clone()]), &[None]);
+    assert_end(&push(db, from_ref(&child)), &[WAITS]);
+    assert_end(&push(db, from_ref(&parent)), &[None]);
     assert_end(&push(db, &[parent, child.clone()]), &[None, WAITS]);
     assert!(
         table(db, "order_line").is_empty(),

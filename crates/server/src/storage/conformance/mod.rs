@@ -130,9 +130,6 @@ macro_rules! storage_conformance {
             p6_unwritable_changes_are_rejected_with_a_code
             composite_and_text_keys_are_written
             ledgers_of_users_are_apart
-            p2_parts_become_the_whole_in_whatever_order_they_come
-            p2_parts_of_a_settled_group_get_its_outcome
-            p9_parts_are_bounded
             p2_a_temporary_identifier_gets_a_number_once
             children_are_attached_to_their_parent
             p3_temporary_identifiers_in_a_base_are_no_conflict
@@ -155,6 +152,9 @@ macro_rules! storage_conformance {
             insert_only_rows_are_created_and_nothing_else
             insert_only_rows_are_never_pulled
             p2_p6_every_cell_of_who_wins
+            p2_parts_become_the_whole_in_whatever_order_they_come
+            p2_parts_of_a_settled_group_get_its_outcome
+            p9_parts_are_bounded
             p5_random_writers_against_random_pages
         }
     };

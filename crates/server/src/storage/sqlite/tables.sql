@@ -38,6 +38,15 @@ CREATE TABLE afield_ledger (
   PRIMARY KEY (user, group_id)
 ) WITHOUT ROWID;
 
+CREATE TABLE afield_number (
+  user TEXT NOT NULL,                      -- who sent the group
+  group_id BLOB NOT NULL,                  -- the group that created the row
+  entity TEXT NOT NULL,                    -- the local entity, whose rows the server numbers
+  temporary INTEGER NOT NULL,              -- the row's identifier on the device until then
+  number INTEGER NOT NULL,                 -- the one that it was given
+  PRIMARY KEY (user, group_id, entity, temporary)
+) WITHOUT ROWID;
+
 CREATE TABLE afield_part (
   user TEXT NOT NULL,                      -- who sends a group that is too large for one request
   group_id BLOB NOT NULL,                  -- its 16 random bytes
@@ -47,12 +56,3 @@ CREATE TABLE afield_part (
   came INTEGER NOT NULL,                   -- seconds since 1970: when its newest piece came
   PRIMARY KEY (user, group_id, at)
 );
-
-CREATE TABLE afield_number (
-  user TEXT NOT NULL,                      -- who sent the group
-  group_id BLOB NOT NULL,                  -- the group that created the row
-  entity TEXT NOT NULL,                    -- the local entity, whose rows the server numbers
-  temporary INTEGER NOT NULL,              -- the row's identifier on the device until then
-  number INTEGER NOT NULL,                 -- the one that it was given
-  PRIMARY KEY (user, group_id, entity, temporary)
-) WITHOUT ROWID;
