@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, zoo};
+use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, Received, zoo};
 use rusqlite::config::DbConfig;
 use rusqlite::params;
 
 use super::db::Db;
-use super::outbox::{Outgoing, RequestCaps, next_groups};
+use super::outbox::{Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{install, outcome};
@@ -72,10 +72,10 @@ impl SyncStore {
         self.synchronous("FULL")?;
         self.db.write("freeze", |db| {
             let loaded = db.loaded()?;
-            let (groups, more) = if send {
+            let envelope = if send {
                 next_groups(db, caps)?
             } else {
-                (Vec::new(), false)
+                Envelope::default()
             };
             let pull = match unit {
                 Some(unit) => page::positions(db, &synced(&loaded.model, unit)?)?,
@@ -90,8 +90,9 @@ impl SyncStore {
                 request,
                 device,
                 fingerprint,
-                groups,
-                more,
+                groups: envelope.groups,
+                part: envelope.part,
+                more: envelope.more,
                 pull,
             })
         })
@@ -109,6 +110,21 @@ impl SyncStore {
         self.synchronous("FULL")?;
         self.db
             .write("outcomes", |db| outcome::store(db, request, outcomes))
+    }
+
+    /// Notes how much of a group the server keeps. If that is lost, the server says it again.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn received(&mut self, received: Received) -> Result<(), Error> {
+        self.synchronous("NORMAL")?;
+        self.db.write("received", |db| {
+            let sql = "UPDATE afield_group SET received = ?2 WHERE id = ?1 AND state = 'sent'";
+            db.conn
+                .prepare_cached(sql)?
+                .execute(params![received.group.0, received.bytes])?;
+            Ok(())
+        })
     }
 
     /// Applies or stages a page of the answer to `request`.
