@@ -121,23 +121,24 @@ impl Device {
                     change.row.1 = write_key(&new);
                 } else if change.row.0 == "part" && job_in_key(&change.row) == Some(old[0].clone())
                 {
-                    // The first change of a part takes the later ones along, until a create.
-                    if parts.insert(change.row.clone()) || change.op != Op::Create {
+                    // A part of the server's is of another job.
+                    if change.op == Op::Create {
+                        parts.insert(change.row.clone());
+                    }
+                    if parts.contains(&change.row) {
                         change.row = with_job(&change.row, &new[0]);
                     }
                 } else if change.row.0 == "task" {
-                    let said = change.set.get(NUMBERED).or(change.base.get(NUMBERED));
-                    if said != Some(&old[0]) {
-                        continue;
-                    }
                     let his_own = redirected.contains(&change.row);
-                    if let Some(value) = change.set.get_mut(NUMBERED) {
-                        *value = new[0].clone();
-                        redirected.insert(change.row.clone());
-                    }
-                    if let Some(value) = change.base.get_mut(NUMBERED).filter(|_| his_own) {
-                        *value = new[0].clone();
-                        redirected.insert(change.row.clone());
+                    let values = [
+                        change.set.get_mut(NUMBERED),
+                        change.base.get_mut(NUMBERED).filter(|_| his_own),
+                    ];
+                    for value in values.into_iter().flatten() {
+                        if *value == old[0] {
+                            *value = new[0].clone();
+                            redirected.insert(change.row.clone());
+                        }
                     }
                 }
             }
@@ -175,15 +176,18 @@ impl Device {
         Err(format!("origins {said:?}, expected {expected:?}"))
     }
 
-    /// The newest create of a job up to a group: its group and its place there.
+    /// The newest create of a job up to a group, or the newest behind it: its group and its
+    /// place there.
     fn create_of(&self, until: usize, job: &Value) -> Option<(usize, usize)> {
         let row = ("job".to_owned(), write_key(std::slice::from_ref(job)));
-        let groups = self.groups.iter().enumerate().take(until + 1).rev();
-        groups
+        let creates = self.groups.iter().enumerate().rev();
+        let creates: Vec<_> = creates
             .filter_map(|(g, group)| {
                 let create = |c: &super::device::Change| c.row == row && c.op == Op::Create;
                 Some((g, group.changes.iter().position(create)?))
             })
-            .next()
+            .collect();
+        let before = creates.iter().find(|(g, _)| *g <= until);
+        before.or(creates.first()).copied()
     }
 }
