@@ -16,6 +16,7 @@ mod store_columns;
 mod store_conflict;
 mod store_crash;
 mod store_decide;
+mod store_decide_crash;
 mod store_gone;
 mod store_held;
 mod store_install;
