@@ -9,6 +9,7 @@ mod named_bytes;
 mod named_child;
 mod named_copies;
 mod named_kills;
+mod named_orders;
 mod named_overlaps;
 mod named_poison;
 mod named_processes;

@@ -110,14 +110,20 @@ impl World {
 
     /// A world whose server cuts pages after so many rows.
     pub(crate) fn with_pages(rows: usize) -> Self {
+        let model = server_settings(rows) + &model_file();
+        Self::of(SCHEMA, &model, &audit_triggers())
+    }
+
+    /// A world of other tables and entities; `prepared` is run once capture is in place.
+    pub(crate) fn of(schema: &str, model: &str, prepared: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let team = folder.path().join("team.sqlite");
         let conn = Connection::open(&team).unwrap();
-        conn.execute_batch(SCHEMA).unwrap();
+        conn.execute_batch(schema).unwrap();
         fs::write(folder.path().join("secret"), "0123456789abcdef".repeat(4)).unwrap();
-        fs::write(folder.path().join("afield.toml"), model_file(rows)).unwrap();
+        fs::write(folder.path().join("afield.toml"), model).unwrap();
         afield(folder.path(), &["prepare"]);
-        conn.execute_batch(&audit_triggers()).unwrap();
+        conn.execute_batch(prepared).unwrap();
         let server = start(folder.path());
         let proxy = Proxy::start(server.address);
         Self {
@@ -348,12 +354,17 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-fn model_file(page_rows: usize) -> String {
-    let mut text = format!(
+/// The part of a model file that is about the server.
+pub(crate) fn server_settings(page_rows: usize) -> String {
+    format!(
         "[server]\ndatabase = \"sqlite:team.sqlite\"\nlisten = \"127.0.0.1:0\"\n\
          [auth]\nsecret_file = \"secret\"\n[limits]\npage_rows = {page_rows}\n\
          [model]\nversion = 1\n"
-    );
+    )
+}
+
+fn model_file() -> String {
+    let mut text = String::new();
     for (entity, width, columns, pattern) in ENTITIES {
         text += &format!(
             "[local.{entity}]\nfrom = \"{entity}\"\npattern = \"{pattern}\"\n\
