@@ -255,7 +255,8 @@ fn p3_what_the_user_saw_of_others_keeps_its_name() {
     let (mut store, mut sync) = (world.store(), world.sync());
     // The server's row refers to something that is called the same.
     let theirs = world.rows("shade", &[&[int(1), text("Red")], &[int(2), Value::Null]]);
-    pull(&mut sync, &[theirs], "t2");
+    let tag = world.rows("tag", &[&[text("Red"), id(5)]]);
+    pull(&mut sync, &[theirs, tag], "t2");
     store
         .create("label", &attributes([("word", text("Red"))]))
         .unwrap();
@@ -270,8 +271,14 @@ fn p3_what_the_user_saw_of_others_keeps_its_name() {
     store
         .update("shade", &[int(2)], &word(text("green")))
         .unwrap();
+    store.delete("tag", &[text("Red"), id(5)]).unwrap();
     settle(&mut sync, &sent, 0, vec![renamed(&[text("red")])]);
     let changes = store.changes().unwrap();
+    assert_eq!(
+        changes[4].key,
+        [text("Red"), id(5)],
+        "the server's own name"
+    );
     let base = |at: usize| changes[at].base["word"].clone();
     assert_eq!(changes[1].set, word(text("red")), "his own reference");
     assert_eq!(base(2), text("Red"), "somebody else's");
