@@ -126,6 +126,51 @@ fn p3_the_outcome_renames_the_row_and_everything_that_refers_to_it() {
 }
 
 #[test]
+fn p2_lost_answers_and_late_ones() {
+    let world = world();
+    let (mut store, mut sync, lost, sheet) = family(&world);
+    // The answer is lost: the same bytes go again, with what was written meanwhile.
+    let again = request(&mut sync);
+    let (before, more) = again.groups.split_at(lost.groups.len());
+    assert_eq!(before, lost.groups);
+    for frozen in more {
+        let group = world.group(frozen);
+        let origins: Vec<_> = group
+            .origins
+            .iter()
+            .map(|o| (o.group, o.temporary))
+            .collect();
+        let Value::Integer(temporary) = sheet else {
+            panic!("{sheet:?}");
+        };
+        assert_eq!(origins, [(lost.groups[0].id, temporary)]);
+    }
+    let photo = attributes([("id", id(3)), ("sheet_id", sheet)]);
+    store.create("photo", &photo).unwrap();
+    let verdicts = vec![renamed(&[int(41)]), Verdict::applied()];
+    settle(&mut world.sync(), &again, 0, verdicts.clone());
+    let frozen = "SELECT frozen FROM afield_group WHERE frozen IS NOT NULL ORDER BY n";
+    let bytes = again
+        .groups
+        .iter()
+        .map(|group| vec![Value::Bytes(group.bytes.clone())]);
+    assert_eq!(query(&store, frozen), bytes.collect::<Vec<_>>());
+    // Then the lost one comes after all.
+    let changes = store.changes().unwrap();
+    settle(&mut sync, &lost, 0, verdicts);
+    assert_eq!(store.changes().unwrap(), changes);
+    none_left(&mut store);
+    let photos = query(&store, "SELECT sheet_id FROM photo");
+    assert_eq!(photos, [[int(41)], [int(41)], [int(41)]]);
+    let sent = world.groups(&request(&mut sync));
+    let last = sent.last().unwrap();
+    assert_eq!(
+        (last.origins.len(), &last.changes[0].set["sheet_id"]),
+        (0, &int(41))
+    );
+}
+
+#[test]
 fn p3_all_outcomes_of_a_batch_at_once() {
     let world = world();
     let (mut store, mut sync, sent, _) = family(&world);
