@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test suite")]
 
+mod parts;
 mod pulls;
 mod pushes;
 mod random;
@@ -14,6 +15,7 @@ mod replica;
 
 use afield_protocol::{Attribute, Entity, Identifier, Merge, Model, Pattern, Type, Unit, Value};
 
+pub use self::parts::*;
 pub use self::pulls::*;
 pub use self::pushes::*;
 pub use self::random::*;
@@ -252,6 +254,9 @@ macro_rules! storage_conformance {
             p6_unwritable_changes_are_rejected_with_a_code
             composite_and_text_keys_are_written
             ledgers_of_users_are_apart
+            p2_parts_become_the_whole_in_whatever_order_they_come
+            p2_parts_of_a_settled_group_get_its_outcome
+            p9_parts_are_bounded
             p5_random_writers_against_random_pages
         }
     };
