@@ -1,5 +1,7 @@
 //! Deciding about changes that were not applied.
 
+use std::collections::BTreeSet;
+
 use afield::native::Client;
 use afield::{ChangeInfo, ChangeState, ConflictInfo, Resolution};
 use afield_protocol::{Attributes, Code, Entity, Model, Value};
@@ -69,7 +71,21 @@ fn shown(model: Option<&Model>, conflict: &ConflictInfo) -> String {
             .get(name)
             .map_or(String::new(), |value| cell(entity, name, value)),
     };
-    let rows = conflict.attributes.iter().map(|name| {
+    // What somebody else changed says why there is a conflict, also where both can stand.
+    let theirs_changed = |name: &&String| {
+        let theirs = conflict
+            .theirs
+            .as_ref()
+            .and_then(|theirs| theirs.get(*name));
+        conflict
+            .base
+            .get(*name)
+            .is_some_and(|before| theirs.is_some_and(|now| now != before))
+    };
+    let names: BTreeSet<&String> = (conflict.attributes.iter())
+        .chain(conflict.base.keys().filter(theirs_changed))
+        .collect();
+    let rows = names.into_iter().map(|name| {
         let before = conflict.base.get(name);
         vec![
             name.clone(),

@@ -2,7 +2,6 @@
 
 use afield::native::Client;
 use afield::{Error, Resolution, Store};
-use afield_protocol::codec::json;
 use afield_protocol::{Attributes, Code, Entity};
 use serde_json::{Value as Json, json};
 
