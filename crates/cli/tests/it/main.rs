@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a child process tells its parent")]
 
 mod device;
+mod generate;
 mod named_answers;
 mod named_bytes;
 mod named_child;
