@@ -134,7 +134,7 @@ impl Waiting {
 pub(super) fn next_groups(
     db: &mut Db,
     caps: RequestCaps,
-    sent_back: &HashSet<GroupId>,
+    sent_back: &HashSet<i64>,
 ) -> Result<(Vec<FrozenGroup>, bool), Error> {
     let loaded = db.loaded()?;
     let now = db.env.now_ms();
@@ -142,7 +142,7 @@ pub(super) fn next_groups(
     let (mut groups, mut changes, mut bytes) = (Vec::new(), 0, 0);
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
-        let is_back = sent_back.contains(&GroupId(waiting.id));
+        let is_back = sent_back.contains(&waiting.n);
         let sendable = waiting.state != "parked" && waiting.not_before <= now && !is_back;
         if !sendable || waiting.is_held(&blocked, &loaded.model)? {
             waiting.block(&mut blocked)?;

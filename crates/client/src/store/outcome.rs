@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Code, GroupId, GroupOutcome, Theirs, Verdict, VerdictKind, zoo};
+use afield_protocol::{Code, GroupOutcome, Theirs, Verdict, VerdictKind, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -26,8 +26,8 @@ struct Settling {
 pub(super) struct Stored {
     /// The final ones, in order.
     pub(super) outcomes: Vec<OutcomeInfo>,
-    /// Groups that wait for others and go again, under the ids that they have now.
-    pub(super) sent_back: Vec<GroupId>,
+    /// Groups that wait for others and go again, by their place in the outbox.
+    pub(super) sent_back: Vec<i64>,
 }
 
 /// Stores the outcomes of request `request` and recomputes the rows they concern. Outcomes of
@@ -57,7 +57,8 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
         let waits = |verdict: &Verdict| verdict.code.as_ref() == Some(&Code::WAITS_FOR);
         if !outcome.is_applied() && outcome.verdicts.iter().any(waits) {
             // Not final: the server only says that something else comes first.
-            stored.sent_back.push(super::again::requeue(db, group)?);
+            super::again::requeue(db, group)?;
+            stored.sent_back.push(group);
             continue;
         }
         let state = if outcome.is_applied() {

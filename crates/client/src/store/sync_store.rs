@@ -26,7 +26,7 @@ pub struct SyncStore {
     pub(super) db: Db,
     resolvers: Resolvers,
     /// Groups that this sync was told to send later.
-    sent_back: HashSet<GroupId>,
+    sent_back: HashSet<i64>,
 }
 
 impl SyncStore {
