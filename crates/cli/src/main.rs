@@ -3,6 +3,7 @@
 mod demo;
 mod device;
 mod failure;
+mod generate;
 mod model;
 mod output;
 mod repl;
@@ -25,6 +26,7 @@ use crate::output::Output;
 ///   afield serve                      serves devices
 ///   afield token --user ann           lets a device in
 ///   afield device phone sync          a real device, on the command line
+///   afield generate rust              its entities as types, for an app in Rust
 #[derive(Parser)]
 #[command(name = "afield", version, verbatim_doc_comment)]
 struct Arguments {
@@ -45,6 +47,8 @@ enum Command {
     Prepare(model::PrepareArgs),
     /// Serve devices.
     Serve(server::ServeArgs),
+    /// Write code for an app: a type for each local entity.
+    Generate(generate::GenerateArgs),
     /// See it work: a sample database, the server, two devices.
     Demo(demo::DemoArgs),
     /// Print a signed token for a user.
@@ -75,6 +79,7 @@ fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
         Command::Add(args) => model::add(args, out),
         Command::Prepare(args) => model::prepare(args, out),
         Command::Serve(args) => server::serve(args, out),
+        Command::Generate(args) => generate::run(args, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Token(args) => server::token(args, out),
     }

@@ -22,6 +22,7 @@ mod error;
 #[cfg(feature = "native")]
 pub mod native;
 mod store;
+pub mod typed;
 
 pub use afield_protocol as protocol;
 pub use environment::Environment;

@@ -59,13 +59,18 @@ pub(crate) fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
     out.say("2. Afield beside it: init, prepare, serve.");
     let model = args.folder.join("afield.toml");
     init(&InitArgs::new(&team, &model), &Output::silent())?;
+    fs::write(&model, sample::MODEL).map_err(|error| {
+        Failure::refused("file", format!("cannot write {}: {error}", model.display()))
+    })?;
     let file = ModelFile::read(&model, &Overrides::default())?;
     let prepared =
         afield_server::storage::sqlite::prepare(database(&file), &resolved(&file)?, random)?;
     out.say(&format!(
-        "   {} says what goes to devices and why.",
+        "   {} says what goes to devices and how: districts and inspectors are",
         model.display()
     ));
+    out.say("   only read there, of a business the last change stands, and if two people wrote");
+    out.say("   about one inspection, a person decides.");
     out.say(&format!(
         "   Change capture is installed on {} tables.",
         prepared.tables.len()
@@ -89,7 +94,8 @@ pub(crate) fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
 /// What to try next, ready to paste.
 fn invite(args: &DemoArgs, url: &str, out: &Output) {
     let (folder, devices) = (args.folder.display(), args.folder.join("devices"));
-    let device = format!("{} device {}", program(), devices.display());
+    let devices = devices.display();
+    let device = format!("{} device {devices}", program());
     let stays = if args.once {
         " (start `cargo demo` without --once first)"
     } else {
@@ -99,11 +105,14 @@ fn invite(args: &DemoArgs, url: &str, out: &Output) {
         "\nTry it yourself, in another terminal{stays}:\n  \
          {device} --user ann list business --limit 5\n  \
          {device} --user ann sql \"SELECT result, count(*) FROM inspection GROUP BY result\"\n  \
-         {device} --user ann update inspector 1001 phone='030 123456'\n  \
+         {device} --user ann sql \"UPDATE contact SET phone = '030 1' WHERE name = 'Ada Adler'\"\n  \
          {device} --user ann changes\n  \
          {device} --user ann sync\n  \
          {device} --user ben sync\n  \
          sqlite3 {folder}/inspections.db \"UPDATE inspector SET name = 'You' WHERE id = 1002\"\n\n\
+         Or use an app (its source is in examples/inspections), one window for each:\n  \
+         cargo run -p inspections -- {devices} --user ann\n  \
+         cargo run -p inspections -- {devices} --user ben\n\n\
          The server is {url}; its model file is {folder}/afield.toml."
     ));
 }

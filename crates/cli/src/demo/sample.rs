@@ -4,6 +4,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, params};
 
+/// The model file: every sync pattern occurs in it.
+pub(super) const MODEL: &str = include_str!("sample.toml");
+
 /// Rows of each table. Together with contacts and violations, which depend on chance, about
 /// 20,000.
 const BUSINESSES: usize = 2_500;

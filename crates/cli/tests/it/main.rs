@@ -4,6 +4,7 @@
 
 mod decide;
 mod device;
+mod generate;
 mod named_answers;
 mod named_bytes;
 mod named_child;

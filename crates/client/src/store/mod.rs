@@ -46,6 +46,8 @@ pub use status::{ChangeInfo, ChangeState, OutcomeInfo, RowState, Status};
 pub use sync_store::SyncStore;
 pub use watch::{Watch, Watches};
 
+pub(crate) use sql::quoted;
+
 use self::db::{Db, Loaded};
 use self::seal::Mention;
 use crate::environment::Environment;

@@ -8,7 +8,7 @@ mod rules;
 mod source;
 
 /// The folders whose Rust files are ours.
-const FOLDERS: [&str; 2] = ["crates", "xtask"];
+const FOLDERS: [&str; 3] = ["crates", "examples", "xtask"];
 
 #[test]
 fn every_file_is_tidy() {
