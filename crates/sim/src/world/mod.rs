@@ -1,10 +1,12 @@
 //! A world: devices, one server, the network between them, and the oracle, in one thread and
 //! from one seed.
 
+mod decide;
 mod device;
 mod drain;
 mod link;
 mod network;
+mod orders;
 mod server;
 mod sync;
 mod template;
@@ -25,6 +27,7 @@ use crate::generate::{DEVICES_MAX, Plan};
 use crate::oracle::Counts;
 use crate::oracle::device::DeviceRecord;
 use crate::oracle::server::ServerRecord;
+use crate::oracle::tagged::drained::Counters;
 use crate::oracle::view::View;
 use crate::tally::Tally;
 use crate::violation::Violation;
@@ -47,6 +50,8 @@ pub(crate) struct World {
     records: Vec<DeviceRecord>,
     server_record: ServerRecord,
     intents: Counts,
+    /// What orders' counters should stand at.
+    counters: Counters,
     has_backup: bool,
     pub(crate) tally: Tally,
     /// What happened, if somebody wants to read it.
@@ -115,6 +120,7 @@ impl World {
             records: Vec::new(),
             server_record: ServerRecord::default(),
             intents: Counts::default(),
+            counters: Counters::default(),
             has_backup: false,
             tally: Tally::default(),
             trace: traced.then(Vec::new),
@@ -145,6 +151,13 @@ impl World {
             Action::User { device, edits } => self.user(device % present, edits),
             Action::OtherProcess { device, edits } => self.other_process(device % present, edits),
             Action::Foreign { edits } => self.foreign(edits),
+            Action::Orders { by, edits } => self.orders(*by, edits),
+            Action::Decide {
+                device,
+                pick,
+                decision,
+                n,
+            } => self.decide(device % present, *pick, *decision, *n),
             Action::Start {
                 device,
                 lane,
@@ -212,6 +225,7 @@ impl World {
         self.tally.count("server restored from a copy");
         self.server.restore()?;
         self.break_off();
+        self.counters.forget_all();
         self.server_record.restored(&self.server.team)
     }
 
