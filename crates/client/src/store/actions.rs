@@ -3,9 +3,11 @@
 
 use afield_protocol::{Attributes, Code, Entity, Identifier, Key, Type, Value};
 
+use rusqlite::Connection;
+
 use super::sql::{bound, quoted};
 use super::tables::Table;
-use super::{Store, Transaction};
+use super::{Store, Transaction, ids};
 use crate::error::Error;
 
 /// More rows than this are deleted by `delete_all` only when confirmed, since it deletes on the
@@ -21,7 +23,7 @@ impl Store {
         self.db.reload()?;
         let loaded = self.db.loaded()?;
         let table = loaded.table(entity)?;
-        let key = checked_key(&table.entity, key)?;
+        let key = current_key(&self.db.conn, table, key)?;
         let row = table.row(&self.db.conn, &key)?;
         Ok(row.map(|row| whole(&table.entity, row)))
     }
@@ -85,20 +87,23 @@ impl Store {
 }
 
 impl Transaction<'_> {
-    /// Creates a row and returns its identifier. A UUID that is left out is made here.
+    /// Creates a row and returns its identifier. A UUID that is left out is made here; in place
+    /// of a number that the server makes stands a temporary one, until the outcome brings it.
     ///
     /// # Errors
     /// The identifier exists, a value has another type, or the entity is read-only.
     pub fn create(&mut self, entity: &str, row: &Attributes) -> Result<Key, Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let (key, set) = self.split(&table.entity, row)?;
+        let (key, set) = self.split(table, row)?;
+        let Some(key) = key else {
+            return self.insert(table, &[], &set);
+        };
         if table.row(&self.db.conn, &key)?.is_some() {
             let message = format!("{entity} {} exists already", display_key(&key));
             return Err(Error::new(Code::KEY_EXISTS, message));
         }
-        self.insert(table, &key, &set)?;
-        Ok(key)
+        self.insert(table, &key, &set)
     }
 
     /// Sets attributes of a row; those not mentioned stay.
@@ -108,8 +113,8 @@ impl Transaction<'_> {
     pub fn update(&mut self, entity: &str, key: &[Value], set: &Attributes) -> Result<(), Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let key = checked_key(&table.entity, key)?;
-        let set = checked(&table.entity, set)?;
+        let key = current_key(&self.db.conn, table, key)?;
+        let set = current(&self.db.conn, table, set)?;
         for (attribute, given) in table.entity.key().iter().zip(&key) {
             if set.get(&attribute.name).is_some_and(|value| value != given) {
                 let message = format!("{entity}.{} is the identifier", attribute.name);
@@ -150,12 +155,14 @@ impl Transaction<'_> {
     pub fn create_or_update(&mut self, entity: &str, row: &Attributes) -> Result<Key, Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let (key, set) = self.split(&table.entity, row)?;
+        let (key, set) = self.split(table, row)?;
+        let Some(key) = key else {
+            return self.insert(table, &[], &set);
+        };
         match table.row(&self.db.conn, &key)? {
-            Some(_) => self.update(entity, &key, &set)?,
-            None => self.insert(table, &key, &set)?,
+            Some(_) => self.update(entity, &key, &set).map(|()| key),
+            None => self.insert(table, &key, &set),
         }
-        Ok(key)
     }
 
     /// Deletes a row.
@@ -165,7 +172,7 @@ impl Transaction<'_> {
     pub fn delete(&mut self, entity: &str, key: &[Value]) -> Result<(), Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let key = checked_key(&table.entity, key)?;
+        let key = current_key(&self.db.conn, table, key)?;
         match self
             .db
             .conn
@@ -203,7 +210,7 @@ impl Transaction<'_> {
     pub fn get(&self, entity: &str, key: &[Value]) -> Result<Option<Attributes>, Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let key = checked_key(&table.entity, key)?;
+        let key = current_key(&self.db.conn, table, key)?;
         Ok(table
             .row(&self.db.conn, &key)?
             .map(|row| whole(&table.entity, row)))
@@ -216,32 +223,53 @@ impl Transaction<'_> {
         }
     }
 
-    fn insert(&mut self, table: &Table, key: &[Value], set: &Attributes) -> Result<(), Error> {
-        let names = table.entity.key().iter().map(|a| &a.name).chain(set.keys());
-        let names: Vec<_> = names.map(|name| quoted(name)).collect();
+    /// Inserts a row and gives its identifier, which SQLite makes where `key` is empty.
+    fn insert(&mut self, table: &Table, key: &[Value], set: &Attributes) -> Result<Key, Error> {
+        let given = table.entity.key().iter().take(key.len()).map(|a| &a.name);
+        let names: Vec<_> = given.chain(set.keys()).map(|name| quoted(name)).collect();
         let marks = (1..=names.len())
             .map(|n| format!("?{n}"))
             .collect::<Vec<_>>()
             .join(", ");
-        let sql = format!(
-            "INSERT INTO {} ({}) VALUES ({marks})",
-            table.name,
-            names.join(", ")
-        );
-        self.db
-            .conn
-            .prepare_cached(&sql)?
-            .execute(bound(key.iter().chain(set.values())))?;
+        let values = match names.is_empty() {
+            true => "DEFAULT VALUES".to_owned(),
+            false => format!("({}) VALUES ({marks})", names.join(", ")),
+        };
+        let key = if key.is_empty() {
+            let sql = format!(
+                "INSERT INTO {} {values} RETURNING {}",
+                table.name, table.key_columns
+            );
+            let mut statement = self.db.conn.prepare_cached(&sql)?;
+            let made = statement.query_map(bound(set.values()), |row| row.get(0))?;
+            made.map(|id| Ok(Value::Integer(id?)))
+                .collect::<Result<Key, Error>>()?
+        } else {
+            let sql = format!("INSERT INTO {} {values}", table.name);
+            let mut statement = self.db.conn.prepare_cached(&sql)?;
+            statement.execute(bound(key.iter().chain(set.values())))?;
+            key.to_vec()
+        };
+        if key.is_empty() {
+            let message = format!("a trigger of the app's skipped the row of {}", table.name);
+            return Err(Error::new(Code::SQL, message));
+        }
         for (name, _) in set.iter().filter(|(_, value)| value.is_null()) {
             self.mentions
-                .insert((table.entity.name.clone(), key.to_vec(), name.clone()));
+                .insert((table.entity.name.clone(), key.clone(), name.clone()));
         }
-        Ok(())
+        Ok(key)
     }
 
-    /// Takes a row apart into identifier and the rest, making a UUID that is missing.
-    fn split(&mut self, entity: &Entity, row: &Attributes) -> Result<(Key, Attributes), Error> {
-        let mut set = checked(entity, row)?;
+    /// Takes a row apart into identifier and the rest, making a UUID that is missing. There is
+    /// none yet if the server makes it and the row has none.
+    fn split(
+        &mut self,
+        table: &Table,
+        row: &Attributes,
+    ) -> Result<(Option<Key>, Attributes), Error> {
+        let entity = &table.entity;
+        let mut set = current(&self.db.conn, table, row)?;
         let mut key = Vec::new();
         for attribute in entity.key() {
             let value = match set.remove(&attribute.name) {
@@ -249,6 +277,7 @@ impl Transaction<'_> {
                 _ if entity.identifier == Identifier::Uuid && attribute.kind == Type::Uuid => {
                     Value::Text(self.new_uuid())
                 }
+                _ if entity.identifier == Identifier::Server => return Ok((None, set)),
                 _ => {
                     let message = format!("{}.{} needs a value", entity.name, attribute.name);
                     let error = Error::new(Code::IDENTIFIER_MISSING, message);
@@ -257,7 +286,7 @@ impl Transaction<'_> {
             };
             key.push(value);
         }
-        Ok((key, set))
+        Ok((Some(key), set))
     }
 
     /// A UUID of version 7 (RFC 9562): time first, so that rows made one after another lie side
@@ -299,6 +328,20 @@ fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
         Ok((name.clone(), value))
     };
     row.iter().map(check).collect()
+}
+
+/// The row as checked, with today's identifiers in place of temporary ones.
+fn current(conn: &Connection, table: &Table, row: &Attributes) -> Result<Attributes, Error> {
+    let mut row = checked(&table.entity, row)?;
+    ids::translate_attributes(conn, table, &mut row)?;
+    Ok(row)
+}
+
+/// The identifier as checked, likewise.
+fn current_key(conn: &Connection, table: &Table, key: &[Value]) -> Result<Key, Error> {
+    let mut key = checked_key(&table.entity, key)?;
+    ids::translate(conn, table, &mut key)?;
+    Ok(key)
 }
 
 fn checked_key(entity: &Entity, key: &[Value]) -> Result<Key, Error> {

@@ -73,3 +73,11 @@ CREATE TABLE afield_outcome (
   stored_at INTEGER NOT NULL               -- ms since 1970
 );
 CREATE INDEX afield_outcome_change ON afield_outcome (change_n);
+
+-- Identifiers that the server gave in place of temporary ones, for the life of the store.
+CREATE TABLE afield_ids (
+  entity    TEXT NOT NULL,     -- the local entity whose identifiers the server makes
+  temporary INTEGER NOT NULL,  -- what the device called the row
+  real      INTEGER NOT NULL   -- what the server calls it
+);
+CREATE UNIQUE INDEX afield_ids_temporary ON afield_ids (entity, temporary);

@@ -47,7 +47,7 @@ impl Loaded {
         let entities = model.entities.iter().cloned();
         let tables = entities
             .zip(ranks)
-            .map(|(entity, rank)| Table::new(entity, rank))
+            .map(|(entity, rank)| Table::new(entity, rank).numbered(&model))
             .collect();
         Self {
             fingerprint: model.fingerprint(),

@@ -9,6 +9,7 @@ use afield_protocol::{Code, Entity, Model};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
+use super::ids::numbering;
 use super::seal;
 use super::tables::Table;
 use crate::error::Error;
@@ -87,7 +88,9 @@ fn refuse_unsettled(db: &Db, model: &Model, made: &[Entity]) -> Result<(), Error
 
 /// Drops an entity's tables; gives its counter of writes.
 fn drop_tables(db: &Db, entity: &Entity) -> Result<i64, Error> {
+    let highest = numbering::highest(db, entity)?;
     run(db, &Table::new(entity.clone(), 0).drop())?;
+    numbering::keep(db, entity, highest)?;
     let sql = "UPDATE afield_change SET overlay = 0 WHERE entity = ?1";
     db.conn.execute(sql, [&entity.name])?;
     let sql = "DELETE FROM afield_entity WHERE name = ?1 RETURNING touched";
@@ -107,6 +110,7 @@ fn make_tables(db: &Db, table: &Table, touched: i64) -> Result<(), Error> {
         return Err(Error::new(Code::UPDATE_REQUIRED, message));
     }
     run(db, &table.create())?;
+    numbering::seed(db, table)?;
     let sql = "INSERT INTO afield_entity (name, definition, touched) VALUES (?1, ?2, ?3)";
     db.conn
         .execute(sql, params![name, json(&table.entity)?, touched])?;

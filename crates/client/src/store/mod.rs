@@ -10,6 +10,7 @@ mod db;
 mod erase;
 #[cfg(test)]
 mod full;
+mod ids;
 mod install;
 mod outbox;
 mod outcome;

@@ -265,6 +265,7 @@ fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Er
         return Ok(FrozenGroup { id, changes, bytes });
     }
     let mut group = group(db, &loaded.model, waiting.n)?;
+    group.origins = super::ids::origins::of(db, loaded, waiting.n, &group.changes)?;
     if zoo::planted("new-id-on-resend") {
         let sql = "UPDATE afield_group SET id = randomblob(16) WHERE n = ?1 RETURNING id";
         group.id = GroupId(db.conn.query_row(sql, [waiting.n], |row| row.get(0))?);

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, Code, GroupOutcome, Theirs, Verdict, VerdictKind, zoo};
+use afield_protocol::{Attributes, Code, GroupOutcome, Key, Theirs, Verdict, VerdictKind, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
+use super::ids::rewrite::Renames;
 use super::status::OutcomeInfo;
 use super::{erase, overlay};
 use crate::error::Error;
@@ -32,6 +33,7 @@ pub(super) fn store(
     let seen_from = seen_from(db, request)?;
     let mut stored = Vec::new();
     let mut rows = BTreeSet::new();
+    let mut renames = Renames::default();
     for outcome in outcomes {
         let sql = "SELECT n FROM afield_group WHERE id = ?1 AND state IN ('pending', 'sent')";
         let group: Option<i64> = db
@@ -64,11 +66,19 @@ pub(super) fn store(
             .execute(params![group, state])?;
         for (at, (change, verdict)) in changes.into_iter().zip(&outcome.verdicts).enumerate() {
             settle(db, &loaded, seen_from, &change, verdict)?;
-            stored.push(record(db, &change, outcome, at, verdict)?);
+            if let Some(key) = &verdict.key {
+                renames.add(&loaded, change.n, &change.entity, &change.key, key)?;
+            }
+            let new_key = match &verdict.key {
+                Some(key) => Some(key.clone()),
+                None => renames.name(&loaded, &change.entity, &change.key)?,
+            };
+            stored.push(record(db, &change, outcome, at, verdict, new_key)?);
             db.crash_point("outcome")?;
             rows.insert((change.entity, change.key));
         }
     }
+    renames.apply(db, &loaded)?;
     for (entity, key) in rows {
         overlay::release(db, &loaded, &entity, &key)?;
         super::page::touch(db, &entity)?;
@@ -184,6 +194,7 @@ fn record(
     outcome: &GroupOutcome,
     at: usize,
     verdict: &Verdict,
+    new_key: Option<Key>,
 ) -> Result<OutcomeInfo, Error> {
     let now = db.env.now_ms();
     let sql = "INSERT INTO afield_outcome \
@@ -200,7 +211,7 @@ fn record(
         verdict.code.as_ref().map(Code::as_str),
         verdict.attribute,
         verdict.message,
-        verdict.key.as_ref().map(|key| write_key(key)),
+        new_key.as_ref().map(|key| write_key(key)),
         now,
     ])?;
     Ok(OutcomeInfo {
@@ -213,6 +224,6 @@ fn record(
         code: verdict.code.clone(),
         attribute: verdict.attribute.clone(),
         message: verdict.message.clone(),
-        new_key: verdict.key.clone(),
+        new_key,
     })
 }

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, Op, Value, zoo};
+use afield_protocol::{Attributes, Op, Value, is_temporary, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -39,6 +39,7 @@ pub(crate) fn seal(db: &mut Db, mentions: &HashSet<Mention>) -> Result<Option<i6
         return Ok(None);
     }
     let loaded = db.loaded()?;
+    super::ids::captured::rename(db, &loaded)?;
     let mut changes = Vec::new();
     for table in loaded
         .tables
@@ -97,6 +98,7 @@ fn derive(
             .get(..table.entity.key_width)
             .unwrap_or(&[])
             .to_vec();
+        let existed = existed && !is_new(db, table, &key)?;
         let before = existed.then_some(captured);
         let now = table.row(&db.conn, &key)?;
         let change = compare(table, &key, before.as_deref(), now.as_deref(), mentions);
@@ -121,6 +123,13 @@ fn derive(
             .execute([])?;
     }
     Ok(())
+}
+
+/// Whether a row that was recorded as if it had been there was made since the last seal: a row
+/// with a temporary identifier has a copy of the server's from its create on.
+fn is_new(db: &Db, table: &Table, key: &[Value]) -> Result<bool, Error> {
+    let is_temporary = table.numbers_itself() && key.iter().all(is_temporary);
+    Ok(is_temporary && table.server_row(&db.conn, key)?.is_none())
 }
 
 /// What happened between a row before and now; `None` if nothing.

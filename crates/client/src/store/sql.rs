@@ -90,6 +90,11 @@ impl From<rusqlite::Error> for Error {
                 Code::STORE_LOCKED,
                 format!("the store is being written by another process: {text}"),
             ),
+            // The one column that SQLite itself keeps to integers is an identifier.
+            Some(ErrorCode::TypeMismatch) => (
+                Code::TYPE_MISMATCH,
+                format!("an identifier is not an integer: {text}"),
+            ),
             Some(ErrorCode::DiskFull) => (Code::STORE_FULL, format!("no space left: {text}")),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => (
                 Code::STORE_DAMAGED,

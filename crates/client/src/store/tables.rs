@@ -27,6 +27,8 @@ pub(crate) struct Table {
     pub(crate) columns: String,
     /// The identifier's columns, likewise.
     pub(crate) key_columns: String,
+    /// For each column the entity whose server-made identifiers it holds, if it does.
+    pub(super) numbered: Vec<Option<String>>,
 }
 
 impl Table {
@@ -45,6 +47,7 @@ impl Table {
             stage: quoted(&format!("afield_stage_{}", entity.name)),
             columns: list(&entity.attributes),
             key_columns: list(entity.key()),
+            numbered: vec![None; entity.attributes.len()],
             rank,
             entity,
         }
@@ -65,7 +68,7 @@ impl Table {
     }
 
     /// `"k1" = ?1 AND …`
-    fn key_bound(&self) -> String {
+    pub(super) fn key_bound(&self) -> String {
         let pairs = self.entity.key().iter().enumerate();
         let pairs = pairs.map(|(at, a)| format!("{} = ?{}", quoted(&a.name), at + 1));
         pairs.collect::<Vec<_>>().join(" AND ")
@@ -234,6 +237,9 @@ impl Table {
     }
 
     fn create_table(&self, name: &str, extra: &str, defaults: bool) -> String {
+        if defaults && self.numbers_itself() {
+            return self.create_numbered_table();
+        }
         let columns = (0..self.width()).map(|at| self.column(at, defaults));
         format!(
             "CREATE TABLE {name} ({extra}{}, PRIMARY KEY ({}))",
@@ -243,7 +249,7 @@ impl Table {
     }
 
     /// The definition of a column.
-    fn column(&self, at: usize, with_default: bool) -> String {
+    pub(super) fn column(&self, at: usize, with_default: bool) -> String {
         let attribute = &self.entity.attributes[at];
         let is_key = at < self.entity.key_width;
         let kind = match attribute.kind.sqlite() {

@@ -15,7 +15,7 @@ impl Table {
             let name = quoted(&format!("afield_{event}_{}", self.entity.name));
             format!("DROP TRIGGER IF EXISTS {name}")
         };
-        ["insert", "update", "delete"].map(drop).into()
+        ["insert", "update", "delete", "numbered"].map(drop).into()
     }
 
     pub(crate) fn create_triggers(&self) -> Vec<String> {
@@ -40,11 +40,13 @@ impl Table {
         let insert = format!("{}{}{touched}", checks.insert, only(self.capture_insert()));
         let update = format!("{}{}{touched}", checks.update, only(self.capture_old()));
         let delete = format!("{}{touched}", only(self.capture_old()));
-        vec![
+        let mut triggers = vec![
             self.trigger("INSERT", &insert),
             self.trigger("UPDATE", &update),
             self.trigger("DELETE", &delete),
-        ]
+        ];
+        triggers.extend(self.capture_numbered().filter(|_| capture));
+        triggers
     }
 
     fn trigger(&self, event: &str, body: &str) -> String {

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod capture_random;
+mod ids;
+mod ids_old;
 mod native_driver;
 mod native_faults;
 mod native_server;

@@ -1,0 +1,400 @@
+//! Renaming rows when an outcome brings another identifier than the device gave.
+//!
+//! Visible rows are never renamed in place: their changes are, and the copies of the server's
+//! rows beside them, and then the rows are computed again under both names. So a row that a pull
+//! brought under its real identifier before the outcome came is one with the user's own.
+//!
+//! What was frozen stays as it was sent; outcomes keep the names under which they came.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
+use afield_protocol::{Attributes, Code, Key, Value, is_temporary, zoo};
+use rusqlite::params;
+
+use super::super::db::{Db, Loaded};
+use super::super::sql::quoted;
+use super::super::tables::Table;
+use super::super::{overlay, page};
+use crate::error::Error;
+
+/// The other identifiers that some outcomes brought.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Renames {
+    /// For each entity: what its temporary identifiers became.
+    numbers: BTreeMap<String, BTreeMap<i64, i64>>,
+    /// Rows with another identifier, and the change that made each.
+    rows: Vec<(i64, Row, Key)>,
+}
+
+/// A row: its entity, and its identifier in canonical CBOR.
+type Row = (String, Vec<u8>);
+
+/// Rows that were renamed or refer to such: entity, old and new identifier.
+type Touched = BTreeSet<(String, Vec<u8>, Vec<u8>)>;
+
+impl Renames {
+    /// Notes that the outcome of change `n`, of the row `key`, brought `new`.
+    pub(in crate::store) fn add(
+        &mut self,
+        loaded: &Loaded,
+        n: i64,
+        entity: &str,
+        key: &[u8],
+        new: &Key,
+    ) -> Result<(), Error> {
+        // The entity may have left the model since.
+        let Ok(table) = loaded.table(entity) else {
+            return Ok(());
+        };
+        check(table, new)?;
+        let old = read_key(key)?;
+        for ((old, new), numbered) in old.iter().zip(new).zip(&table.numbered) {
+            let (Value::Integer(temporary), Value::Integer(real)) = (old, new) else {
+                continue;
+            };
+            if let Some(numbered) = numbered
+                && is_temporary(old)
+                && temporary != real
+            {
+                let numbers = self.numbers.entry(numbered.clone()).or_default();
+                numbers.insert(*temporary, *real);
+            }
+        }
+        let mut old = old;
+        self.replace(table, &mut old);
+        if old != *new {
+            let row = (entity.to_owned(), write_key(&old));
+            self.rows.push((n, row, new.clone()));
+        }
+        Ok(())
+    }
+
+    /// What the row `key` is called by what is noted so far, if it has another name.
+    pub(in crate::store) fn name(
+        &self,
+        loaded: &Loaded,
+        entity: &str,
+        key: &[u8],
+    ) -> Result<Option<Key>, Error> {
+        let Ok(table) = loaded.table(entity) else {
+            return Ok(None);
+        };
+        let mut values = read_key(key)?;
+        Ok(self.replace(table, &mut values).then_some(values))
+    }
+
+    /// Renames rows, references to them and everything that is kept of them.
+    pub(in crate::store) fn apply(self, db: &Db, loaded: &Loaded) -> Result<(), Error> {
+        let mut touched = Touched::new();
+        self.remember(db)?;
+        for table in &loaded.tables {
+            if self.concerns(table) {
+                if table.entity.is_synced() {
+                    self.renumber(db, table, &mut touched)?;
+                } else {
+                    self.renumber_local(db, table)?;
+                }
+            }
+        }
+        for (n, row, new) in self.rows {
+            rename(db, loaded, n, row, new, &mut touched)?;
+        }
+        show(db, loaded, &touched)
+    }
+
+    /// Keeps what each temporary identifier became.
+    fn remember(&self, db: &Db) -> Result<(), Error> {
+        let sql = "INSERT INTO afield_ids (entity, temporary, real) VALUES (?1, ?2, ?3) \
+                   ON CONFLICT (entity, temporary) DO UPDATE SET real = excluded.real";
+        let mut statement = db.conn.prepare_cached(sql)?;
+        for (entity, numbers) in &self.numbers {
+            for (temporary, real) in numbers {
+                statement.execute(params![entity, temporary, real])?;
+                db.crash_point("rename-remembered")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a column of `table` may hold one of the numbers.
+    fn concerns(&self, table: &Table) -> bool {
+        let forgets = zoo::planted("ids-forget-references");
+        let mut numbered = table.numbered.iter().flatten();
+        numbered.any(|entity| {
+            self.numbers.contains_key(entity) && !(forgets && *entity != table.entity.name)
+        })
+    }
+
+    fn number(&self, numbered: Option<&String>, value: &Value) -> Option<Value> {
+        let Value::Integer(temporary) = value else {
+            return None;
+        };
+        let real = self.numbers.get(numbered?)?.get(temporary)?;
+        Some(Value::Integer(*real))
+    }
+
+    /// Puts numbers in place in the first columns of a row; says whether there was any.
+    fn replace(&self, table: &Table, values: &mut [Value]) -> bool {
+        let mut any = false;
+        for (value, numbered) in values.iter_mut().zip(&table.numbered) {
+            if let Some(real) = self.number(numbered.as_ref(), value) {
+                *value = real;
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn replace_attributes(&self, table: &Table, values: &mut Attributes) -> bool {
+        let mut any = false;
+        for (attribute, numbered) in table.entity.attributes.iter().zip(&table.numbered) {
+            if let Some(value) = values.get_mut(&attribute.name)
+                && let Some(real) = self.number(numbered.as_ref(), value)
+            {
+                *value = real;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Puts numbers in place in the changes of an entity.
+    fn renumber(&self, db: &Db, table: &Table, touched: &mut Touched) -> Result<(), Error> {
+        let name = &table.entity.name;
+        let mut found = Vec::new();
+        for stored in self.candidates(db, table)? {
+            let (mut key, mut base) = (read_key(&stored.key)?, read_attributes(&stored.base)?);
+            let mut sets = read_attributes(&stored.sets)?;
+            let any = self.replace(table, &mut key);
+            let any = self.replace_attributes(table, &mut base) || any;
+            if self.replace_attributes(table, &mut sets) || any {
+                let key = write_key(&key);
+                touched.insert((name.clone(), stored.key, key.clone()));
+                found.push(Stored {
+                    n: stored.n,
+                    key,
+                    base: write_attributes(&base),
+                    sets: write_attributes(&sets),
+                });
+            }
+        }
+        for stored in found {
+            stored.write(db)?;
+            db.crash_point("rename-change")?;
+        }
+        Ok(())
+    }
+
+    /// Changes that may hold one of the numbers. Where only the identifier can, the index finds
+    /// them; elsewhere they are looked through for the byte that begins every number so great.
+    fn candidates(&self, db: &Db, table: &Table) -> Result<Vec<Stored>, Error> {
+        let name = &table.entity.name;
+        let references = table.numbered.iter().skip(table.entity.key_width);
+        let is_own_key = table.numbers_itself() && references.flatten().next().is_none();
+        if !is_own_key {
+            let sql = "SELECT n, key, base, sets FROM afield_change WHERE entity = ?1 \
+                       AND (instr(key, x'1b') OR instr(base, x'1b') OR instr(sets, x'1b'))";
+            return Stored::read(db, sql, params![name]);
+        }
+        let sql = "SELECT n, key, base, sets FROM afield_change WHERE entity = ?1 AND key = ?2";
+        let mut found = Vec::new();
+        for temporary in self.numbers.get(name).into_iter().flat_map(BTreeMap::keys) {
+            let key = write_key(&[Value::Integer(*temporary)]);
+            found.extend(Stored::read(db, sql, params![name, key])?);
+        }
+        Ok(found)
+    }
+
+    /// Rows of local-only entities have no changes to be computed from.
+    fn renumber_local(&self, db: &Db, table: &Table) -> Result<(), Error> {
+        for (attribute, numbered) in table.entity.attributes.iter().zip(&table.numbered) {
+            let numbers = numbered.as_ref().and_then(|name| self.numbers.get(name));
+            for (temporary, real) in numbers.into_iter().flatten() {
+                // If the app has a row of its own under the real number, both stay.
+                let sql = format!(
+                    "UPDATE OR IGNORE {} SET {column} = ?2 WHERE {column} = ?1",
+                    table.name,
+                    column = quoted(&attribute.name)
+                );
+                let renamed = db.conn.prepare_cached(&sql)?.execute([temporary, real])?;
+                if renamed > 0 {
+                    page::touch(db, &table.entity.name)?;
+                }
+            }
+        }
+        db.crash_point("rename-local")
+    }
+}
+
+/// A change as it is stored, as far as names stand in it.
+struct Stored {
+    n: i64,
+    key: Vec<u8>,
+    base: Vec<u8>,
+    sets: Vec<u8>,
+}
+
+impl Stored {
+    fn read(db: &Db, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Self>, Error> {
+        let mut statement = db.conn.prepare_cached(sql)?;
+        let rows = statement.query_map(params, |row| {
+            Ok(Self {
+                n: row.get(0)?,
+                key: row.get(1)?,
+                base: row.get(2)?,
+                sets: row.get(3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    fn write(&self, db: &Db) -> Result<(), Error> {
+        let sql = "UPDATE afield_change SET key = ?2, base = ?3, sets = ?4 WHERE n = ?1";
+        let values = params![self.n, self.key, self.base, self.sets];
+        db.conn.prepare_cached(sql)?.execute(values)?;
+        Ok(())
+    }
+}
+
+fn check(table: &Table, key: &Key) -> Result<(), Error> {
+    let columns = table.entity.key();
+    let mut pairs = columns.iter().zip(key);
+    let fits = pairs.all(|(column, value)| !value.is_null() && column.kind.accepts(value.as_ref()));
+    if fits && columns.len() == key.len() {
+        return Ok(());
+    }
+    let message = format!(
+        "an outcome brings something else than an identifier of `{}`",
+        table.entity.name
+    );
+    Err(Error::new(Code::MALFORMED, message))
+}
+
+/// Renames one row from change `n` on, which made it, and what later changes say of it.
+fn rename(
+    db: &Db,
+    loaded: &Loaded,
+    n: i64,
+    row: Row,
+    new: Key,
+    touched: &mut Touched,
+) -> Result<(), Error> {
+    let mut left = vec![(n, row, new)];
+    // A model may refer in circles.
+    let mut done = BTreeSet::new();
+    while let Some((n, row, new)) = left.pop() {
+        if !done.insert((n, row.clone())) {
+            continue;
+        }
+        let (entity, old) = row;
+        // A row that the app made later under the same identifier is another one.
+        let sql = "UPDATE afield_change SET key = ?4 WHERE entity = ?1 AND key = ?2 AND n >= ?3 \
+                   AND n < coalesce((SELECT min(n) FROM afield_change WHERE entity = ?1 \
+                   AND key = ?2 AND n > ?3 AND op = 'create'), 9223372036854775807)";
+        let bytes = write_key(&new);
+        let values = params![entity, old, n, bytes];
+        db.conn.prepare_cached(sql)?.execute(values)?;
+        db.crash_point("rename-row")?;
+        touched.insert((entity.clone(), old.clone(), bytes));
+        if zoo::planted("ids-forget-references") {
+            continue;
+        }
+        let old = read_key(&old)?;
+        for table in &loaded.tables {
+            for reference in &table.entity.references {
+                if reference.entity == entity {
+                    let names = &reference.attributes;
+                    left.extend(redirect(db, table, names, n, &old, &new, touched)?);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets changes from `n` on that refer to `old` through the attributes `names` refer to `new`.
+/// Gives the rows that this renames.
+fn redirect(
+    db: &Db,
+    table: &Table,
+    names: &[String],
+    n: i64,
+    old: &Key,
+    new: &Key,
+    touched: &mut Touched,
+) -> Result<Vec<(i64, Row, Key)>, Error> {
+    let sql = "SELECT n, key, base, sets FROM afield_change WHERE entity = ?1 AND n >= ?2 \
+               ORDER BY n";
+    let name = &table.entity.name;
+    let (mut renamed, mut redirected) = (Vec::new(), BTreeSet::new());
+    for mut stored in Stored::read(db, sql, params![name, n])? {
+        let (key, mut base) = (read_key(&stored.key)?, read_attributes(&stored.base)?);
+        let mut sets = read_attributes(&stored.sets)?;
+        let mut new_key = key.clone();
+        let at = |name: &String| table.entity.key().iter().position(|key| key.name == *name);
+        let value = |name: &String| match at(name) {
+            Some(at) => key.get(at),
+            None => sets.get(name).or_else(|| base.get(name)),
+        };
+        if !names
+            .iter()
+            .zip(old)
+            .all(|(name, old)| value(name) == Some(old))
+        {
+            continue;
+        }
+        // In what the user saw, only his own earlier reference is meant.
+        let saw_his_own = redirected.contains(&stored.key);
+        let mut any = false;
+        for (name, new) in names.iter().zip(new) {
+            if let Some(cell) = at(name).and_then(|at| new_key.get_mut(at)) {
+                *cell = new.clone();
+            }
+            for (attributes, applies) in [(&mut sets, true), (&mut base, saw_his_own)] {
+                if let Some(cell) = attributes.get_mut(name).filter(|_| applies) {
+                    *cell = new.clone();
+                    any = true;
+                }
+            }
+        }
+        if new_key != key {
+            renamed.push((stored.n, (name.clone(), stored.key.clone()), new_key));
+        }
+        if any {
+            redirected.insert(stored.key.clone());
+            touched.insert((name.clone(), stored.key.clone(), stored.key.clone()));
+            stored.base = write_attributes(&base);
+            stored.sets = write_attributes(&sets);
+            stored.write(db)?;
+            db.crash_point("rename-reference")?;
+        }
+    }
+    // The first change of a row takes the later ones along.
+    let mut seen = BTreeSet::new();
+    renamed.retain(|(_, (_, old), _)| seen.insert(old.clone()));
+    Ok(renamed)
+}
+
+/// Computes the rows again, under their old names and their new ones.
+fn show(db: &Db, loaded: &Loaded, touched: &Touched) -> Result<(), Error> {
+    let mut entities = BTreeSet::new();
+    for (entity, old, new) in touched {
+        let table = loaded.table(entity)?;
+        if old != new {
+            let key = read_key(new)?;
+            // A row without a copy of the server's is the server's: a pull was faster.
+            if table.server_row(&db.conn, &key)?.is_none() {
+                let row = table.row(&db.conn, &key)?;
+                table.put_server_row(&db.conn, &key, row.as_deref())?;
+            }
+            overlay::release(db, loaded, entity, old)?;
+        }
+        overlay::release(db, loaded, entity, new)?;
+        entities.insert(entity);
+        db.crash_point("rename-shown")?;
+    }
+    entities
+        .into_iter()
+        .try_for_each(|entity| page::touch(db, entity))
+}
