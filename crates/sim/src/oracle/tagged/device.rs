@@ -181,9 +181,8 @@ impl TaggedDevice {
                 let invariant = "what was typed is kept";
                 return Err(Violation::new(Promise::P1, invariant, detail()));
             }
-            let is_given_up = entries
-                .iter()
-                .any(|entry| entry.state == GroupState::Dropped);
+            let is_given_up = !entries.is_empty()
+                && (entries.iter()).all(|entry| entry.state == GroupState::Dropped);
             let state = state_of(view, server, entity)?;
             let is_known = match (first, state) {
                 (Some(first), Some(state)) => first <= state,
