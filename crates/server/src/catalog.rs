@@ -50,6 +50,8 @@ pub struct Table {
     pub identity: Identity,
     /// Whether the key is the database's own row number (SQLite's `INTEGER PRIMARY KEY`).
     pub is_rowid_key: bool,
+    /// The highest number that a row of such a key has, or that the database has given.
+    pub highest_number: Option<i64>,
     /// References to other tables.
     pub foreign_keys: Vec<ForeignKey>,
     /// Columns of each unique constraint and unique index that covers all rows.

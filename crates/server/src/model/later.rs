@@ -21,14 +21,6 @@ pub(super) const UNIT: &[(&str, &str)] = &[(
 
 /// Keys of `[local.…]`.
 pub(super) const ENTITY: &[(&str, &str)] = &[
-    (
-        "merge",
-        "remove it; it belongs to the pattern `detect-conflicts`",
-    ),
-    (
-        "counter",
-        "remove it; the attribute is then written like any other",
-    ),
     ("may_reference", "remove it"),
     (
         "write",
@@ -55,11 +47,7 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
 ];
 
 /// Switches of `[local.…]` that may be written as what they are anyway.
-pub(super) const ENTITY_SWITCHES: &[(&str, &str)] = &[
-    ("strict", "remove it; open conflicts never stop a sync"),
-    ("erase", "remove it"),
-    ("insert_only", "remove it; rows stay on the device"),
-];
+pub(super) const ENTITY_SWITCHES: &[(&str, &str)] = &[("erase", "remove it")];
 
 /// Top-level tables.
 pub(super) const TOP: &[(&str, &str)] = &[(

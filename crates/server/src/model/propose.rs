@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Identifier, Pattern, Type};
 
-use super::resolve::{identifier_of, name_problem, table_problem};
-use crate::catalog::{Column, Identity, ROWS_COUNTED_MAX, Table};
+use super::resolve::{identifier_of, name_problem, table_problem, too_high_problem};
+use crate::catalog::{Column, ROWS_COUNTED_MAX, Table};
 
 /// Bytes in one cell above which a column of bytes is proposed as left out: a page of such rows
 /// would take minutes on a slow network.
@@ -85,6 +85,14 @@ pub(super) fn propose(table: &Table, names: &mut Names) -> Proposal {
                 .to_owned(),
         );
     }
+    if identifier_of(table) == Identifier::Server
+        && let Some(problem) = too_high_problem(table)
+    {
+        return Proposal::LeftOut(format!(
+            "{problem}. To have it on devices for reading, add it by hand with id = \"natural\" \
+             and pattern = \"read-only-optimized\""
+        ));
+    }
     let name = names.choose(&table.name, false);
     let section = section(table, &name);
     Proposal::Entity { name, section }
@@ -120,13 +128,6 @@ fn pattern(table: &Table) -> (Pattern, &'static str) {
         .measured
         .as_ref()
         .is_some_and(|measured| measured.odd_uuids.iter().any(|column| table.is_key(column)));
-    if table.identity == Identity::Autoincrement {
-        return (
-            Pattern::ReadOnlyOptimized,
-            "Read-only: the database numbers these rows (AUTOINCREMENT), and rows with \
-             server-numbered ids can be written on devices only in a later version.",
-        );
-    }
     if has_odd_key {
         return (
             Pattern::ReadOnlyOptimized,
@@ -139,7 +140,11 @@ fn pattern(table: &Table) -> (Pattern, &'static str) {
             "Both ways: devices make UUIDs themselves, so rows can be created without a network. \
              The last change to arrive stands."
         }
-        _ => {
+        Identifier::Server => {
+            "Both ways: the database numbers new rows (AUTOINCREMENT). On a device a new row has \
+             a temporary number until it was sent. The last change to arrive stands."
+        }
+        Identifier::Natural => {
             "Both ways: a row's key means something, so the app gives it to new rows. The last \
              change to arrive stands."
         }
@@ -159,9 +164,8 @@ fn identifier(table: &Table) -> String {
         Identifier::Uuid => "a UUID",
         Identifier::Natural if table.primary_key.len() > 1 => "given by the app",
         Identifier::Natural if table.is_rowid_key => {
-            "assumed to be given by the app (INTEGER PRIMARY KEY without AUTOINCREMENT). If \
-             the database numbers the rows, write id = \"server\" and pattern = \
-             \"read-only-optimized\""
+            "assumed to be given by the app (INTEGER PRIMARY KEY without AUTOINCREMENT). If the \
+             database numbers the rows, add the line id = \"server\""
         }
         Identifier::Natural => "given by the app",
     };

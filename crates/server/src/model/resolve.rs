@@ -2,7 +2,9 @@
 //! column, or an error says which does not and what is near.
 
 mod columns;
+mod identifier;
 mod structure;
+mod switches;
 mod units;
 
 use std::collections::HashMap;
@@ -10,9 +12,10 @@ use std::collections::HashMap;
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Attribute, Code, Entity, Identifier, Merge, Model, Pattern, Type};
 
+pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
-use super::file::{At, EntitySection, IdKind, LocalAttribute, ModelFile, Source};
-use crate::catalog::{Catalog, Identity, Table, TableKind};
+use super::file::{At, EntitySection, LocalAttribute, ModelFile, Source};
+use crate::catalog::{Catalog, Table, TableKind};
 use crate::resolved::{ServerEntity, ServerModel};
 
 /// The model as the server works with it.
@@ -108,16 +111,6 @@ pub(super) fn table_problem(table: &Table) -> Option<&'static str> {
 fn has_real_key(table: &Table) -> bool {
     let mut keys = table.primary_key.iter().filter_map(|key| table.column(key));
     keys.any(|column| column.kind == Type::Real)
-}
-
-/// Who makes a table's identifiers, unless the model says otherwise.
-pub(super) fn identifier_of(table: &Table) -> Identifier {
-    let key = table.primary_key.first().and_then(|key| table.column(key));
-    match (table.primary_key.len(), key.map(|column| column.kind)) {
-        _ if table.identity == Identity::Autoincrement => Identifier::Server,
-        (1, Some(Type::Uuid)) => Identifier::Uuid,
-        _ => Identifier::Natural,
-    }
 }
 
 struct Resolver<'a> {
@@ -245,10 +238,7 @@ impl Resolver<'_> {
     }
 
     fn synced(&mut self, section: &EntitySection) -> Option<ServerEntity> {
-        let Source::Server {
-            from, pattern, id, ..
-        } = &section.source
-        else {
+        let Source::Server { from, pattern, .. } = &section.source else {
             return None;
         };
         let name = &section.name.value;
@@ -270,69 +260,24 @@ impl Resolver<'_> {
             );
             return None;
         }
-        let identifier = self.identifier(section, table, id.as_ref());
-        if identifier == Identifier::Server
-            && matches!(pattern, Pattern::LastWriteWins | Pattern::DetectConflicts)
-        {
-            let message = format!(
-                "[local.{name}]: `{}` with ids that the server numbers is not available yet: \
-                 use `pattern = \"read-only-optimized\"`",
-                pattern.as_str()
-            );
-            self.not_yet(section.name.place, message);
-        }
+        let identifier = self.identifier(section, table);
         let (attributes, columns) = self.columns(section, table);
         Some(ServerEntity {
             local: Entity {
                 name: name.clone(),
                 pattern: *pattern,
-                merge: Merge::Record,
+                merge: self.merge(section),
                 identifier,
                 key_width: table.primary_key.len(),
                 attributes,
-                strict: false,
-                insert_only: false,
+                strict: self.strict(section),
+                insert_only: self.insert_only(section),
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
             table: table.name.clone(),
             columns,
         })
-    }
-
-    fn identifier(
-        &mut self,
-        section: &EntitySection,
-        table: &Table,
-        id: Option<&At<IdKind>>,
-    ) -> Identifier {
-        let name = &section.name.value;
-        let by_table = identifier_of(table);
-        let Some(At { value, place }) = id else {
-            return by_table;
-        };
-        match (value, by_table) {
-            (IdKind::Server, Identifier::Server) => Identifier::Server,
-            (IdKind::Server, _) if table.is_rowid_key => Identifier::Server,
-            (IdKind::Server, _) => {
-                let message = format!(
-                    "[local.{name}] id: `{}` does not number its rows (its key is no INTEGER \
-                     PRIMARY KEY); remove `id`",
-                    table.name
-                );
-                self.wrong(*place, message);
-                by_table
-            }
-            (IdKind::Natural, Identifier::Server) => {
-                let message = format!(
-                    "[local.{name}] id: `{}` numbers its rows itself (AUTOINCREMENT); remove `id`",
-                    table.name
-                );
-                self.wrong(*place, message);
-                by_table
-            }
-            (IdKind::Natural, other) => other,
-        }
     }
 
     fn check_attribute(&mut self, entity: &str, name: &At<String>) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use afield_protocol::Pattern;
+use afield_protocol::{Identifier, Pattern};
 use afield_server::catalog::Catalog;
 use afield_server::model::add::add;
 use afield_server::model::file::Overrides;
@@ -47,7 +47,10 @@ fn a_nasty_database_gets_a_model_that_works_as_it_is() {
     let model = resolved(&text, &catalog);
     has_all_usable_tables(&model, &catalog);
     let pattern = |name: &str| model.entity(name).unwrap().local.pattern;
-    assert_eq!(pattern("numbered"), Pattern::ReadOnlyOptimized);
+    assert_eq!(pattern("numbered"), Pattern::LastWriteWins);
+    let identifier = |name: &str| model.entity(name).unwrap().local.identifier;
+    assert_eq!(identifier("numbered"), Identifier::Server);
+    assert_eq!(identifier("fake"), Identifier::Natural);
     assert_eq!(pattern("made"), Pattern::LastWriteWins);
     assert_eq!(
         pattern("photos"),
@@ -55,7 +58,8 @@ fn a_nasty_database_gets_a_model_that_works_as_it_is() {
         "ids in upper case"
     );
     for said in [
-        "numbers these rows (AUTOINCREMENT)",
+        "the database numbers new rows (AUTOINCREMENT)",
+        "If the database numbers the rows, add the line id = \"server\"",
         "# \"photo\",  # left out: up to 195 KiB in one row",
         "`no_key`: without a primary key",
         "`good_view`: a view",
@@ -128,6 +132,41 @@ fn adding_keeps_comments_and_joins_the_first_unit() {
     );
     let missing = add(&longer, path, &Overrides::default(), &catalog, "c").unwrap_err();
     assert!(missing[0].message.contains("no table `c`"), "{missing:?}");
+}
+
+/// Where the numbers of rows reach those of devices, there is a reason instead of a section.
+#[test]
+fn numbers_that_reach_the_temporary_ones_are_left_out() {
+    for fill in [
+        "INSERT INTO t (id) VALUES (4503599627370496)",
+        "INSERT INTO t (id) VALUES (4503599627370496); DELETE FROM t",
+    ] {
+        let sql = format!("CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT); {fill}");
+        let (_connection, catalog) = database(&sql);
+        let text = generate(&catalog, &OPTIONS);
+        let flat = text.replace("\n# ", " ");
+        assert!(
+            flat.contains("- `t`: has given the number 4503599627370496"),
+            "{text}"
+        );
+        assert_eq!(resolved(&text, &catalog).entities, []);
+        let base = generate(&Catalog::default(), &OPTIONS);
+        let path = Path::new("afield.toml");
+        let refused = add(&base, path, &Overrides::default(), &catalog, "t").unwrap_err();
+        assert!(refused[0].message.contains("2^52"), "{refused:?}");
+        let by_hand = format!(
+            "{base}[local.t]\nfrom = \"t\"\nscope = \"everyone\"\nattributes = []\n\
+             pattern = \"read-only-optimized\"\n"
+        );
+        let file = ModelFile::parse(&by_hand, path, &Overrides::default()).unwrap();
+        let errors = resolve(&file, &catalog).unwrap_err();
+        assert!(
+            errors[0].message.contains("write `id = \"natural\"`"),
+            "{errors:?}"
+        );
+        let natural = resolved(&format!("{by_hand}id = \"natural\"\n"), &catalog);
+        assert_eq!(natural.entities[0].local.identifier, Identifier::Natural);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use afield_protocol::{Code, Identifier, Literal, Pattern, Reference, Type};
+use afield_protocol::{Identifier, Literal, Merge, Pattern, Reference, Type};
 use afield_server::model::file::Overrides;
 use afield_server::model::{ModelError, ModelFile, resolve};
 use afield_server::resolved::ServerModel;
@@ -20,6 +20,8 @@ CREATE INDEX visit_city_only ON visit(city);
 CREATE INDEX visit_ssn ON visit(note, ssn);
 CREATE TABLE counted (id INTEGER PRIMARY KEY AUTOINCREMENT, a TEXT);
 CREATE TABLE plain (id INTEGER PRIMARY KEY, a TEXT);
+CREATE TABLE stock (id INTEGER PRIMARY KEY, n INTEGER, x REAL, a TEXT, d DECIMAL(5,1),
+  g INTEGER AS (n + 1), other INTEGER REFERENCES plain);
 CREATE TABLE keyless (a TEXT);
 CREATE VIEW shown AS SELECT * FROM plain;
 ";
@@ -143,28 +145,114 @@ fn local_only_entities_get_an_identifier() {
 }
 
 #[test]
-fn server_numbered_entities_are_read_only_so_far() {
-    let read = resolved(&entity("c", "counted", "read-only-optimized", "[\"a\"]")).unwrap();
+fn the_server_numbers_what_the_table_or_the_model_says() {
+    for (name, table, id, expected) in [
+        ("c", "counted", "", Identifier::Server),
+        ("c", "counted", "id = \"server\"\n", Identifier::Server),
+        ("p", "plain", "", Identifier::Natural),
+        ("p", "plain", "id = \"natural\"\n", Identifier::Natural),
+        ("p", "plain", "id = \"server\"\n", Identifier::Server),
+    ] {
+        for pattern in ["read-only", "last-write-wins", "detect-conflicts"] {
+            let text = entity(name, table, pattern, "[\"a\"]") + id;
+            let model = resolved(&text).unwrap();
+            let found = model.entity(name).unwrap().local.identifier;
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+    let wide = "id = \"server\"\n";
+    assert_named(vec![
+        (
+            entity("c", "counted", "last-write-wins", "[]") + "id = \"natural\"\n",
+            "8:6: [local.c] id: `counted` numbers its rows itself (AUTOINCREMENT); remove `id`",
+        ),
+        (
+            entity("f", "company", "last-write-wins", "[]") + wide,
+            "[local.f] id: `company` does not number its rows",
+        ),
+    ]);
+}
+
+#[test]
+fn patterns_and_what_goes_with_them_are_resolved() {
+    let text = entity("s", "stock", "detect-conflicts", "[\"n\", \"x\", \"a\"]")
+        + "merge = \"attribute\"\nstrict = true\ncounter = [\"n\", \"x\"]\ninsert_only = false\n";
+    let model = resolved(&text).unwrap();
+    let stock = &model.entity("s").unwrap().local;
     assert_eq!(
-        read.entity("c").unwrap().local.identifier,
-        Identifier::Server
+        (stock.pattern, stock.merge),
+        (Pattern::DetectConflicts, Merge::Attribute)
     );
-    let text = entity("c", "counted", "last-write-wins", "[\"a\"]");
-    let errors = resolved(&text).unwrap_err();
-    assert_eq!(errors[0].code, Code::NOT_AVAILABLE);
-    assert!(
-        errors[0]
-            .message
-            .contains("use `pattern = \"read-only-optimized\"`")
-    );
-    let plain = entity("p", "plain", "last-write-wins", "[\"a\"]");
-    let natural = resolved(&plain).unwrap();
-    assert_eq!(
-        natural.entity("p").unwrap().local.identifier,
-        Identifier::Natural
-    );
-    let errors = resolved(&format!("{plain}id = \"server\"\n")).unwrap_err();
-    assert_eq!(errors[0].code, Code::NOT_AVAILABLE);
+    assert!(stock.strict && !stock.insert_only);
+    assert_eq!(stock.counters(), ["n", "x"]);
+    let text = entity("s", "stock", "last-write-wins", "[\"n\"]") + "insert_only = true\n";
+    let model = resolved(&text).unwrap();
+    assert!(model.entity("s").unwrap().local.insert_only);
+}
+
+#[test]
+fn keys_that_do_not_go_with_their_pattern_are_named() {
+    let stock = |pattern: &str, key: &str| {
+        let attributes = "[\"n\", \"a\", \"d\", \"g\", \"other\"]";
+        entity("s", "stock", pattern, attributes) + key + "\n"
+    };
+    let lww = |key: &str| stock("last-write-wins", key);
+    assert_named(vec![
+        (
+            lww("merge = \"attribute\""),
+            "8:9: [local.s] merge: belongs to the pattern `detect-conflicts`, and this is \
+             `last-write-wins`; change the pattern, or remove `merge`",
+        ),
+        (lww("strict = true"), "8:10: [local.s] strict: belongs to"),
+        (lww("merge = \"records\""), "did you mean `record`?"),
+        (lww("strict = \"yes\""), "true or false"),
+        (
+            lww("counter = [\"a\"]"),
+            "8:12: [local.s] counter: `a` is text, and only",
+        ),
+        (
+            lww("counter = [\"d\"]"),
+            "counter: `d` is decimal, and only",
+        ),
+        (lww("counter = [\"id\"]"), "counter: `id` is the identifier"),
+        (
+            lww("counter = [\"m\"]"),
+            "counter: `m` is none of `attributes`",
+        ),
+        (
+            lww("counter = [\"g\"]"),
+            "counter: `g` is computed by the database",
+        ),
+        (
+            lww("counter = [\"other\"]"),
+            "counter: `other` refers to another row",
+        ),
+        (
+            lww("counter = [\"n\"]\nread_only = [\"n\"]"),
+            "counter: `n` is in `read_only` too; remove it from one of them",
+        ),
+        (
+            stock("read-only", "counter = [\"n\"]"),
+            "counter: `n` is only read with the pattern `read-only`",
+        ),
+        (
+            lww("counter = [\"n\"]\ninsert_only = true"),
+            "counter: `n` is never changed after its row was created",
+        ),
+        (
+            stock("read-only-optimized", "insert_only = true"),
+            "8:15: [local.s] insert_only: devices do not write with the pattern \
+             `read-only-optimized`; use `last-write-wins`, or remove `insert_only`",
+        ),
+        (
+            "[local.d.attribute]\na = \"text\"\n[local.d]\ncounter = [\"a\"]\n".replacen(
+                "[local.d.attribute]\na = \"text\"\n[local.d]\n",
+                "[local.d]\nattribute = { a = \"text\" }\n",
+                1,
+            ),
+            "needs a server entity",
+        ),
+    ]);
 }
 
 /// Model texts, and what must be said about each.

@@ -7,6 +7,7 @@ use afield_protocol::{
 use afield_server::resolved::ServerModel;
 use afield_server::storage::StorageError;
 use afield_server::storage::conformance::{Database, entity, server_model};
+use afield_server::storage::sqlite::SqliteStorage;
 
 use crate::sqlite_database::SqliteDatabase;
 
@@ -288,16 +289,24 @@ fn p9_a_group_over_the_limit_is_refused_and_the_rest_flows() {
     assert_eq!(rows(&db).len(), 1);
 }
 
+/// A model made by hand says that a table numbers its rows, which it does not.
 #[test]
-fn what_is_not_there_yet_is_refused_at_the_start() {
-    let mut db = SqliteDatabase::with(
-        "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT)",
-        table(&[("id", Type::Integer)]),
-    );
-    db.stop();
-    db.model.entities[0].local.identifier = afield_protocol::Identifier::Server;
-    let error =
-        afield_server::storage::sqlite::SqliteStorage::open(&db.path(), &db.model, |b| b.fill(1))
-            .unwrap_err();
-    assert!(error.message.contains("not available yet"), "{error}");
+fn a_table_without_numbers_is_refused_at_the_start() {
+    for table in [
+        "CREATE TABLE t (id INT PRIMARY KEY)",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY) WITHOUT ROWID",
+    ] {
+        let mut db = SqliteDatabase::with(table, table_model());
+        db.stop();
+        db.model.entities[0].local.identifier = afield_protocol::Identifier::Server;
+        let error = SqliteStorage::open(&db.path(), &db.model, |b| b.fill(1)).unwrap_err();
+        assert!(
+            error.message.contains("does not number its rows"),
+            "{error}"
+        );
+    }
+}
+
+fn table_model() -> ServerModel {
+    table(&[("id", Type::Integer)])
 }

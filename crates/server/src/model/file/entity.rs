@@ -1,9 +1,9 @@
 //! `[local.NAME]`.
 
-use afield_protocol::{Pattern, Type};
+use afield_protocol::{Merge, Pattern, Type};
 
 use super::At;
-use crate::model::error::suggestion;
+use crate::model::error::{Place, suggestion};
 use crate::model::later;
 use crate::model::reader::{Node, Section};
 
@@ -27,12 +27,20 @@ pub enum Source {
         pattern: Pattern,
         /// Who makes its identifiers, if the file says so.
         id: Option<At<IdKind>>,
+        /// What counts as a conflict, if the file says so.
+        merge: Option<At<Merge>>,
+        /// Whether an open conflict stops its syncs: where the file says so.
+        strict: Option<Place>,
+        /// Whether its rows are only created on devices: where the file says so.
+        insert_only: Option<Place>,
         /// The attributes chosen, in file order.
         attributes: Vec<Listed>,
         /// Local names of attributes that are seen and not written.
         read_only: Vec<At<String>>,
         /// Columns that must not leave the server.
         never: Vec<At<String>>,
+        /// Local names of numbers that are sent as differences.
+        counter: Vec<At<String>>,
     },
     /// The device alone.
     Device {
@@ -104,7 +112,8 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> Source {
     if pattern.is_none() {
         missing(
             "pattern",
-            "write `pattern = \"read-only-optimized\"` or `\"last-write-wins\"`",
+            "write `pattern = \"read-only-optimized\"`, `\"last-write-wins\"` or \
+             `\"detect-conflicts\"`",
         );
     }
     match section.take("scope") {
@@ -138,6 +147,28 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> Source {
             .unwrap_or_default(),
         read_only: texts("read_only"),
         never: texts("never"),
+        counter: texts("counter"),
+        merge: section.take("merge").and_then(|node| read_merge(&node)),
+        strict: switched_on(section, "strict"),
+        insert_only: switched_on(section, "insert_only"),
+    }
+}
+
+/// Where a switch is on.
+fn switched_on(section: &Section<'_, '_>, key: &'static str) -> Option<Place> {
+    let node = section.take(key)?;
+    node.truth()?.then_some(node.place)
+}
+
+fn read_merge(node: &Node<'_, '_>) -> Option<At<Merge>> {
+    match node.text()?.as_str() {
+        "record" => Some(node.at(Merge::Record)),
+        "attribute" => Some(node.at(Merge::Attribute)),
+        other => {
+            let near = suggestion(other, ["record", "attribute"]);
+            node.wrong(format!("unknown {other:?}; {near}"));
+            None
+        }
     }
 }
 
@@ -153,13 +184,6 @@ fn read_pattern(node: &Node<'_, '_>) -> Option<Pattern> {
         .into_iter()
         .find(|pattern| pattern.as_str() == text)
     {
-        Some(Pattern::DetectConflicts) => {
-            let remedy = "use `last-write-wins` (what it overwrites is kept in the ledger) or \
-                          `read-only-optimized`";
-            let what = format!("{}: `detect-conflicts`", node.name);
-            node.reader.not_yet(node.place, &what, remedy);
-            None
-        }
         Some(pattern) => Some(pattern),
         None => {
             let near = suggestion(&text, patterns.map(Pattern::as_str));
@@ -221,7 +245,19 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    for key in ["pattern", "scope", "attributes", "read_only", "never", "id"] {
+    const SYNCED: [&str; 10] = [
+        "pattern",
+        "scope",
+        "attributes",
+        "read_only",
+        "never",
+        "id",
+        "merge",
+        "strict",
+        "insert_only",
+        "counter",
+    ];
+    for key in SYNCED {
         if let Some(node) = section.take(key) {
             node.wrong(
                 "needs a server entity; add `from = \"TABLE\"`, or remove it for a local-only \

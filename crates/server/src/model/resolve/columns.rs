@@ -20,6 +20,7 @@ impl Resolver<'_> {
             attributes: listed,
             read_only,
             never,
+            counter,
             ..
         } = &section.source
         else {
@@ -28,15 +29,16 @@ impl Resolver<'_> {
         self.check_never(name, table, never, listed);
         let chosen = self.chosen(name, table, listed, section.name.place);
         self.check_read_only(name, table, read_only, &chosen);
+        self.check_counters(section, table, &chosen);
         let mut attributes = Vec::new();
         let mut columns = Vec::new();
         for (local, column) in chosen {
-            let is_listed = read_only.iter().any(|at| at.value == local);
+            let is_in = |names: &[At<String>]| names.iter().any(|at| at.value == local);
             attributes.push(Attribute {
+                read_only: is_in(read_only) || column.generated,
+                counter: is_in(counter),
                 name: local,
                 kind: column.kind,
-                read_only: is_listed || column.generated,
-                counter: false,
                 default: column.default.clone(),
             });
             columns.push(ServerColumn {

@@ -12,6 +12,7 @@ use std::path::Path;
 use afield_protocol::{Code, Type};
 use rusqlite::{Connection, OpenFlags, Row};
 
+use super::sql_text::quote;
 use crate::catalog::{Catalog, Column, ForeignKey, Identity, Table, TableKind};
 pub use measure::measure;
 
@@ -44,7 +45,7 @@ pub fn read_file_measured(path: &Path) -> Result<Catalog, CatalogError> {
     Ok(catalog)
 }
 
-/// Reads the catalog of an open database. Looks at no rows.
+/// Reads the catalog of an open database. Looks at no rows but the last of numbered tables.
 ///
 /// # Errors
 /// The database cannot be read.
@@ -107,6 +108,7 @@ fn table(connection: &Connection, name: String, word: &str) -> Result<Table, Cat
         primary_key: Vec::new(),
         identity: Identity::None,
         is_rowid_key: false,
+        highest_number: None,
         foreign_keys: Vec::new(),
         unique: Vec::new(),
         indexes: Vec::new(),
@@ -189,7 +191,30 @@ fn identity(connection: &Connection, table: &mut Table) -> rusqlite::Result<()> 
     if autoincrement {
         table.identity = Identity::Autoincrement;
     }
+    if table.is_rowid_key {
+        table.highest_number = highest_number(connection, table, key)?;
+    }
     Ok(())
+}
+
+/// One look at the end of the table, not at its rows.
+fn highest_number(
+    connection: &Connection,
+    table: &Table,
+    key: &str,
+) -> rusqlite::Result<Option<i64>> {
+    let sql = format!("SELECT max({}) FROM {}", quote(key), quote(&table.name));
+    let of_rows: Option<i64> = connection.query_row(&sql, [], |row| row.get(0))?;
+    if table.identity == Identity::None {
+        return Ok(of_rows);
+    }
+    // A number that is not a number was put there by hand, and SQLite does not count on from it.
+    let given: Option<i64> = connection.query_row(
+        "SELECT max(seq) FROM sqlite_sequence WHERE name = ?1 AND typeof(seq) = 'integer'",
+        [&table.name],
+        |row| row.get(0),
+    )?;
+    Ok(of_rows.max(given))
 }
 
 fn foreign_keys(connection: &Connection, table: &mut Table) -> rusqlite::Result<()> {

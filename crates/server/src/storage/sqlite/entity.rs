@@ -1,6 +1,6 @@
 //! An entity over its table: the statements that read its rows, ready to run.
 
-use afield_protocol::{Attributes, Key, Value};
+use afield_protocol::{Attribute, Attributes, Identifier, Key, Model, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::cell::{Canonical, Form, Spelling};
@@ -20,6 +20,10 @@ pub(super) struct EntityTable {
     forms: Vec<Form>,
     /// Positions in the key of the columns of the index that a download follows, in its order.
     scan_order: Vec<usize>,
+    /// For each attribute the entity whose server-made identifiers it holds, if it does.
+    numbered_by: Vec<Option<String>>,
+    /// Names of the attributes that are sent as differences.
+    pub counters: Vec<String>,
     sql: Sql,
 }
 
@@ -34,8 +38,17 @@ pub(super) struct FoundRow {
 }
 
 impl EntityTable {
-    /// Holds `entity` against the table as it is now.
-    pub(super) fn load(conn: &Connection, entity: &ServerEntity) -> Result<Self, StorageError> {
+    /// Holds `entity` of `model` against the table as it is now.
+    pub(super) fn load(
+        conn: &Connection,
+        model: &Model,
+        entity: &ServerEntity,
+    ) -> Result<Self, StorageError> {
+        let local = &entity.local;
+        let numbered_by = |attribute: &Attribute| {
+            let numbering = model.numbered_by(local, &attribute.name)?;
+            Some(numbering.name.clone())
+        };
         let schema = TableSchema::read(conn, &entity.table)?;
         let mut forms = Vec::new();
         for column in &entity.columns {
@@ -50,10 +63,22 @@ impl EntityTable {
         Ok(Self {
             sql: Sql::build(&schema, entity, &scan_order, &key),
             entity: entity.clone(),
+            numbered_by: local.attributes.iter().map(numbered_by).collect(),
+            counters: local.counters(),
             schema,
             forms,
             scan_order,
         })
+    }
+
+    /// Whether the server makes the identifiers of its rows.
+    pub(super) fn is_numbered(&self) -> bool {
+        self.entity.local.identifier == Identifier::Server
+    }
+
+    /// The entity whose server-made identifiers an attribute holds.
+    pub(super) fn numbered_by(&self, attribute: usize) -> Option<&str> {
+        self.numbered_by.get(attribute)?.as_deref()
     }
 
     pub(super) fn key_width(&self) -> usize {
@@ -206,7 +231,7 @@ impl EntityTable {
 
 #[cfg(test)]
 mod tests {
-    use afield_protocol::{Attribute, Entity, Identifier, Merge, Pattern, Type};
+    use afield_protocol::{Entity, Merge, Pattern, Type};
 
     use super::*;
     use crate::resolved::ServerColumn;
@@ -244,7 +269,12 @@ mod tests {
             table: "t".into(),
             columns: names.iter().map(column).collect(),
         };
-        let table = EntityTable::load(conn, &entity).unwrap();
+        let model = Model {
+            version: 1,
+            units: Vec::new(),
+            entities: vec![entity.local.clone()],
+        };
+        let table = EntityTable::load(conn, &model, &entity).unwrap();
         conn.execute_batch("CREATE TABLE afield_clock (change)")
             .unwrap();
         for object in Capture::new(&table.schema, &names[..key.len()]).objects() {

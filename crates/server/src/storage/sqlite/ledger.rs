@@ -19,7 +19,10 @@ pub(super) enum Entry {
         verdicts: Vec<Verdict>,
     },
     /// It took effect as part of a later group of the same device, before it came itself.
-    Folded,
+    Folded {
+        /// That group.
+        by: GroupId,
+    },
 }
 
 /// What is known of `user`'s group.
@@ -28,25 +31,30 @@ pub(super) fn find(
     user: &str,
     id: GroupId,
 ) -> Result<Option<Entry>, StorageError> {
-    type Stored = (Option<GroupHash>, Option<Vec<u8>>);
+    type Stored = (Option<GroupHash>, Option<Vec<u8>>, Option<[u8; 16]>);
     let found: Option<Stored> = conn
         .prepare_cached(
-            "SELECT hash, verdicts FROM afield_ledger WHERE user = ?1 AND group_id = ?2",
+            "SELECT hash, verdicts, absorbed_by FROM afield_ledger \
+             WHERE user = ?1 AND group_id = ?2",
         )
         .and_then(|mut statement| {
             statement
-                .query_row((user, id.0), |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row((user, id.0), |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
                 .optional()
         })
         .while_(DOING)?;
     match found {
         None => Ok(None),
-        Some((Some(hash), Some(verdicts))) => {
+        Some((Some(hash), Some(verdicts), _)) => {
             let verdicts = read_verdicts(&verdicts)
                 .map_err(|error| lasting(format!("{DOING}: group {id}: {error}")))?;
             Ok(Some(Entry::Settled { hash, verdicts }))
         }
-        Some(_) => Ok(Some(Entry::Folded)),
+        Some((.., by)) => Ok(Some(Entry::Folded {
+            by: GroupId(by.unwrap_or_default()),
+        })),
     }
 }
 

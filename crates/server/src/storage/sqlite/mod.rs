@@ -14,6 +14,7 @@
 //! There is one connection that writes, behind a mutex, and a few that read. None is held while
 //! anything but SQLite is waited for.
 
+mod apply;
 pub mod catalog;
 mod cell;
 mod constraint;
@@ -21,6 +22,7 @@ mod entity;
 mod error;
 mod ledger;
 mod marks;
+mod numbers;
 mod page;
 mod prepare;
 mod pull;
@@ -30,6 +32,7 @@ mod references;
 mod schema;
 mod sql_text;
 mod statements;
+mod stops;
 mod tables;
 mod write;
 

@@ -138,6 +138,12 @@ pub(super) fn check(conn: &Connection, model: &ServerModel) -> Result<(), Storag
             "the database is not prepared: run `afield prepare`",
         ));
     }
+    if let Some((name, _)) = (own_tables().iter()).find(|(name, _)| !present.contains_key(*name)) {
+        return Err(lasting(format!(
+            "the database was prepared by an earlier version of Afield (it has no `{name}`): run \
+             `afield prepare`"
+        )));
+    }
     check_version(conn)?;
     let captured = captured_tables(conn).while_("reading the schema")?;
     for (schema, key) in captures(conn, model)? {
@@ -283,7 +289,8 @@ fn captures(
     model: &ServerModel,
 ) -> Result<Vec<(TableSchema, Vec<String>)>, StorageError> {
     let mut found: Vec<(TableSchema, Vec<String>)> = Vec::new();
-    for entity in &model.entities {
+    // Rows that only come from devices are never pulled: marks of them would be of no use.
+    for entity in model.entities.iter().filter(|e| !e.local.insert_only) {
         let schema = TableSchema::read(conn, &entity.table)?;
         let columns = entity.columns.get(..entity.local.key_width).unwrap_or(&[]);
         let mut key = Vec::new();

@@ -41,6 +41,8 @@ enum State {
     },
     /// The device has what this snapshot has.
     Done,
+    /// Its rows do not go to devices.
+    Never,
 }
 
 /// What a download has read, and the change number of the newest snapshot that it read from.
@@ -70,6 +72,11 @@ pub(super) fn pull(
     let mut entities = Vec::new();
     for (name, position) in &request.entities {
         let (table, since) = tables.pulled(name)?;
+        if table.entity.local.insert_only {
+            let state = State::Never;
+            entities.push(Pulled { name, table, state });
+            continue;
+        }
         let state = snapshot.resume(table, since, position.as_ref())?;
         let state = state.unwrap_or_else(|| {
             reset.extend(position.is_some().then(|| name.clone()));
@@ -209,7 +216,8 @@ impl<'a> Snapshot<'a> {
         }
         let end = PageEnd {
             to,
-            complete: entities.iter().all(|entity| entity.state == State::Done),
+            complete: (entities.iter())
+                .all(|entity| matches!(entity.state, State::Done | State::Never)),
             remaining: None,
         };
         let mut frames = vec![Frame::Page(Page {
@@ -240,6 +248,8 @@ impl<'a> Snapshot<'a> {
                 closing: None,
             } => (*from, Progress::Idle),
             State::Done => (self.change, Progress::Idle),
+            // Should its rows go to devices one day, the download begins with the first.
+            State::Never => (self.change, Progress::BeforeFirst),
         };
         Place {
             epoch: self.storage.epoch,

@@ -8,11 +8,14 @@
 
 use afield_protocol::limits::GROUP_CHANGES_MAX;
 use afield_protocol::zoo::{crash_point, planted};
-use afield_protocol::{Code, Group, GroupOutcome, Verdict, VerdictKind};
+use afield_protocol::{Code, Group, GroupId, GroupOutcome, Verdict};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
+use super::apply::{self, Run};
 use super::error::{While, crashed};
 use super::ledger::{self, Entry};
+use super::numbers::{self, Numbers, Origins, Temporary};
+use super::stops::{Settled, Stops};
 use super::tables::Tables;
 use super::{SqliteStorage, references, write};
 use crate::resolved::ServerModel;
@@ -39,10 +42,12 @@ pub(super) fn push(
     if let Some(outcomes) = envelope.together(conn, groups)? {
         return Ok(outcomes);
     }
-    groups
-        .iter()
-        .map(|group| envelope.alone(conn, group))
-        .collect()
+    let mut stopped = Stops::new(model);
+    let mut outcomes = Vec::new();
+    for group in groups {
+        outcomes.push(envelope.alone(conn, group, &mut stopped)?);
+    }
+    Ok(outcomes)
 }
 
 /// What the groups of one request share.
@@ -69,10 +74,14 @@ impl Envelope<'_> {
         let tx = begin(conn)?;
         let tables = self.storage.tables(&tx, self.model)?;
         let applying = self.applying(&tx, &tables)?;
+        let mut stopped = Stops::new(self.model);
         let mut outcomes = Vec::new();
         for group in groups {
-            match applying.group(group)? {
-                Ended::Settled(verdicts) => outcomes.push(outcome(group, verdicts)),
+            match applying.group(group, &stopped)? {
+                Ended::Settled(settled) => {
+                    stopped.add(&tables, group, &settled);
+                    outcomes.push(outcome(group, settled.verdicts));
+                }
                 Ended::Undone(_) => return Ok(None),
             }
         }
@@ -83,14 +92,24 @@ impl Envelope<'_> {
     }
 
     /// One group in a transaction of its own.
-    fn alone(&self, conn: &mut Connection, group: &Group) -> Result<GroupOutcome, StorageError> {
+    fn alone(
+        &self,
+        conn: &mut Connection,
+        group: &Group,
+        stopped: &mut Stops<'_>,
+    ) -> Result<GroupOutcome, StorageError> {
         let tx = begin(conn)?;
         let tables = self.storage.tables(&tx, self.model)?;
-        let refused = match self.applying(&tx, &tables)?.group(group)? {
-            Ended::Settled(verdicts) => match commit(&tx)? {
-                Commit::Durable => return Ok(outcome(group, verdicts)),
+        let refused = match self.applying(&tx, &tables)?.group(group, stopped)? {
+            Ended::Settled(settled) => match commit(&tx)? {
+                Commit::Durable => {
+                    stopped.add(&tables, group, &settled);
+                    return Ok(outcome(group, settled.verdicts));
+                }
                 Commit::BrokenReference => {
-                    let (at, verdict) = references::culprit(&tx, &tables, group).while_(DOING)?;
+                    let changes = settled.numbers.put_all(&tables, &group.changes);
+                    let culprit = references::culprit(&tx, &tables, &changes);
+                    let (at, verdict) = culprit.while_(DOING)?;
                     refusal(group, at, verdict)
                 }
             },
@@ -98,9 +117,11 @@ impl Envelope<'_> {
         };
         drop(tx);
         let tx = begin(conn)?;
-        self.applying(&tx, &tables)?.record(group, &refused)?;
+        let tables = self.storage.tables(&tx, self.model)?;
+        let settled = self.applying(&tx, &tables)?.refused(group, refused)?;
         commit(&tx)?;
-        Ok(outcome(group, refused))
+        stopped.add(&tables, group, &settled);
+        Ok(outcome(group, settled.verdicts))
     }
 
     fn applying<'a>(
@@ -146,7 +167,7 @@ fn commit(tx: &Transaction<'_>) -> Result<Commit, StorageError> {
 /// How a group ended.
 enum Ended {
     /// Applied or refused, and the ledger says so.
-    Settled(Vec<Verdict>),
+    Settled(Settled),
     /// Refused by a trigger that rolled back the whole transaction, this group's ledger entry
     /// and everything before it included.
     Undone(Vec<Verdict>),
@@ -161,75 +182,106 @@ struct Applying<'a> {
 }
 
 impl Applying<'_> {
-    fn group(&self, group: &Group) -> Result<Ended, StorageError> {
-        match ledger::find(self.conn, self.user, group.id)? {
+    fn group(&self, group: &Group, stopped: &Stops<'_>) -> Result<Ended, StorageError> {
+        let entry = ledger::find(self.conn, self.user, group.id)?;
+        let (numbers, is_complete) = match numbers::of_origins(self.conn, self.user, group)? {
+            Origins::Known(numbers) => (numbers, Ok(())),
+            Origins::Waits { known, entity } => (known, Err(entity)),
+        };
+        let known = |verdicts| {
+            let numbers = numbers.clone();
+            Ok(Ended::Settled(Settled { verdicts, numbers }))
+        };
+        match entry {
             Some(Entry::Settled { hash, verdicts })
                 if hash == group.hash() || planted("server-ignores-hash") =>
             {
-                return Ok(Ended::Settled(verdicts));
+                return known(verdicts);
             }
-            Some(Entry::Settled { .. }) => return Ok(Ended::Settled(altered(group))),
-            Some(Entry::Folded) => return self.known_in_part(group),
+            Some(Entry::Settled { .. }) => return known(altered(group)),
+            Some(Entry::Folded { by }) => return self.known_in_part(group, numbers, &[by]),
             None => {}
         }
         if group.changes.len() > GROUP_CHANGES_MAX {
             let message = format!("one transaction may have {GROUP_CHANGES_MAX} changes at most");
             let verdict = Verdict::rejected(Code::GROUP_TOO_LARGE, message);
-            return self.settle(group, vec![verdict; group.changes.len()]);
+            return self.settle(group, vec![verdict; group.changes.len()], numbers);
         }
         if ledger::took_effect(self.conn, self.user, &group.absorbed)? {
-            return self.known_in_part(group);
+            return self.known_in_part(group, numbers, &group.absorbed);
         }
-        self.apply(group)
+        let reason = match is_complete {
+            Err(entity) => Some(format!(
+                "it refers to a row of `{entity}` whose create was not applied"
+            )),
+            Ok(()) => stopped.hold(self.tables, group, &numbers),
+        };
+        match reason {
+            Some(reason) if !planted("server-dependants-not-held") => {
+                let verdict = Verdict::rejected(Code::WAITS_FOR, reason);
+                self.settle(group, vec![verdict; group.changes.len()], numbers)
+            }
+            _ => self.apply(group, numbers),
+        }
     }
 
-    fn apply(&self, group: &Group) -> Result<Ended, StorageError> {
+    fn apply(&self, group: &Group, numbers: Numbers) -> Result<Ended, StorageError> {
         self.run("SAVEPOINT afield_group")?;
-        let mut verdicts = Vec::with_capacity(group.changes.len());
-        for change in &group.changes {
-            let verdict = match self.tables.entity(&change.entity) {
-                Some(table) => write::change(self.conn, table, change)?,
-                None => Verdict::rejected(
-                    Code::UNKNOWN_ENTITY,
-                    format!("the server has no entity `{}`", change.entity),
-                ),
-            };
-            let is_applied = verdict.kind == VerdictKind::Applied;
-            verdicts.push(verdict);
-            if !is_applied {
-                break;
+        let run = apply::changes(self.conn, self.tables, group, numbers.clone())?;
+        match run {
+            Run::Applied(applied) => {
+                self.run("RELEASE afield_group")?;
+                numbers::record(self.conn, self.user, group.id, &applied.made)?;
+                self.settle(group, applied.verdicts, applied.numbers)
+            }
+            Run::Refused { at, verdict } => {
+                let verdicts = refusal(group, at, verdict);
+                if self.conn.is_autocommit() {
+                    return Ok(Ended::Undone(verdicts));
+                }
+                if !planted("server-group-not-atomic") {
+                    self.run("ROLLBACK TO afield_group")?;
+                }
+                self.run("RELEASE afield_group")?;
+                self.settle(group, verdicts, numbers)
             }
         }
-        if self.conn.is_autocommit() {
-            return Ok(Ended::Undone(completed(group, verdicts)));
+    }
+
+    /// A part of the group took effect with one of `others`.
+    fn known_in_part(
+        &self,
+        group: &Group,
+        numbers: Numbers,
+        others: &[GroupId],
+    ) -> Result<Ended, StorageError> {
+        let changes = numbers.put_all(self.tables, &group.changes);
+        let given = |row: &Temporary| numbers::given(self.conn, self.user, others, row);
+        let mut verdicts = Vec::with_capacity(changes.len());
+        for (change, sent) in changes.iter().zip(&group.changes) {
+            let table = self.tables.entity(&change.entity);
+            let verdict = write::known_in_part(self.conn, table, change, &sent.key, given)?;
+            verdicts.push(verdict);
         }
-        let is_whole = verdicts.iter().all(|v| v.kind == VerdictKind::Applied);
-        if !is_whole && !planted("server-group-not-atomic") {
-            self.run("ROLLBACK TO afield_group")?;
-        }
-        self.run("RELEASE afield_group")?;
-        self.settle(group, completed(group, verdicts))
+        self.settle(group, verdicts, numbers)
     }
 
-    fn known_in_part(&self, group: &Group) -> Result<Ended, StorageError> {
-        let verdict = |change: &afield_protocol::Change| {
-            write::known_in_part(self.conn, self.tables.entity(&change.entity), change)
-        };
-        let verdicts = group
-            .changes
-            .iter()
-            .map(verdict)
-            .collect::<Result<_, _>>()?;
-        self.settle(group, verdicts)
+    /// Notes the refusal of a group whose transaction had to end without it.
+    fn refused(&self, group: &Group, verdicts: Vec<Verdict>) -> Result<Settled, StorageError> {
+        let origins = numbers::of_origins(self.conn, self.user, group)?;
+        let (Origins::Known(numbers) | Origins::Waits { known: numbers, .. }) = origins;
+        ledger::record(self.conn, self.user, group, &verdicts, self.at)?;
+        Ok(Settled { verdicts, numbers })
     }
 
-    fn settle(&self, group: &Group, verdicts: Vec<Verdict>) -> Result<Ended, StorageError> {
-        self.record(group, &verdicts)?;
-        Ok(Ended::Settled(verdicts))
-    }
-
-    fn record(&self, group: &Group, verdicts: &[Verdict]) -> Result<(), StorageError> {
-        ledger::record(self.conn, self.user, group, verdicts, self.at)
+    fn settle(
+        &self,
+        group: &Group,
+        verdicts: Vec<Verdict>,
+        numbers: Numbers,
+    ) -> Result<Ended, StorageError> {
+        ledger::record(self.conn, self.user, group, &verdicts, self.at)?;
+        Ok(Ended::Settled(Settled { verdicts, numbers }))
     }
 
     fn run(&self, sql: &str) -> Result<(), StorageError> {
@@ -241,14 +293,6 @@ fn outcome(group: &Group, verdicts: Vec<Verdict>) -> GroupOutcome {
     GroupOutcome {
         group: group.id,
         verdicts,
-    }
-}
-
-/// A verdict for each change: if the last one given refuses its change, it refuses the group.
-fn completed(group: &Group, mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
-    match verdicts.pop() {
-        Some(last) if last.kind != VerdictKind::Applied => refusal(group, verdicts.len(), last),
-        last => verdicts.into_iter().chain(last).collect(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! References are checked at the end of a transaction, so that the order within a group does not
 //! matter; SQLite then says only that one failed. This looks for it, and runs only after that.
 
-use afield_protocol::{Change, Code, Group, Op, Verdict};
+use afield_protocol::{Change, Code, Op, Verdict};
 use rusqlite::{Connection, params_from_iter};
 
 use super::entity::EntityTable;
@@ -20,13 +20,13 @@ struct ForeignKey {
     to: Vec<String>,
 }
 
-/// The change to blame, and the verdict for it.
+/// The change to blame, and the verdict for it. No temporary identifier is left in `changes`.
 pub(super) fn culprit(
     conn: &Connection,
     tables: &Tables,
-    group: &Group,
+    changes: &[Change],
 ) -> rusqlite::Result<(usize, Verdict)> {
-    for (at, change) in group.changes.iter().enumerate() {
+    for (at, change) in changes.iter().enumerate() {
         let Some(table) = tables.entity(&change.entity) else {
             continue;
         };
@@ -39,10 +39,7 @@ pub(super) fn culprit(
         }
     }
     // A trigger of the team wrote the row, or a key that is not the identifier is referred to.
-    let delete = group
-        .changes
-        .iter()
-        .position(|change| change.op == Op::Delete);
+    let delete = changes.iter().position(|change| change.op == Op::Delete);
     let message = "the server's database would be left with a reference to a row that is not there";
     Ok((
         delete.unwrap_or(0),

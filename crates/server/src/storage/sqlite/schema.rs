@@ -118,6 +118,21 @@ impl TableSchema {
             .find(|column| column.name.eq_ignore_ascii_case(name))
     }
 
+    /// Whether this column is the row's number, which SQLite gives where an insert does not.
+    pub(super) fn is_numbered_by(&self, column: &str) -> bool {
+        self.uniques
+            .iter()
+            .any(|unique| match unique.terms.as_slice() {
+                [
+                    Term {
+                        what: TermOf::Column(name),
+                        collation: None,
+                    },
+                ] => name.eq_ignore_ascii_case(column),
+                _ => false,
+            })
+    }
+
     /// The unique key over exactly these columns, in whatever order.
     pub(super) fn unique_over(&self, key: &[&str]) -> Option<&Unique> {
         self.uniques.iter().find(|unique| {

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use afield_protocol::{Code, Identifier};
+use afield_protocol::Code;
 use rusqlite::Connection;
 
 use super::entity::EntityTable;
 use super::error::{While, lasting};
-use crate::resolved::ServerModel;
+use crate::resolved::{ServerColumn, ServerModel};
 use crate::storage::StorageError;
 
 /// All entities over their tables, at one version of the schema.
@@ -26,21 +26,25 @@ impl Tables {
         let mut since = HashMap::new();
         for entity in &model.entities {
             let name = &entity.local.name;
-            if entity.local.identifier == Identifier::Server && entity.local.is_written() {
+            let table = EntityTable::load(conn, &model.device, entity)?;
+            let is_number = |key: &ServerColumn| table.schema.is_numbered_by(&key.name);
+            if table.is_numbered() && !entity.columns.first().is_some_and(is_number) {
                 return Err(lasting(format!(
-                    "`{name}`: writing rows whose identifiers the server numbers is not \
-                     available yet; use the pattern read-only-optimized"
+                    "`{name}`: `{}` does not number its rows (its key is no INTEGER PRIMARY KEY); \
+                     remove `id` from the model",
+                    table.schema.name
                 )));
             }
-            let table = EntityTable::load(conn, entity)?;
-            let from: i64 = conn
-                .query_row(
-                    "SELECT since FROM afield_table WHERE name = ?1",
-                    [&table.schema.name],
-                    |row| row.get(0),
-                )
-                .while_("reading since when a table is captured")?;
-            since.insert(name.clone(), from);
+            if !entity.local.insert_only {
+                let from: i64 = conn
+                    .query_row(
+                        "SELECT since FROM afield_table WHERE name = ?1",
+                        [&table.schema.name],
+                        |row| row.get(0),
+                    )
+                    .while_("reading since when a table is captured")?;
+                since.insert(name.clone(), from);
+            }
             entities.insert(name.clone(), table);
         }
         Ok(Self {
@@ -64,11 +68,12 @@ impl Tables {
         self.entities.get(name)
     }
 
-    /// The entity of a pull, which must exist.
+    /// The entity of a pull, which must exist, and since which change number its marks are whole:
+    /// never, if its rows do not go to devices.
     pub(super) fn pulled(&self, name: &str) -> Result<(&EntityTable, i64), StorageError> {
-        match (self.entities.get(name), self.since.get(name)) {
-            (Some(entity), Some(since)) => Ok((entity, *since)),
-            _ => Err(StorageError {
+        match self.entities.get(name) {
+            Some(entity) => Ok((entity, self.since.get(name).copied().unwrap_or(i64::MAX))),
+            None => Err(StorageError {
                 code: Code::UNKNOWN_ENTITY,
                 message: format!("the model has no synchronised entity `{name}`"),
                 is_retryable: false,

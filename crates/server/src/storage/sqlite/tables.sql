@@ -37,3 +37,12 @@ CREATE TABLE afield_ledger (
   at INTEGER NOT NULL,                     -- seconds since 1970, for people and retention
   PRIMARY KEY (user, group_id)
 ) WITHOUT ROWID;
+
+CREATE TABLE afield_number (
+  user TEXT NOT NULL,                      -- who sent the group
+  group_id BLOB NOT NULL,                  -- the group that created the row
+  entity TEXT NOT NULL,                    -- the local entity, whose rows the server numbers
+  temporary INTEGER NOT NULL,              -- the row's identifier on the device until then
+  number INTEGER NOT NULL,                 -- the one that it was given
+  PRIMARY KEY (user, group_id, entity, temporary)
+) WITHOUT ROWID;

@@ -2,34 +2,56 @@
 //! the row ended.
 
 use afield_protocol::conflict::{self, Decision, Now, Rule};
-use afield_protocol::{Attributes, Change, Code, Op, Pattern, Theirs, Value, Verdict};
+use afield_protocol::zoo::planted;
+use afield_protocol::{
+    Attributes, Change, Code, FIRST_TEMPORARY, Key, Op, Pattern, Theirs, Value, Verdict,
+};
 use rusqlite::{Connection, params_from_iter};
 
 use super::constraint;
 use super::entity::{EntityTable, FoundRow};
 use super::error::{While, storage_error};
+use super::numbers::{self, Temporary};
 use super::sql_text::quote;
 use crate::storage::StorageError;
 
 const READING: &str = "reading the row of a change";
 
-/// Decides a change and carries it out. What it wrote stands even if the verdict refuses it: the
-/// caller rolls back.
+const NUMBERS_USED_UP: &str = "the server's table numbers its rows beyond 2^52, where devices \
+                               have their temporary identifiers";
+
+/// Decides a change and carries it out. Its identifiers are the server's, except that of a row
+/// which the table is to number; `sent` is the key as it came. What it wrote stands even if the
+/// verdict refuses it: the caller rolls back.
 pub(super) fn change(
     conn: &Connection,
     table: &EntityTable,
     change: &Change,
+    sent: &Key,
 ) -> Result<Verdict, StorageError> {
     if let Some(refused) = unwritable(table, change) {
         return Ok(refused);
     }
-    let row = table.find(conn, &change.key).while_(READING)?;
+    // Whatever row has this number on the server is another one.
+    let row = match numbers::made_by(table, change) {
+        Some(_) => None,
+        None => table.find(conn, &change.key).while_(READING)?,
+    };
     let now = match &row {
         Some(row) => Now::Present(table.attributes(row)),
         None => Now::Absent,
     };
-    match conflict::decide(rule(table), &[], change, &now) {
-        Decision::Nothing => Ok(with_key(Verdict::applied(), table, change, row.as_ref())),
+    let counters = if planted("server-counter-overwrites") {
+        &[]
+    } else {
+        table.counters.as_slice()
+    };
+    let sent = |op| (op == Op::Create).then_some(sent);
+    match conflict::decide(rule(table), counters, change, &now) {
+        Decision::Nothing => {
+            let verdict = Verdict::applied();
+            Ok(with_key(verdict, table, sent(change.op), row.as_ref()))
+        }
         Decision::Conflict(code) => Ok(Verdict::conflict(code, theirs(now))),
         Decision::Rejected(code) => Ok(rejected(code)),
         Decision::Apply { set, overwritten } => {
@@ -40,8 +62,12 @@ pub(super) fn change(
                 (Op::Update | Op::Delete, None) => Ok(Written::Row(None)),
             };
             match written {
+                Ok(Written::Row(Some(row))) if has_too_high_number(table, &row) => {
+                    Ok(Verdict::rejected(Code::CONSTRAINT, NUMBERS_USED_UP))
+                }
                 Ok(Written::Row(row)) => {
-                    let verdict = with_key(Verdict::applied(), table, change, row.as_ref());
+                    let verdict = Verdict::applied();
+                    let verdict = with_key(verdict, table, sent(change.op), row.as_ref());
                     Ok(Verdict {
                         overwritten,
                         ..with_values(verdict, table, &set, row.as_ref())
@@ -58,26 +84,36 @@ pub(super) fn change(
     }
 }
 
-/// The verdict for a change of a group of which a part took effect through a copy of the device.
+/// The verdict for a change of a group of which a part took effect through a copy of the device;
+/// `number` finds the number that this part gave to a row.
 pub(super) fn known_in_part(
     conn: &Connection,
     table: Option<&EntityTable>,
     change: &Change,
+    sent: &Key,
+    number: impl Fn(&Temporary) -> Result<Option<i64>, StorageError>,
 ) -> Result<Verdict, StorageError> {
-    let row = match table {
-        Some(table) if unwritable(table, change).is_none() => {
-            table.find(conn, &change.key).while_(READING)?
-        }
-        _ => None,
-    };
-    let theirs = match (table, row) {
-        (Some(table), Some(row)) => Theirs::Row(table.attributes(&row)),
-        _ => Theirs::Gone,
-    };
-    Ok(Verdict {
+    let conflict = |theirs| Verdict {
         message: Some("part of it was already applied from a copy of this device".into()),
         ..Verdict::conflict(Code::ABSORBED_KNOWN, theirs)
-    })
+    };
+    let Some(table) = table.filter(|table| unwritable(table, change).is_none()) else {
+        return Ok(conflict(Theirs::Gone));
+    };
+    let key = match numbers::made_by(table, change) {
+        Some(row) => number(&row)?.map(|number| vec![Value::Integer(number)]),
+        None => Some(change.key.clone()),
+    };
+    let row = match key {
+        Some(key) => table.find(conn, &key).while_(READING)?,
+        None => None,
+    };
+    let theirs = match &row {
+        Some(row) => Theirs::Row(table.attributes(row)),
+        None => Theirs::Gone,
+    };
+    let sent = (change.op == Op::Create).then_some(sent);
+    Ok(with_key(conflict(theirs), table, sent, row.as_ref()))
 }
 
 fn rule(table: &EntityTable) -> Rule {
@@ -114,6 +150,10 @@ fn unwritable(table: &EntityTable, change: &Change) -> Option<Verdict> {
     if !local.is_written() {
         let message = format!("`{}` is read-only", local.name);
         return refuse(Code::READ_ONLY, None, message);
+    }
+    if local.insert_only && change.op != Op::Create {
+        let message = format!("rows of `{}` are only created on a device", local.name);
+        return refuse(Code::INSERT_ONLY, None, message);
     }
     if change.key.len() != local.key_width {
         let message = format!(
@@ -179,19 +219,27 @@ fn create(
 ) -> rusqlite::Result<Written> {
     let mut columns = Vec::new();
     let mut cells = Vec::new();
+    let given = match numbers::made_by(table, change) {
+        Some(_) => &[],
+        None => change.key.as_slice(),
+    };
     for (at, column) in table.entity.columns.iter().enumerate() {
         let name = table.entity.local.attributes.get(at).map(|a| &a.name);
-        let value = change.key.get(at).or_else(|| set.get(name?));
+        let value = given.get(at).or_else(|| set.get(name?));
         if let Some(value) = value {
             columns.push(quote(&column.name));
             cells.push(table.form(at).write(value));
         }
     }
     let holes = vec!["?"; columns.len()].join(", ");
+    let values = if columns.is_empty() {
+        "DEFAULT VALUES".to_owned()
+    } else {
+        format!("({}) VALUES ({holes})", columns.join(", "))
+    };
     let sql = format!(
-        "INSERT OR ABORT INTO {} ({}) VALUES ({holes})",
-        quote(&table.schema.name),
-        columns.join(", ")
+        "INSERT OR ABORT INTO {} {values}",
+        quote(&table.schema.name)
     );
     if conn
         .prepare_cached(&sql)?
@@ -269,21 +317,28 @@ fn delete(conn: &Connection, table: &EntityTable, row: &FoundRow) -> rusqlite::R
     })
 }
 
-/// Adds the identifier that the row has, where it is another than was sent.
+/// Whether a row has got a number that devices take for a temporary one.
+fn has_too_high_number(table: &EntityTable, row: &FoundRow) -> bool {
+    let number = row.values.first();
+    table.is_numbered() && matches!(number, Some(Value::Integer(n)) if *n >= FIRST_TEMPORARY)
+}
+
+/// Adds the identifier that the row of a create has, where it is another than was sent.
 fn with_key(
     verdict: Verdict,
     table: &EntityTable,
-    change: &Change,
+    sent: Option<&Key>,
     row: Option<&FoundRow>,
 ) -> Verdict {
     let key = row.map(|row| table.canonical_key(&row.raw_key));
     Verdict {
-        key: key.filter(|key| change.op == Op::Create && *key != change.key),
+        key: key.filter(|key| sent.is_some_and(|sent| key != sent)),
         ..verdict
     }
 }
 
-/// Adds the values that ended other than they were sent.
+/// Adds the values that ended other than they were sent. A counter's is never among them: what
+/// was sent of it is a difference.
 fn with_values(
     verdict: Verdict,
     table: &EntityTable,
@@ -298,6 +353,7 @@ fn with_values(
     let values = set
         .iter()
         .filter(differs)
+        .filter(|(name, _)| !table.counters.contains(name))
         .filter_map(|(name, _)| Some((name.clone(), ended.get(name)?.clone())))
         .collect();
     Verdict { values, ..verdict }

@@ -1,0 +1,78 @@
+//! Who makes an entity's identifiers: what the table says, and what the model file says.
+
+use afield_protocol::{FIRST_TEMPORARY, Identifier, Pattern, Type};
+
+use super::Resolver;
+use crate::catalog::{Identity, Table};
+use crate::model::file::{At, EntitySection, IdKind, Source};
+
+/// Who makes a table's identifiers, unless the model says otherwise.
+pub(crate) fn identifier_of(table: &Table) -> Identifier {
+    let key = table.primary_key.first().and_then(|key| table.column(key));
+    match (table.primary_key.len(), key.map(|column| column.kind)) {
+        _ if table.identity == Identity::Autoincrement => Identifier::Server,
+        (1, Some(Type::Uuid)) => Identifier::Uuid,
+        _ => Identifier::Natural,
+    }
+}
+
+/// Why a table's numbers cannot be told from temporary ones, if they cannot: in words that
+/// continue "the table … ".
+pub(crate) fn too_high_problem(table: &Table) -> Option<String> {
+    let highest = table.highest_number.filter(|n| *n >= FIRST_TEMPORARY)?;
+    Some(format!(
+        "has given the number {highest}; numbers from 2^52 ({FIRST_TEMPORARY}) on are the \
+         temporary ones that devices give to new rows"
+    ))
+}
+
+impl Resolver<'_> {
+    /// Who makes the identifiers of an entity.
+    pub(super) fn identifier(&mut self, section: &EntitySection, table: &Table) -> Identifier {
+        let name = &section.name.value;
+        let by_table = identifier_of(table);
+        let Source::Server { id, pattern, .. } = &section.source else {
+            return by_table;
+        };
+        let is_read = matches!(pattern, Pattern::ReadOnly | Pattern::ReadOnlyOptimized);
+        let identifier = match id {
+            None => by_table,
+            Some(At { value, place }) => match (value, by_table) {
+                (IdKind::Server, Identifier::Server) => Identifier::Server,
+                (IdKind::Server, _) if table.is_rowid_key => Identifier::Server,
+                (IdKind::Server, _) => {
+                    let message = format!(
+                        "[local.{name}] id: `{}` does not number its rows (its key is no INTEGER \
+                         PRIMARY KEY); remove `id`",
+                        table.name
+                    );
+                    self.wrong(*place, message);
+                    by_table
+                }
+                (IdKind::Natural, Identifier::Server) if is_read => Identifier::Natural,
+                (IdKind::Natural, Identifier::Server) => {
+                    let message = format!(
+                        "[local.{name}] id: `{}` numbers its rows itself (AUTOINCREMENT); remove \
+                         `id`",
+                        table.name
+                    );
+                    self.wrong(*place, message);
+                    by_table
+                }
+                (IdKind::Natural, other) => other,
+            },
+        };
+        if identifier == Identifier::Server
+            && let Some(problem) = too_high_problem(table)
+        {
+            let place = id.as_ref().map_or(section.name.place, |at| at.place);
+            let message = format!(
+                "[local.{name}]: the table `{}` {problem}. To have its rows on devices all the \
+                 same, write `id = \"natural\"` and `pattern = \"read-only-optimized\"`",
+                table.name
+            );
+            self.wrong(place, message);
+        }
+        identifier
+    }
+}
