@@ -120,7 +120,12 @@ const COLUMNS: [&[Column]; ENTITIES] = [
         same("hits", Type::Integer),
     ],
     &[
-        with("order_id", "order", Type::Integer, "REFERENCES orders (number)"),
+        with(
+            "order_id",
+            "order",
+            Type::Integer,
+            "REFERENCES orders (number)",
+        ),
         same("n", Type::Integer),
         same("tag", Type::Text),
         same("amount", Type::Text),
@@ -130,7 +135,12 @@ const COLUMNS: [&[Column]; ENTITIES] = [
         with("id", "id", Type::Integer, NUMBERED),
         same("order_id", Type::Integer),
         same("n", Type::Integer),
-        with("parent_id", "parent", Type::Integer, "REFERENCES remark (id)"),
+        with(
+            "parent_id",
+            "parent",
+            Type::Integer,
+            "REFERENCES remark (id)",
+        ),
         same("tag", Type::Text),
         same("text", Type::Text),
     ],
@@ -173,11 +183,13 @@ pub(crate) fn model() -> ServerModel {
         entities: (0..NAMES.len()).map(entity).collect(),
     };
     let entities = device.entities.iter().enumerate();
-    let entities = entities.filter(|(at, _)| *at != DRAFT).map(|(at, local)| ServerEntity {
-        local: local.clone(),
-        table: TABLES[at].to_owned(),
-        columns: COLUMNS[at].iter().map(server_column).collect(),
-    });
+    let entities = entities
+        .filter(|(at, _)| *at != DRAFT)
+        .map(|(at, local)| ServerEntity {
+            local: local.clone(),
+            table: TABLES[at].to_owned(),
+            columns: COLUMNS[at].iter().map(server_column).collect(),
+        });
     ServerModel {
         entities: entities.collect(),
         device,

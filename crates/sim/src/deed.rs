@@ -186,7 +186,10 @@ impl Deed {
     pub(crate) fn statement(&self, side: Side, returning: bool) -> Statement {
         let entity = self.tag.entity();
         let (table, columns) = match side {
-            Side::Device => (format!("\"{}\"", app::name(entity)), app::attributes(entity)),
+            Side::Device => (
+                format!("\"{}\"", app::name(entity)),
+                app::attributes(entity),
+            ),
             Side::Server => (app::table(entity), app::columns(entity)),
         };
         let width = app::key_width(entity);
@@ -223,7 +226,10 @@ impl Deed {
                 let sql = format!("UPDATE {table} SET {} WHERE {found}", sets.join(", "));
                 (sql, values.chain(self.key.iter().cloned()).collect())
             }
-            Kind::Delete => (format!("DELETE FROM {table} WHERE {found}"), self.key.clone()),
+            Kind::Delete => (
+                format!("DELETE FROM {table} WHERE {found}"),
+                self.key.clone(),
+            ),
         };
         Statement { sql, params }
     }
@@ -231,7 +237,11 @@ impl Deed {
     /// What it writes, as an entity action takes it.
     pub(crate) fn attributes(&self) -> Attributes {
         let entity = self.tag.entity();
-        let key = self.key.iter().enumerate().filter(|_| self.kind == Kind::Make);
+        let key = self
+            .key
+            .iter()
+            .enumerate()
+            .filter(|_| self.kind == Kind::Make);
         let set = self.set.iter().map(|(at, value)| (*at, value));
         key.chain(set)
             .map(|(at, value)| (app::attribute_name(entity, at).to_owned(), value.clone()))

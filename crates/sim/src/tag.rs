@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(parent.parent_name(), None);
         assert_eq!(Tag::line(23, "o17").order_name(), Some("o17"));
         assert_eq!(Tag::order(17).order_name(), None);
-        for (entity, places) in app::TAGGED.map(|entity| (entity, typed_places(entity))).iter() {
+        for (entity, places) in app::TAGGED
+            .map(|entity| (entity, typed_places(entity)))
+            .iter()
+        {
             assert!(places.iter().all(|at| *at < app::width(*entity)));
         }
         assert_eq!(app::attribute_name(app::ORDER, HITS), "hits");

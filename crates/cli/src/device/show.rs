@@ -187,6 +187,7 @@ fn state(state: ChangeState) -> &'static str {
         ChangeState::Held => "waits for another",
         ChangeState::Parked => "not applied",
         ChangeState::Settled => "applied",
+        ChangeState::Dropped => "given up",
     }
 }
 

@@ -310,7 +310,7 @@ impl Transaction<'_> {
 }
 
 /// Checks names and brings values into canonical form.
-fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
+pub(super) fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
     let check = |(name, value): (&String, &Value)| {
         let attribute = entity.attribute(name).ok_or_else(|| {
             let known: Vec<_> = entity.attributes.iter().map(|a| a.name.as_str()).collect();
@@ -344,7 +344,7 @@ fn current_key(conn: &Connection, table: &Table, key: &[Value]) -> Result<Key, E
     Ok(key)
 }
 
-fn checked_key(entity: &Entity, key: &[Value]) -> Result<Key, Error> {
+pub(super) fn checked_key(entity: &Entity, key: &[Value]) -> Result<Key, Error> {
     if key.len() != entity.key_width {
         let names: Vec<_> = entity.key().iter().map(|a| a.name.as_str()).collect();
         let message = format!(

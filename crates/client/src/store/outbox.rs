@@ -5,7 +5,7 @@
 //! holds back only what depends on it: the same row, a reference to a row it was to create, and
 //! what shares a group with such a change.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use afield_protocol::codec::Format;
 use afield_protocol::codec::cbor::{read_attributes, read_key};
@@ -16,7 +16,6 @@ use afield_protocol::{
 use rusqlite::params;
 
 use super::db::{Db, Loaded};
-use super::status::OutcomeInfo;
 use crate::error::Error;
 
 /// How much one request may carry.
@@ -84,6 +83,8 @@ struct Held {
     op: Op,
     base: Vec<u8>,
     sets: Vec<u8>,
+    at: usize,
+    in_conflict: bool,
 }
 
 impl Held {
@@ -103,12 +104,12 @@ impl Waiting {
     fn block(&self, blocked: &mut Blocked) -> Result<(), Error> {
         // Anything not yet tried holds back its whole row: sent in another order, a later edit
         // could be applied to a row that it was not made for.
-        let stopped = match self.state.as_str() {
-            "parked" => Stopped::Refused,
+        let stopped = |change: &Held| match self.state.as_str() {
+            "parked" if !change.in_conflict => Stopped::Refused,
             _ => Stopped::Undecided,
         };
         let mut changes = self.changes.iter();
-        changes.try_for_each(|change| change.with(|step| blocked.add(step, stopped)))
+        changes.try_for_each(|it| it.with(|step| blocked.add(step, stopped(it))))
     }
 
     /// Whether the group depends on one that is not sent.
@@ -127,9 +128,13 @@ impl Waiting {
 
 /// Chooses and freezes the groups of the next request, and counts the request. Runs inside a
 /// write transaction that must be durable before anything is sent.
+///
+/// `sent_back` names groups that wait for the next sync: this one was told that they depend on
+/// something that was not applied.
 pub(super) fn next_groups(
     db: &mut Db,
     caps: RequestCaps,
+    sent_back: &HashSet<GroupId>,
 ) -> Result<(Vec<FrozenGroup>, bool), Error> {
     let loaded = db.loaded()?;
     let now = db.env.now_ms();
@@ -137,7 +142,8 @@ pub(super) fn next_groups(
     let (mut groups, mut changes, mut bytes) = (Vec::new(), 0, 0);
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
-        let sendable = waiting.state != "parked" && waiting.not_before <= now;
+        let is_back = sent_back.contains(&GroupId(waiting.id));
+        let sendable = waiting.state != "parked" && waiting.not_before <= now && !is_back;
         if !sendable || waiting.is_held(&blocked, &loaded.model)? {
             waiting.block(&mut blocked)?;
             continue;
@@ -171,22 +177,72 @@ const ENVELOPE_ROOM: usize = 64 * 1024;
 /// A group with more changes than this is parked as `group-too-large`; the rest flows.
 const GROUP_CHANGES_MAX: usize = 100_000;
 
-/// Groups that are held because of others before them, for the status.
-pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
+/// Groups that are held because of others before them, each with the name of the change that it
+/// waits for in the end: one that is parked or backs off.
+pub(super) fn held(db: &mut Db) -> Result<HashMap<i64, Option<String>>, Error> {
     let loaded = db.loaded()?;
     let now = db.env.now_ms();
     let mut blocked = Blocked::default();
-    let mut held = HashSet::new();
+    let mut held = HashMap::new();
+    let mut reasons = Reasons::default();
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
         if waiting.state == "parked" || waiting.not_before > now {
             waiting.block(&mut blocked)?;
+            reasons.add(&waiting, None)?;
         } else if waiting.is_held(&blocked, &loaded.model)? {
-            held.insert(waiting.n);
+            let reason = reasons.of(&waiting, &loaded.model)?;
             waiting.block(&mut blocked)?;
+            reasons.add(&waiting, reason.as_ref())?;
+            held.insert(waiting.n, reason);
         }
     }
     Ok(held)
+}
+
+/// What stopped groups are stopped by.
+#[derive(Default)]
+struct Reasons {
+    /// By row.
+    rows: HashMap<(String, Vec<u8>), String>,
+    /// Creates among them, to be found by reference.
+    creates: Vec<(Blocked, String)>,
+}
+
+impl Reasons {
+    /// Adds a group that is stopped by itself, or by `root`.
+    fn add(&mut self, waiting: &Waiting, root: Option<&String>) -> Result<(), Error> {
+        for change in &waiting.changes {
+            let name = match root {
+                Some(root) => root.clone(),
+                None => super::status::change_name(&GroupId(waiting.id), change.at),
+            };
+            let row = (change.entity.clone(), change.key.clone());
+            self.rows.entry(row).or_insert_with(|| name.clone());
+            if change.op == Op::Create {
+                let mut blocked = Blocked::default();
+                change.with(|step| blocked.add(step, Stopped::Refused))?;
+                self.creates.push((blocked, name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The change that a held group waits for.
+    fn of(&self, waiting: &Waiting, model: &Model) -> Result<Option<String>, Error> {
+        for change in &waiting.changes {
+            let row = (change.entity.clone(), change.key.clone());
+            if let Some(name) = self.rows.get(&row) {
+                return Ok(Some(name.clone()));
+            }
+            for (create, name) in &self.creates {
+                if change.with(|step| create.holds(model, step))? {
+                    return Ok(Some(name.clone()));
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// The outbox in order, read as far as it is asked for: a request takes its first groups only.
@@ -234,10 +290,13 @@ impl Queue {
 /// A group's changes. A parked change of a row that is gone holds nothing back: there is no row
 /// any more that a later change could be wrong about.
 fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
-    let sql = "SELECT entity, key, op, base, sets FROM afield_change \
+    let sql = "SELECT entity, key, op, base, sets, at, ?3 AND coalesce((SELECT result \
+               FROM afield_outcome WHERE change_n = afield_change.n ORDER BY n DESC LIMIT 1) \
+               = 'conflict', 0) FROM afield_change \
                WHERE group_n = ?1 AND (overlay = 1 OR ?2) ORDER BY at";
     let mut statement = db.conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![waiting.n, waiting.state != "parked"])?;
+    let is_parked = waiting.state == "parked";
+    let mut rows = statement.query(params![waiting.n, !is_parked, is_parked])?;
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
         let op: String = row.get(2)?;
@@ -247,6 +306,8 @@ fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
             op: self::op(&op)?,
             base: row.get(3)?,
             sets: row.get(4)?,
+            at: usize::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
+            in_conflict: row.get(6)?,
         });
     }
     Ok(changes)
@@ -334,8 +395,7 @@ fn park_too_large(db: &mut Db, waiting: &Waiting) -> Result<(), Error> {
         group: GroupId(waiting.id),
         verdicts: vec![verdict; waiting.changes.len()],
     };
-    let _: Vec<OutcomeInfo> = super::outcome::store(db, 0, &[outcome])?;
-    Ok(())
+    super::outcome::store(db, 0, &[outcome]).map(|_| ())
 }
 
 /// Reads an op as the bookkeeping stores it.

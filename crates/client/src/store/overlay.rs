@@ -7,6 +7,7 @@ use afield_protocol::codec::cbor::{read_attributes, read_key};
 use afield_protocol::{Attributes, Op, Value};
 use rusqlite::params;
 
+use super::conflict::counted;
 use super::db::{Db, Loaded};
 use super::tables::Table;
 use crate::error::Error;
@@ -92,7 +93,12 @@ fn lay(
     });
     for (attribute, cell) in attributes.iter().zip(&mut row) {
         if let Some(value) = overlay.set.get(&attribute.name) {
-            *cell = value.clone();
+            *cell = if overlay.op == Op::Update && attribute.counter {
+                // Others count too: their row, and the difference that was made here.
+                counted(&overlay.base, Some(cell), &attribute.name, value)
+            } else {
+                value.clone()
+            };
         }
     }
     Some(row)

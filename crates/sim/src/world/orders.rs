@@ -132,7 +132,11 @@ impl World {
 
     /// What another process wrote to rows of one kind is sealed before it writes to the other: the
     /// oracle wants each in groups of their own. Says whether that went well.
-    pub(super) fn seal_apart(&mut self, device: usize, are_tagged: bool) -> Result<bool, Violation> {
+    pub(super) fn seal_apart(
+        &mut self,
+        device: usize,
+        are_tagged: bool,
+    ) -> Result<bool, Violation> {
         if View::read(&self.devices[device].other)?.has_captured(are_tagged) {
             self.seal(device)?;
         }

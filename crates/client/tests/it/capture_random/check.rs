@@ -59,7 +59,7 @@ fn compare(group: &mut Outgoing, id: GroupId, actual: &[&ChangeInfo]) -> Result<
         let state = match info.state {
             ChangeState::Pending | ChangeState::Held | ChangeState::Sent => State::Sent,
             ChangeState::Settled => State::Settled,
-            ChangeState::Parked => State::Parked,
+            ChangeState::Parked | ChangeState::Dropped => State::Parked,
         };
         let wanted = if group.state == State::Pending {
             State::Sent

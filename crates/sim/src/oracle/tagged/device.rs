@@ -267,8 +267,7 @@ fn twins(view: &View) -> HashMap<Twin<'_>, &TaggedRow> {
 /// A temporary identifier that the server has replaced stands nowhere any more.
 fn check_ids(view: &View) -> Result<(), Violation> {
     let is_old = |target: usize, value: &Value| {
-        is_temporary(value)
-            && integer(value).is_some_and(|id| view.ids.contains_key(&(target, id)))
+        is_temporary(value) && integer(value).is_some_and(|id| view.ids.contains_key(&(target, id)))
     };
     for row in &view.tagged {
         let places: &[(usize, usize)] = match row.tag.entity() {
@@ -303,11 +302,7 @@ fn check_ids(view: &View) -> Result<(), Violation> {
         // What was dropped is history; nothing is made of it any more.
         if (key_is_old || value_is_old) && entry.state == GroupState::Pending {
             let invariant = "a replaced identifier stands nowhere any more";
-            return Err(Violation::new(
-                Promise::P4,
-                invariant,
-                format!("{entry:?}"),
-            ));
+            return Err(Violation::new(Promise::P4, invariant, format!("{entry:?}")));
         }
     }
     Ok(())

@@ -14,9 +14,8 @@ impl ServerRecord {
     /// What a push replaced or deleted in entities that detect conflicts, its author had seen.
     pub(crate) fn check_replaced(&self, push: &Pushed<'_>) -> Result<(), Violation> {
         let mut seen_rows = std::collections::HashSet::new();
-        let is_bound = |line: &&Line| {
-            line.is_push && (line.row.0 == app::ORDER || line.row.0 == app::LINE)
-        };
+        let is_bound =
+            |line: &&Line| line.is_push && (line.row.0 == app::ORDER || line.row.0 == app::LINE);
         for line in push.lines.iter().filter(is_bound) {
             let entity = line.row.0;
             let rows = self.rows(push.before, entity);
@@ -66,7 +65,10 @@ impl ServerRecord {
         let Some(entity) = app::place(&change.entity).filter(|at| app::TAGGED.contains(at)) else {
             return Ok(());
         };
-        let Some(code) = verdict.code.as_ref().filter(|_| verdict.kind != VerdictKind::Applied)
+        let Some(code) = verdict
+            .code
+            .as_ref()
+            .filter(|_| verdict.kind != VerdictKind::Applied)
         else {
             return Ok(());
         };
@@ -86,12 +88,14 @@ impl ServerRecord {
                 Some(tag) => states.iter().any(|s| self.tagged_row(*s, &tag).is_none()),
                 None => true,
             },
-            code if *code == Code::ROW_CHANGED => {
-                states.iter().any(|state| self.is_changed(*state, entity, change))
-            }
+            code if *code == Code::ROW_CHANGED => states
+                .iter()
+                .any(|state| self.is_changed(*state, entity, change)),
             code if *code == Code::KEY_EXISTS => {
                 let key = write_key(&change.key);
-                states.iter().any(|state| self.rows(*state, entity).contains_key(&key))
+                states
+                    .iter()
+                    .any(|state| self.rows(*state, entity).contains_key(&key))
             }
             code if *code == Code::ABSORBED_KNOWN => group.absorbed.iter().any(|id| {
                 let known = self.history.ledger.get(id);
@@ -161,7 +165,10 @@ impl ServerRecord {
                 let stopped = |(change, verdict): &(&Change, &Verdict)| {
                     verdict.kind != VerdictKind::Applied
                         && verdict.code != Some(Code::GONE)
-                        && group.changes.iter().any(|later| depends(later, change, verdict))
+                        && group
+                            .changes
+                            .iter()
+                            .any(|later| depends(later, change, verdict))
                 };
                 if let Some((change, _)) = pairs.clone().find(stopped) {
                     let invariant = "what depends on a refused change waits for it";
@@ -180,7 +187,10 @@ impl ServerRecord {
 /// Whether a verdict says that the change was not tried.
 fn waits(verdict: &Verdict) -> bool {
     let not_tried = [Code::WAITS_FOR, Code::ABSORBED_KNOWN, Code::GROUP_TOO_LARGE];
-    verdict.code.as_ref().is_some_and(|code| not_tried.contains(code))
+    verdict
+        .code
+        .as_ref()
+        .is_some_and(|code| not_tried.contains(code))
 }
 
 /// Whether a change depends on an earlier one that was not applied.
@@ -196,4 +206,3 @@ fn depends(later: &Change, former: &Change, verdict: &Verdict) -> bool {
         && later.key.first() == former.key.first();
     is_child || is_same && (is_undecided || former.op == Op::Create || shares)
 }
-

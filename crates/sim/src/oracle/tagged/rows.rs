@@ -89,9 +89,7 @@ impl<'a> Found<'a> {
         let order = row.tag.order_name();
         match row.tag.entity() {
             app::LINE if !points(&self.orders, &values[0], order) => Some(("order", &values[0])),
-            app::REMARK if !points(&self.orders, &values[1], order) => {
-                Some(("order", &values[1]))
-            }
+            app::REMARK if !points(&self.orders, &values[1], order) => Some(("order", &values[1])),
             app::REMARK if integer(&values[2]) != row.tag.line_number() => {
                 Some(("line", &values[2]))
             }
