@@ -12,7 +12,7 @@ mod sync;
 mod template;
 mod writes;
 
-use afield_protocol::Group;
+use afield_protocol::{Group, Value};
 use tempfile::TempDir;
 
 use self::device::Device;
@@ -29,6 +29,7 @@ use crate::oracle::device::DeviceRecord;
 use crate::oracle::server::ServerRecord;
 use crate::oracle::tagged::drained::Counters;
 use crate::oracle::view::View;
+use crate::tag::HITS;
 use crate::tally::Tally;
 use crate::violation::Violation;
 
@@ -128,6 +129,11 @@ impl World {
             _folder: folder,
         };
         world.server_record.observe(&world.server.team)?;
+        for row in world.server_record.tagged_rows(0)? {
+            if let (app::ORDER, Value::Integer(hits)) = (row.tag.entity(), &row.values[HITS]) {
+                world.counters.add(&row.tag, *hits);
+            }
+        }
         for place in 0..plan.devices {
             let made = plan.model_installed.then(|| template.device());
             let (folder, clock) = (world._folder.path(), &world.clock);

@@ -68,13 +68,6 @@ impl TaggedDevice {
         self.shown.insert((tag.clone(), at, value.clone()));
     }
 
-    /// What the user typed into a row no longer counts: he decided so.
-    pub(crate) fn no_longer(&mut self, tag: &Tag) {
-        let tag_at = tag_place(tag.entity());
-        self.typed
-            .retain(|(typed, at), _| typed != tag || *at == tag_at);
-    }
-
     /// The user typed a value into a row that is not written at once.
     pub(crate) fn typed(&mut self, tag: &Tag, at: usize, value: Value) {
         self.typed.insert((tag.clone(), at), value);
