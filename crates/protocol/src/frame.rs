@@ -1,15 +1,15 @@
 //! The messages of one sync: what a request and its answer are made of.
 //!
 //! ```text
-//! request:  hello, group*, end
-//! answer:   welcome, outcome*, settled, ( page, (rows | gone)*, page-end )*, end
+//! request:  hello, group*, part?, end
+//! answer:   welcome, outcome*, received?, settled, ( page, (rows | gone)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
 //! ```
 //!
 //! Outcomes come before rows. `settled` says that the outcomes are whole, so that the device can
 //! store them without waiting for rows; `page-end` says the same of a page.
 
-use crate::change::{Group, Key};
+use crate::change::{Group, GroupHash, GroupId, Key};
 use crate::code::Code;
 use crate::outcome::GroupOutcome;
 use crate::rows::RowBlock;
@@ -42,6 +42,31 @@ pub struct Welcome {
     pub protocol: u32,
     /// The server's current epoch: one unbroken history of its database.
     pub epoch: [u8; 8],
+}
+
+/// A piece of a group that is larger than a connection should carry at once. The server keeps the
+/// pieces and applies the group when it has the last one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The group.
+    pub group: GroupId,
+    /// Its hash, so that a group that took effect meanwhile is known again.
+    pub hash: GroupHash,
+    /// How many bytes the group's frame has, in CBOR.
+    pub total: u32,
+    /// Where this piece begins in them.
+    pub at: u32,
+    /// The piece.
+    pub bytes: Vec<u8>,
+}
+
+/// How far the server has a group that comes in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The group.
+    pub group: GroupId,
+    /// How many of its first bytes the server keeps: where the next piece begins.
+    pub bytes: u32,
 }
 
 /// Opens a page.
@@ -105,4 +130,8 @@ pub enum Frame {
     End,
     /// Closes an answer that cannot be completed.
     Problem(Problem),
+    /// A piece of a large group.
+    Part(Part),
+    /// How far the server has a large group.
+    Received(Received),
 }

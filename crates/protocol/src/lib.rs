@@ -27,7 +27,7 @@ pub mod zoo;
 
 pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op, Origin};
 pub use code::Code;
-pub use frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
+pub use frame::{Frame, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
 pub use model::{
     Attribute, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge, Model, ModelError, Pattern,
     Reference, Unit, is_temporary,

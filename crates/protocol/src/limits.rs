@@ -45,3 +45,19 @@ pub const NAME_BYTES: usize = 128;
 /// Changes in one group. A device's transaction that is larger is parked, and the rest flows:
 /// more than this is no work of a person, and a group must fit a request.
 pub const GROUP_CHANGES_MAX: usize = 100_000;
+
+/// Bytes of a group that is sent in one piece; a larger one is sent in parts of this size, so that
+/// a connection that dies early carries some of it too. A device halves it while its requests
+/// fail.
+pub const PART_BYTES: usize = 1024 * 1024;
+
+/// The smallest part that a device goes down to.
+pub const PART_BYTES_MIN: usize = 16 * 1024;
+
+/// Bytes of one group's frame: a server must hold all of it at once to apply it. A larger group is
+/// parked, and the rest flows.
+pub const GROUP_BYTES_MAX: usize = BODY_BYTES - 64 * 1024;
+
+/// Bytes that a server keeps of one user's unfinished groups. The oldest are forgotten first, and
+/// begin again.
+pub const PARTS_OF_USER_BYTES: usize = 64 * 1024 * 1024;

@@ -15,6 +15,10 @@ pub(super) struct Exchange {
     request: i64,
     /// The groups that were sent.
     pub(super) groups: Vec<GroupId>,
+    /// The group of which a piece was sent, and the bytes of it that the server had before.
+    pub(super) part: Option<(GroupId, u32)>,
+    /// Bytes of the largest thing that was sent: a group or a piece.
+    pub(super) largest: usize,
     /// Whether more groups wait for the next exchange.
     pub(super) more: bool,
     /// Whether rows were asked for.
@@ -59,10 +63,19 @@ impl Exchange {
         for group in &outgoing.groups {
             body.extend_from_slice(&group.bytes);
         }
+        let mut largest = outgoing.groups.iter().map(|group| group.bytes.len()).max();
+        let mut part = None;
+        if let Some(piece) = outgoing.part {
+            part = Some((piece.group, piece.at));
+            largest = largest.max(Some(piece.bytes.len()));
+            Format::Cbor.write(model, &Frame::Part(piece), &mut body);
+        }
         Format::Cbor.write(model, &Frame::End, &mut body);
         let exchange = Self {
             request: outgoing.request,
             groups: outgoing.groups.iter().map(|group| group.id).collect(),
+            part,
+            largest: largest.unwrap_or(0),
             more: outgoing.more,
             pulled,
             progressed: false,
@@ -115,6 +128,14 @@ impl Exchange {
                 self.outcomes.push(outcome);
                 Ok(Step::Continue)
             }
+            Frame::Received(received) => match self.part {
+                Some((group, before)) if group == received.group => {
+                    store.received(received)?;
+                    self.progressed |= received.bytes > before;
+                    Ok(Step::Continue)
+                }
+                _ => Err(out_of_order()),
+            },
             Frame::Settled => self.settle(store, report),
             Frame::Page(page) => {
                 self.page = Some((page, Vec::new()));

@@ -19,6 +19,7 @@
 //!                         │ failed
 //!                         ├─ made progress ───────────────► again, at once
 //!                         ├─ several groups ──────────────► half of them
+//!                         ├─ one large group ─────────────► in parts of half the size
 //!                         ├─ one group ───────────────────► it waits alone, the rest goes on
 //!                         └─ nothing left to leave out ───► pause, again; in the end: failed
 //! ```
@@ -28,7 +29,7 @@ mod report;
 
 use std::collections::VecDeque;
 
-use afield_protocol::{Code, Frame, GroupId, Model, zoo};
+use afield_protocol::{Code, Frame, GroupId, Model, limits, zoo};
 
 use self::exchange::{Exchange, Step};
 use crate::error::Error;
@@ -124,6 +125,8 @@ struct Run {
     attempts: u32,
     lone_failures: u32,
     restarts: u32,
+    /// Pieces of large groups of which the server kept nothing.
+    stalls: u32,
     /// Every group that this sync sent, whoever gets its outcome: another sync of this store may
     /// be faster.
     sent: Vec<GroupId>,
@@ -221,6 +224,7 @@ impl Run {
             attempts: 0,
             lone_failures: 0,
             restarts: 0,
+            stalls: 0,
             sent: Vec::new(),
             stopped: None,
             report: Report::default(),
@@ -278,7 +282,8 @@ impl Run {
             // Rows come with the last envelope; until then they would only be sent twice.
             outgoing.pull.clear();
         }
-        if outgoing.groups.is_empty() && outgoing.pull.is_empty() {
+        let sends_nothing = outgoing.groups.is_empty() && outgoing.part.is_none();
+        if sends_nothing && outgoing.pull.is_empty() {
             return match unit.is_some() && self.units.len() > 1 {
                 true => self.advance(store, commands),
                 false => self.finish(store, None, commands),
@@ -286,6 +291,7 @@ impl Run {
         }
         let (exchange, body) = Exchange::begin(model, unit.unwrap_or_default(), outgoing);
         self.sent.extend(&exchange.groups);
+        self.sent.extend(exchange.part.map(|(group, _)| group));
         self.report.bytes_sent += body.len() as u64;
         self.exchange = Some(exchange);
         commands.push(Command::Send { body });
@@ -364,7 +370,15 @@ impl Run {
             let failure = Failure::new(Code::INTERRUPTED, "the answer ended in the middle");
             return self.failed(store, failure, commands);
         }
+        let stalled = exchange.part.filter(|_| !exchange.progressed);
         let (more, pulled) = (exchange.more, exchange.pulled);
+        if let Some((group, _)) = stalled {
+            // The server keeps less than it had, or nothing; whatever is wrong, the rest goes on.
+            self.stalls += 1;
+            if self.stalls > RESTARTS {
+                self.wait_alone(store, group)?;
+            }
+        }
         self.exchange = None;
         self.attempts = 0;
         self.lone_failures = 0;
@@ -413,7 +427,11 @@ impl Run {
             self.attempts = 0;
             return self.next(store, commands);
         }
-        let groups = exchange.map(|exchange| exchange.groups).unwrap_or_default();
+        let largest = exchange.as_ref().map_or(0, |exchange| exchange.largest);
+        let groups: Vec<GroupId> = exchange.map_or_else(Vec::new, |exchange| {
+            let part = exchange.part.map(|(group, _)| group);
+            exchange.groups.into_iter().chain(part).collect()
+        });
         let unsettled =
             !progressed && failure.may_be_a_groups_fault() && !zoo::planted("bad-group-blocks-all");
         let too_long = !progressed && failure.may_be_the_size();
@@ -422,12 +440,13 @@ impl Run {
                 self.caps.groups = groups.len() / 2;
                 return self.next(store, commands);
             }
+            [_] if (unsettled || too_long) && largest > limits::PART_BYTES_MIN => {
+                self.caps.part = (largest / 2).max(limits::PART_BYTES_MIN);
+                return self.next(store, commands);
+            }
             [group] if unsettled && self.lone_failures < LONE_FAILURES => {
                 self.lone_failures += 1;
-                let attempts = store.attempts(*group)?;
-                let pause = jittered(store, GROUP_PAUSE_MS, GROUP_PAUSE_MAX_MS, attempts);
-                store.back_off(*group, pause)?;
-                self.report.backed_off += 1;
+                self.wait_alone(store, *group)?;
                 return self.next(store, commands);
             }
             _ => {}
@@ -441,6 +460,15 @@ impl Run {
             .retry_after_ms
             .map_or(pause, |asked| asked.max(pause));
         commands.push(Command::Wait { ms });
+        Ok(())
+    }
+
+    /// Lets a group wait, longer each time, while the rest goes on.
+    fn wait_alone(&mut self, store: &mut SyncStore, group: GroupId) -> Result<(), Error> {
+        let attempts = store.attempts(group)?;
+        let pause = jittered(store, GROUP_PAUSE_MS, GROUP_PAUSE_MAX_MS, attempts);
+        store.back_off(group, pause)?;
+        self.report.backed_off += 1;
         Ok(())
     }
 

@@ -33,6 +33,8 @@ CREATE TABLE afield_group (
   absorbed   BLOB NOT NULL,                -- ids in whose place it stands, 16 bytes each
   state      TEXT NOT NULL,                -- pending, sent, settled, parked, dropped
   frozen     BLOB,                         -- the very bytes sent, from the first request on
+  hash       BLOB,                         -- of the frozen group
+  received   INTEGER NOT NULL DEFAULT 0,   -- bytes of it that the server keeps, if sent in parts
   made_at    INTEGER NOT NULL,             -- ms since 1970
   attempts   INTEGER NOT NULL DEFAULT 0,   -- failures of this group alone
   not_before INTEGER NOT NULL DEFAULT 0    -- back-off: not sent before this time

@@ -11,7 +11,7 @@ use afield_protocol::codec::Format;
 use afield_protocol::codec::cbor::{read_attributes, read_key};
 use afield_protocol::dependence::{Blocked, Step, Stopped};
 use afield_protocol::{
-    Change, Code, Frame, Group, GroupId, Model, Op, Pattern, Position, limits, zoo,
+    Change, Code, Frame, Group, GroupHash, GroupId, Model, Op, Part, Pattern, Position, limits, zoo,
 };
 use rusqlite::params;
 
@@ -27,6 +27,9 @@ pub struct RequestCaps {
     pub changes: usize,
     /// Bytes after which it is cut.
     pub bytes: usize,
+    /// Bytes of a group that is sent whole, and of the parts of a larger one; halved by the
+    /// engine after a failure.
+    pub part: usize,
 }
 
 impl Default for RequestCaps {
@@ -35,6 +38,7 @@ impl Default for RequestCaps {
             groups: usize::MAX,
             changes: limits::BATCH_CHANGES,
             bytes: limits::BATCH_BYTES,
+            part: limits::PART_BYTES,
         }
     }
 }
@@ -48,6 +52,8 @@ pub struct FrozenGroup {
     pub changes: usize,
     /// Its frame in the wire format.
     pub bytes: Vec<u8>,
+    /// Its hash.
+    pub hash: GroupHash,
 }
 
 /// Everything a request needs from the store.
@@ -61,6 +67,8 @@ pub struct Outgoing {
     pub fingerprint: String,
     /// The groups, in order.
     pub groups: Vec<FrozenGroup>,
+    /// A piece of a large group.
+    pub part: Option<Part>,
     /// Whether more groups could be sent after these.
     pub more: bool,
     /// Positions of the entities to pull.
@@ -126,6 +134,14 @@ impl Waiting {
     }
 }
 
+/// The groups of a request, a piece of one that is too large for it, and whether there are more.
+#[derive(Default)]
+pub(super) struct Envelope {
+    pub(super) groups: Vec<FrozenGroup>,
+    pub(super) part: Option<Part>,
+    pub(super) more: bool,
+}
+
 /// Chooses and freezes the groups of the next request, and counts the request. Runs inside a
 /// write transaction that must be durable before anything is sent.
 ///
@@ -135,11 +151,11 @@ pub(super) fn next_groups(
     db: &mut Db,
     caps: RequestCaps,
     sent_back: &HashSet<GroupId>,
-) -> Result<(Vec<FrozenGroup>, bool), Error> {
+) -> Result<Envelope, Error> {
     let loaded = db.loaded()?;
     let now = db.env.now_ms();
     let mut blocked = Blocked::default();
-    let (mut groups, mut changes, mut bytes) = (Vec::new(), 0, 0);
+    let (mut envelope, mut changes, mut bytes) = (Envelope::default(), 0, 0);
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
         let is_back = sent_back.contains(&GroupId(waiting.id));
@@ -149,30 +165,56 @@ pub(super) fn next_groups(
             continue;
         }
         let full = changes + waiting.changes.len() > caps.changes || bytes >= caps.bytes;
-        if groups.len() >= caps.groups || (full && !groups.is_empty()) {
-            return Ok((groups, true));
+        let carried = envelope.groups.len() + usize::from(envelope.part.is_some());
+        if carried >= caps.groups || (full && !envelope.groups.is_empty()) {
+            envelope.more = true;
+            break;
         }
         let frozen = freeze(db, &loaded, &waiting)?;
-        if frozen.bytes.len() > limits::BODY_BYTES - ENVELOPE_ROOM
-            || frozen.changes > GROUP_CHANGES_MAX
-        {
+        if frozen.bytes.len() > limits::GROUP_BYTES_MAX || frozen.changes > GROUP_CHANGES_MAX {
             park_too_large(db, &waiting)?;
             waiting.block(&mut blocked)?;
             continue;
         }
-        if bytes + frozen.bytes.len() > caps.bytes && !groups.is_empty() {
-            return Ok((groups, true));
+        if frozen.bytes.len() > caps.part {
+            if envelope.part.is_none() {
+                envelope.part = Some(piece(db, &waiting, &frozen, caps.part)?);
+                envelope.more = true;
+            }
+            waiting.block(&mut blocked)?;
+            continue;
+        }
+        if bytes + frozen.bytes.len() > caps.bytes && !envelope.groups.is_empty() {
+            envelope.more = true;
+            break;
         }
         db.crash_point("freeze-group")?;
         changes += frozen.changes;
         bytes += frozen.bytes.len();
-        groups.push(frozen);
+        envelope.groups.push(frozen);
     }
-    Ok((groups, false))
+    Ok(envelope)
 }
 
-/// Bytes of a request that are not groups.
-const ENVELOPE_ROOM: usize = 64 * 1024;
+/// The next piece of a group, from where the server said that it has it.
+fn piece(db: &Db, waiting: &Waiting, frozen: &FrozenGroup, bytes: usize) -> Result<Part, Error> {
+    let sql = "SELECT received FROM afield_group WHERE n = ?1";
+    let received: i64 = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([waiting.n], |row| row.get(0))?;
+    let at = usize::try_from(received)
+        .unwrap_or(0)
+        .min(frozen.bytes.len());
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Ok(Part {
+        group: frozen.id,
+        hash: frozen.hash,
+        total: number(frozen.bytes.len()),
+        at: number(at),
+        bytes: frozen.bytes.iter().skip(at).take(bytes).copied().collect(),
+    })
+}
 
 /// A group with more changes than this is parked as `group-too-large`; the rest flows.
 const GROUP_CHANGES_MAX: usize = 100_000;
@@ -317,13 +359,20 @@ fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
 fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Error> {
     let id = GroupId(waiting.id);
     let changes = waiting.changes.len();
-    let sql = "SELECT frozen FROM afield_group WHERE n = ?1";
-    let frozen: Option<Vec<u8>> = db
+    let sql = "SELECT frozen, hash FROM afield_group WHERE n = ?1";
+    let (frozen, hash): (Option<Vec<u8>>, Option<GroupHash>) = db
         .conn
         .prepare_cached(sql)?
-        .query_row([waiting.n], |row| row.get(0))?;
-    if let Some(bytes) = frozen.filter(|_| !zoo::planted("new-id-on-resend")) {
-        return Ok(FrozenGroup { id, changes, bytes });
+        .query_row([waiting.n], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if let (Some(bytes), Some(hash)) = (frozen, hash)
+        && !zoo::planted("new-id-on-resend")
+    {
+        return Ok(FrozenGroup {
+            id,
+            changes,
+            bytes,
+            hash,
+        });
     }
     let mut group = group(db, &loaded.model, waiting.n)?;
     group.origins = super::ids::origins::of(db, loaded, waiting.n, &group.changes)?;
@@ -331,14 +380,19 @@ fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Er
         let sql = "UPDATE afield_group SET id = randomblob(16) WHERE n = ?1 RETURNING id";
         group.id = GroupId(db.conn.query_row(sql, [waiting.n], |row| row.get(0))?);
     }
-    let id = group.id;
+    let (id, hash) = (group.id, group.hash());
     let mut bytes = Vec::new();
     Format::Cbor.write(&loaded.model, &Frame::Group(group), &mut bytes);
-    let sql = "UPDATE afield_group SET state = 'sent', frozen = ?2 WHERE n = ?1";
+    let sql = "UPDATE afield_group SET state = 'sent', frozen = ?2, hash = ?3 WHERE n = ?1";
     db.conn
         .prepare_cached(sql)?
-        .execute(params![waiting.n, bytes])?;
-    Ok(FrozenGroup { id, changes, bytes })
+        .execute(params![waiting.n, bytes, hash])?;
+    Ok(FrozenGroup {
+        id,
+        changes,
+        bytes,
+        hash,
+    })
 }
 
 /// Reads a group with its changes as they are sent.

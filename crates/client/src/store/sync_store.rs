@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, zoo};
+use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, Received, zoo};
 use rusqlite::config::DbConfig;
 use rusqlite::{OptionalExtension, params};
 
 use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
-use super::outbox::{Outgoing, RequestCaps, next_groups};
+use super::outbox::{Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{conflict, decide, install, outcome};
@@ -113,11 +113,11 @@ impl SyncStore {
         let (resolvers, sent_back) = (&self.resolvers, &self.sent_back);
         self.db.write("freeze", |db| {
             let loaded = db.loaded()?;
-            let (groups, more) = if send {
+            let envelope = if send {
                 decide::automatically(db, resolvers)?;
                 next_groups(db, caps, sent_back)?
             } else {
-                (Vec::new(), false)
+                Envelope::default()
             };
             let pull = match unit {
                 Some(unit) => page::positions(db, &synced(&loaded.model, unit)?)?,
@@ -132,8 +132,9 @@ impl SyncStore {
                 request,
                 device,
                 fingerprint,
-                groups,
-                more,
+                groups: envelope.groups,
+                part: envelope.part,
+                more: envelope.more,
                 pull,
             })
         })
@@ -157,6 +158,21 @@ impl SyncStore {
         })?;
         self.sent_back.extend(stored.sent_back);
         Ok(stored.outcomes)
+    }
+
+    /// Notes how much of a group the server keeps. If that is lost, the server says it again.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn received(&mut self, received: Received) -> Result<(), Error> {
+        self.synchronous("NORMAL")?;
+        self.db.write("received", |db| {
+            let sql = "UPDATE afield_group SET received = ?2 WHERE id = ?1 AND state = 'sent'";
+            db.conn
+                .prepare_cached(sql)?
+                .execute(params![received.group.0, received.bytes])?;
+            Ok(())
+        })
     }
 
     /// Applies or stages a page of the answer to `request`.

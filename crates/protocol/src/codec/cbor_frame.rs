@@ -68,6 +68,15 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             .str(problem.code.as_str())?
             .str(&problem.message)?
             .ok(),
+        Frame::Part(part) => {
+            e.array(6)?.u8(11)?.bytes(&part.group.0)?;
+            e.bytes(&part.hash)?.u32(part.total)?.u32(part.at)?;
+            e.bytes(&part.bytes)?.ok()
+        }
+        Frame::Received(received) => {
+            e.array(3)?.u8(12)?.bytes(&received.group.0)?;
+            e.u32(received.bytes)?.ok()
+        }
     }
 }
 

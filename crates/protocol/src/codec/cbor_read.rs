@@ -13,12 +13,12 @@ use super::Malformed;
 use super::cbor::{attributes, check, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
+use crate::frame::{Frame, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 11] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3];
+const FRAME_ITEMS: [u64; 13] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -57,9 +57,20 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
         },
         8 => Frame::PageEnd(page_end(d)?),
         9 => Frame::End,
-        _ => Frame::Problem(Problem {
+        10 => Frame::Problem(Problem {
             code: Code::parse(d.str()?),
             message: string(d)?,
+        }),
+        11 => Frame::Part(Part {
+            group: GroupId(fixed(d)?),
+            hash: fixed(d)?,
+            total: d.u32()?,
+            at: d.u32()?,
+            bytes: d.bytes()?.to_vec(),
+        }),
+        _ => Frame::Received(Received {
+            group: GroupId(fixed(d)?),
+            bytes: d.u32()?,
         }),
     };
     if d.position() == body.len() {

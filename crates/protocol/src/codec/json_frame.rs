@@ -52,23 +52,35 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
         Frame::Problem(problem) => json!({
             "frame": "problem", "code": problem.code.as_str(), "message": problem.message,
         }),
+        Frame::Part(part) => json!({
+            "frame": "part", "group": part.group.to_string(),
+            "hash": hexadecimal(&part.hash), "total": part.total, "at": part.at,
+            "bytes": BASE64.encode(&part.bytes),
+        }),
+        Frame::Received(received) => json!({
+            "frame": "received", "group": received.group.to_string(), "bytes": received.bytes,
+        }),
     }
 }
 
 fn group_json(model: &Model, group: &Group) -> Json {
-    let digits = |byte: &u8| format!("{byte:02x}");
     json!({
         "frame": "group", "id": group.id.to_string(),
-        "hash": group.hash().iter().map(digits).collect::<String>(),
+        "hash": hexadecimal(&group.hash()),
         "absorbed": group.absorbed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "origins": group.origins.iter().map(origin_json).collect::<Vec<_>>(),
         "changes": group.changes.iter().map(|c| change_json(model, c)).collect::<Vec<_>>(),
     })
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn origin_json(origin: &Origin) -> Json {
+    let temporary = from_value(Type::Integer, ValueRef::Integer(origin.temporary));
     json!({
-        "entity": origin.entity, "temporary": from_value(Type::Integer, ValueRef::Integer(origin.temporary)),
+        "entity": origin.entity, "temporary": temporary,
         "group": origin.group.to_string(), "at": origin.at,
     })
 }

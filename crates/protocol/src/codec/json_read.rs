@@ -9,7 +9,7 @@ use super::json_frame::kind;
 use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Hello, Page, PageEnd, Position, Problem, Welcome};
+use crate::frame::{Frame, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::{RowBlock, RowBlockWriter};
@@ -36,6 +36,18 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
         "gone" => gone(model, from)?,
         "page-end" => Frame::PageEnd(page_end(from)?),
         "end" => Frame::End,
+        "part" => Frame::Part(Part {
+            group: group_id(from.get("group")?)?,
+            hash: Group::parse_hash(from.text("hash")?)
+                .ok_or_else(|| Malformed::new("a hash is 64 hexadecimal digits"))?,
+            total: from.number("total")?,
+            at: from.number("at")?,
+            bytes: bytes(from.get("bytes")?)?,
+        }),
+        "received" => Frame::Received(Received {
+            group: group_id(from.get("group")?)?,
+            bytes: from.number("bytes")?,
+        }),
         "problem" => Frame::Problem(Problem {
             code: Code::parse(from.text("code")?),
             message: from.text("message")?.to_owned(),

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use afield_protocol::codec::Format;
 use afield_protocol::{
     Attributes, Change, Code, FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Hello, Model,
-    Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Problem, RowBlock, RowBlockWriter, Theirs, Type,
-    Value, Verdict, Welcome,
+    Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Problem, Received, RowBlock, RowBlockWriter,
+    Theirs, Type, Value, Verdict, Welcome,
 };
 use sha2::{Digest, Sha256};
 
@@ -182,9 +182,26 @@ fn problem() -> Frame {
     })
 }
 
+fn part() -> Frame {
+    Frame::Part(Part {
+        group: group().id,
+        hash: group().hash(),
+        total: 300_000,
+        at: 65_536,
+        bytes: b"a piece".into(),
+    })
+}
+
+fn received() -> Frame {
+    Frame::Received(Received {
+        group: group().id,
+        bytes: 65_543,
+    })
+}
+
 /// Every golden stream of frames by its name.
 fn streams() -> Vec<(String, Vec<Frame>)> {
-    let part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
+    let rows_of_part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
     let frames = [
         ("frame-hello", hello()),
         ("frame-group", Frame::Group(group())),
@@ -192,12 +209,14 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         ("frame-outcome", outcome(verdicts())),
         ("frame-settled", Frame::Settled),
         ("frame-page", page()),
-        ("frame-rows", Frame::Rows(part)),
+        ("frame-rows", Frame::Rows(rows_of_part)),
         ("frame-rows-all-types", Frame::Rows(all_types())),
         ("frame-gone", gone()),
         ("frame-page-end", page_end()),
         ("frame-end", Frame::End),
         ("frame-problem", problem()),
+        ("frame-part", part()),
+        ("frame-received", received()),
     ];
     let named = |(name, frame): (&str, Frame)| (name.to_owned(), vec![frame]);
     let mut streams: Vec<_> = frames

@@ -4,7 +4,8 @@
 use afield_protocol::codec::Format;
 use afield_protocol::limits::PAGE_BYTES_FIRST;
 use afield_protocol::{
-    Code, Frame, GroupOutcome, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Welcome,
+    Code, Frame, GroupOutcome, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Received,
+    Welcome,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -58,8 +59,12 @@ impl Answer {
         }
     }
 
-    /// Welcome, the outcomes, settled.
-    pub(super) fn outcomes(&self, outcomes: Vec<GroupOutcome>) -> Vec<u8> {
+    /// Welcome, the outcomes, what came of a large group, settled.
+    pub(super) fn outcomes(
+        &self,
+        outcomes: Vec<GroupOutcome>,
+        received: Option<Received>,
+    ) -> Vec<u8> {
         let welcome = Frame::Welcome(Welcome {
             protocol: PROTOCOL_VERSION,
             epoch: self.server.0.storage.epoch(),
@@ -67,6 +72,7 @@ impl Answer {
         let outcomes = outcomes.into_iter().map(Frame::Outcome);
         let frames = std::iter::once(welcome)
             .chain(outcomes)
+            .chain(received.map(Frame::Received))
             .chain([Frame::Settled]);
         self.encode(frames)
     }

@@ -11,6 +11,7 @@
 mod answer;
 mod body;
 mod observe;
+mod parts;
 mod problem;
 mod request;
 mod sync;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afield_protocol::codec::{Format, FrameReader};
-use afield_protocol::{Code, Frame, Group, Hello, Model, PROTOCOL_VERSION};
+use afield_protocol::limits::GROUP_BYTES_MAX;
+use afield_protocol::{Code, Frame, Group, Hello, Model, PROTOCOL_VERSION, Part};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,8 +20,10 @@ use super::{HttpLimits, ServerState};
 pub(super) struct SyncRequest {
     pub(super) hello: Hello,
     pub(super) groups: Vec<Group>,
+    /// A piece of a large group.
+    pub(super) part: Option<Part>,
     /// What it takes of the memory for requests, until it is dropped.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) room: Room,
 }
 
 /// The format of the body; CBOR unless the request says otherwise.
@@ -138,11 +141,11 @@ fn malformed(message: impl Into<String>) -> Refusal {
 }
 
 /// A share of the memory for requests that grows as a body comes.
-#[derive(Default)]
-struct Room(Option<OwnedSemaphorePermit>);
+#[derive(Debug, Default)]
+pub(super) struct Room(Option<OwnedSemaphorePermit>);
 
 impl Room {
-    fn take(&mut self, of: &Arc<Semaphore>, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn take(&mut self, of: &Arc<Semaphore>, bytes: usize) -> Result<(), Refusal> {
         let bytes = u32::try_from(bytes).map_err(|_| Refusal::busy())?;
         let more = Arc::clone(of).try_acquire_many_owned(bytes);
         let more = more.map_err(|_| Refusal::busy())?;
@@ -154,12 +157,13 @@ impl Room {
     }
 }
 
-/// Puts frames together in their only order: hello, groups, end.
+/// Puts frames together in their only order: hello, groups, a part, end.
 struct Decoder {
     format: Format,
     reader: FrameReader,
     hello: Option<Hello>,
     groups: Vec<Group>,
+    part: Option<Part>,
     is_ended: bool,
     room: Room,
 }
@@ -171,6 +175,7 @@ impl Decoder {
             reader: FrameReader::new(format),
             hello: None,
             groups: Vec::new(),
+            part: None,
             is_ended: false,
             room: Room::default(),
         }
@@ -202,15 +207,22 @@ impl Decoder {
                 Ok(())
             }
             _ if self.hello.is_none() => Err(malformed("the first frame must be hello")),
-            Frame::Group(group) => {
+            Frame::Group(group) if self.part.is_none() => {
                 self.groups.push(group);
+                Ok(())
+            }
+            Frame::Part(part) if self.part.is_none() => {
+                check_part(&part)?;
+                self.part = Some(part);
                 Ok(())
             }
             Frame::End => {
                 self.is_ended = true;
                 Ok(())
             }
-            _ => Err(malformed("a request is made of hello, groups and end")),
+            _ => Err(malformed(
+                "a request is made of hello, groups, a part and end",
+            )),
         }
     }
 
@@ -223,13 +235,30 @@ impl Decoder {
             Some(hello) if self.is_ended && self.reader.is_drained() => Ok(SyncRequest {
                 hello,
                 groups: self.groups,
-                room: self.room.0,
+                part: self.part,
+                room: self.room,
             }),
             _ => Err(malformed(
                 "the request is not whole: its last frame must be end",
             )),
         }
     }
+}
+
+fn check_part(part: &Part) -> Result<(), Refusal> {
+    let end = u64::from(part.at) + part.bytes.len() as u64;
+    if part.total as usize > GROUP_BYTES_MAX {
+        let message = format!("a group has {GROUP_BYTES_MAX} bytes at most");
+        return Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TOO_LARGE,
+            message,
+        ));
+    }
+    if end > u64::from(part.total) || part.total == 0 {
+        return Err(malformed("a part reaches beyond its group"));
+    }
+    Ok(())
 }
 
 fn check_hello(hello: &Hello) -> Result<(), Refusal> {

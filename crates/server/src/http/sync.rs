@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use afield_protocol::GroupOutcome;
+use afield_protocol::{GroupOutcome, Received};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -13,6 +13,7 @@ use super::ServerState;
 use super::answer::Answer;
 use super::body::Streamed;
 use super::observe::Observed;
+use super::parts::{self, Taken};
 use super::problem::Refusal;
 use super::request::{self, SyncRequest};
 
@@ -43,21 +44,29 @@ async fn answer(
     let SyncRequest {
         hello,
         groups,
-        room,
+        part,
+        mut room,
     } = request::read(body, headers, format, server).await?;
     seen.add_groups(groups.len());
-    let is_pushing = !groups.is_empty();
+    let is_pushing = !groups.is_empty() || part.is_some();
     let user = claims.user.clone();
-    let outcomes = server
+    let mut outcomes = server
         .blocking(move |inner| match groups.as_slice() {
             [] => Ok(Vec::new()),
             groups => inner.storage.push(&inner.model, &user, groups),
         })
         .await
         .map_err(|error| Refusal::of_storage(&error))?;
+    let mut received = None;
+    if let Some(part) = part {
+        match parts::take(server, &claims.user, part, &mut room).await? {
+            Taken::Settled(outcome) => outcomes.push(outcome),
+            Taken::Kept(kept) => received = Some(kept),
+        }
+    }
     drop(room);
     let mut answer = Answer::new(server.clone(), claims.user, hello, accepted, seen.clone());
-    let opening = opening(&mut answer, outcomes, is_pushing).await?;
+    let opening = opening(&mut answer, outcomes, received, is_pushing).await?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         answer.send(opening, &sender).await;
@@ -72,9 +81,10 @@ async fn answer(
 async fn opening(
     answer: &mut Answer,
     outcomes: Vec<GroupOutcome>,
+    received: Option<Received>,
     is_pushing: bool,
 ) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = answer.outcomes(outcomes);
+    let mut bytes = answer.outcomes(outcomes, received);
     if !is_pushing {
         let page = answer
             .step()

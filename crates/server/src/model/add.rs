@@ -88,7 +88,7 @@ fn already<'f>(file: &'f ModelFile, table: &Table) -> Option<(Place, &'f str)> {
     file.entities
         .iter()
         .find_map(|entity| match &entity.source {
-            Source::Server { from, .. } if from.value.eq_ignore_ascii_case(&table.name) => {
+            Source::Server(server) if server.from.value.eq_ignore_ascii_case(&table.name) => {
                 Some((entity.name.place, entity.name.value.as_str()))
             }
             _ => None,

@@ -12,7 +12,7 @@ use super::error::{ModelError, Place};
 use super::later;
 pub use super::reader::At;
 use super::reader::{Reader, Section};
-pub use entity::{EntitySection, IdKind, Listed, LocalAttribute, Source};
+pub use entity::{EntitySection, FromServer, IdKind, Listed, LocalAttribute, Source};
 pub use settings::{AuthSection, DatabaseUrl, LimitsSection, ServerSection, SyncSection, TlsFiles};
 
 /// A parsed model file.

@@ -14,7 +14,7 @@ use afield_protocol::{Attribute, Code, Entity, Identifier, Merge, Model, Pattern
 
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
-use super::file::{At, EntitySection, LocalAttribute, ModelFile, Source};
+use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
 use crate::catalog::{Catalog, Table, TableKind};
 use crate::resolved::{ServerEntity, ServerModel};
 
@@ -166,7 +166,7 @@ impl Resolver<'_> {
             }
             let entity = match &section.source {
                 Source::Device { attributes } => self.local_only(section, attributes),
-                Source::Server { .. } => self.synced(section),
+                Source::Server(server) => self.synced(&section.name, server),
             };
             let Some(entity) = entity else { continue };
             if entity.local.is_synced()
@@ -237,11 +237,9 @@ impl Resolver<'_> {
         })
     }
 
-    fn synced(&mut self, section: &EntitySection) -> Option<ServerEntity> {
-        let Source::Server { from, pattern, .. } = &section.source else {
-            return None;
-        };
-        let name = &section.name.value;
+    fn synced(&mut self, at: &At<String>, server: &FromServer) -> Option<ServerEntity> {
+        let At { value: name, place } = at;
+        let from = &server.from;
         let Some(table) = self.catalog.table(&from.value) else {
             let tables = self.catalog.tables.iter();
             let usable = tables.filter(|table| table_problem(table).is_none());
@@ -260,18 +258,18 @@ impl Resolver<'_> {
             );
             return None;
         }
-        let identifier = self.identifier(section, table);
-        let (attributes, columns) = self.columns(section, table);
+        let identifier = self.identifier(at, server, table);
+        let (attributes, columns) = self.columns(name, *place, server, table);
         Some(ServerEntity {
             local: Entity {
                 name: name.clone(),
-                pattern: *pattern,
-                merge: self.merge(section),
+                pattern: server.pattern,
+                merge: self.merge(name, server),
                 identifier,
                 key_width: table.primary_key.len(),
                 attributes,
-                strict: self.strict(section),
-                insert_only: self.insert_only(section),
+                strict: self.strict(name, server),
+                insert_only: self.insert_only(name, server),
                 indexes: Vec::new(),
                 references: Vec::new(),
             },

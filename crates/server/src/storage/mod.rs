@@ -7,7 +7,7 @@
 pub mod conformance;
 pub mod sqlite;
 
-use afield_protocol::{Code, Frame, Group, GroupOutcome, PageEnd, Position};
+use afield_protocol::{Code, Frame, Group, GroupId, GroupOutcome, PageEnd, Part, Position};
 
 use crate::resolved::ServerModel;
 
@@ -37,6 +37,18 @@ pub trait Storage: Send + Sync {
         groups: &[Group],
     ) -> Result<Vec<GroupOutcome>, StorageError>;
 
+    /// Keeps a piece of a large group, durably, if it is the next one. Applies nothing.
+    ///
+    /// # Errors
+    /// The database failed; the piece may come again.
+    fn take_part(&self, user: &str, part: &Part) -> Result<PartTaken, StorageError>;
+
+    /// Forgets the pieces of a group: it was applied or refused, or is not what it should be.
+    ///
+    /// # Errors
+    /// The database failed.
+    fn forget_parts(&self, user: &str, group: GroupId) -> Result<(), StorageError>;
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors
@@ -64,6 +76,17 @@ pub struct PulledPage {
     pub frames: Vec<Frame>,
     /// What the last frame says.
     pub end: PageEnd,
+}
+
+/// What became of a piece of a large group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PartTaken {
+    /// So many of the group's first bytes are kept.
+    Kept(u32),
+    /// That was the last one: all bytes of the group. They stay until they are forgotten.
+    Whole(Vec<u8>),
+    /// The group was settled before.
+    Known(GroupOutcome),
 }
 
 /// The database could not do what was asked.

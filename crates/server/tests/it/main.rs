@@ -16,6 +16,7 @@ mod model_init;
 mod model_resolve;
 mod sqlite_database;
 mod sqlite_marks;
+mod sqlite_numbers;
 mod sqlite_prepare;
 mod sqlite_push;
 mod sqlite_storage;

@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use afield_protocol::Value;
 use afield_server::resolved::ServerModel;
 use afield_server::storage::Storage;
-use afield_server::storage::conformance::{Database, SCHEMA, model};
+use afield_server::storage::conformance::{Database, model, schema};
 use afield_server::storage::sqlite::{SqliteStorage, prepare};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+
+/// The tables of the conformance suite.
+pub(crate) fn tables() -> String {
+    schema("INTEGER PRIMARY KEY AUTOINCREMENT")
+}
 
 /// A database file, the program that writes to it beside the server, and the server.
 pub(crate) struct SqliteDatabase {
@@ -24,7 +29,7 @@ pub(crate) struct SqliteDatabase {
 impl SqliteDatabase {
     /// With the tables of the conformance suite.
     pub(crate) fn new() -> Self {
-        Self::with(SCHEMA, model())
+        Self::with(&tables(), model())
     }
 
     /// With other tables.

@@ -4,7 +4,7 @@
 use afield_protocol::{Pattern, Type};
 use afield_server::resolved::ServerModel;
 use afield_server::storage::conformance::{
-    Database, Replica, SCHEMA, assert_same, entity, model, random_writers, server_model,
+    Database, Replica, assert_same, entity, random_writers, server_model,
 };
 
 use crate::sqlite_database::SqliteDatabase;
@@ -342,7 +342,7 @@ fn sqlite_write(rng: &mut fastrand::Rng) -> String {
 #[test]
 fn p5_random_replacing_writers_against_random_pages() {
     for recursive_triggers in [false, true] {
-        let mut db = SqliteDatabase::with(SCHEMA, model()).recursive_triggers(recursive_triggers);
+        let mut db = SqliteDatabase::new().recursive_triggers(recursive_triggers);
         let asked = std::env::var("AFIELD_SEEDS")
             .ok()
             .and_then(|seeds| seeds.parse().ok());

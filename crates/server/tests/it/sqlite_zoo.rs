@@ -12,7 +12,7 @@ use crate::sqlite_database::SqliteDatabase;
 type Case = fn(&mut dyn Database);
 
 /// Each fault and a case that must fail with it.
-const FAULTS: [(&str, Case); 11] = [
+const FAULTS: [(&str, Case); 16] = [
     (
         "server-skips-ledger",
         suite::p2_a_repeat_gets_the_same_answer_and_no_effect,
@@ -54,6 +54,26 @@ const FAULTS: [(&str, Case); 11] = [
         suite::p5_a_restored_copy_is_noticed_in_its_last_epoch,
     ),
     ("server-replace-not-marked", replaced_rows_arrive),
+    (
+        "server-origin-ignored",
+        suite::children_are_attached_to_their_parent,
+    ),
+    (
+        "server-origin-ignored",
+        suite::p1_temporary_identifiers_of_nothing_are_refused,
+    ),
+    (
+        "server-dependants-not-held",
+        suite::p8_only_what_depends_waits,
+    ),
+    (
+        "server-dependants-not-held",
+        suite::p1_a_child_that_comes_before_its_parent_is_not_lost,
+    ),
+    (
+        "server-counter-overwrites",
+        suite::p6_counters_of_two_devices_add_up,
+    ),
 ];
 
 fn replaced_rows_arrive(db: &mut dyn Database) {

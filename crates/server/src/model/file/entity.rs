@@ -20,33 +20,37 @@ pub struct EntitySection {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// A table of the server.
-    Server {
-        /// The table.
-        from: At<String>,
-        /// How it is synchronised.
-        pattern: Pattern,
-        /// Who makes its identifiers, if the file says so.
-        id: Option<At<IdKind>>,
-        /// What counts as a conflict, if the file says so.
-        merge: Option<At<Merge>>,
-        /// Whether an open conflict stops its syncs: where the file says so.
-        strict: Option<Place>,
-        /// Whether its rows are only created on devices: where the file says so.
-        insert_only: Option<Place>,
-        /// The attributes chosen, in file order.
-        attributes: Vec<Listed>,
-        /// Local names of attributes that are seen and not written.
-        read_only: Vec<At<String>>,
-        /// Columns that must not leave the server.
-        never: Vec<At<String>>,
-        /// Local names of numbers that are sent as differences.
-        counter: Vec<At<String>>,
-    },
+    Server(Box<FromServer>),
     /// The device alone.
     Device {
         /// Its attributes in file order.
         attributes: Vec<LocalAttribute>,
     },
+}
+
+/// What the file says about an entity that comes from a table of the server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FromServer {
+    /// The table.
+    pub from: At<String>,
+    /// How it is synchronised.
+    pub pattern: Pattern,
+    /// Who makes its identifiers, if the file says so.
+    pub id: Option<At<IdKind>>,
+    /// What counts as a conflict, if the file says so.
+    pub merge: Option<At<Merge>>,
+    /// Whether an open conflict stops its syncs: where the file says so.
+    pub strict: Option<Place>,
+    /// Whether its rows are only created on devices: where the file says so.
+    pub insert_only: Option<Place>,
+    /// The attributes chosen, in file order.
+    pub attributes: Vec<Listed>,
+    /// Local names of attributes that are seen and not written.
+    pub read_only: Vec<At<String>>,
+    /// Columns that must not leave the server.
+    pub never: Vec<At<String>>,
+    /// Local names of numbers that are sent as differences.
+    pub counter: Vec<At<String>>,
 }
 
 /// `id = …`: who makes new identifiers.
@@ -86,7 +90,7 @@ pub(super) fn read(all: &Section<'_, '_>) -> Vec<EntitySection> {
 
 fn entity(name: At<String>, section: &Section<'_, '_>) -> EntitySection {
     let source = match section.take("from") {
-        Some(from) => synced(section, &from),
+        Some(from) => Source::Server(Box::new(synced(section, &from))),
         None => local_only(section),
     };
     section.refuse_later(later::ENTITY);
@@ -103,7 +107,7 @@ fn entity(name: At<String>, section: &Section<'_, '_>) -> EntitySection {
     EntitySection { name, source }
 }
 
-fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> Source {
+fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
     let missing = |key: &str, remedy: &str| {
         let message = format!("{}: `{key}` is missing; {remedy}", section.name);
         section.reader.wrong(section.place, message);
@@ -136,7 +140,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> Source {
             .and_then(|node| node.texts())
             .unwrap_or_default()
     };
-    Source::Server {
+    FromServer {
         from: from.at(from.text().unwrap_or_default()),
         pattern: pattern
             .and_then(|node| read_pattern(&node))

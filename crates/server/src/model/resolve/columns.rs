@@ -5,31 +5,29 @@ use afield_protocol::Attribute;
 use super::Resolver;
 use crate::catalog::{Column, Table};
 use crate::model::error::{Place, suggestion};
-use crate::model::file::{At, EntitySection, Listed, Source};
+use crate::model::file::{At, FromServer, Listed};
 use crate::resolved::ServerColumn;
 
 impl Resolver<'_> {
     /// Attributes and columns of an entity, in the same order.
     pub(super) fn columns(
         &mut self,
-        section: &EntitySection,
+        name: &str,
+        place: Place,
+        server: &FromServer,
         table: &Table,
     ) -> (Vec<Attribute>, Vec<ServerColumn>) {
-        let name = &section.name.value;
-        let Source::Server {
+        let FromServer {
             attributes: listed,
             read_only,
             never,
             counter,
             ..
-        } = &section.source
-        else {
-            return (Vec::new(), Vec::new());
-        };
+        } = server;
         self.check_never(name, table, never, listed);
-        let chosen = self.chosen(name, table, listed, section.name.place);
+        let chosen = self.chosen(name, table, listed, place);
         self.check_read_only(name, table, read_only, &chosen);
-        self.check_counters(section, table, &chosen);
+        self.check_counters(name, server, table, &chosen);
         let mut attributes = Vec::new();
         let mut columns = Vec::new();
         for (local, column) in chosen {

@@ -1,10 +1,10 @@
 //! Who makes an entity's identifiers: what the table says, and what the model file says.
 
-use afield_protocol::{FIRST_TEMPORARY, Identifier, Pattern, Type};
+use afield_protocol::{FIRST_TEMPORARY, Identifier, Type};
 
 use super::Resolver;
 use crate::catalog::{Identity, Table};
-use crate::model::file::{At, EntitySection, IdKind, Source};
+use crate::model::file::{At, FromServer, IdKind};
 
 /// Who makes a table's identifiers, unless the model says otherwise.
 pub(crate) fn identifier_of(table: &Table) -> Identifier {
@@ -28,13 +28,14 @@ pub(crate) fn too_high_problem(table: &Table) -> Option<String> {
 
 impl Resolver<'_> {
     /// Who makes the identifiers of an entity.
-    pub(super) fn identifier(&mut self, section: &EntitySection, table: &Table) -> Identifier {
-        let name = &section.name.value;
+    pub(super) fn identifier(
+        &mut self,
+        At { value: name, place }: &At<String>,
+        server: &FromServer,
+        table: &Table,
+    ) -> Identifier {
         let by_table = identifier_of(table);
-        let Source::Server { id, pattern, .. } = &section.source else {
-            return by_table;
-        };
-        let is_read = matches!(pattern, Pattern::ReadOnly | Pattern::ReadOnlyOptimized);
+        let id = &server.id;
         let identifier = match id {
             None => by_table,
             Some(At { value, place }) => match (value, by_table) {
@@ -49,7 +50,9 @@ impl Resolver<'_> {
                     self.wrong(*place, message);
                     by_table
                 }
-                (IdKind::Natural, Identifier::Server) if is_read => Identifier::Natural,
+                (IdKind::Natural, Identifier::Server) if !server.is_written() => {
+                    Identifier::Natural
+                }
                 (IdKind::Natural, Identifier::Server) => {
                     let message = format!(
                         "[local.{name}] id: `{}` numbers its rows itself (AUTOINCREMENT); remove \
@@ -65,7 +68,7 @@ impl Resolver<'_> {
         if identifier == Identifier::Server
             && let Some(problem) = too_high_problem(table)
         {
-            let place = id.as_ref().map_or(section.name.place, |at| at.place);
+            let place = id.as_ref().map_or(*place, |at| at.place);
             let message = format!(
                 "[local.{name}]: the table `{}` {problem}. To have its rows on devices all the \
                  same, write `id = \"natural\"` and `pattern = \"read-only-optimized\"`",

@@ -5,89 +5,71 @@ use afield_protocol::{Merge, Pattern, Type};
 use super::Resolver;
 use crate::catalog::{Column, Table};
 use crate::model::error::{Place, suggestion};
-use crate::model::file::{At, EntitySection, Source};
+use crate::model::file::{At, FromServer};
+
+impl FromServer {
+    /// Whether devices write.
+    pub(super) fn is_written(&self) -> bool {
+        matches!(
+            self.pattern,
+            Pattern::LastWriteWins | Pattern::DetectConflicts
+        )
+    }
+}
 
 impl Resolver<'_> {
     /// What counts as a conflict.
-    pub(super) fn merge(&mut self, section: &EntitySection) -> Merge {
-        let Source::Server {
-            merge: Some(at), ..
-        } = &section.source
-        else {
+    pub(super) fn merge(&mut self, entity: &str, server: &FromServer) -> Merge {
+        let Some(At { value, place }) = &server.merge else {
             return Merge::default();
         };
-        self.check_detects(section, "merge", at.place);
-        at.value
+        self.check_detects(entity, server, "merge", *place);
+        *value
     }
 
     /// Whether an open conflict stops the entity's syncs.
-    pub(super) fn strict(&mut self, section: &EntitySection) -> bool {
-        let Source::Server {
-            strict: Some(place),
-            ..
-        } = &section.source
-        else {
-            return false;
-        };
-        self.check_detects(section, "strict", *place);
-        true
+    pub(super) fn strict(&mut self, entity: &str, server: &FromServer) -> bool {
+        if let Some(place) = server.strict {
+            self.check_detects(entity, server, "strict", place);
+        }
+        server.strict.is_some()
     }
 
-    fn check_detects(&mut self, section: &EntitySection, key: &str, place: Place) {
-        let Source::Server { pattern, .. } = &section.source else {
-            return;
-        };
-        if *pattern != Pattern::DetectConflicts {
+    fn check_detects(&mut self, entity: &str, server: &FromServer, key: &str, place: Place) {
+        if server.pattern != Pattern::DetectConflicts {
             let message = format!(
-                "[local.{}] {key}: belongs to the pattern `detect-conflicts`, and this is \
+                "[local.{entity}] {key}: belongs to the pattern `detect-conflicts`, and this is \
                  `{}`; change the pattern, or remove `{key}`",
-                section.name.value,
-                pattern.as_str()
+                server.pattern.as_str()
             );
             self.wrong(place, message);
         }
     }
 
     /// Whether rows are only created on devices.
-    pub(super) fn insert_only(&mut self, section: &EntitySection) -> bool {
-        let Source::Server {
-            insert_only: Some(place),
-            pattern,
-            ..
-        } = &section.source
-        else {
-            return false;
-        };
-        if !is_written(*pattern) {
+    pub(super) fn insert_only(&mut self, entity: &str, server: &FromServer) -> bool {
+        if let Some(place) = server.insert_only
+            && !server.is_written()
+        {
             let message = format!(
-                "[local.{}] insert_only: devices do not write with the pattern `{}`; use \
+                "[local.{entity}] insert_only: devices do not write with the pattern `{}`; use \
                  `last-write-wins`, or remove `insert_only`",
-                section.name.value,
-                pattern.as_str()
+                server.pattern.as_str()
             );
-            self.wrong(*place, message);
+            self.wrong(place, message);
         }
-        true
+        server.insert_only.is_some()
     }
 
     /// Checks `counter` against the attributes chosen: local name and column of each.
     pub(super) fn check_counters(
         &mut self,
-        section: &EntitySection,
+        entity: &str,
+        server: &FromServer,
         table: &Table,
         chosen: &[(String, &Column)],
     ) {
-        let Source::Server {
-            counter,
-            read_only,
-            pattern,
-            insert_only,
-            ..
-        } = &section.source
-        else {
-            return;
-        };
-        for At { value, place } in counter {
+        for At { value, place } in &server.counter {
             let found = chosen.iter().find(|(local, _)| local == value);
             let refers = |column: &Column| {
                 let mut referring = table.foreign_keys.iter().flat_map(|key| &key.columns);
@@ -117,28 +99,23 @@ impl Resolver<'_> {
                     "is computed by the database, so devices only read it; remove it here"
                         .to_owned()
                 }
-                Some(_) if read_only.iter().any(|at| at.value == *value) => {
+                Some(_) if server.read_only.iter().any(|at| at.value == *value) => {
                     "is in `read_only` too; remove it from one of them".to_owned()
                 }
-                Some(_) if !is_written(*pattern) => {
-                    let pattern = pattern.as_str();
+                Some(_) if !server.is_written() => {
+                    let pattern = server.pattern.as_str();
                     format!("is only read with the pattern `{pattern}`; remove it here")
                 }
-                Some(_) if insert_only.is_some() => {
+                Some(_) if server.insert_only.is_some() => {
                     "is never changed after its row was created (`insert_only`); remove it here"
                         .to_owned()
                 }
                 Some(_) => continue,
             };
-            let name = &section.name.value;
             self.wrong(
                 *place,
-                format!("[local.{name}] counter: `{value}` {problem}"),
+                format!("[local.{entity}] counter: `{value}` {problem}"),
             );
         }
     }
-}
-
-fn is_written(pattern: Pattern) -> bool {
-    matches!(pattern, Pattern::LastWriteWins | Pattern::DetectConflicts)
 }

@@ -16,7 +16,7 @@ impl Resolver<'_> {
         let synced: Vec<&At<String>> = file
             .entities
             .iter()
-            .filter(|entity| matches!(entity.source, Source::Server { .. }))
+            .filter(|entity| matches!(entity.source, Source::Server(_)))
             .map(|entity| &entity.name)
             .collect();
         if file.units.is_empty() {

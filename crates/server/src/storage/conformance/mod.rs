@@ -6,23 +6,35 @@
 
 #![expect(clippy::unwrap_used, reason = "a test suite")]
 
+mod cells;
+mod dependants;
+mod numbers;
+mod parts;
+mod patterns;
 mod pulls;
 mod pushes;
 mod random;
 mod refusals;
 mod replica;
+mod schema;
 
-use afield_protocol::{Attribute, Entity, Identifier, Merge, Model, Pattern, Type, Unit, Value};
+use afield_protocol::Value;
 
+pub use self::cells::*;
+pub use self::dependants::*;
+pub use self::numbers::*;
+pub use self::parts::*;
+pub use self::patterns::*;
 pub use self::pulls::*;
 pub use self::pushes::*;
 pub use self::random::*;
 pub use self::refusals::*;
 pub use self::replica::{Replica, Rows};
-use crate::resolved::{ServerColumn, ServerEntity, ServerModel};
+pub use self::schema::{entity, model, schema, server_model};
+use crate::resolved::ServerModel;
 use crate::storage::Storage;
 
-/// A prepared database with the tables of [`SCHEMA`], and a server on it.
+/// A prepared database with the tables of [`schema`], and a server on it.
 pub trait Database {
     /// The storage under test.
     fn storage(&self) -> &dyn Storage;
@@ -44,140 +56,6 @@ pub trait Database {
 
     /// Puts the copy back in the database's place and starts the server on it.
     fn restore(&mut self);
-}
-
-/// The tables that the cases work on; SQL that every database takes.
-pub const SCHEMA: &str = "
-    CREATE TABLE company (
-      code TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER CHECK (rank >= 0)
-    );
-    CREATE TABLE visit (
-      id TEXT PRIMARY KEY, company TEXT REFERENCES company (code), note TEXT, minutes INTEGER
-    );
-    CREATE TABLE part (
-      id INTEGER PRIMARY KEY NOT NULL,
-      company TEXT REFERENCES company (code) ON DELETE CASCADE ON UPDATE CASCADE, name TEXT
-    );
-    CREATE TABLE line (
-      visit_no INTEGER NOT NULL, pos INTEGER NOT NULL, words TEXT, PRIMARY KEY (visit_no, pos)
-    );
-    CREATE TABLE rate (id INTEGER PRIMARY KEY NOT NULL, value TEXT);
-    CREATE TABLE stock (
-      id INTEGER PRIMARY KEY NOT NULL, code TEXT UNIQUE, shelf INTEGER, bin INTEGER, words TEXT,
-      UNIQUE (shelf, bin)
-    );";
-
-/// The model over [`SCHEMA`].
-pub fn model() -> ServerModel {
-    use Pattern::{LastWriteWins as Lww, ReadOnly, ReadOnlyOptimized};
-    use Type::{Integer, Text, Uuid};
-    server_model(vec![
-        entity(
-            "company",
-            Lww,
-            1,
-            &[("code", Text), ("name", Text), ("rank", Integer)],
-        ),
-        entity(
-            "visit",
-            Lww,
-            1,
-            &[
-                ("id", Uuid),
-                ("company", Text),
-                ("note", Text),
-                ("minutes", Integer),
-            ],
-        ),
-        entity(
-            "part",
-            ReadOnlyOptimized,
-            1,
-            &[("id", Integer), ("company", Text), ("name", Text)],
-        ),
-        entity(
-            "line",
-            Lww,
-            2,
-            &[("visit_no", Integer), ("pos", Integer), ("words", Text)],
-        ),
-        entity("rate", ReadOnly, 1, &[("id", Integer), ("value", Text)]),
-        entity(
-            "stock",
-            Lww,
-            1,
-            &[
-                ("id", Integer),
-                ("code", Text),
-                ("shelf", Integer),
-                ("bin", Integer),
-                ("words", Text),
-            ],
-        ),
-    ])
-}
-
-/// A model of these entities in one unit.
-pub fn server_model(entities: Vec<ServerEntity>) -> ServerModel {
-    let names = entities
-        .iter()
-        .map(|entity| entity.local.name.clone())
-        .collect();
-    ServerModel {
-        device: Model {
-            version: 1,
-            units: vec![Unit {
-                name: "main".into(),
-                entities: names,
-            }],
-            entities: entities.iter().map(|entity| entity.local.clone()).collect(),
-        },
-        entities,
-    }
-}
-
-/// An entity whose table and columns have the names of its own.
-pub fn entity(
-    name: &str,
-    pattern: Pattern,
-    key_width: usize,
-    attributes: &[(&str, Type)],
-) -> ServerEntity {
-    let attribute = |(name, kind): &(&str, Type)| Attribute {
-        name: (*name).to_owned(),
-        kind: *kind,
-        read_only: false,
-        counter: false,
-        default: None,
-    };
-    let column = |(name, kind): &(&str, Type)| ServerColumn {
-        name: (*name).to_owned(),
-        kind: *kind,
-        scale: None,
-    };
-    let is_uuid = attributes
-        .first()
-        .is_some_and(|(_, kind)| *kind == Type::Uuid);
-    ServerEntity {
-        local: Entity {
-            name: name.to_owned(),
-            pattern,
-            merge: Merge::Record,
-            identifier: if is_uuid {
-                Identifier::Uuid
-            } else {
-                Identifier::Natural
-            },
-            key_width,
-            attributes: attributes.iter().map(attribute).collect(),
-            strict: false,
-            insert_only: false,
-            indexes: Vec::new(),
-            references: Vec::new(),
-        },
-        table: name.to_owned(),
-        columns: attributes.iter().map(column).collect(),
-    }
 }
 
 /// What the table of `entity` holds, in the form of [`Replica::rows`].
@@ -252,6 +130,31 @@ macro_rules! storage_conformance {
             p6_unwritable_changes_are_rejected_with_a_code
             composite_and_text_keys_are_written
             ledgers_of_users_are_apart
+            p2_a_temporary_identifier_gets_a_number_once
+            children_are_attached_to_their_parent
+            p3_temporary_identifiers_in_a_base_are_no_conflict
+            p2_the_same_temporary_identifier_of_two_devices_is_two_rows
+            p2_a_copy_of_a_device_means_the_same_rows
+            p2_a_repeat_after_the_number_is_known_changes_nothing
+            p1_temporary_identifiers_of_nothing_are_refused
+            p7_origins_of_other_users_are_unknown
+            rows_that_refer_in_a_circle_are_created
+            p2_a_row_created_twice_is_one_row
+            p2_known_parts_show_the_rows_that_they_created
+            p8_children_of_a_refused_parent_wait
+            p8_a_refusal_in_the_ledger_holds_its_dependants
+            p1_a_child_that_comes_before_its_parent_is_not_lost
+            p8_only_what_depends_waits
+            p8_a_broken_reference_holds_its_dependants
+            p8_a_number_that_went_back_holds_nobody
+            p8_a_row_under_both_identifiers_is_one_row
+            p6_counters_of_two_devices_add_up
+            insert_only_rows_are_created_and_nothing_else
+            insert_only_rows_are_never_pulled
+            p2_p6_every_cell_of_who_wins
+            p2_parts_become_the_whole_in_whatever_order_they_come
+            p2_parts_of_a_settled_group_get_its_outcome
+            p9_parts_are_bounded
             p5_random_writers_against_random_pages
         }
     };

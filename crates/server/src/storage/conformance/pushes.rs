@@ -8,7 +8,7 @@ use super::{Database, Replica, assert_same, table};
 
 pub(super) const VISIT: &str = "0190b3a1-5c1e-7cc3-98a1-000000000001";
 
-fn set(values: &[(&str, Value)]) -> Attributes {
+pub(super) fn set(values: &[(&str, Value)]) -> Attributes {
     values
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
@@ -73,7 +73,7 @@ pub(super) fn assert_refused(verdict: &Verdict, code: Code, attribute: Option<&s
     assert_eq!(verdict.attribute.as_deref(), attribute, "{verdict:?}");
 }
 
-fn cell(db: &dyn Database, sql: &str) -> Option<Value> {
+pub(super) fn cell(db: &dyn Database, sql: &str) -> Option<Value> {
     db.query(sql).into_iter().flatten().next()
 }
 

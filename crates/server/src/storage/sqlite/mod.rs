@@ -24,6 +24,7 @@ mod ledger;
 mod marks;
 mod numbers;
 mod page;
+mod parts;
 mod prepare;
 mod pull;
 mod push;
@@ -41,13 +42,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afield_protocol::zoo::{crash_point, planted};
-use afield_protocol::{Group, GroupOutcome};
+use afield_protocol::{Group, GroupId, GroupOutcome, Part};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use self::error::{While, crashed, lasting};
 pub use self::prepare::{Report, SCHEMA_VERSION, Statement, TABLES_SQL, plan, prepare, remove};
 use self::tables::Tables;
-use super::{PullRequest, PulledPage, Storage, StorageError};
+use super::{PartTaken, PullRequest, PulledPage, Storage, StorageError};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
 
@@ -238,6 +239,14 @@ impl Storage for SqliteStorage {
         groups: &[Group],
     ) -> Result<Vec<GroupOutcome>, StorageError> {
         push::push(self, model, user, groups)
+    }
+
+    fn take_part(&self, user: &str, part: &Part) -> Result<PartTaken, StorageError> {
+        parts::take(self, user, part)
+    }
+
+    fn forget_parts(&self, user: &str, group: GroupId) -> Result<(), StorageError> {
+        parts::forget(self, user, group)
     }
 
     fn health(&self) -> Result<(), StorageError> {

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use super::apply::{self, Run};
 use super::error::{While, crashed};
 use super::ledger::{self, Entry};
-use super::numbers::{self, Numbers, Origins, Temporary};
+use super::numbers::{self, Numbers, Origins};
 use super::stops::{Settled, Stops};
 use super::tables::Tables;
 use super::{SqliteStorage, references, write};
@@ -248,19 +248,26 @@ impl Applying<'_> {
         }
     }
 
-    /// A part of the group took effect with one of `others`.
+    /// A part of the group took effect with one of `others`, which may have created its rows.
     fn known_in_part(
         &self,
         group: &Group,
-        numbers: Numbers,
+        mut numbers: Numbers,
         others: &[GroupId],
     ) -> Result<Ended, StorageError> {
+        for change in &group.changes {
+            let table = self.tables.entity(&change.entity);
+            if let Some(row) = table.and_then(|table| numbers::made_by(table, change))
+                && let Some(number) = numbers::given(self.conn, self.user, others, &row)?
+            {
+                numbers.insert(row, number);
+            }
+        }
         let changes = numbers.put_all(self.tables, &group.changes);
-        let given = |row: &Temporary| numbers::given(self.conn, self.user, others, row);
         let mut verdicts = Vec::with_capacity(changes.len());
         for (change, sent) in changes.iter().zip(&group.changes) {
             let table = self.tables.entity(&change.entity);
-            let verdict = write::known_in_part(self.conn, table, change, &sent.key, given)?;
+            let verdict = write::known_in_part(self.conn, table, change, &sent.key)?;
             verdicts.push(verdict);
         }
         self.settle(group, verdicts, numbers)

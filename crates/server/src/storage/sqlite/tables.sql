@@ -46,3 +46,13 @@ CREATE TABLE afield_number (
   number INTEGER NOT NULL,                 -- the one that it was given
   PRIMARY KEY (user, group_id, entity, temporary)
 ) WITHOUT ROWID;
+
+CREATE TABLE afield_part (
+  user TEXT NOT NULL,                      -- who sends a group that is too large for one request
+  group_id BLOB NOT NULL,                  -- its 16 random bytes
+  at INTEGER NOT NULL,                     -- where this piece begins in its bytes
+  total INTEGER NOT NULL,                  -- how many bytes it has
+  bytes BLOB NOT NULL,                     -- the piece
+  came INTEGER NOT NULL,                   -- seconds since 1970: when its newest piece came
+  PRIMARY KEY (user, group_id, at)
+);

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params_from_iter};
 use super::constraint;
 use super::entity::{EntityTable, FoundRow};
 use super::error::{While, storage_error};
-use super::numbers::{self, Temporary};
+use super::numbers;
 use super::sql_text::quote;
 use crate::storage::StorageError;
 
@@ -84,14 +84,12 @@ pub(super) fn change(
     }
 }
 
-/// The verdict for a change of a group of which a part took effect through a copy of the device;
-/// `number` finds the number that this part gave to a row.
+/// The verdict for a change of a group of which a part took effect through a copy of the device.
 pub(super) fn known_in_part(
     conn: &Connection,
     table: Option<&EntityTable>,
     change: &Change,
     sent: &Key,
-    number: impl Fn(&Temporary) -> Result<Option<i64>, StorageError>,
 ) -> Result<Verdict, StorageError> {
     let conflict = |theirs| Verdict {
         message: Some("part of it was already applied from a copy of this device".into()),
@@ -100,13 +98,9 @@ pub(super) fn known_in_part(
     let Some(table) = table.filter(|table| unwritable(table, change).is_none()) else {
         return Ok(conflict(Theirs::Gone));
     };
-    let key = match numbers::made_by(table, change) {
-        Some(row) => number(&row)?.map(|number| vec![Value::Integer(number)]),
-        None => Some(change.key.clone()),
-    };
-    let row = match key {
-        Some(key) => table.find(conn, &key).while_(READING)?,
-        None => None,
+    let row = match numbers::made_by(table, change) {
+        Some(_) => None,
+        None => table.find(conn, &change.key).while_(READING)?,
     };
     let theirs = match &row {
         Some(row) => Theirs::Row(table.attributes(row)),

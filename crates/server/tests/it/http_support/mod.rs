@@ -218,6 +218,8 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::PageEnd(_) => "page-end",
         Frame::End => "end",
         Frame::Problem(_) => "problem",
+        Frame::Part(_) => "part",
+        Frame::Received(_) => "received",
     };
     frames.iter().map(kind).collect()
 }

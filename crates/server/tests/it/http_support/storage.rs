@@ -3,10 +3,10 @@
 use std::sync::{Condvar, Mutex};
 
 use afield_protocol::{
-    Code, Frame, Group, GroupOutcome, Page, PageEnd, RowBlockWriter, Value, Verdict,
+    Code, Frame, Group, GroupId, GroupOutcome, Page, PageEnd, Part, RowBlockWriter, Value, Verdict,
 };
 use afield_server::resolved::ServerModel;
-use afield_server::storage::{PullRequest, PulledPage, Storage, StorageError};
+use afield_server::storage::{PartTaken, PullRequest, PulledPage, Storage, StorageError};
 
 /// What the storage is to do, and what it was asked.
 #[derive(Default)]
@@ -157,6 +157,14 @@ impl Storage for StubStorage {
             verdicts: vec![Verdict::applied(); group.changes.len()],
         };
         Ok(groups.iter().map(outcome).collect())
+    }
+
+    fn take_part(&self, _user: &str, part: &Part) -> Result<PartTaken, StorageError> {
+        Ok(PartTaken::Kept(part.at))
+    }
+
+    fn forget_parts(&self, _user: &str, _group: GroupId) -> Result<(), StorageError> {
+        Ok(())
     }
 
     fn health(&self) -> Result<(), StorageError> {
