@@ -4,6 +4,7 @@ use afield::protocol::{Attributes, Code, Op, Value, Verdict};
 use afield::{ChangeInfo, Store, SyncStore};
 
 use crate::ids::{create_sheet, none_left, renamed, settle, temporary, world};
+use crate::store_crash::dies_everywhere_in;
 use crate::world::{World, attributes, execute, id, int, pull, query, request, text};
 
 /// A sheet that was created as 2^52+1 and is 41 now, pulled and without overlays.
@@ -202,4 +203,22 @@ fn p2_a_new_row_never_meets_an_old_identifier() {
     store.create("photo", &photo).unwrap();
     let shown = query(&store, "SELECT sheet_id FROM photo");
     assert_eq!(shown, [[temporary(2)]]);
+}
+
+#[test]
+fn p1_translating_what_was_captured_is_done_whole_or_not_at_all() {
+    let prepare = |world: &World| {
+        let (mut store, mut sync) = (world.store(), world.sync());
+        create_sheet(&mut store, "a");
+        let sent = request(&mut sync);
+        settle(&mut sync, &sent, 0, vec![renamed(&[int(41)])]);
+        let old = (1_i64 << 52) + 1;
+        let sql = format!(
+            "INSERT INTO part VALUES ({old}, 1, 'lid'); INSERT INTO sheet VALUES ({old}, 'b', 1)"
+        );
+        world.plain().execute_batch(&sql).unwrap();
+    };
+    dies_everywhere_in(world, 4, prepare, |world| {
+        execute(&mut world.store(), "INSERT INTO label VALUES ('x', 'y')")
+    });
 }

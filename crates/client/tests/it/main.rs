@@ -4,6 +4,7 @@
 mod capture_random;
 mod ids;
 mod ids_old;
+mod ids_outcomes;
 mod native_driver;
 mod native_faults;
 mod native_server;

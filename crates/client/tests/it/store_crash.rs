@@ -46,13 +46,23 @@ fn dies_everywhere(
     prepare: impl Fn(&World),
     write: impl Fn(&World) -> Result<(), Error>,
 ) {
-    let world = World::new();
+    dies_everywhere_in(World::new, least, prepare, write);
+}
+
+/// The same in stores of another kind.
+pub(crate) fn dies_everywhere_in(
+    new: fn() -> World,
+    least: usize,
+    prepare: impl Fn(&World),
+    write: impl Fn(&World) -> Result<(), Error>,
+) {
+    let world = new();
     prepare(&world);
     write(&world).unwrap();
     let done = dump(&world);
     let mut undone = 0;
     for point in 0..1_000 {
-        let world = World::new();
+        let world = new();
         prepare(&world);
         let before = dump(&world);
         assert_ne!(before, done, "the write does nothing");

@@ -13,6 +13,7 @@ pub(super) mod captured;
 pub(super) mod numbering;
 pub(super) mod origins;
 pub(super) mod rewrite;
+mod rows;
 
 use afield_protocol::{Attributes, Value, is_temporary, zoo};
 use rusqlite::{Connection, OptionalExtension, params};

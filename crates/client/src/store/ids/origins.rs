@@ -10,8 +10,9 @@ use super::super::db::{Db, Loaded};
 use crate::error::Error;
 
 /// The origins of the temporary identifiers in `changes`, of group `n`, whose rows other groups
-/// create. An identifier whose create nobody knows has none: the server refuses it as a reference
-/// to nothing.
+/// create: the newest one up to this, or one behind it, which a refused create may be after it
+/// was written again. An identifier whose create nobody knows has none: the server refuses it as
+/// a reference to nothing.
 pub(in crate::store) fn of(
     db: &Db,
     loaded: &Loaded,
@@ -22,8 +23,8 @@ pub(in crate::store) fn of(
     for (entity, temporary) in temporaries(loaded, changes) {
         let sql = "SELECT g.n, g.id, c.at FROM afield_change AS c \
                    JOIN afield_group AS g ON g.n = c.group_n \
-                   WHERE c.entity = ?1 AND c.key = ?2 AND c.op = ?3 AND g.n <= ?4 \
-                   ORDER BY c.n DESC LIMIT 1";
+                   WHERE c.entity = ?1 AND c.key = ?2 AND c.op = ?3 \
+                   AND g.state <> 'dropped' ORDER BY g.n <= ?4 DESC, c.n DESC LIMIT 1";
         let key = write_key(&[Value::Integer(temporary)]);
         let found: Option<(i64, [u8; 16], u32)> = db
             .conn

@@ -16,6 +16,7 @@ use super::super::db::{Db, Loaded};
 use super::super::sql::quoted;
 use super::super::tables::Table;
 use super::super::{overlay, page};
+use super::rows::{Row, Stored, Touched, rename};
 use crate::error::Error;
 
 /// The other identifiers that some outcomes brought.
@@ -26,12 +27,6 @@ pub(in crate::store) struct Renames {
     /// Rows with another identifier, and the change that made each.
     rows: Vec<(i64, Row, Key)>,
 }
-
-/// A row: its entity, and its identifier in canonical CBOR.
-type Row = (String, Vec<u8>);
-
-/// Rows that were renamed or refer to such: entity, old and new identifier.
-type Touched = BTreeSet<(String, Vec<u8>, Vec<u8>)>;
 
 impl Renames {
     /// Notes that the outcome of change `n`, of the row `key`, brought `new`.
@@ -48,7 +43,10 @@ impl Renames {
             return Ok(());
         };
         check(table, new)?;
-        let old = read_key(key)?;
+        let mut old = read_key(key)?;
+        // A temporary identifier that was used for a second row, after the first was deleted, is
+        // the first one's: the second is renamed alone.
+        self.replace(table, &mut old);
         for ((old, new), numbered) in old.iter().zip(new).zip(&table.numbered) {
             let (Value::Integer(temporary), Value::Integer(real)) = (old, new) else {
                 continue;
@@ -61,7 +59,6 @@ impl Renames {
                 numbers.insert(*temporary, *real);
             }
         }
-        let mut old = old;
         self.replace(table, &mut old);
         if old != *new {
             let row = (entity.to_owned(), write_key(&old));
@@ -163,7 +160,7 @@ impl Renames {
     fn renumber(&self, db: &Db, table: &Table, touched: &mut Touched) -> Result<(), Error> {
         let name = &table.entity.name;
         let mut found = Vec::new();
-        for stored in self.candidates(db, table)? {
+        for mut stored in self.candidates(db, table)? {
             let (mut key, mut base) = (read_key(&stored.key)?, read_attributes(&stored.base)?);
             let mut sets = read_attributes(&stored.sets)?;
             let any = self.replace(table, &mut key);
@@ -171,12 +168,10 @@ impl Renames {
             if self.replace_attributes(table, &mut sets) || any {
                 let key = write_key(&key);
                 touched.insert((name.clone(), stored.key, key.clone()));
-                found.push(Stored {
-                    n: stored.n,
-                    key,
-                    base: write_attributes(&base),
-                    sets: write_attributes(&sets),
-                });
+                stored.key = key;
+                stored.base = write_attributes(&base);
+                stored.sets = write_attributes(&sets);
+                found.push(stored);
             }
         }
         for stored in found {
@@ -193,11 +188,11 @@ impl Renames {
         let references = table.numbered.iter().skip(table.entity.key_width);
         let is_own_key = table.numbers_itself() && references.flatten().next().is_none();
         if !is_own_key {
-            let sql = "SELECT n, key, base, sets FROM afield_change WHERE entity = ?1 \
+            let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change WHERE entity = ?1 \
                        AND (instr(key, x'1b') OR instr(base, x'1b') OR instr(sets, x'1b'))";
             return Stored::read(db, sql, params![name]);
         }
-        let sql = "SELECT n, key, base, sets FROM afield_change WHERE entity = ?1 AND key = ?2";
+        let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change WHERE entity = ?1 AND key = ?2";
         let mut found = Vec::new();
         for temporary in self.numbers.get(name).into_iter().flat_map(BTreeMap::keys) {
             let key = write_key(&[Value::Integer(*temporary)]);
@@ -227,36 +222,6 @@ impl Renames {
     }
 }
 
-/// A change as it is stored, as far as names stand in it.
-struct Stored {
-    n: i64,
-    key: Vec<u8>,
-    base: Vec<u8>,
-    sets: Vec<u8>,
-}
-
-impl Stored {
-    fn read(db: &Db, sql: &str, params: impl rusqlite::Params) -> Result<Vec<Self>, Error> {
-        let mut statement = db.conn.prepare_cached(sql)?;
-        let rows = statement.query_map(params, |row| {
-            Ok(Self {
-                n: row.get(0)?,
-                key: row.get(1)?,
-                base: row.get(2)?,
-                sets: row.get(3)?,
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    fn write(&self, db: &Db) -> Result<(), Error> {
-        let sql = "UPDATE afield_change SET key = ?2, base = ?3, sets = ?4 WHERE n = ?1";
-        let values = params![self.n, self.key, self.base, self.sets];
-        db.conn.prepare_cached(sql)?.execute(values)?;
-        Ok(())
-    }
-}
-
 fn check(table: &Table, key: &Key) -> Result<(), Error> {
     let columns = table.entity.key();
     let mut pairs = columns.iter().zip(key);
@@ -269,111 +234,6 @@ fn check(table: &Table, key: &Key) -> Result<(), Error> {
         table.entity.name
     );
     Err(Error::new(Code::MALFORMED, message))
-}
-
-/// Renames one row from change `n` on, which made it, and what later changes say of it.
-fn rename(
-    db: &Db,
-    loaded: &Loaded,
-    n: i64,
-    row: Row,
-    new: Key,
-    touched: &mut Touched,
-) -> Result<(), Error> {
-    let mut left = vec![(n, row, new)];
-    // A model may refer in circles.
-    let mut done = BTreeSet::new();
-    while let Some((n, row, new)) = left.pop() {
-        if !done.insert((n, row.clone())) {
-            continue;
-        }
-        let (entity, old) = row;
-        // A row that the app made later under the same identifier is another one.
-        let sql = "UPDATE afield_change SET key = ?4 WHERE entity = ?1 AND key = ?2 AND n >= ?3 \
-                   AND n < coalesce((SELECT min(n) FROM afield_change WHERE entity = ?1 \
-                   AND key = ?2 AND n > ?3 AND op = 'create'), 9223372036854775807)";
-        let bytes = write_key(&new);
-        let values = params![entity, old, n, bytes];
-        db.conn.prepare_cached(sql)?.execute(values)?;
-        db.crash_point("rename-row")?;
-        touched.insert((entity.clone(), old.clone(), bytes));
-        if zoo::planted("ids-forget-references") {
-            continue;
-        }
-        let old = read_key(&old)?;
-        for table in &loaded.tables {
-            for reference in &table.entity.references {
-                if reference.entity == entity {
-                    let names = &reference.attributes;
-                    left.extend(redirect(db, table, names, n, &old, &new, touched)?);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Lets changes from `n` on that refer to `old` through the attributes `names` refer to `new`.
-/// Gives the rows that this renames.
-fn redirect(
-    db: &Db,
-    table: &Table,
-    names: &[String],
-    n: i64,
-    old: &Key,
-    new: &Key,
-    touched: &mut Touched,
-) -> Result<Vec<(i64, Row, Key)>, Error> {
-    let sql = "SELECT n, key, base, sets FROM afield_change WHERE entity = ?1 AND n >= ?2 \
-               ORDER BY n";
-    let name = &table.entity.name;
-    let (mut renamed, mut redirected) = (Vec::new(), BTreeSet::new());
-    for mut stored in Stored::read(db, sql, params![name, n])? {
-        let (key, mut base) = (read_key(&stored.key)?, read_attributes(&stored.base)?);
-        let mut sets = read_attributes(&stored.sets)?;
-        let mut new_key = key.clone();
-        let at = |name: &String| table.entity.key().iter().position(|key| key.name == *name);
-        let value = |name: &String| match at(name) {
-            Some(at) => key.get(at),
-            None => sets.get(name).or_else(|| base.get(name)),
-        };
-        if !names
-            .iter()
-            .zip(old)
-            .all(|(name, old)| value(name) == Some(old))
-        {
-            continue;
-        }
-        // In what the user saw, only his own earlier reference is meant.
-        let saw_his_own = redirected.contains(&stored.key);
-        let mut any = false;
-        for (name, new) in names.iter().zip(new) {
-            if let Some(cell) = at(name).and_then(|at| new_key.get_mut(at)) {
-                *cell = new.clone();
-            }
-            for (attributes, applies) in [(&mut sets, true), (&mut base, saw_his_own)] {
-                if let Some(cell) = attributes.get_mut(name).filter(|_| applies) {
-                    *cell = new.clone();
-                    any = true;
-                }
-            }
-        }
-        if new_key != key {
-            renamed.push((stored.n, (name.clone(), stored.key.clone()), new_key));
-        }
-        if any {
-            redirected.insert(stored.key.clone());
-            touched.insert((name.clone(), stored.key.clone(), stored.key.clone()));
-            stored.base = write_attributes(&base);
-            stored.sets = write_attributes(&sets);
-            stored.write(db)?;
-            db.crash_point("rename-reference")?;
-        }
-    }
-    // The first change of a row takes the later ones along.
-    let mut seen = BTreeSet::new();
-    renamed.retain(|(_, (_, old), _)| seen.insert(old.clone()));
-    Ok(renamed)
 }
 
 /// Computes the rows again, under their old names and their new ones.

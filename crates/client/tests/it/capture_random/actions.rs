@@ -15,7 +15,7 @@ pub(super) fn action(
     log: &mut Vec<String>,
     mentions: &mut Mentions,
 ) -> Result<(), Error> {
-    let (entity, key): (_, Vec<(&str, Value)>) = match rng.u32(..4) {
+    let (entity, key): (_, Vec<(&str, Value)>) = match rng.u32(..7) {
         0 => (
             "note",
             vec![("id", Value::Text(format!("n{}", rng.u32(1..5))))],
@@ -28,12 +28,24 @@ pub(super) fn action(
                 vec![("row", Value::Integer(rng.i64(1..3))), ("col", col.into())],
             )
         }
+        3 => ("job", vec![("job", job(rng))]),
+        4 => (
+            "task",
+            vec![("id", Value::Text(format!("n{}", rng.u32(1..5))))],
+        ),
+        5 => (
+            "part",
+            vec![("job", job(rng)), ("no", Value::Integer(rng.i64(1..3)))],
+        ),
         _ => ("item", vec![("id", Value::Text(uuid(rng.u64(1..4))))]),
     };
     let others: &[&str] = match entity {
         "note" => &["a", "b"],
         "visit" => &["title", "done"],
         "cell" => &["v", "w"],
+        "job" => &["title", "note_id"],
+        "task" => &["job", "a"],
+        "part" => &["v"],
         _ => &["name", "qty"],
     };
     let mut set = Attributes::new();
@@ -43,6 +55,7 @@ pub(super) fn action(
         }
         let value = match (*name, rng.u32(..3)) {
             (_, 0) => Value::Null,
+            ("job", _) => job(rng),
             ("b" | "done" | "w" | "qty", n) => Value::Integer(i64::from(n) - 1),
             (_, n) => Value::Text(format!("t{n}")),
         };
@@ -56,19 +69,24 @@ pub(super) fn action(
     );
     let kind = rng.u32(..4);
     log.push(format!("  action {kind} {entity} {row:?}"));
-    let is_new = tx.get(entity, &values)?.is_none();
-    match kind {
-        0 => tx.create(entity, &row).map(|_| ())?,
-        1 => tx.create_or_update(entity, &row).map(|_| ())?,
+    let is_new = values.contains(&Value::Null) || tx.get(entity, &values)?.is_none();
+    let values = match kind {
+        0 => tx.create(entity, &row)?,
+        1 => tx.create_or_update(entity, &row)?,
         2 => return tx.update(entity, &values, &set),
         _ => return tx.delete(entity, &values),
-    }
+    };
     if is_new {
         let row: RowId = (entity.to_owned(), write_key(&values));
         let nulls = set.iter().filter(|(_, value)| value.is_null());
         mentions.extend(nulls.map(|(name, _)| (row.clone(), name.clone())));
     }
     Ok(())
+}
+
+fn job(rng: &mut Rng) -> Value {
+    let literal = super::statements::job(rng);
+    literal.parse().map_or(Value::Null, Value::Integer)
 }
 
 pub(super) fn savepoint(

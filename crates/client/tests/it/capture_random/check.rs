@@ -6,7 +6,7 @@ use afield::protocol::codec::cbor::{read_key, write_key};
 use afield::protocol::{Group, GroupId, Op};
 use afield::{ChangeInfo, ChangeState};
 
-use super::device::{Change, Device, Outgoing, Snapshot, State};
+use super::device::{Device, Outgoing, Snapshot, State};
 
 impl Device {
     /// Compares with what the store says of itself, and learns the identities of groups.
@@ -43,34 +43,28 @@ fn compare(group: &mut Outgoing, id: GroupId, actual: &[&ChangeInfo]) -> Result<
     if group.id.is_some_and(|known| known != id) {
         return fail("the group has another identity");
     }
-    let place = |change: &Change| {
-        let same = |info: &&&ChangeInfo| {
-            (&info.entity, &write_key(&info.key)) == (&change.row.0, &change.row.1)
-        };
-        actual.iter().find(same).copied()
-    };
     if actual.len() != group.changes.len() {
         return fail("the group has other rows");
     }
+    let wanted = match group.state {
+        State::Pending => State::Sent,
+        state => state,
+    };
+    // Two changes of one group may be of one row once that was renamed.
+    let mut places = Vec::new();
     for change in &group.changes {
-        let Some(info) = place(change) else {
-            return fail("a row is missing");
+        let at = actual.iter().enumerate().position(|(at, info)| {
+            (&info.entity, &write_key(&info.key)) == (&change.row.0, &change.row.1)
+                && (info.op, &info.base, &info.set) == (change.op, &change.base, &change.set)
+                && !places.contains(&at)
+        });
+        let Some(at) = at else {
+            return fail("a change differs or is missing");
         };
-        let state = match info.state {
-            ChangeState::Pending | ChangeState::Held | ChangeState::Sent => State::Sent,
-            ChangeState::Settled => State::Settled,
-            ChangeState::Parked | ChangeState::Dropped => State::Parked,
-        };
-        let wanted = if group.state == State::Pending {
-            State::Sent
-        } else {
-            group.state
-        };
-        if state != wanted
-            || (info.op, &info.base, &info.set) != (change.op, &change.base, &change.set)
-        {
-            return fail("a change differs");
+        if state(actual[at]) != wanted {
+            return fail("a change is in another state");
         }
+        places.push(at);
     }
     let classes = actual.iter().map(|info| match info.op {
         Op::Create => 0,
@@ -81,13 +75,18 @@ fn compare(group: &mut Outgoing, id: GroupId, actual: &[&ChangeInfo]) -> Result<
         return fail("creates come first, deletes last");
     }
     // The model takes the store's order, in which outcomes come.
-    group.changes.sort_by_key(|change| {
-        let same = |info: &&ChangeInfo| {
-            (&info.entity, &write_key(&info.key)) == (&change.row.0, &change.row.1)
-        };
-        actual.iter().position(same)
-    });
+    let mut ordered: Vec<_> = places.into_iter().zip(group.changes.drain(..)).collect();
+    ordered.sort_by_key(|(at, _)| *at);
+    group.changes = ordered.into_iter().map(|(_, change)| change).collect();
     Ok(())
+}
+
+fn state(info: &ChangeInfo) -> State {
+    match info.state {
+        ChangeState::Pending | ChangeState::Held | ChangeState::Sent => State::Sent,
+        ChangeState::Settled => State::Settled,
+        ChangeState::Parked | ChangeState::Dropped => State::Parked,
+    }
 }
 
 /// Checks that a group on the wire says what the model says, with no more of the base than the

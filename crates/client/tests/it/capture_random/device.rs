@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use afield::protocol::codec::cbor::write_key;
 use afield::protocol::{Attributes, Code, GroupId, Op, Theirs, Value, Verdict, VerdictKind};
 
 use super::derive::changed;
@@ -146,11 +147,16 @@ pub(super) struct Device {
     pub(super) newest_request: i64,
     /// What was visible when the outbox was last sealed.
     pub(super) sealed: Snapshot,
+    /// What temporary identifiers became.
+    pub(super) ids: BTreeMap<i64, i64>,
+    /// Changes (group, place) whose outcomes brought another identifier than they have.
+    pub(super) renames: Vec<(usize, usize, Vec<u8>)>,
 }
 
 impl Device {
     /// Somebody holds the write lock: what was written since then is one group.
     pub(super) fn seal(&mut self, now: &Snapshot, mentions: &Mentions) {
+        let now = &self.today(now);
         let before = std::mem::replace(&mut self.sealed, now.clone());
         let rows: BTreeSet<&RowId> = before.keys().chain(now.keys()).collect();
         let changes = rows
@@ -290,6 +296,9 @@ impl Device {
             State::Parked
         };
         for (n, verdict) in verdicts.iter().enumerate() {
+            if let Some(key) = &verdict.key {
+                self.renames.push((at, n, write_key(key)));
+            }
             let change = &mut self.groups[at].changes[n];
             let row = change.row.clone();
             change.in_conflict = verdict.kind == VerdictKind::Conflict;
@@ -304,7 +313,6 @@ impl Device {
                 self.gone_if_pulled(&row);
             }
         }
-        self.sealed = self.visible();
     }
 
     fn rebase(&mut self, after: usize, row: &RowId, mut became: Attributes) {

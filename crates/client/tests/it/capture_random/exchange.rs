@@ -47,7 +47,11 @@ impl World<'_> {
                 .iter()
                 .find(|known| known.id == Some(frozen.id));
             let expected = expected.ok_or("a group that the outbox does not have")?;
-            same_as_sent(expected, &group)?;
+            // What was sent before is compared by its bytes: its rows may have other names now.
+            if expected.bytes.is_none() {
+                same_as_sent(expected, &group)?;
+                self.device.origins(&group)?;
+            }
             self.device.sent(frozen.id, &frozen.bytes)?;
             decoded.push(group);
         }
@@ -185,6 +189,7 @@ impl World<'_> {
         for (group, verdicts) in outcomes {
             self.device.outcome(request, *group, verdicts);
         }
+        self.device.rename();
         self.visible()
     }
 

@@ -14,6 +14,7 @@ mod check;
 mod derive;
 mod device;
 mod exchange;
+mod names;
 mod run;
 mod schema;
 mod server;

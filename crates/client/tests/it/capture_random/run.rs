@@ -289,6 +289,9 @@ impl World<'_> {
             "visit" => vec![Value::Integer(n)],
             "cell" => vec![Value::Integer(n), Value::from("a")],
             "item" => vec![Value::Text(uuid(n.unsigned_abs()))],
+            "job" => vec![Value::Integer(n)],
+            "task" => vec![Value::Text(format!("n{n}"))],
+            "part" => vec![Value::Integer(n), Value::Integer(1)],
             _ => vec![Value::Text(format!("w{n}"))],
         };
         let mut content = empty(self.model, &entity.name);

@@ -6,7 +6,7 @@ use crate::world::{entity, model, refer};
 
 /// Every kind of identifier, written; and one entity each that is not written or not sent.
 pub(super) fn entities() -> Model {
-    use Identifier::{Natural, Uuid};
+    use Identifier::{Natural, Server, Uuid};
     use Pattern::{LastWriteWins, LocalOnly, ReadOnlyOptimized};
     let note = [
         ("id", Type::Text),
@@ -42,8 +42,33 @@ pub(super) fn entities() -> Model {
     let draft = entity("draft", LocalOnly, Natural, 1, &draft);
     let fixed = [("id", Type::Text), ("a", Type::Text)];
     let fixed = entity("fixed", ReadOnlyOptimized, Natural, 1, &fixed);
-    model(vec![visit, note, cell, item, tag, draft, fixed])
+    let job = [
+        ("job", Type::Integer),
+        ("title", Type::Text),
+        ("note_id", Type::Text),
+    ];
+    let mut job = entity("job", LastWriteWins, Server, 1, &job);
+    refer(&mut job, &["note_id"], "note");
+    let task = [
+        ("id", Type::Text),
+        ("job", Type::Integer),
+        ("a", Type::Text),
+    ];
+    let mut task = entity("task", LastWriteWins, Natural, 1, &task);
+    refer(&mut task, &["job"], "job");
+    let part = [
+        ("job", Type::Integer),
+        ("no", Type::Integer),
+        ("v", Type::Text),
+    ];
+    let mut part = entity("part", LastWriteWins, Natural, 2, &part);
+    refer(&mut part, &["job"], "job");
+    let entities = vec![visit, note, cell, item, tag, part, task, job, draft, fixed];
+    model(entities)
 }
+
+/// The attribute that holds identifiers which the server makes, in whichever entity.
+pub(super) const NUMBERED: &str = "job";
 
 /// The attribute that has a default on the device: the server has the same.
 pub(super) const DEFAULTED: (&str, &str) = ("visit", "done");
@@ -78,6 +103,13 @@ CREATE TRIGGER tag_skip BEFORE INSERT ON tag WHEN NEW.word = 'w3' BEGIN
   SELECT RAISE(IGNORE); END;
 CREATE TRIGGER cell_fix AFTER INSERT ON cell WHEN NEW.w = 4 BEGIN
   UPDATE cell SET w = 5 WHERE row = NEW.row AND col = NEW.col; END;
+CREATE TRIGGER job_fix AFTER INSERT ON job WHEN NEW.title = 'q' BEGIN
+  UPDATE job SET title = 'fixed' WHERE job = NEW.job;
+  INSERT OR IGNORE INTO part VALUES (NEW.job, 1, 'made'); END;
+CREATE TRIGGER job_undo AFTER INSERT ON job WHEN NEW.title = '' BEGIN
+  DELETE FROM job WHERE job = NEW.job; END;
+CREATE TRIGGER job_skip BEFORE INSERT ON job WHEN NEW.title = 'r' AND NEW.job < 0 BEGIN
+  SELECT RAISE(IGNORE); END;
 CREATE TRIGGER item_undo AFTER INSERT ON item WHEN NEW.qty = 4 BEGIN
   DELETE FROM item WHERE id = NEW.id; END;
 CREATE TRIGGER item_fail AFTER UPDATE ON item WHEN NEW.qty = 5 BEGIN

@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 
 use afield::protocol::codec::cbor::{read_key, write_key};
 use afield::protocol::{
-    Attributes, Code, Frame, Group, GroupId, Model, Op, RowBlockWriter, Theirs, Value, Verdict,
-    VerdictKind,
+    Attributes, Change, Code, Frame, Group, GroupId, Model, Op, RowBlockWriter, Theirs, Value,
+    Verdict, VerdictKind, is_temporary,
 };
 use fastrand::Rng;
 
 use super::device::{Page, RowId, Snapshot};
-use super::schema::DEFAULTED;
+use super::schema::{DEFAULTED, NUMBERED};
 
 #[derive(Default)]
 pub(super) struct Server {
     pub(super) rows: Snapshot,
     marks: BTreeMap<RowId, u64>,
     n: u64,
+    highest_job: i64,
     ledger: HashMap<GroupId, Vec<Verdict>>,
 }
 
@@ -43,13 +44,27 @@ impl Server {
             );
         }
         let mut rows = self.rows.clone();
-        let decide = |change| decide(model, &mut rows, change, rng);
-        let mut verdicts: Vec<Verdict> = group.changes.iter().map(decide).collect();
+        let mut jobs = self.jobs(&rows);
+        let Some(changes) = self.named(group, &mut jobs) else {
+            let refused = Verdict::rejected(Code::REFERENCE, "no such job");
+            let verdicts = vec![refused; group.changes.len()];
+            self.ledger.insert(group.id, verdicts.clone());
+            return verdicts;
+        };
+        let mut verdicts = Vec::new();
+        for (change, sent) in changes.iter().zip(&group.changes) {
+            let mut verdict = decide(model, &mut rows, change, rng);
+            if change.key != sent.key {
+                verdict.key = Some(change.key.clone());
+            }
+            verdicts.push(verdict);
+        }
         if verdicts
             .iter()
             .all(|verdict| verdict.kind == VerdictKind::Applied)
         {
-            for change in &group.changes {
+            self.highest_job = jobs;
+            for change in &changes {
                 let row = (change.entity.clone(), write_key(&change.key));
                 let content = rows.get(&row).cloned();
                 self.put(row, content);
@@ -59,9 +74,52 @@ impl Server {
             for verdict in verdicts.iter_mut().filter(applied) {
                 *verdict = Verdict::rejected(Code::GROUP_REFUSED, "another change");
             }
+            for verdict in &mut verdicts {
+                verdict.key = None;
+            }
         }
         self.ledger.insert(group.id, verdicts.clone());
         verdicts
+    }
+
+    /// The highest number that a job ever had.
+    fn jobs(&self, rows: &Snapshot) -> i64 {
+        let jobs = rows.keys().filter(|(entity, _)| entity == "job");
+        let ids = jobs.map(|(_, key)| match read_key(key).unwrap().as_slice() {
+            [Value::Integer(id)] => *id,
+            _ => 0,
+        });
+        ids.max().unwrap_or(0).max(self.highest_job)
+    }
+
+    /// The changes of a group with real identifiers in place of temporary ones: those of its own
+    /// creates, and those that the creates of other groups got. `None` if one is unknown.
+    fn named(&self, group: &Group, jobs: &mut i64) -> Option<Vec<Change>> {
+        let mut ids = HashMap::new();
+        for change in &group.changes {
+            if change.entity == "job" && change.op == Op::Create && is_temporary(&change.key[0]) {
+                *jobs += 1;
+                ids.insert(change.key[0].clone(), Value::Integer(*jobs));
+            }
+        }
+        for origin in &group.origins {
+            let verdicts = self.ledger.get(&origin.group)?;
+            let key = verdicts.get(origin.at as usize)?.key.as_ref()?;
+            let known = ids.entry(Value::Integer(origin.temporary));
+            known.or_insert_with(|| key[0].clone());
+        }
+        let mut changes = group.changes.clone();
+        for change in &mut changes {
+            let keyed = change.entity == "job" || change.entity == "part";
+            let in_key = change.key.first_mut().filter(|_| keyed);
+            let values = [change.base.get_mut(NUMBERED), change.set.get_mut(NUMBERED)];
+            for value in values.into_iter().flatten().chain(in_key) {
+                if is_temporary(value) {
+                    *value = ids.get(value)?.clone();
+                }
+            }
+        }
+        Some(changes)
     }
 
     /// The pages of an answer: what is marked above each position, in the order of the marks,
@@ -132,12 +190,7 @@ impl Server {
     }
 }
 
-fn decide(
-    model: &Model,
-    rows: &mut Snapshot,
-    change: &afield::protocol::Change,
-    rng: &mut Rng,
-) -> Verdict {
+fn decide(model: &Model, rows: &mut Snapshot, change: &Change, rng: &mut Rng) -> Verdict {
     if rng.u32(..40) == 0 {
         return Verdict::rejected(Code::CHECK_FAILED, "no");
     }

@@ -1,5 +1,6 @@
 //! Random statements: small tables and few values, so that they meet often.
 
+use afield::protocol::FIRST_TEMPORARY;
 use fastrand::Rng;
 
 use crate::world::uuid;
@@ -11,7 +12,7 @@ struct Shape {
     values: &'static [&'static str],
 }
 
-const SHAPES: [Shape; 5] = [
+const SHAPES: [Shape; 8] = [
     Shape {
         name: "note",
         key: &["id"],
@@ -31,6 +32,21 @@ const SHAPES: [Shape; 5] = [
         name: "item",
         key: &["id"],
         values: &["name", "qty"],
+    },
+    Shape {
+        name: "job",
+        key: &["job"],
+        values: &["title", "note_id"],
+    },
+    Shape {
+        name: "task",
+        key: &["id"],
+        values: &["job", "a"],
+    },
+    Shape {
+        name: "part",
+        key: &["job", "no"],
+        values: &["v"],
     },
     Shape {
         name: "tag",
@@ -76,13 +92,24 @@ fn literal(rng: &mut Rng, column: &str) -> String {
     match column {
         "id" | "note_id" => format!("'n{}'", rng.u32(1..5)),
         "uuid" => format!("'{}'", uuid(rng.u64(1..4))),
-        "n" | "row" => rng.u32(1..4).to_string(),
+        "job" => job(rng),
+        "n" | "row" | "no" => rng.u32(1..4).to_string(),
         "col" => pick(rng, &["'a'", "'b'"]).to_owned(),
         "word" => format!("'w{}'", rng.u32(1..5)),
         "done" => pick(rng, &["0", "1", "TRUE", "0"]).to_owned(),
         "b" | "w" | "qty" => pick(rng, &["NULL", "0", "1", "2", "3", "4", "5"]).to_owned(),
         "c" => pick(rng, &["NULL", "0.5", "1", "'NaN'", "1e300"]).to_owned(),
         _ => pick(rng, &["NULL", "'p'", "'q'", "'r'", "''"]).to_owned(),
+    }
+}
+
+/// A job's identifier: none, one that the app or the server gave, or a temporary one that may
+/// have become another since.
+pub(super) fn job(rng: &mut Rng) -> String {
+    match rng.u32(..6) {
+        0 => "NULL".to_owned(),
+        1 | 2 => rng.i64(1..9).to_string(),
+        _ => (FIRST_TEMPORARY + rng.i64(1..10)).to_string(),
     }
 }
 
@@ -95,7 +122,8 @@ fn key_literal(rng: &mut Rng, shape: &Shape, column: &str) -> String {
 fn values(rng: &mut Rng, shape: &Shape) -> String {
     let mut columns: Vec<&str> = shape.key.to_vec();
     columns.extend(shape.values.iter().filter(|_| rng.u32(..3) > 0));
-    if rng.u32(..40) == 0 {
+    let leaves_out = if shape.name == "job" { 2 } else { 40 };
+    if rng.u32(..leaves_out) == 0 {
         columns.remove(0);
     }
     if rng.bool() {
@@ -222,7 +250,11 @@ fn delete(rng: &mut Rng, shape: &Shape) -> String {
 /// Statements that read one table and write another, or the same.
 fn across(rng: &mut Rng) -> String {
     let or = pick(rng, &OR);
-    match rng.u32(..10) {
+    match rng.u32(..14) {
+        10 => format!("INSERT {or}INTO part SELECT job, 1, title FROM job"),
+        11 => format!("INSERT {or}INTO job (title, note_id) SELECT a, id FROM note RETURNING job"),
+        12 => "UPDATE task SET job = (SELECT max(job) FROM job)".to_owned(),
+        13 => "DELETE FROM job WHERE job NOT IN (SELECT job FROM part)".to_owned(),
         0 => format!("INSERT {or}INTO tag SELECT a FROM note WHERE a IS NOT NULL"),
         1 => format!("INSERT {or}INTO note SELECT id, a, b + 1, c FROM note ORDER BY id DESC"),
         2 => format!("INSERT {or}INTO visit (n, title) SELECT w, v FROM cell WHERE w > 0"),
