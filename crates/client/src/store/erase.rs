@@ -92,7 +92,8 @@ fn changes(db: &Db, entity: &str, key: &[u8], reach: Reach) -> Result<(), Error>
     }
     let nothing = write_attributes(&Attributes::new());
     let sql = "UPDATE afield_group SET frozen = NULL \
-               WHERE state IN ('settled', 'parked', 'dropped') AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)";
+               WHERE state IN ('settled', 'parked', 'dropped') \
+               AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)";
     db.conn.prepare_cached(sql)?.execute(params![entity, key])?;
     let sql = format!(
         "UPDATE afield_change SET base = ?3, overlay = 0 \

@@ -5,6 +5,7 @@
 //! (what comes back), [`conflict`] and [`decide`] (what is not applied).
 
 mod actions;
+mod again;
 mod checks;
 mod conflict;
 mod db;
@@ -12,6 +13,7 @@ mod decide;
 mod erase;
 #[cfg(test)]
 mod full;
+mod held;
 mod ids;
 mod install;
 mod outbox;
@@ -34,6 +36,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use afield_protocol::{Attributes, Entity, Model, Value, zoo};
+use rusqlite::config::DbConfig;
 
 pub use conflict::{ConflictInfo, Resolution};
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
@@ -193,7 +196,8 @@ impl Store {
         conflict: &str,
         resolution: &Resolution,
     ) -> Result<Option<String>, Error> {
-        self.db
+        let mut own = Uncaptured::new(&mut self.db)?;
+        own.db
             .write("resolve", |db| decide::resolve(db, conflict, resolution))
     }
 
@@ -203,7 +207,8 @@ impl Store {
     /// # Errors
     /// `unknown-change`, `not-parked`, or `conflict-open` if it waits for [`Store::resolve`].
     pub fn retry(&mut self, change: &str, set: Option<&Attributes>) -> Result<String, Error> {
-        self.db.write("retry", |db| decide::retry(db, change, set))
+        let mut own = Uncaptured::new(&mut self.db)?;
+        own.db.write("retry", |db| decide::retry(db, change, set))
     }
 
     /// Gives a refused change up, or takes the server's version of a conflict. The row is as it
@@ -214,7 +219,8 @@ impl Store {
     /// `unknown-change`, `not-parked`, or `waits-for` while a change that depends on it is on
     /// its way.
     pub fn drop_change(&mut self, change: &str) -> Result<(), Error> {
-        self.db.write("drop", |db| decide::drop_change(db, change))
+        let mut own = Uncaptured::new(&mut self.db)?;
+        own.db.write("drop", |db| decide::drop_change(db, change))
     }
 
     /// How a row stands to the server.
@@ -224,5 +230,32 @@ impl Store {
     pub fn row_state(&mut self, entity: &str, key: &[Value]) -> Result<RowState, Error> {
         self.db
             .write("row-state", |db| status::row_state(db, entity, key))
+    }
+}
+
+/// The app's connection with its triggers off, and with no say of the app's own references: what
+/// a decision does to rows is no new change, and must not fail on data.
+struct Uncaptured<'a> {
+    db: &'a mut Db,
+    foreign_keys: bool,
+}
+
+impl<'a> Uncaptured<'a> {
+    fn new(db: &'a mut Db) -> Result<Self, Error> {
+        let conn = &db.conn;
+        let foreign_keys = conn.pragma_query_value(None, "foreign_keys", |row| row.get(0))?;
+        conn.pragma_update(None, "foreign_keys", false)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        Ok(Self { db, foreign_keys })
+    }
+}
+
+impl Drop for Uncaptured<'_> {
+    fn drop(&mut self) {
+        // Both are switches in memory, which cannot fail on an open connection.
+        let conn = &self.db.conn;
+        let on = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true);
+        let _ = conn.pragma_update(None, "foreign_keys", self.foreign_keys);
+        debug_assert!(on.is_ok(), "{on:?}");
     }
 }

@@ -5,7 +5,7 @@
 //! holds back only what depends on it: the same row, a reference to a row it was to create, and
 //! what shares a group with such a change.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use afield_protocol::codec::Format;
 use afield_protocol::codec::cbor::{read_attributes, read_key};
@@ -76,27 +76,27 @@ pub struct Outgoing {
 }
 
 /// What waits in the outbox, as far as the choice of groups needs it.
-struct Waiting {
-    n: i64,
-    id: [u8; 16],
-    state: String,
-    not_before: i64,
-    changes: Vec<Held>,
+pub(super) struct Waiting {
+    pub(super) n: i64,
+    pub(super) id: [u8; 16],
+    pub(super) state: String,
+    pub(super) not_before: i64,
+    pub(super) changes: Vec<Held>,
 }
 
 /// A change as its dependants see it.
-struct Held {
-    entity: String,
-    key: Vec<u8>,
-    op: Op,
+pub(super) struct Held {
+    pub(super) entity: String,
+    pub(super) key: Vec<u8>,
+    pub(super) op: Op,
     base: Vec<u8>,
     sets: Vec<u8>,
-    at: usize,
+    pub(super) at: usize,
     in_conflict: bool,
 }
 
 impl Held {
-    fn with<T>(&self, look: impl FnOnce(Step<'_>) -> T) -> Result<T, Error> {
+    pub(super) fn with<T>(&self, look: impl FnOnce(Step<'_>) -> T) -> Result<T, Error> {
         Ok(look(Step {
             entity: &self.entity,
             key: &read_key(&self.key)?,
@@ -109,7 +109,7 @@ impl Held {
 
 impl Waiting {
     /// Notes that the group is not sent.
-    fn block(&self, blocked: &mut Blocked) -> Result<(), Error> {
+    pub(super) fn block(&self, blocked: &mut Blocked) -> Result<(), Error> {
         // Anything not yet tried holds back its whole row: sent in another order, a later edit
         // could be applied to a row that it was not made for.
         let stopped = |change: &Held| match self.state.as_str() {
@@ -121,7 +121,7 @@ impl Waiting {
     }
 
     /// Whether the group depends on one that is not sent.
-    fn is_held(&self, blocked: &Blocked, model: &Model) -> Result<bool, Error> {
+    pub(super) fn is_held(&self, blocked: &Blocked, model: &Model) -> Result<bool, Error> {
         if blocked.is_empty() || zoo::planted("dependants-not-held") {
             return Ok(false);
         }
@@ -150,7 +150,7 @@ pub(super) struct Envelope {
 pub(super) fn next_groups(
     db: &mut Db,
     caps: RequestCaps,
-    sent_back: &HashSet<GroupId>,
+    sent_back: &HashSet<i64>,
 ) -> Result<Envelope, Error> {
     let loaded = db.loaded()?;
     let now = db.env.now_ms();
@@ -158,7 +158,7 @@ pub(super) fn next_groups(
     let (mut envelope, mut changes, mut bytes) = (Envelope::default(), 0, 0);
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
-        let is_back = sent_back.contains(&GroupId(waiting.id));
+        let is_back = sent_back.contains(&waiting.n);
         let sendable = waiting.state != "parked" && waiting.not_before <= now && !is_back;
         if !sendable || waiting.is_held(&blocked, &loaded.model)? {
             waiting.block(&mut blocked)?;
@@ -219,77 +219,9 @@ fn piece(db: &Db, waiting: &Waiting, frozen: &FrozenGroup, bytes: usize) -> Resu
 /// A group with more changes than this is parked as `group-too-large`; the rest flows.
 const GROUP_CHANGES_MAX: usize = 100_000;
 
-/// Groups that are held because of others before them, each with the name of the change that it
-/// waits for in the end: one that is parked or backs off.
-pub(super) fn held(db: &mut Db) -> Result<HashMap<i64, Option<String>>, Error> {
-    let loaded = db.loaded()?;
-    let now = db.env.now_ms();
-    let mut blocked = Blocked::default();
-    let mut held = HashMap::new();
-    let mut reasons = Reasons::default();
-    let mut queue = Queue::default();
-    while let Some(waiting) = queue.next(db)? {
-        if waiting.state == "parked" || waiting.not_before > now {
-            waiting.block(&mut blocked)?;
-            reasons.add(&waiting, None)?;
-        } else if waiting.is_held(&blocked, &loaded.model)? {
-            let reason = reasons.of(&waiting, &loaded.model)?;
-            waiting.block(&mut blocked)?;
-            reasons.add(&waiting, reason.as_ref())?;
-            held.insert(waiting.n, reason);
-        }
-    }
-    Ok(held)
-}
-
-/// What stopped groups are stopped by.
-#[derive(Default)]
-struct Reasons {
-    /// By row.
-    rows: HashMap<(String, Vec<u8>), String>,
-    /// Creates among them, to be found by reference.
-    creates: Vec<(Blocked, String)>,
-}
-
-impl Reasons {
-    /// Adds a group that is stopped by itself, or by `root`.
-    fn add(&mut self, waiting: &Waiting, root: Option<&String>) -> Result<(), Error> {
-        for change in &waiting.changes {
-            let name = match root {
-                Some(root) => root.clone(),
-                None => super::status::change_name(&GroupId(waiting.id), change.at),
-            };
-            let row = (change.entity.clone(), change.key.clone());
-            self.rows.entry(row).or_insert_with(|| name.clone());
-            if change.op == Op::Create {
-                let mut blocked = Blocked::default();
-                change.with(|step| blocked.add(step, Stopped::Refused))?;
-                self.creates.push((blocked, name));
-            }
-        }
-        Ok(())
-    }
-
-    /// The change that a held group waits for.
-    fn of(&self, waiting: &Waiting, model: &Model) -> Result<Option<String>, Error> {
-        for change in &waiting.changes {
-            let row = (change.entity.clone(), change.key.clone());
-            if let Some(name) = self.rows.get(&row) {
-                return Ok(Some(name.clone()));
-            }
-            for (create, name) in &self.creates {
-                if change.with(|step| create.holds(model, step))? {
-                    return Ok(Some(name.clone()));
-                }
-            }
-        }
-        Ok(None)
-    }
-}
-
 /// The outbox in order, read as far as it is asked for: a request takes its first groups only.
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     after: i64,
     read: VecDeque<Waiting>,
 }
@@ -298,7 +230,7 @@ struct Queue {
 const QUEUE_GROUPS: i64 = 200;
 
 impl Queue {
-    fn next(&mut self, db: &Db) -> Result<Option<Waiting>, Error> {
+    pub(super) fn next(&mut self, db: &Db) -> Result<Option<Waiting>, Error> {
         loop {
             if let Some(next) = self.read.pop_front() {
                 return Ok(Some(next));

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{
-    Code, GroupId, GroupOutcome, Key, Pattern, Theirs, Verdict, VerdictKind, zoo,
-};
+use afield_protocol::{Code, GroupOutcome, Key, Theirs, Verdict, VerdictKind, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -29,8 +27,8 @@ struct Settling {
 pub(super) struct Stored {
     /// The final ones, in order.
     pub(super) outcomes: Vec<OutcomeInfo>,
-    /// Groups that wait for others and go again, under the ids that they have now.
-    pub(super) sent_back: Vec<GroupId>,
+    /// Groups that wait for others and go again, by their place in the outbox.
+    pub(super) sent_back: Vec<i64>,
 }
 
 /// Stores the outcomes of request `request` and recomputes the rows they concern. Outcomes of
@@ -61,7 +59,8 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
         let waits = |verdict: &Verdict| verdict.code.as_ref() == Some(&Code::WAITS_FOR);
         if !outcome.is_applied() && outcome.verdicts.iter().any(waits) {
             // Not final: the server only says that something else comes first.
-            stored.sent_back.push(super::decide::requeue(db, group)?);
+            super::again::requeue(db, group)?;
+            stored.sent_back.push(group);
             continue;
         }
         let state = if outcome.is_applied() {
@@ -156,6 +155,7 @@ fn settle(
             let sql = "UPDATE afield_change SET seen_from = ?2, sets = ?3 WHERE n = ?1";
             let values = params![change.n, seen_from, write_attributes(&sets)];
             db.conn.prepare_cached(sql)?.execute(values)?;
+            rebase::known(db, loaded, &change.entity, &change.key, change.n, &sets)?;
             rebase::became(db, loaded, &change.entity, &change.key, change.n, sets)
         }
         VerdictKind::Conflict => {
@@ -190,9 +190,7 @@ fn settle(
 /// Later edits flow past a refused one. Its values are not on the server, so they are not in
 /// their bases either, where any change of a row counts as a conflict.
 fn not_on_server(db: &Db, loaded: &Loaded, change: &Settling) -> Result<(), Error> {
-    let entity = loaded.model.entity(&change.entity);
-    let detects = entity.is_some_and(|entity| entity.pattern == Pattern::DetectConflicts);
-    if !detects || change.op != "update" {
+    if !rebase::detects_conflicts(loaded, &change.entity) || change.op != "update" {
         return Ok(());
     }
     let (base, sets) = (

@@ -28,7 +28,11 @@ pub(crate) fn release(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Res
     let visible = overlays
         .into_iter()
         .fold(server, |row, overlay| lay(table, &values, row, &overlay));
-    table.put_row(&db.conn, &values, visible.as_deref())?;
+    // A row that is as it should be is not written: the app's connection would call it a write of
+    // the user's, and refuse it where an attribute is read-only.
+    if table.row(&db.conn, &values)? != visible {
+        table.put_row(&db.conn, &values, visible.as_deref())?;
+    }
     if is_last {
         table.drop_server_row(&db.conn, &values)?;
     }

@@ -105,6 +105,40 @@ pub(super) fn became(
     Ok(())
 }
 
+/// Puts what an applied change made of its values in the bases of refused changes before it. They
+/// may be sent again, and would be in conflict with what the user did himself.
+pub(super) fn known(
+    db: &Db,
+    loaded: &Loaded,
+    entity: &str,
+    key: &[u8],
+    n: i64,
+    became: &Attributes,
+) -> Result<(), Error> {
+    if !detects_conflicts(loaded, entity) {
+        return Ok(());
+    }
+    let counters = counters(loaded, entity);
+    let before = behind(db, entity, key, 0)?.into_iter();
+    let before = before.filter(|it| it.n < n && it.is_parked() && !it.is_conflict());
+    for mut parked in before {
+        for (name, value) in &mut parked.base {
+            match became.get(name) {
+                Some(became) if !counters.contains(name) => *value = became.clone(),
+                _ => {}
+            }
+        }
+        write(db, &parked)?;
+    }
+    Ok(())
+}
+
+/// Whether any change of a row counts, not only that of the same attribute.
+pub(super) fn detects_conflicts(loaded: &Loaded, entity: &str) -> bool {
+    let entity = loaded.model.entity(entity);
+    entity.is_some_and(|entity| entity.pattern == Pattern::DetectConflicts)
+}
+
 /// Rebases the later changes of a row, up to one that is in conflict itself, onto the whole row
 /// that the server has after change `n`. The base of a change that is on its way is replaced
 /// too: it counts if the server sends the change back.

@@ -293,7 +293,8 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
 fn last(db: &Db, change: &Derived) -> Result<Option<Last>, Error> {
     let sql = "SELECT g.n, g.id, g.absorbed, c.n, c.op, c.base, c.sets, c.entity, c.key \
                FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
-               WHERE g.n = (SELECT max(n) FROM afield_group WHERE state <> 'dropped') AND g.state IN ('pending', ?1) \
+               WHERE g.n = (SELECT max(n) FROM afield_group WHERE state <> 'dropped') \
+               AND g.state IN ('pending', ?1) \
                AND g.not_before = 0 \
                AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = g.n AND at > 0)";
     let foldable = if zoo::planted("fold-into-sent") {

@@ -8,7 +8,7 @@ use rusqlite::{Row, params};
 
 use super::actions::checked_key;
 use super::db::Db;
-use super::{conflict, outbox};
+use super::{conflict, held, outbox};
 use crate::error::Error;
 
 /// Where a change stands.
@@ -156,7 +156,7 @@ pub(super) fn change_name(group: &GroupId, at: usize) -> String {
 /// Every change that is kept, oldest first. Runs inside a write transaction: it seals first, so
 /// that what another process just wrote is counted.
 pub(super) fn changes(db: &mut Db) -> Result<Vec<ChangeInfo>, Error> {
-    let held = outbox::held(db)?;
+    let held = held::held(db)?;
     let sql = "SELECT g.n, g.id, g.state, c.at, c.entity, c.key, c.op, c.base, c.sets, c.theirs, \
                o.code, o.attribute, o.message \
                FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
@@ -288,7 +288,7 @@ pub(super) fn row_state(db: &mut Db, entity: &str, key: &[Value]) -> Result<RowS
     if found.is_empty() {
         return Ok(RowState::Synced);
     }
-    let held = outbox::held(db)?;
+    let held = held::held(db)?;
     let state = |(n, state, result): &(i64, String, Option<String>)| match state.as_str() {
         "parked" if result.as_deref() == Some("conflict") => RowState::Conflict,
         "parked" => RowState::Parked,

@@ -26,7 +26,7 @@ pub struct SyncStore {
     pub(super) db: Db,
     resolvers: Resolvers,
     /// Groups that this sync was told to send later.
-    sent_back: HashSet<GroupId>,
+    sent_back: HashSet<i64>,
 }
 
 impl SyncStore {
@@ -73,6 +73,9 @@ impl SyncStore {
         if !loaded.model.entities.iter().any(|it| is_strict(&it.name)) {
             return Ok(None);
         }
+        let resolvers = &self.resolvers;
+        self.db
+            .write("decide", |db| decide::automatically(db, resolvers))?;
         let mut open = conflict::open(&self.db)?.into_iter();
         let found = open.find(|conflict| is_strict(&conflict.entity));
         Ok(found.map(|conflict| (conflict.entity.clone(), conflict.name())))

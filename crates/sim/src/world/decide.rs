@@ -186,9 +186,7 @@ fn settle(
         Decision::Theirs => store.resolve(&name, &Resolution::Theirs).map(drop),
         Decision::Merged => {
             let values = values.unwrap_or_default();
-            store
-                .resolve(&name, &Resolution::Merged(values))
-                .map(drop)
+            store.resolve(&name, &Resolution::Merged(values)).map(drop)
         }
         Decision::Retry => store.retry(&name, values.as_ref()).map(drop),
         Decision::Drop => store.drop_change(&name),

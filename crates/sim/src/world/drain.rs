@@ -96,8 +96,9 @@ impl World {
                 (true, true) => Decision::Mine,
                 (false, true) if first.code == Code::CHECK_FAILED => Decision::Retry,
                 (false, true) => Decision::Drop,
-                (true, false) => [Decision::Mine, Decision::Theirs, Decision::Merged]
-                    [self.random.usize(0..3)],
+                (true, false) => {
+                    [Decision::Mine, Decision::Theirs, Decision::Merged][self.random.usize(0..3)]
+                }
                 (false, false) => [Decision::Retry, Decision::Drop][self.random.usize(0..2)],
             };
             let number = 1_000_000 + u32::try_from(round * DECISIONS_MAX + n).unwrap_or(0) * 10;
