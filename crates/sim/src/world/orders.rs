@@ -28,6 +28,9 @@ impl World {
     }
 
     fn app_orders(&mut self, device: usize, edits: &[OrderEdit]) -> Result<(), Violation> {
+        if !self.records[device].view.has_model {
+            return Ok(());
+        }
         let picture = self.picture(device);
         let mut deeds = Deeds::new();
         let done = self.devices[device].with_store(|store| {

@@ -80,7 +80,8 @@ impl ServerRecord {
                 change.set.values().any(is_bad)
             }
             code if *code == Code::REFERENCE => {
-                change.op == Op::Delete
+                let deletes = |change: &Change| change.op == Op::Delete;
+                group.changes.iter().any(deletes)
                     || change.op == Op::Create
                         && states.iter().any(|state| self.lacks_parent(*state, change))
             }
