@@ -230,7 +230,7 @@ fn overlays<'a>(
 
 /// Whether the row of a refused change was gone at some time: then its base is erased, and the
 /// change is never on top again.
-pub(super) fn is_erased(entry: &Entry) -> bool {
+pub(crate) fn is_erased(entry: &Entry) -> bool {
     entry.op != Op::Create && entry.base.is_empty()
 }
 

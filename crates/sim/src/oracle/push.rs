@@ -166,6 +166,9 @@ impl ServerRecord {
             return Ok(());
         }
         self.history.ledger.insert(group.id, outcome.clone());
+        if outcome.is_applied() {
+            self.history.replaced.extend(&group.absorbed);
+        }
         for (change, verdict) in group.changes.iter().zip(&outcome.verdicts) {
             self.check_change(push, change, verdict)?;
             self.check_reason(push, group, change, verdict)?;

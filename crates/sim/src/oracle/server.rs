@@ -1,6 +1,6 @@
 //! The server's record: the states it was in, the positions it gave, the answers it sent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use afield_protocol::{Code, GroupId, GroupOutcome, Value};
@@ -51,6 +51,8 @@ pub(super) struct History {
     pub(super) effects: Counts,
     /// First outcome of each group.
     pub(super) ledger: HashMap<GroupId, GroupOutcome>,
+    /// Groups in whose place another one was applied.
+    pub(super) replaced: HashSet<GroupId>,
     /// The state in which a group was pushed first.
     pub(super) first_push: HashMap<GroupId, usize>,
     /// The tagged rows.

@@ -8,7 +8,7 @@ use afield_protocol::{Key, Op, Value, is_temporary};
 use super::rows::{TaggedRow, check_references, integer};
 use super::server::key_of;
 use crate::app;
-use crate::oracle::device::state_of;
+use crate::oracle::device::{is_erased, state_of};
 use crate::oracle::server::ServerRecord;
 use crate::oracle::view::{Entry, GroupState, View};
 use crate::rows::{RowName, display};
@@ -155,17 +155,16 @@ impl TaggedDevice {
     /// What was typed is kept, and visible until the server's rows contain it.
     fn check_typed(&self, view: &View, server: &ServerRecord) -> Result<(), Violation> {
         for ((tag, at), value) in &self.typed {
-            let mut rows = view.tagged.iter().filter(|row| row.tag == *tag);
+            // Values are unique: a row may get another tag when its user prefers somebody else's.
+            let entity = tag.entity();
+            let mut rows = view.tagged.iter().filter(|row| row.tag.entity() == entity);
             if rows.any(|row| row.values[*at] == *value) {
                 continue;
             }
-            let entity = tag.entity();
             let attribute = app::attribute_name(entity, *at);
-            let holds = |entry: &&Entry| {
-                entry.set.get(attribute) == Some(value) && self.tags(entry).contains(tag)
-            };
+            let holds = |entry: &&Entry| entry.set.get(attribute) == Some(value);
             let entries: Vec<&Entry> = view.tagged_log.iter().filter(holds).collect();
-            let first = server.first_state(tag, *at, value);
+            let first = server.first_state(entity, *at, value);
             let detail = || {
                 let rows: Vec<_> = view.tagged.iter().filter(|row| row.tag == *tag).collect();
                 format!("{tag} {attribute} = {value}: the device shows {rows:?}, holds {entries:?}")
@@ -175,7 +174,11 @@ impl TaggedDevice {
                 return Err(Violation::new(Promise::P1, invariant, detail()));
             }
             let is_given_up = !entries.is_empty()
-                && (entries.iter()).all(|entry| entry.state == GroupState::Dropped);
+                && (entries.iter()).all(|entry| match entry.state {
+                    GroupState::Dropped => true,
+                    GroupState::Parked => is_erased(entry),
+                    _ => false,
+                });
             let state = state_of(view, server, entity)?;
             let is_known = match (first, state) {
                 (Some(first), Some(state)) => first <= state,

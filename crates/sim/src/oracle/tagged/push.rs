@@ -100,7 +100,7 @@ impl ServerRecord {
             }
             code if *code == Code::ABSORBED_KNOWN => group.absorbed.iter().any(|id| {
                 let known = self.history.ledger.get(id);
-                known.is_some_and(GroupOutcome::is_applied)
+                known.is_some_and(GroupOutcome::is_applied) || self.history.replaced.contains(id)
             }),
             code => *code == Code::GROUP_REFUSED || *code == Code::WAITS_FOR,
         };

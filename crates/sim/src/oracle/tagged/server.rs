@@ -25,8 +25,8 @@ pub(crate) struct TagHistory {
 /// What was ever on the server, in any history.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TagMemory {
-    /// The first state that had a value under a tag.
-    first: HashMap<(Tag, usize, Value), usize>,
+    /// The first state that had a value in an attribute of an entity.
+    first: HashMap<(usize, usize, Value), usize>,
     deleted: HashSet<Tag>,
     /// How often users decided to make a row again that had gone.
     again: HashMap<Tag, u32>,
@@ -51,10 +51,8 @@ impl TagHistory {
                         .deleted
                         .extend(self.tags.insert(line.row.clone(), tag));
                 }
-                if let Some(tag) = self.tags.get(&line.row) {
-                    let cell = (tag.clone(), *at, value.clone());
-                    memory.first.entry(cell).or_insert(state);
-                }
+                let cell = (entity, *at, value.clone());
+                memory.first.entry(cell).or_insert(state);
             }
         }
     }
@@ -85,11 +83,11 @@ impl ServerRecord {
     fn take_stock(&mut self, history: &mut TagHistory) -> Result<(), Violation> {
         let now = self.now();
         for row in self.tagged_rows(now)? {
+            let entity = row.tag.entity();
             for (at, value) in row.values.iter().enumerate() {
-                let cell = (row.tag.clone(), at, value.clone());
+                let cell = (entity, at, value.clone());
                 self.tagged.first.entry(cell).or_insert(now);
             }
-            let entity = row.tag.entity();
             let name = (entity, afield_protocol::codec::cbor::write_key(row.key()));
             history.tags.insert(name, row.tag);
         }
@@ -135,16 +133,16 @@ impl ServerRecord {
         *self.tagged.again.entry(tag.clone()).or_default() += 1;
     }
 
-    /// The first state that had this value under this tag.
-    pub(crate) fn first_state(&self, tag: &Tag, at: usize, value: &Value) -> Option<usize> {
-        let cell = (tag.clone(), at, value.clone());
+    /// The first state that had this value, which is typed once, in this attribute.
+    pub(crate) fn first_state(&self, entity: usize, at: usize, value: &Value) -> Option<usize> {
+        let cell = (entity, at, value.clone());
         self.tagged.first.get(&cell).copied()
     }
 
     /// Whether a row with this tag was ever on the server.
     pub(crate) fn was_there(&self, tag: &Tag) -> bool {
         let tag_at = tag_place(tag.entity());
-        self.first_state(tag, tag_at, &tag.value()).is_some()
+        self.first_state(tag.entity(), tag_at, &tag.value()).is_some()
     }
 
     /// Whether a row with this tag was ever deleted on the server.
