@@ -127,8 +127,17 @@ impl World {
             if is_again && self.server_record.tagged_row(now, tag).is_none() {
                 self.server_record.may_make_again(tag);
             }
-            if is_again || open.code == Code::ABSORBED_KNOWN {
+            if is_again {
                 self.counters.forget(tag);
+            }
+        }
+        if open.code == Code::ABSORBED_KNOWN {
+            // Part of its group was applied from a copy; who sends it again counts twice.
+            let record = &self.records[device];
+            let mates = record.view.tagged_log.iter();
+            for mate in mates.filter(|mate| mate.group == open.entry.group) {
+                let tags = record.tagged.tags(mate);
+                tags.iter().for_each(|tag| self.counters.forget(tag));
             }
         }
         if matches!(decision, Decision::Mine | Decision::Retry) {

@@ -160,6 +160,11 @@ impl World {
             .map(|(deed, _)| deed.clone())
             .collect();
         for (tag, values) in outcome(&deeds) {
+            let of_tag = |view: &View| view.tagged.iter().filter(|row| row.tag == tag).count();
+            if values.is_none() && of_tag(&after) > 0 && of_tag(&after) < of_tag(&record.view) {
+                // Its twin is still there, which a pull brought before the outcome came.
+                continue;
+            }
             let rows = after.tagged.iter().filter(|row| row.tag == tag);
             let mut rows = rows.filter(|row| {
                 let mut values = values.iter().flatten();

@@ -94,9 +94,15 @@ impl ServerRecord {
                 .any(|state| self.is_changed(*state, entity, change)),
             code if *code == Code::KEY_EXISTS => {
                 let key = write_key(&change.key);
-                states
-                    .iter()
-                    .any(|state| self.rows(*state, entity).contains_key(&key))
+                let is_there = |state: &usize| {
+                    self.rows(*state, entity).contains_key(&key)
+                        || change
+                            .set
+                            .get("tag")
+                            .and_then(Tag::of)
+                            .is_some_and(|tag| self.has_line(*state, &tag, change.key.get(1)))
+                };
+                states.iter().any(is_there)
             }
             code if *code == Code::ABSORBED_KNOWN => group.absorbed.iter().any(|id| {
                 let known = self.history.ledger.get(id);
@@ -120,18 +126,17 @@ impl ServerRecord {
         let has = |entity, name: &str| self.has_name(state, entity, name);
         let order = tag.order_name().is_none_or(|name| has(app::ORDER, name));
         let parent = tag.parent_name().is_none_or(|name| has(app::REMARK, name));
-        let line = tag.entity() != app::REMARK || self.has_line(state, &tag);
+        let n = tag.line_number().map(Value::Integer);
+        let line = tag.entity() != app::REMARK || self.has_line(state, &tag, n.as_ref());
         !(order && parent && line)
     }
 
-    /// Whether the line is there that a remark is about.
-    fn has_line(&self, state: usize, remark: &Tag) -> bool {
-        let n = remark.line_number().map(Value::Integer);
+    /// Whether there is a line at this place of the order that a row belongs to.
+    fn has_line(&self, state: usize, owned: &Tag, n: Option<&Value>) -> bool {
         let rows = self.rows(state, app::LINE);
         rows.values().any(|row| {
             let tag = Tag::of(&row[tag_place(app::LINE)]);
-            tag.is_some_and(|tag| tag.order_name() == remark.order_name())
-                && Some(&row[1]) == n.as_ref()
+            tag.is_some_and(|tag| tag.order_name() == owned.order_name()) && Some(&row[1]) == n
         })
     }
 

@@ -142,7 +142,8 @@ impl ServerRecord {
     /// Whether a row with this tag was ever on the server.
     pub(crate) fn was_there(&self, tag: &Tag) -> bool {
         let tag_at = tag_place(tag.entity());
-        self.first_state(tag.entity(), tag_at, &tag.value()).is_some()
+        self.first_state(tag.entity(), tag_at, &tag.value())
+            .is_some()
     }
 
     /// Whether a row with this tag was ever deleted on the server.
