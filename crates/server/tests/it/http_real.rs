@@ -22,7 +22,7 @@ use crate::model_catalog::NASTY;
 use crate::model_init::{fill, random_database};
 
 /// A database made of `sql`, with the model that `init` proposes, served.
-fn served(folder: &Path, sql: &str) -> Server {
+pub(crate) fn served(folder: &Path, sql: &str) -> Server {
     let path = folder.join("team.db");
     let connection = Connection::open(&path).unwrap();
     fill(&connection, sql);
@@ -70,7 +70,7 @@ fn first_sync(server: &Server, changes: Vec<Change>) -> Vec<Frame> {
 }
 
 /// Rows by entity.
-fn rows(frames: &[Frame]) -> HashMap<String, Vec<Vec<Value>>> {
+pub(crate) fn rows(frames: &[Frame]) -> HashMap<String, Vec<Vec<Value>>> {
     let mut rows: HashMap<String, Vec<Vec<Value>>> = HashMap::new();
     for frame in frames {
         if let Frame::Rows(block) = frame {

@@ -5,6 +5,7 @@
 )]
 
 mod http_limits;
+mod http_numbers;
 mod http_other;
 mod http_real;
 mod http_serve;

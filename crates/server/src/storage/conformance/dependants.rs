@@ -190,12 +190,15 @@ pub fn p8_a_broken_reference_holds_its_dependants(db: &mut dyn Database) {
         with_origins(4, &[(T, 3)], vec![line(Op::Create, T, 2, "")]),
         group(5, vec![order(T2, "fine")]),
         with_origins(6, &[(T2, 5)], vec![line(Op::Create, T2, 1, "")]),
+        group(7, vec![update("company", "a", &[("rank", (-1).into())])]),
+        group(8, vec![update("company", "a", &[("rank", 2.into())])]),
     ];
     let outcomes = push(db, &groups);
     assert_end(&outcomes[..2], &[Some(Code::REFERENCE), WAITS]);
     assert_refused(&outcomes[2].verdicts[0], Code::REFERENCE, Some("parent"));
     assert_refused(&outcomes[2].verdicts[1], Code::GROUP_REFUSED, None);
-    assert_end(&outcomes[3..], &[WAITS, None, None]);
+    assert_end(&outcomes[3..6], &[WAITS, None, None]);
+    assert_end(&outcomes[6..], &[Some(Code::CHECK_FAILED), WAITS]);
     let lines = db.query("SELECT order_no FROM order_line");
     assert_eq!(lines, [[Value::from(number(db, "fine"))]]);
     assert_eq!(push(db, &groups), outcomes);

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test suite")]
 
 mod cells;
+mod copies;
 mod dependants;
 mod numbers;
 mod parts;
@@ -21,6 +22,7 @@ mod schema;
 use afield_protocol::Value;
 
 pub use self::cells::*;
+pub use self::copies::*;
 pub use self::dependants::*;
 pub use self::numbers::*;
 pub use self::parts::*;
