@@ -23,8 +23,12 @@ impl Store {
         self.db.reload()?;
         let loaded = self.db.loaded()?;
         let table = loaded.table(entity)?;
-        let key = current_key(&self.db.conn, table, key)?;
-        let row = table.row(&self.db.conn, &key)?;
+        let mut key = current_key(&self.db.conn, table, key)?;
+        let mut row = table.row(&self.db.conn, &key)?;
+        // A sync may have renamed it between the two looks.
+        if row.is_none() && ids::translate(&self.db.conn, table, &mut key)? {
+            row = table.row(&self.db.conn, &key)?;
+        }
         Ok(row.map(|row| whole(&table.entity, row)))
     }
 

@@ -126,6 +126,51 @@ fn p3_the_outcome_renames_the_row_and_everything_that_refers_to_it() {
 }
 
 #[test]
+fn p2_lost_answers_and_late_ones() {
+    let world = world();
+    let (mut store, mut sync, lost, sheet) = family(&world);
+    // The answer is lost: the same bytes go again, with what was written meanwhile.
+    let again = request(&mut sync);
+    let (before, more) = again.groups.split_at(lost.groups.len());
+    assert_eq!(before, lost.groups);
+    for frozen in more {
+        let group = world.group(frozen);
+        let origins: Vec<_> = group
+            .origins
+            .iter()
+            .map(|o| (o.group, o.temporary))
+            .collect();
+        let Value::Integer(temporary) = sheet else {
+            panic!("{sheet:?}");
+        };
+        assert_eq!(origins, [(lost.groups[0].id, temporary)]);
+    }
+    let photo = attributes([("id", id(3)), ("sheet_id", sheet)]);
+    store.create("photo", &photo).unwrap();
+    let verdicts = vec![renamed(&[int(41)]), Verdict::applied()];
+    settle(&mut world.sync(), &again, 0, verdicts.clone());
+    let frozen = "SELECT frozen FROM afield_group WHERE frozen IS NOT NULL ORDER BY n";
+    let bytes = again
+        .groups
+        .iter()
+        .map(|group| vec![Value::Bytes(group.bytes.clone())]);
+    assert_eq!(query(&store, frozen), bytes.collect::<Vec<_>>());
+    // Then the lost one comes after all.
+    let changes = store.changes().unwrap();
+    settle(&mut sync, &lost, 0, verdicts);
+    assert_eq!(store.changes().unwrap(), changes);
+    none_left(&mut store);
+    let photos = query(&store, "SELECT sheet_id FROM photo");
+    assert_eq!(photos, [[int(41)], [int(41)], [int(41)]]);
+    let sent = world.groups(&request(&mut sync));
+    let last = sent.last().unwrap();
+    assert_eq!(
+        (last.origins.len(), &last.changes[0].set["sheet_id"]),
+        (0, &int(41))
+    );
+}
+
+#[test]
 fn p3_all_outcomes_of_a_batch_at_once() {
     let world = world();
     let (mut store, mut sync, sent, _) = family(&world);
@@ -255,7 +300,8 @@ fn p3_what_the_user_saw_of_others_keeps_its_name() {
     let (mut store, mut sync) = (world.store(), world.sync());
     // The server's row refers to something that is called the same.
     let theirs = world.rows("shade", &[&[int(1), text("Red")], &[int(2), Value::Null]]);
-    pull(&mut sync, &[theirs], "t2");
+    let tag = world.rows("tag", &[&[text("Red"), id(5)]]);
+    pull(&mut sync, &[theirs, tag], "t2");
     store
         .create("label", &attributes([("word", text("Red"))]))
         .unwrap();
@@ -270,8 +316,14 @@ fn p3_what_the_user_saw_of_others_keeps_its_name() {
     store
         .update("shade", &[int(2)], &word(text("green")))
         .unwrap();
+    store.delete("tag", &[text("Red"), id(5)]).unwrap();
     settle(&mut sync, &sent, 0, vec![renamed(&[text("red")])]);
     let changes = store.changes().unwrap();
+    assert_eq!(
+        changes[4].key,
+        [text("Red"), id(5)],
+        "the server's own name"
+    );
     let base = |at: usize| changes[at].base["word"].clone();
     assert_eq!(changes[1].set, word(text("red")), "his own reference");
     assert_eq!(base(2), text("Red"), "somebody else's");

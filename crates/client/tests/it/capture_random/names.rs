@@ -13,6 +13,15 @@ fn is_keyed(entity: &str) -> bool {
     entity == "job" || entity == "part"
 }
 
+/// The attribute by which one entity refers to another.
+fn reference(from: &str, to: &str) -> Option<&'static str> {
+    match (from, to) {
+        ("task", "job") => Some(NUMBERED),
+        ("visit" | "job", "note") => Some("note_id"),
+        _ => None,
+    }
+}
+
 /// The job in a row's identifier.
 fn job_in_key(row: &RowId) -> Option<Value> {
     let key = is_keyed(&row.0).then(|| read_key(&row.1).unwrap());
@@ -105,8 +114,8 @@ impl Device {
         self.sealed = self.visible();
     }
 
-    /// Renames a job that was made under the identifier of one before it: the changes of it from
-    /// its create on, until the next create, and what refers to it from then on.
+    /// Renames a row whose identifier another row may have as well: its changes from its create
+    /// on, until the next create, and what refers to it from then on.
     fn rename_alone(&mut self, from: (usize, usize), row: &RowId, new: &[u8]) {
         let (old, new) = (read_key(&row.1).unwrap(), read_key(new).unwrap());
         let (mut ended, mut redirected) = (false, BTreeSet::new());
@@ -116,29 +125,35 @@ impl Device {
                 if (g, c) < from {
                     continue;
                 }
-                ended |= (g, c) > from && change.row == *row && change.op == Op::Create;
-                if change.row == *row && !ended {
+                let unnamed = change.row.clone();
+                ended |= (g, c) > from && unnamed == *row && change.op == Op::Create;
+                if unnamed == *row && !ended {
                     change.row.1 = write_key(&new);
-                } else if change.row.0 == "part" && job_in_key(&change.row) == Some(old[0].clone())
+                }
+                if row.0 == "job"
+                    && unnamed.0 == "part"
+                    && job_in_key(&unnamed).as_ref() == old.first()
                 {
                     // A part of the server's is of another job.
                     if change.op == Op::Create {
-                        parts.insert(change.row.clone());
+                        parts.insert(unnamed.clone());
                     }
-                    if parts.contains(&change.row) {
-                        change.row = with_job(&change.row, &new[0]);
+                    if parts.contains(&unnamed) {
+                        change.row = with_job(&unnamed, &new[0]);
                     }
-                } else if change.row.0 == "task" {
-                    let his_own = redirected.contains(&change.row);
-                    let values = [
-                        change.set.get_mut(NUMBERED),
-                        change.base.get_mut(NUMBERED).filter(|_| his_own),
-                    ];
-                    for value in values.into_iter().flatten() {
-                        if *value == old[0] {
-                            *value = new[0].clone();
-                            redirected.insert(change.row.clone());
-                        }
+                }
+                let Some(name) = reference(&unnamed.0, &row.0) else {
+                    continue;
+                };
+                let his_own = redirected.contains(&unnamed);
+                let values = [
+                    change.set.get_mut(name),
+                    change.base.get_mut(name).filter(|_| his_own),
+                ];
+                for value in values.into_iter().flatten() {
+                    if *value == old[0] {
+                        *value = new[0].clone();
+                        redirected.insert(unnamed.clone());
                     }
                 }
             }

@@ -12,6 +12,9 @@ use fastrand::Rng;
 use super::device::{Page, RowId, Snapshot};
 use super::schema::{DEFAULTED, NUMBERED};
 
+/// What a trigger of the server's sometimes calls a row that the device calls `n4`.
+const RENAMED: &str = "N4";
+
 #[derive(Default)]
 pub(super) struct Server {
     pub(super) rows: Snapshot,
@@ -45,12 +48,17 @@ impl Server {
         }
         let mut rows = self.rows.clone();
         let mut jobs = self.jobs(&rows);
-        let Some(changes) = self.named(group, &mut jobs) else {
+        let Some(mut changes) = self.named(group, &mut jobs) else {
             let refused = Verdict::rejected(Code::REFERENCE, "no such job");
             let verdicts = vec![refused; group.changes.len()];
             self.ledger.insert(group.id, verdicts.clone());
             return verdicts;
         };
+        for change in &mut changes {
+            if change.op == Op::Create && change.key == [Value::from("n4")] && rng.bool() {
+                change.key = vec![Value::from(RENAMED)];
+            }
+        }
         let mut verdicts = Vec::new();
         for (change, sent) in changes.iter().zip(&group.changes) {
             let mut verdict = decide(model, &mut rows, change, rng);
@@ -74,8 +82,9 @@ impl Server {
             for verdict in verdicts.iter_mut().filter(applied) {
                 *verdict = Verdict::rejected(Code::GROUP_REFUSED, "another change");
             }
+            // What stands against a change may have another name, what was undone has none.
             for verdict in &mut verdicts {
-                verdict.key = None;
+                verdict.key = verdict.key.take().filter(|_| verdict.theirs.is_some());
             }
         }
         self.ledger.insert(group.id, verdicts.clone());
