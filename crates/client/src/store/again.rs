@@ -37,8 +37,7 @@ pub(super) fn requeue(db: &mut Db, group: i64) -> Result<GroupId, Error> {
         (id, absorbed) = (old, Vec::new());
     }
     let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3, state = 'pending', frozen = NULL, \
-               hash = NULL, received = 0, \
-               attempts = 0, not_before = 0 WHERE n = ?1";
+               hash = NULL, received = 0, attempts = 0, not_before = 0 WHERE n = ?1";
     db.conn
         .prepare_cached(sql)?
         .execute(params![group, id, absorbed])?;

@@ -196,7 +196,7 @@ impl Store {
         conflict: &str,
         resolution: &Resolution,
     ) -> Result<Option<String>, Error> {
-        let mut own = Uncaptured::new(&mut self.db)?;
+        let own = Uncaptured::new(&mut self.db)?;
         own.db
             .write("resolve", |db| decide::resolve(db, conflict, resolution))
     }
@@ -207,7 +207,7 @@ impl Store {
     /// # Errors
     /// `unknown-change`, `not-parked`, or `conflict-open` if it waits for [`Store::resolve`].
     pub fn retry(&mut self, change: &str, set: Option<&Attributes>) -> Result<String, Error> {
-        let mut own = Uncaptured::new(&mut self.db)?;
+        let own = Uncaptured::new(&mut self.db)?;
         own.db.write("retry", |db| decide::retry(db, change, set))
     }
 
@@ -219,7 +219,7 @@ impl Store {
     /// `unknown-change`, `not-parked`, or `waits-for` while a change that depends on it is on
     /// its way.
     pub fn drop_change(&mut self, change: &str) -> Result<(), Error> {
-        let mut own = Uncaptured::new(&mut self.db)?;
+        let own = Uncaptured::new(&mut self.db)?;
         own.db.write("drop", |db| decide::drop_change(db, change))
     }
 

@@ -80,8 +80,8 @@ impl Desk {
     }
 
     /// The user writes.
-    pub(crate) fn mine(&mut self, id: &str, set: Attributes) {
-        self.store.update("sheet", &[text(id)], &set).unwrap();
+    pub(crate) fn mine(&mut self, id: &str, set: &Attributes) {
+        self.store.update("sheet", &[text(id)], set).unwrap();
     }
 
     pub(crate) fn seen(&self, id: &str) -> Attributes {

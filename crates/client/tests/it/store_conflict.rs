@@ -10,7 +10,7 @@ use crate::world::{attributes, int, text};
 /// The user set `a`; somebody else set `theirs` first.
 fn in_conflict(merge: Merge, theirs: &str) -> Desk {
     let mut desk = Desk::with(sheets(merge));
-    desk.mine("s1", set("a", "mine"));
+    desk.mine("s1", &set("a", "mine"));
     desk.theirs("s1", theirs, text("theirs"));
     let done = desk.push();
     assert_eq!(ends(&done), ["conflict"]);
@@ -279,8 +279,8 @@ fn a_decision_is_about_the_row_that_was_shown_last() {
 fn p3_a_later_edit_of_the_row_alone_is_folded_into_the_conflict() {
     let mut desk = in_conflict(Merge::Record, "b");
     let name = desk.conflict();
-    desk.mine("s1", set("b", "later"));
-    desk.mine("s1", set("a", "again"));
+    desk.mine("s1", &set("b", "later"));
+    desk.mine("s1", &set("a", "again"));
     assert_eq!(desk.seen("s1"), sheet("again", "later", 5));
     assert_eq!(desk.store.changes().unwrap().len(), 1);
     let open = desk.store.conflicts().unwrap().remove(0);
@@ -314,7 +314,7 @@ fn behind() -> Desk {
             tx.update("sheet", &[text("s2")], &set("b", "second"))
         })
         .unwrap();
-    desk.mine("s1", set("a", "third"));
+    desk.mine("s1", &set("a", "third"));
     assert!(desk.push().is_empty(), "the whole row waits");
     let waits: Vec<_> = desk.store.changes().unwrap();
     let name = desk.conflict();
@@ -357,7 +357,7 @@ fn p2_after_a_decision_edits_are_folded_as_ever() {
     let mut desk = in_conflict(Merge::Record, "b");
     let name = desk.conflict();
     desk.store.resolve(&name, &Resolution::Mine).unwrap();
-    desk.mine("s1", set("a", "after"));
+    desk.mine("s1", &set("a", "after"));
     let done = desk.round();
     assert_eq!(ends(&done), ["applied"]);
     assert_eq!(done[0].0.absorbed.len(), 2);
@@ -392,7 +392,7 @@ fn mates_of_a_conflict_go_again_with_it() {
 #[test]
 fn an_absorbed_group_that_was_applied_does_not_stand_against_a_decision_for_ever() {
     let mut desk = Desk::new();
-    desk.mine("s1", set("a", "mine"));
+    desk.mine("s1", &set("a", "mine"));
     let outgoing = crate::world::request(&mut desk.sync);
     let known = afield::protocol::Verdict::conflict(
         Code::ABSORBED_KNOWN,
@@ -415,7 +415,7 @@ fn resolvers_decide_when_a_conflict_arrives_and_keep_its_record() {
         (mine != "ask").then(|| Resolution::Merged(set("a", &format!("{mine} too"))))
     });
     for (typed, left) in [("mine", 0), ("ask", 1)] {
-        desk.mine("s1", set("a", typed));
+        desk.mine("s1", &set("a", typed));
         desk.theirs("s1", "b", text(typed));
         assert_eq!(ends(&desk.round()), ["conflict"]);
         assert_eq!(desk.store.status().unwrap().conflicts, left, "{typed}");
@@ -439,7 +439,7 @@ fn a_resolver_that_fails_leaves_the_conflict_to_a_person() {
         Some(Resolution::Merged(set("nothing", "x")))
     });
     for id in ["s1", "s2"] {
-        desk.mine(id, set("a", "mine"));
+        desk.mine(id, &set("a", "mine"));
         desk.theirs(id, "b", text("theirs"));
     }
     assert_eq!(ends(&desk.round()), ["conflict", "conflict"]);
@@ -456,7 +456,7 @@ fn the_zoo_s_mistakes_in_conflicts_show() {
     assert_eq!(ends(&desk.round()), ["conflict"]);
     plant(Some("conflict-edit-lost"));
     let mut desk = in_conflict(Merge::Record, "b");
-    desk.mine("s1", set("b", "later"));
+    desk.mine("s1", &set("b", "later"));
     desk.pull();
     plant(None);
     assert_eq!(desk.seen("s1"), sheet("mine", "theirs", 5));

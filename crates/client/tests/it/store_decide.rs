@@ -18,7 +18,7 @@ fn waits_for() -> Verdict {
 /// The user's value is refused, and a remark waits for nothing.
 fn refused() -> (Desk, String) {
     let mut desk = Desk::new();
-    desk.mine("s1", set("a", "bad"));
+    desk.mine("s1", &set("a", "bad"));
     assert_eq!(ends(&desk.push()), ["rejected"]);
     let name = desk.culprit();
     (desk, name)
@@ -34,7 +34,7 @@ fn never_made() -> (Desk, String) {
     (desk, name)
 }
 
-fn of<'a>(changes: &'a [ChangeInfo], state: ChangeState) -> Vec<&'a ChangeInfo> {
+fn of(changes: &[ChangeInfo], state: ChangeState) -> Vec<&ChangeInfo> {
     changes.iter().filter(|it| it.state == state).collect()
 }
 
@@ -85,11 +85,11 @@ fn p2_what_waits_for_another_goes_back_under_a_new_name() {
 #[test]
 fn p8_what_was_sent_back_and_is_not_held_waits_for_the_next_sync() {
     let mut desk = Desk::new();
-    desk.mine("s1", set("a", "mine"));
+    desk.mine("s1", &set("a", "mine"));
     let outgoing = request(&mut desk.sync);
     settle(&mut desk.sync, &outgoing, &waits_for());
-    desk.mine("s1", set("b", "too"));
-    desk.mine("s2", set("b", "another"));
+    desk.mine("s1", &set("b", "too"));
+    desk.mine("s2", &set("b", "another"));
     for _ in 0..2 {
         let again = desk.world.groups(&request(&mut desk.sync));
         assert_eq!(
@@ -168,7 +168,7 @@ fn retry_checks_its_values_and_leaves_conflicts_to_resolve() {
     assert_eq!(error.code(), &Code::NOT_PARKED);
     assert!(error.to_string().contains("check"), "{error}");
     desk.store.drop_change(&name).unwrap();
-    desk.mine("s2", set("a", "mine"));
+    desk.mine("s2", &set("a", "mine"));
     desk.theirs("s2", "a", text("theirs"));
     desk.push();
     let name = desk.conflict();
@@ -273,7 +273,7 @@ fn p6_what_is_left_of_a_group_goes_again_without_the_dropped_change() {
 #[test]
 fn what_waited_for_a_dropped_edit_is_as_if_that_had_never_been() {
     let (mut desk, name) = refused();
-    desk.mine("s1", set("a", "better"));
+    desk.mine("s1", &set("a", "better"));
     assert!(desk.push().is_empty(), "the same attribute waits");
     assert_eq!(
         desk.store.row_state("sheet", &[text("s1")]).unwrap(),
@@ -286,7 +286,7 @@ fn what_waited_for_a_dropped_edit_is_as_if_that_had_never_been() {
     assert_eq!(ends(&done), ["applied"]);
     // Had somebody else written it meanwhile, nobody would have seen that.
     let (mut desk, name) = refused();
-    desk.mine("s1", set("a", "better"));
+    desk.mine("s1", &set("a", "better"));
     desk.theirs("s1", "a", text("theirs"));
     desk.store.drop_change(&name).unwrap();
     assert_eq!(ends(&desk.round()), ["conflict"]);
@@ -296,7 +296,7 @@ fn what_waited_for_a_dropped_edit_is_as_if_that_had_never_been() {
 fn p8_other_edits_of_the_row_flow_and_nobody_conflicts_with_himself() {
     for retry in [true, false] {
         let (mut desk, name) = refused();
-        desk.mine("s1", set("b", "flows"));
+        desk.mine("s1", &set("b", "flows"));
         assert_eq!(
             ends(&desk.round()),
             ["applied"],
@@ -316,9 +316,9 @@ fn p8_other_edits_of_the_row_flow_and_nobody_conflicts_with_himself() {
     }
     // The same for an edit that was made before the refusal came.
     let mut desk = Desk::new();
-    desk.mine("s1", set("a", "bad"));
+    desk.mine("s1", &set("a", "bad"));
     let outgoing = request(&mut desk.sync);
-    desk.mine("s1", set("b", "flows"));
+    desk.mine("s1", &set("b", "flows"));
     desk.take(&outgoing);
     assert_eq!(ends(&desk.push()), ["applied"]);
 }
@@ -328,7 +328,7 @@ fn p6_with_a_create_goes_what_depends_on_its_row() {
     let (mut desk, name) = never_made();
     desk.store.create("remark", &remark(1, "s3")).unwrap();
     desk.store.create("remark", &remark(2, "s1")).unwrap();
-    desk.mine("s3", set("b", "later"));
+    desk.mine("s3", &set("b", "later"));
     desk.store
         .transaction(|tx| {
             tx.create("remark", &remark(3, "s3"))?;
@@ -418,7 +418,7 @@ fn a_row_made_again_after_a_refused_delete_is_updated() {
 fn p7_a_gone_row_can_be_dropped_or_tried_again() {
     for retry in [true, false] {
         let mut desk = Desk::new();
-        desk.mine("s1", set("a", "mine"));
+        desk.mine("s1", &set("a", "mine"));
         desk.rows.remove("s1");
         assert_eq!(ends(&desk.round()), ["rejected"]);
         let name = desk.culprit();

@@ -14,12 +14,12 @@ fn visits(n: i64) -> afield::protocol::Attributes {
 #[test]
 fn a_counter_shows_the_servers_number_and_the_difference_made_here() {
     let mut desk = Desk::new();
-    desk.mine("s1", visits(6));
+    desk.mine("s1", &visits(6));
     desk.theirs("s1", "visits", int(10));
     desk.pull();
     assert_eq!(desk.seen("s1"), sheet("a0", "b0", 11));
     // A second edit adds to the first, on top of what the pull brought.
-    desk.mine("s1", visits(13));
+    desk.mine("s1", &visits(13));
     let change = desk.store.changes().unwrap().remove(0);
     assert_eq!(
         (&change.base["visits"], &change.set["visits"]),
@@ -33,10 +33,10 @@ fn a_counter_shows_the_servers_number_and_the_difference_made_here() {
 #[test]
 fn a_counter_that_is_counted_back_is_no_change() {
     let mut desk = Desk::new();
-    desk.mine("s1", visits(6));
+    desk.mine("s1", &visits(6));
     desk.theirs("s1", "visits", int(10));
     desk.pull();
-    desk.mine("s1", visits(10));
+    desk.mine("s1", &visits(10));
     assert!(desk.store.changes().unwrap().is_empty());
     assert_eq!(desk.seen("s1"), sheet("a0", "b0", 10));
 }
@@ -44,9 +44,9 @@ fn a_counter_that_is_counted_back_is_no_change() {
 #[test]
 fn p2_what_the_server_made_of_a_counter_is_not_counted_twice() {
     let mut desk = Desk::new();
-    desk.mine("s1", visits(6));
+    desk.mine("s1", &visits(6));
     let outgoing = request(&mut desk.sync);
-    desk.mine("s1", visits(8));
+    desk.mine("s1", &visits(8));
     desk.theirs("s1", "visits", int(20));
     let mut applied = Verdict::applied();
     applied.values.insert("visits".into(), int(21));
@@ -73,7 +73,7 @@ fn a_counter_in_a_decided_conflict_stays_a_difference() {
         let mut desk = Desk::with(sheets(Merge::Record));
         let mut both = set("a", "mine");
         both.extend(visits(7));
-        desk.mine("s1", both);
+        desk.mine("s1", &both);
         desk.theirs("s1", "b", text("theirs"));
         desk.theirs("s1", "visits", int(10));
         assert_eq!(ends(&desk.round()), ["conflict"]);
@@ -103,7 +103,7 @@ fn p3_an_edit_of_a_counter_behind_a_conflict_adds_to_what_was_decided() {
         let mut desk = Desk::new();
         let mut both = set("a", "mine");
         both.extend(visits(7));
-        desk.mine("s1", both);
+        desk.mine("s1", &both);
         desk.theirs("s1", "b", text("theirs"));
         desk.theirs("s1", "visits", int(10));
         desk.round();
@@ -224,7 +224,7 @@ fn conflicts_of_strict_entities_stop_their_unit() {
     });
     let mut desk = Desk::with(model);
     assert_eq!(desk.sync.stopped_by("main").unwrap(), None);
-    desk.mine("s1", set("a", "mine"));
+    desk.mine("s1", &set("a", "mine"));
     desk.theirs("s1", "a", text("theirs"));
     desk.round();
     let name = desk.conflict();
