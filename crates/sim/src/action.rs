@@ -17,6 +17,16 @@ pub(crate) enum Action {
     OtherProcess { device: usize, edits: Vec<Edit> },
     /// Somebody writes into the server's database with plain SQL, in one transaction.
     Foreign { edits: Vec<Edit> },
+    /// Somebody writes orders, lines and remarks, in one transaction.
+    Orders { by: By, edits: Vec<OrderEdit> },
+    /// The user decides about a parked change of these.
+    Decide {
+        device: usize,
+        pick: u32,
+        decision: Decision,
+        /// What a value that he types is made of.
+        n: u32,
+    },
     /// A sync begins.
     Start {
         device: usize,
@@ -91,6 +101,60 @@ pub(crate) enum Step {
     Nobody,
 }
 
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The app on a device.
+    App(usize),
+    /// Another process, into a device's file, with plain SQL.
+    OtherProcess(usize),
+    /// Somebody into the server's database, with plain SQL.
+    Foreign,
+}
+
+/// What a user decides: the first three about a conflict, the others about a refused change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Mine,
+    Theirs,
+    Merged,
+    Retry,
+    Drop,
+}
+
+/// One statement of a transaction on orders, lines and remarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OrderEdit {
+    pub(crate) what: OrderWhat,
+    /// Which row, modulo those there are; for a new row, what it belongs to.
+    pub(crate) row: u32,
+    /// What tags and values are made of.
+    pub(crate) n: u32,
+    /// By an entity action, if it is the app that writes; else by SQL.
+    pub(crate) by_action: bool,
+    /// With the identifier that the app was given when it made the row, whatever it is now.
+    pub(crate) old_id: bool,
+}
+
+/// What such a statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OrderWhat {
+    /// Makes an order.
+    Order,
+    /// Makes a line of an order.
+    Line,
+    /// Makes a remark about a line, perhaps an answer to another one.
+    Remark,
+    /// Sets an attribute.
+    Set,
+    /// Sets a value that a CHECK of the team's refuses.
+    Bad,
+    /// Counts an order's hits up.
+    Hit,
+    /// Deletes the row.
+    Delete,
+}
+
 /// One statement of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Edit {
@@ -145,6 +209,20 @@ impl fmt::Display for Action {
                 write!(f, "d{device} another process writes {}", list(edits))
             }
             Self::Foreign { edits } => write!(f, "server: SQL writes {}", list(edits)),
+            Self::Orders { by, edits } => {
+                match by {
+                    By::App(device) => write!(f, "d{device} app writes ")?,
+                    By::OtherProcess(device) => write!(f, "d{device} another process writes ")?,
+                    By::Foreign => f.write_str("server: SQL writes ")?,
+                }
+                f.write_str(&list(edits))
+            }
+            Self::Decide {
+                device,
+                pick,
+                decision,
+                n,
+            } => write!(f, "d{device} decides {decision:?} [{pick}] <{n}>"),
             Self::Start {
                 device,
                 lane,
@@ -179,9 +257,23 @@ impl fmt::Display for Action {
     }
 }
 
-fn list(edits: &[Edit]) -> String {
+fn list(edits: &[impl fmt::Display]) -> String {
     let edits: Vec<String> = edits.iter().map(ToString::to_string).collect();
     edits.join("; ")
+}
+
+impl fmt::Display for OrderEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, row, n, .. } = self;
+        write!(f, "{what:?} [{row}] <{n}>")?;
+        if self.by_action {
+            f.write_str(" by action")?;
+        }
+        if self.old_id {
+            f.write_str(" by old id")?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Edit {

@@ -8,7 +8,14 @@
 //! reading  last-write-wins       text + integer key           in unit `field`
 //! account  last-write-wins       integer key, `balance` read-only, its sum never changes
 //! draft    local-only
+//! order    detect-conflicts by attribute   the server numbers it; `hits` is a counter, CHECK
+//! line     detect-conflicts by record      order + n, refers to order
+//! remark   last-write-wins                 the server numbers it; refers to line and to itself
 //! ```
+//!
+//! The first six are the oracle's *keyed* entities: it knows their rows by identifier. Rows of the
+//! last three get identifiers from the server: it knows them by the tag that each is given when it
+//! is typed, and that says what the row belongs to.
 
 use afield_protocol::{
     Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,
@@ -25,14 +32,27 @@ pub(crate) const READING: usize = 4;
 pub(crate) const ACCOUNT: usize = 5;
 pub(crate) const DRAFT: usize = 6;
 
-/// How many entities the server has.
-pub(crate) const SYNCED: usize = 6;
+pub(crate) const ORDER: usize = 7;
+pub(crate) const LINE: usize = 8;
+pub(crate) const REMARK: usize = 9;
+
+/// Entities whose rows the oracle knows by identifier are those below this place.
+pub(crate) const KEYED: usize = 6;
+
+/// Entities whose rows the oracle knows by tag.
+pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
+
+/// How many entities there are.
+pub(crate) const ENTITIES: usize = 10;
 
 /// What all balances add up to, always.
 pub(crate) const BALANCES: i64 = 600;
 
 /// What marks a value that the team's trigger chokes on.
 pub(crate) const POISON: &str = "poison";
+
+/// What marks a value that a CHECK of the team's refuses.
+pub(crate) const BAD: &str = "bad";
 
 /// A column of the team's and what devices call it.
 struct Column {
@@ -55,7 +75,7 @@ const fn with(name: &'static str, column: &'static str, kind: Type, rule: &'stat
     }
 }
 
-const COLUMNS: [&[Column]; 7] = [
+const COLUMNS: [&[Column]; ENTITIES] = [
     &[
         same("id", Type::Integer),
         same("name", Type::Text),
@@ -92,9 +112,44 @@ const COLUMNS: [&[Column]; 7] = [
         with("balance", "balance", Type::Integer, "NOT NULL DEFAULT 0"),
     ],
     &[same("id", Type::Integer), same("title", Type::Text)],
+    &[
+        with("id", "number", Type::Integer, NUMBERED),
+        same("tag", Type::Text),
+        with("a", "a", Type::Text, "CHECK (a NOT LIKE 'bad%')"),
+        same("b", Type::Text),
+        same("hits", Type::Integer),
+    ],
+    &[
+        with(
+            "order_id",
+            "order",
+            Type::Integer,
+            "REFERENCES orders (number)",
+        ),
+        same("n", Type::Integer),
+        same("tag", Type::Text),
+        same("amount", Type::Text),
+        same("note", Type::Text),
+    ],
+    &[
+        with("id", "id", Type::Integer, NUMBERED),
+        same("order_id", Type::Integer),
+        same("n", Type::Integer),
+        with(
+            "parent_id",
+            "parent",
+            Type::Integer,
+            "REFERENCES remark (id)",
+        ),
+        same("tag", Type::Text),
+        same("text", Type::Text),
+    ],
 ];
 
-const TABLES: [&str; 7] = [
+/// The rule of an identifier that the server makes.
+const NUMBERED: &str = "PRIMARY KEY AUTOINCREMENT";
+
+const TABLES: [&str; ENTITIES] = [
     "region",
     "price list",
     "site",
@@ -102,15 +157,21 @@ const TABLES: [&str; 7] = [
     "reading",
     "account",
     "draft",
+    "orders",
+    "line",
+    "remark",
 ];
 
-const NAMES: [&str; 7] = [
-    "region", "price", "site", "visit", "reading", "account", "draft",
+const NAMES: [&str; ENTITIES] = [
+    "region", "price", "site", "visit", "reading", "account", "draft", "order", "line", "remark",
 ];
 
 /// The units with their entities.
 const UNITS: [(&str, &[usize]); 2] = [
-    ("main", &[REGION, PRICE, SITE, VISIT, ACCOUNT]),
+    (
+        "main",
+        &[REGION, PRICE, SITE, VISIT, ACCOUNT, ORDER, LINE, REMARK],
+    ),
     ("field", &[SITE, READING, DRAFT]),
 ];
 
@@ -121,12 +182,14 @@ pub(crate) fn model() -> ServerModel {
         units: UNITS.iter().map(unit).collect(),
         entities: (0..NAMES.len()).map(entity).collect(),
     };
-    let entities = device.entities.iter().enumerate().take(SYNCED);
-    let entities = entities.map(|(at, local)| ServerEntity {
-        local: local.clone(),
-        table: TABLES[at].to_owned(),
-        columns: COLUMNS[at].iter().map(server_column).collect(),
-    });
+    let entities = device.entities.iter().enumerate();
+    let entities = entities
+        .filter(|(at, _)| *at != DRAFT)
+        .map(|(at, local)| ServerEntity {
+            local: local.clone(),
+            table: TABLES[at].to_owned(),
+            columns: COLUMNS[at].iter().map(server_column).collect(),
+        });
     ServerModel {
         entities: entities.collect(),
         device,
@@ -145,29 +208,40 @@ fn entity(at: usize) -> Entity {
         REGION => Pattern::ReadOnly,
         PRICE => Pattern::ReadOnlyOptimized,
         DRAFT => Pattern::LocalOnly,
+        ORDER | LINE => Pattern::DetectConflicts,
         _ => Pattern::LastWriteWins,
     };
     let identifier = match at {
         SITE | VISIT => Identifier::Uuid,
+        ORDER | REMARK => Identifier::Server,
         _ => Identifier::Natural,
     };
-    let refer = |attribute: &str, to: usize| Reference {
-        attributes: vec![attribute.to_owned()],
+    let refer = |attributes: &[&str], to: usize| Reference {
+        attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
         entity: NAMES[to].to_owned(),
     };
     Entity {
         name: NAMES[at].to_owned(),
         pattern,
-        merge: Merge::Record,
+        merge: if at == ORDER {
+            Merge::Attribute
+        } else {
+            Merge::Record
+        },
         identifier,
-        key_width: if at == READING { 2 } else { 1 },
+        key_width: key_width(at),
         attributes: COLUMNS[at].iter().map(|c| attribute(at, c)).collect(),
         strict: false,
         insert_only: false,
         indexes: Vec::new(),
         references: match at {
-            SITE => vec![refer("region", REGION)],
-            VISIT => vec![refer("site", SITE)],
+            SITE => vec![refer(&["region"], REGION)],
+            VISIT => vec![refer(&["site"], SITE)],
+            LINE => vec![refer(&["order_id"], ORDER)],
+            REMARK => vec![
+                refer(&["order_id", "n"], LINE),
+                refer(&["parent_id"], REMARK),
+            ],
             _ => Vec::new(),
         },
     }
@@ -178,7 +252,7 @@ fn attribute(entity: usize, column: &Column) -> Attribute {
         name: column.name.to_owned(),
         kind: column.kind,
         read_only: entity == ACCOUNT && column.name == "balance",
-        counter: false,
+        counter: entity == ORDER && column.name == "hits",
         default: column
             .rule
             .contains("DEFAULT 0")
@@ -213,7 +287,7 @@ pub(crate) fn unit_name(unit: usize) -> &'static str {
 pub(crate) fn unit_entities(name: &str) -> impl Iterator<Item = usize> {
     let found = UNITS.iter().find(|(known, _)| *known == name);
     let entities = found.map_or(&[][..], |(_, entities)| entities);
-    entities.iter().copied().filter(|at| *at < SYNCED)
+    entities.iter().copied().filter(|at| *at != DRAFT)
 }
 
 /// The entity's table in the team's database, quoted.
@@ -240,7 +314,22 @@ pub(crate) fn attribute_name(entity: usize, at: usize) -> &'static str {
 
 /// How many of the first attributes are the identifier.
 pub(crate) fn key_width(entity: usize) -> usize {
-    if entity == READING { 2 } else { 1 }
+    if matches!(entity, READING | LINE) {
+        2
+    } else {
+        1
+    }
+}
+
+/// The entities that the server has.
+pub(crate) fn synced() -> impl Iterator<Item = usize> {
+    (0..ENTITIES).filter(|entity| *entity != DRAFT)
+}
+
+/// The place of an attribute.
+pub(crate) fn attribute_place(entity: usize, name: &str) -> usize {
+    let found = COLUMNS[entity].iter().position(|c| c.name == name);
+    found.expect("the name stands in this file")
 }
 
 /// How many attributes the entity has.
@@ -264,7 +353,8 @@ pub(crate) fn writable(entity: usize) -> std::ops::Range<usize> {
 /// The statements that make the team's tables and a first content.
 pub(crate) fn server_schema() -> String {
     let mut sql = String::new();
-    for (entity, columns_of) in COLUMNS.iter().enumerate().take(SYNCED) {
+    for entity in synced() {
+        let columns_of = COLUMNS[entity];
         let key = columns(entity)[..key_width(entity)].join(", ");
         let columns = columns_of.iter().map(|c| {
             let kind = c.kind.sqlite();
@@ -272,7 +362,12 @@ pub(crate) fn server_schema() -> String {
         });
         let columns: String = columns.collect();
         let table = table(entity);
-        sql += &format!("CREATE TABLE {table} ({columns}PRIMARY KEY ({key})) ;\n");
+        let rest = match entity {
+            ORDER => "CHECK (1)".to_owned(),
+            REMARK => "FOREIGN KEY (order_id, n) REFERENCES line (\"order\", n)".to_owned(),
+            _ => format!("PRIMARY KEY ({key})"),
+        };
+        sql += &format!("CREATE TABLE {table} ({columns}{rest});\n");
     }
     sql += "INSERT INTO region VALUES (1, 'north', 1), (2, 'south', 2);\n\
             INSERT INTO \"price list\" VALUES ('k1', '1.50', 'one'), ('k2', '2.50', 'two');\n\
@@ -287,6 +382,9 @@ pub(crate) fn server_schema() -> String {
             uuid(id)
         );
     }
+    sql += "INSERT INTO orders (tag, a, b, hits) VALUES ('o1', 'x1', 'x2', 0), ('o2', 'x3', 'x4', 5);\n\
+            INSERT INTO line VALUES (1, 1, 'l3<o1', 'x5', 'x6'), (2, 1, 'l4<o2', 'x7', 'x8');\n\
+            INSERT INTO remark (\"order_id\", n, tag, text) VALUES (1, 1, 'r5<o1.1', 'x9');\n";
     for id in 1..=4 {
         let (visit, site) = (uuid(20 + id), uuid(id));
         sql +=

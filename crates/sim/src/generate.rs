@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::action::{Action, Edit, Step, Way, What};
+use crate::action::{Action, By, Decision, Edit, OrderEdit, OrderWhat, Step, Way, What};
 use crate::app;
 
 /// What a seed decides before anything happens.
@@ -71,6 +71,8 @@ struct Themes {
     altered: bool,
     /// How many changes the team's trigger will fail on.
     poisons: u32,
+    /// Of 100 writes, how many are of orders, lines and remarks.
+    orders: u32,
 }
 
 impl Themes {
@@ -86,6 +88,7 @@ impl Themes {
             altered: one_in(6),
             poisons: if one_in(4) { 2 } else { 0 },
             network: [0, 8, 20, 40][rng.usize(0..4)],
+            orders: [0, 50, 50, 100][rng.usize(0..4)],
         }
     }
 }
@@ -103,6 +106,7 @@ impl Generator {
     fn add(&mut self) {
         let device = self.rng.usize(0..self.devices);
         match self.rng.u32(0..100) {
+            0..3 if self.themes.orders > 0 => self.decide(device),
             0..24 => self.user(device),
             24..31 => self.other_process(device),
             31..46 => self.foreign(),
@@ -268,18 +272,85 @@ impl Generator {
     }
 
     fn user(&mut self, device: usize) {
+        if self.writes_orders() {
+            return self.orders(By::App(device));
+        }
         let edits = self.edits(false);
         self.actions.push(Action::User { device, edits });
     }
 
     fn other_process(&mut self, device: usize) {
+        if self.writes_orders() {
+            return self.orders(By::OtherProcess(device));
+        }
         let edits = self.edits(false);
         self.actions.push(Action::OtherProcess { device, edits });
     }
 
     fn foreign(&mut self) {
+        if self.writes_orders() {
+            return self.orders(By::Foreign);
+        }
         let edits = self.edits(true);
         self.actions.push(Action::Foreign { edits });
+    }
+
+    fn writes_orders(&mut self) -> bool {
+        self.rng.u32(0..100) < self.themes.orders
+    }
+
+    /// A transaction on orders, lines and remarks.
+    fn orders(&mut self, by: By) {
+        let count = match self.rng.u32(0..6) {
+            0..4 => 1,
+            4 => 2,
+            _ => self.rng.usize(2..7),
+        };
+        let edits = (0..count).map(|_| self.order_edit(by)).collect();
+        self.actions.push(Action::Orders { by, edits });
+    }
+
+    fn order_edit(&mut self, by: By) -> OrderEdit {
+        self.next += 1;
+        let what = match self.rng.u32(0..20) {
+            0..4 => OrderWhat::Order,
+            4..8 => OrderWhat::Line,
+            8..11 => OrderWhat::Remark,
+            11..15 => OrderWhat::Set,
+            15 | 16 => OrderWhat::Hit,
+            17 if by != By::Foreign => OrderWhat::Bad,
+            18 => OrderWhat::Delete,
+            _ => OrderWhat::Set,
+        };
+        // The newest rows are of most interest: they are still on their way.
+        let row = match self.rng.u32(0..3) {
+            0 => u32::MAX - self.rng.u32(0..4),
+            _ => self.rng.u32(0..24),
+        };
+        OrderEdit {
+            what,
+            row,
+            n: self.next,
+            by_action: self.rng.bool(),
+            old_id: self.rng.u32(0..3) == 0,
+        }
+    }
+
+    fn decide(&mut self, device: usize) {
+        self.next += 1;
+        let decisions = [
+            Decision::Mine,
+            Decision::Theirs,
+            Decision::Merged,
+            Decision::Retry,
+            Decision::Drop,
+        ];
+        self.actions.push(Action::Decide {
+            device,
+            pick: self.rng.u32(0..6),
+            decision: decisions[self.rng.usize(0..5)],
+            n: self.next,
+        });
     }
 
     fn edits(&mut self, foreign: bool) -> Vec<Edit> {

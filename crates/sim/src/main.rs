@@ -13,6 +13,7 @@
 mod action;
 mod app;
 mod args;
+mod deed;
 mod environment;
 mod files;
 mod generate;
@@ -23,6 +24,7 @@ mod report;
 mod rows;
 mod shrink;
 mod statements;
+mod tag;
 mod tally;
 mod violation;
 mod world;

@@ -1,7 +1,7 @@
 //! Worlds that once broke a promise, as their shortest lists of actions: they do not depend on
 //! what seeds make today.
 
-use crate::action::{Action, Edit, Step, Way, What};
+use crate::action::{Action, By, Edit, OrderEdit, OrderWhat, Step, Way, What};
 use crate::app;
 use crate::generate::Plan;
 use crate::worlds::play;
@@ -19,6 +19,21 @@ fn edit(what: What, entity: usize, row: u32, n: u32) -> Edit {
 fn app(device: usize, edits: &[Edit]) -> Action {
     let edits = edits.to_vec();
     Action::User { device, edits }
+}
+
+fn order(what: OrderWhat, row: u32, n: u32) -> OrderEdit {
+    OrderEdit {
+        what,
+        row,
+        n,
+        by_action: false,
+        old_id: false,
+    }
+}
+
+fn orders(by: By, edits: &[OrderEdit]) -> Action {
+    let edits = edits.to_vec();
+    Action::Orders { by, edits }
 }
 
 fn foreign(edits: &[Edit]) -> Action {
@@ -199,6 +214,35 @@ fn p4_a_download_that_read_rows_of_a_lost_history_starts_over() {
         )
     };
     keeps(&plan);
+}
+
+/// The outcome of a refused create arrived and that of a later change of its line did not: that
+/// one was neither sent again nor given up with the create.
+#[test]
+fn p8_a_refused_create_is_given_up_though_what_depends_on_it_was_sent() {
+    kept(
+        1,
+        vec![
+            start(0, 0, Way::Both),
+            orders(
+                By::App(0),
+                &[
+                    order(OrderWhat::Order, 22, 1_006),
+                    order(OrderWhat::Bad, 4_294_967_293, 1_007),
+                    order(OrderWhat::Line, 4_294_967_292, 1_010),
+                ],
+            ),
+            step(0, 0, Step::LoseAnswer),
+            orders(
+                By::OtherProcess(0),
+                &[order(OrderWhat::Set, 4_294_967_293, 1_011)],
+            ),
+            go(0, 0),
+            step(0, 0, Step::Cut(9)),
+            step(0, 0, Step::Cut(20)),
+            Action::Sync { device: 0 },
+        ],
+    );
 }
 
 #[test]

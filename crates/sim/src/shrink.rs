@@ -79,12 +79,10 @@ impl Shrinking {
     fn cut_edits(&mut self) {
         for action in 0..self.best.actions.len() {
             let mut edit = 0;
-            while edit < edits(&mut self.best.actions[action]).map_or(0, |edits| edits.len()) {
+            while edit < edits(&self.best.actions[action]) {
                 let mut plan = self.best.clone();
-                let is_cut = edits(&mut plan.actions[action]).is_some_and(|edits| {
-                    edits.remove(edit);
-                    !edits.is_empty()
-                });
+                cut_edit(&mut plan.actions[action], edit);
+                let is_cut = edits(&plan.actions[action]) > 0;
                 if !(is_cut && self.attempt(plan)) {
                     edit += 1;
                 }
@@ -110,12 +108,24 @@ impl Shrinking {
     }
 }
 
-fn edits(action: &mut Action) -> Option<&mut Vec<crate::action::Edit>> {
+/// How many statements an action has.
+fn edits(action: &Action) -> usize {
     match action {
         Action::User { edits, .. }
         | Action::OtherProcess { edits, .. }
-        | Action::Foreign { edits } => Some(edits),
-        _ => None,
+        | Action::Foreign { edits } => edits.len(),
+        Action::Orders { edits, .. } => edits.len(),
+        _ => 0,
+    }
+}
+
+fn cut_edit(action: &mut Action, at: usize) {
+    match action {
+        Action::User { edits, .. }
+        | Action::OtherProcess { edits, .. }
+        | Action::Foreign { edits } => drop(edits.remove(at)),
+        Action::Orders { edits, .. } => drop(edits.remove(at)),
+        _ => {}
     }
 }
 

@@ -108,6 +108,40 @@ pub(crate) const FAULTS: &[Fault] = &[
         "positions of another history are believed",
     ),
     fault(
+        "server-origin-ignored",
+        "temporary identifiers of other groups' rows are left as they are",
+    ),
+    fault(
+        "server-dependants-not-held",
+        "what depends on a refused group of the same request is tried",
+    ),
+    fault(
+        "server-counter-overwrites",
+        "a counter is set, not added to",
+    ),
+    fault(
+        "ids-forget-references",
+        "a renamed row's references keep its old identifier",
+    ),
+    fault("ids-reuse", "a temporary identifier is given twice"),
+    fault(
+        "ids-old-not-translated",
+        "an old identifier is not known any more",
+    ),
+    fault(
+        "resolve-keeps-old-base",
+        "what was decided still stands on what was seen before",
+    ),
+    fault(
+        "retry-same-id",
+        "what is sent again keeps the id that was refused",
+    ),
+    fault("drop-forgets-record", "what is given up leaves no record"),
+    fault(
+        "conflict-edit-lost",
+        "a later edit of a row in conflict is forgotten",
+    ),
+    fault(
         "server-beacon-ahead",
         "the beacon promises changes that are not there yet",
     ),

@@ -86,9 +86,8 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
                 Some(key) => Some(key.clone()),
                 None => renames.name(&loaded, &change.entity, &change.key)?,
             };
-            stored
-                .outcomes
-                .push(record(db, &change, outcome, at, verdict, new_key)?);
+            let ended = record(db, &change, outcome, at, verdict, new_key)?;
+            stored.outcomes.push(ended);
             db.crash_point("outcome")?;
             rows.insert((change.entity, change.key));
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes};
 use afield_protocol::dependence::{Blocked, Step, Stopped};
-use afield_protocol::{Attributes, Code, Entity, Op, Pattern, Value};
+use afield_protocol::{Attributes, Entity, Op, Pattern, Value};
 use rusqlite::{Row, params};
 
 use super::conflict::{Parked, counted};
@@ -256,10 +256,8 @@ pub(super) fn without_refused(
     Ok(())
 }
 
-/// Everything that depends on the row that a refused create was to make, by group.
-///
-/// # Errors
-/// `waits-for` while one of them is on its way: nobody knows yet what becomes of it.
+/// Everything that depends on the row that a refused create was to make, by group. What was sent
+/// is among it: it cannot have taken effect, and would be held for ever.
 pub(super) fn dependants(
     db: &Db,
     loaded: &Loaded,
@@ -295,13 +293,6 @@ pub(super) fn dependants(
         };
         if !blocked.holds(&loaded.model, step) {
             continue;
-        }
-        if later.state == "sent" {
-            let message = format!(
-                "a change of {} that depends on it is on its way: synchronise first",
-                later.entity
-            );
-            return Err(Error::new(Code::WAITS_FOR, message));
         }
         if later.op == Op::Create {
             blocked.add(step, Stopped::Refused);

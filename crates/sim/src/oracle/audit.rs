@@ -37,7 +37,7 @@ pub(crate) fn schema() -> String {
                    CREATE TABLE sim_audit (n INTEGER PRIMARY KEY AUTOINCREMENT, who, entity, \
                    effect, k1, k2, old, new);\n"
         .to_owned();
-    for entity in 0..app::SYNCED {
+    for entity in app::synced() {
         for event in ["INSERT", "UPDATE", "DELETE"] {
             sql += &trigger(entity, event);
         }

@@ -10,6 +10,7 @@ use afield_protocol::{Code, Op, Value, VerdictKind};
 
 use super::device_log::Known;
 use super::server::ServerRecord;
+use super::tagged::device::TaggedDevice;
 use super::view::{Entry, GroupState, View};
 use crate::app;
 use crate::rows::{RowName, display, display_name};
@@ -24,6 +25,8 @@ pub(crate) struct DeviceRecord {
     pub(crate) shown: HashSet<(RowName, usize, Value)>,
     /// What it is known to hold.
     pub(super) known: Known,
+    /// What is known of its tagged rows.
+    pub(crate) tagged: TaggedDevice,
 }
 
 /// Changes of one row that may or may not be on top, of which all combinations are tried.
@@ -48,9 +51,10 @@ impl DeviceRecord {
     pub(crate) fn check(&mut self, view: View, server: &ServerRecord) -> Result<(), Violation> {
         if view.has_model {
             self.check_log(&view, server)?;
-            for entity in 0..app::SYNCED {
+            for entity in 0..app::KEYED {
                 check_entity(&view, server, entity)?;
             }
+            self.tagged.check(&view, server)?;
             self.note_shown(&view);
         }
         self.view = view;
@@ -58,7 +62,7 @@ impl DeviceRecord {
     }
 
     fn note_shown(&mut self, view: &View) {
-        for (entity, rows) in view.visible.iter().enumerate() {
+        for (entity, rows) in view.visible.iter().enumerate().take(app::KEYED) {
             let old = self.view.visible.get(entity);
             for (key, row) in rows {
                 if old.and_then(|old| old.get(key)) == Some(row) {
@@ -213,6 +217,7 @@ fn overlays<'a>(
             let ends = match entry.state {
                 GroupState::Settled => is_gone,
                 GroupState::Parked => entry.op != Op::Create,
+                GroupState::Dropped => true,
                 GroupState::Pending | GroupState::Sent => false,
             };
             if ends && *overlay == Overlay::Must {
@@ -225,7 +230,7 @@ fn overlays<'a>(
 
 /// Whether the row of a refused change was gone at some time: then its base is erased, and the
 /// change is never on top again.
-pub(super) fn is_erased(entry: &Entry) -> bool {
+pub(crate) fn is_erased(entry: &Entry) -> bool {
     entry.op != Op::Create && entry.base.is_empty()
 }
 
@@ -254,6 +259,7 @@ fn overlay(view: &View, server: &ServerRecord, entry: &Entry, state: usize) -> O
         }
         (GroupState::Parked, _) if is_erased(entry) => Overlay::May,
         (GroupState::Pending | GroupState::Sent | GroupState::Parked, _) => Overlay::Must,
+        (GroupState::Dropped, _) => Overlay::Not,
         (GroupState::Settled, _) if since > state => Overlay::Must,
         (GroupState::Settled, _) => Overlay::May,
     }

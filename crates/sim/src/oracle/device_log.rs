@@ -43,7 +43,7 @@ impl DeviceRecord {
     /// A user's write returned, or may have happened: notes what it did to the tables. Gives
     /// what took effect, for the count of intents.
     pub(crate) fn wrote(&mut self, after: &View, by_other: bool, intents: &mut Counts) {
-        for entity in app::SITE..app::SYNCED {
+        for entity in app::SITE..app::KEYED {
             let none = crate::rows::Rows::new();
             let old = self.view.visible.get(entity).unwrap_or(&none);
             let new = after.visible.get(entity).unwrap_or(&none);
@@ -105,7 +105,7 @@ impl DeviceRecord {
         }
         let fresh = std::mem::take(&mut self.known.fresh);
         let written = |name: &RowName| sealed.contains_key(name) || fresh.contains_key(name);
-        self.check_known(view, &written)?;
+        self.check_known(view, server, &written)?;
         // What both wrote is looked for once: one may have undone what the other did.
         let mut both = sealed.clone();
         for (name, difference) in fresh {
@@ -123,6 +123,7 @@ impl DeviceRecord {
     fn check_known(
         &self,
         view: &View,
+        server: &ServerRecord,
         written: &impl Fn(&RowName) -> bool,
     ) -> Result<(), Violation> {
         let groups = groups(view);
@@ -135,7 +136,8 @@ impl DeviceRecord {
             let Some(entries) = groups.get(id) else {
                 let is_undone = known.state == GroupState::Pending
                     && matches!(known.content.as_slice(), [(name, ..)] if written(name));
-                if absorbed.contains(id) && known.state == GroupState::Pending || is_undone {
+                let may_go = known.state == GroupState::Pending || server.made_wait(*id);
+                if absorbed.contains(id) && may_go || is_undone {
                     continue;
                 }
                 let detail = format!("group {id}, {:?}: {:?}", known.state, names(known));
@@ -252,7 +254,7 @@ fn intend(
 
 /// Each change of a settled or parked group has exactly the outcome that the server gave.
 fn check_outcomes(view: &View, server: &ServerRecord) -> Result<(), Violation> {
-    for entry in &view.log {
+    for entry in view.log.iter().chain(&view.tagged_log) {
         let ended = view
             .outcomes
             .get(&(entry.group, entry.at))
@@ -263,7 +265,8 @@ fn check_outcomes(view: &View, server: &ServerRecord) -> Result<(), Violation> {
                 entry.group, entry.at, entry.state
             )
         };
-        if ended.len() != usize::from(entry.state.is_final()) {
+        let is_open = entry.state == GroupState::Dropped;
+        if ended.len() != usize::from(entry.state.is_final()) && !(is_open && ended.is_empty()) {
             let invariant = "one outcome for each change, in the transaction that settles it";
             return Err(Violation::new(Promise::P6, invariant, detail()));
         }

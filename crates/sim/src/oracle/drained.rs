@@ -26,7 +26,7 @@ impl DeviceRecord {
             let (group, rest) = log.split_at(length);
             log = rest;
             let is_stuck = match first.state {
-                GroupState::Settled => false,
+                GroupState::Settled | GroupState::Dropped => false,
                 GroupState::Parked => true,
                 GroupState::Pending | GroupState::Sent => {
                     let is_excused = poisoned && group.iter().any(is_poison) || stuck.holds(group);
@@ -66,6 +66,8 @@ impl DeviceRecord {
                     .is_none_or(|s| server.rows(s, entry.row.0).contains_key(&entry.row.1));
             entry.state == GroupState::Parked && !self.is_gone(entry) && is_there
         };
+        self.tagged
+            .check_sent(&self.view, |entry| sent.contains(&entry.group))?;
         for (at, entry) in self.view.log.iter().enumerate() {
             if !sent.contains(&entry.group) || entry.state == GroupState::Parked {
                 continue;
@@ -92,7 +94,7 @@ impl DeviceRecord {
     /// The device shows the server's rows, and on top only what is parked or held.
     pub(crate) fn check_converged(&self, server: &ServerRecord) -> Result<(), Violation> {
         let now = server.now();
-        for entity in 0..app::SYNCED {
+        for entity in 0..app::KEYED {
             let rows = server.rows(now, entity);
             let shown = &self.view.visible[entity];
             let keys: BTreeSet<&Vec<u8>> = rows.keys().chain(shown.keys()).collect();

@@ -7,6 +7,7 @@
 //! intents  every value that a user of a device typed, and how often
 //! device   what a device shows and holds, against all of that
 //! drained  what must be true once nothing fails any more
+//! tagged   all of that for rows whose identifiers the server makes
 //! ```
 
 pub(crate) mod audit;
@@ -15,6 +16,7 @@ pub(crate) mod device_log;
 pub(crate) mod drained;
 pub(crate) mod push;
 pub(crate) mod server;
+pub(crate) mod tagged;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;

@@ -8,6 +8,7 @@ use afield_protocol::{Change, Code, Group, GroupOutcome, Op, Value, Verdict, Ver
 use super::Counts;
 use super::audit::{Effect, Line};
 use super::server::{Answer, ServerRecord};
+use super::tagged::device::TaggedDevice;
 use crate::app;
 use crate::rows::{RowName, display_name};
 use crate::violation::{Promise, Violation};
@@ -25,6 +26,8 @@ pub(crate) struct Pushed<'a> {
     pub(crate) intents: &'a Counts,
     /// What the device that sent it ever showed.
     pub(crate) shown: &'a HashSet<(RowName, usize, Value)>,
+    /// What is known of that device's tagged rows.
+    pub(crate) tagged: &'a TaggedDevice,
 }
 
 impl Pushed<'_> {
@@ -60,6 +63,7 @@ impl ServerRecord {
     /// Checks a push against the promises, and notes its outcomes.
     pub(crate) fn check_push(&mut self, push: &Pushed<'_>) -> Result<(), Violation> {
         self.at_most_once(push)?;
+        self.check_replaced(push)?;
         let now = self.now();
         for group in push.groups {
             self.history.first_push.entry(group.id).or_insert(now);
@@ -73,6 +77,9 @@ impl ServerRecord {
             let invariant = "a push answers each of its groups, in order";
             return Err(Violation::new(Promise::P6, invariant, detail));
         }
+        let is_new = |group: &Group| !self.history.ledger.contains_key(&group.id);
+        let is_new: Vec<bool> = push.groups.iter().map(is_new).collect();
+        self.check_waits(push, outcomes, &is_new)?;
         for (group, outcome) in push.groups.iter().zip(outcomes) {
             self.check_group(push, group, outcome)?;
             let since = self
@@ -92,7 +99,8 @@ impl ServerRecord {
 
     /// No typed value, creation or deletion takes effect more often than users made it.
     fn at_most_once(&self, push: &Pushed<'_>) -> Result<(), Violation> {
-        for line in push.lines.iter().filter(|line| line.is_push) {
+        let is_keyed = |line: &&Line| line.is_push && line.row.0 < app::KEYED;
+        for line in push.lines.iter().filter(is_keyed) {
             if let Effect::Set(at, value) = &line.effect
                 && (value.is_null() || !app::is_unique(line.row.0, *at))
             {
@@ -158,8 +166,12 @@ impl ServerRecord {
             return Ok(());
         }
         self.history.ledger.insert(group.id, outcome.clone());
+        if outcome.is_applied() {
+            self.history.replaced.extend(&group.absorbed);
+        }
         for (change, verdict) in group.changes.iter().zip(&outcome.verdicts) {
             self.check_change(push, change, verdict)?;
+            self.check_reason(push, group, change, verdict)?;
         }
         Ok(())
     }
@@ -172,7 +184,7 @@ impl ServerRecord {
         change: &Change,
         verdict: &Verdict,
     ) -> Result<(), Violation> {
-        let Some(row) = row_of(change) else {
+        let Some(row) = row_of(change).filter(|row| row.0 < app::KEYED) else {
             return Ok(());
         };
         let before = self.rows(push.before, row.0);

@@ -1,13 +1,14 @@
 //! The server's record: the states it was in, the positions it gave, the answers it sent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use afield_protocol::{GroupId, GroupOutcome, Value};
+use afield_protocol::{Code, GroupId, GroupOutcome, Value};
 use rusqlite::Connection;
 
 use super::Counts;
 use super::audit::{self, Effect, Line};
+use super::tagged::server::{TagHistory, TagMemory};
 use crate::app;
 use crate::rows::{self, Rows};
 use crate::violation::Violation;
@@ -28,6 +29,8 @@ pub(crate) struct ServerRecord {
     /// What belongs to the present history alone.
     pub(super) history: History,
     backup: Option<History>,
+    /// What tagged rows ever were.
+    pub(super) tagged: TagMemory,
 }
 
 /// An outcome with the number of the first state that may hold its effect, and of the state in
@@ -48,8 +51,12 @@ pub(super) struct History {
     pub(super) effects: Counts,
     /// First outcome of each group.
     pub(super) ledger: HashMap<GroupId, GroupOutcome>,
+    /// Groups in whose place another one was applied.
+    pub(super) replaced: HashSet<GroupId>,
     /// The state in which a group was pushed first.
     pub(super) first_push: HashMap<GroupId, usize>,
+    /// The tagged rows.
+    pub(super) tagged: TagHistory,
 }
 
 impl ServerRecord {
@@ -61,7 +68,7 @@ impl ServerRecord {
         }
         self.history.audited = last;
         let written = |entity| lines.iter().any(|line| line.row.0 == entity);
-        let state: Result<State, Violation> = (0..app::SYNCED)
+        let state: Result<State, Violation> = (0..app::ENTITIES)
             .map(|entity| match self.states.last() {
                 Some(before) if !written(entity) => Ok(Rc::clone(&before[entity])),
                 _ => Ok(Rc::new(read_entity(conn, entity)?)),
@@ -71,6 +78,7 @@ impl ServerRecord {
         for line in lines.iter().filter(|line| line.is_push) {
             self.history.effects.add(&line.row, line.effect.clone());
         }
+        self.note_tagged(&lines)?;
         Ok(lines)
     }
 
@@ -111,6 +119,13 @@ impl ServerRecord {
         self.answers.get(&group).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the server told a group to wait for another one: that is not its end.
+    pub(crate) fn made_wait(&self, group: GroupId) -> bool {
+        let code = Some(Code::WAITS_FOR);
+        let mut answers = self.answers(group).iter();
+        answers.any(|answer| answer.outcome.verdicts.iter().any(|v| v.code == code))
+    }
+
     /// Whether the server has settled a group, in the present history.
     pub(crate) fn settled(&self, group: GroupId) -> bool {
         self.history.ledger.contains_key(&group)
@@ -124,7 +139,7 @@ impl ServerRecord {
     /// The server went back to the copy.
     pub(crate) fn restored(&mut self, conn: &Connection) -> Result<(), Violation> {
         self.history = self.backup.clone().unwrap_or_default();
-        let state: Result<State, Violation> = (0..app::SYNCED)
+        let state: Result<State, Violation> = (0..app::ENTITIES)
             .map(|entity| Ok(Rc::new(read_entity(conn, entity)?)))
             .collect();
         self.states.push(state?);
@@ -140,6 +155,9 @@ impl ServerRecord {
 }
 
 fn read_entity(conn: &Connection, entity: usize) -> Result<Rows, Violation> {
+    if entity == app::DRAFT {
+        return Ok(Rows::new());
+    }
     let columns = app::columns(entity).join(", ");
     let sql = format!("SELECT {columns} FROM {}", app::table(entity));
     Ok(rows::read(conn, entity, &sql)?)

@@ -13,6 +13,7 @@ use super::audit::{self, Effect};
 use super::device::DeviceRecord;
 use super::push::Pushed;
 use super::server::ServerRecord;
+use super::tagged::device::TaggedDevice;
 use super::view::{Entry, GroupState, View};
 use crate::app;
 use crate::rows::{RowName, Rows};
@@ -32,7 +33,7 @@ fn server() -> Server {
     conn.execute_batch(&audit::schema()).unwrap();
     let mut record = ServerRecord::default();
     record.observe(&conn).unwrap();
-    for entity in 0..app::SYNCED {
+    for entity in app::synced() {
         record.gave_position(entity, TOKEN);
     }
     Server { conn, record }
@@ -68,19 +69,19 @@ impl Server {
             before,
             intents,
             shown,
+            tagged: &TaggedDevice::default(),
         })
     }
 
     /// What a device shows that has everything.
     fn view(&self) -> View {
-        let mut visible: Vec<Rows> = (0..app::SYNCED)
+        let visible: Vec<Rows> = (0..app::ENTITIES)
             .map(|entity| (*self.record.rows(self.record.now(), entity)).clone())
             .collect();
-        visible.push(Rows::new());
         View {
             has_model: true,
             visible,
-            standing: vec![(Some(TOKEN.to_vec()), true); app::SYNCED],
+            standing: vec![(Some(TOKEN.to_vec()), true); app::ENTITIES],
             ..View::default()
         }
     }
@@ -112,7 +113,6 @@ fn entry(state: GroupState, set: &str) -> Entry {
     Entry {
         group: GroupId([1; 16]),
         absorbed: Vec::new(),
-        origins: Vec::new(),
         state,
         at: 0,
         row: site(),

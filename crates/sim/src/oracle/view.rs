@@ -4,9 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use afield_protocol::codec::cbor::read_attributes;
-use afield_protocol::{Attributes, Code, GroupId, Op, VerdictKind};
+use afield_protocol::{Attributes, Code, GroupId, Op, Value, VerdictKind};
 use rusqlite::{Connection, OptionalExtension};
 
+use super::tagged::rows::{TaggedRow, integer, tagged};
 use crate::app;
 use crate::rows::{self, RowName, Rows, place};
 use crate::violation::{Promise, Violation};
@@ -19,6 +20,12 @@ pub(crate) struct View {
     pub(crate) visible: Vec<Rows>,
     /// Changes in the order in which they were made, settled ones included.
     pub(crate) log: Vec<Entry>,
+    /// Those of tagged rows.
+    pub(crate) tagged_log: Vec<Entry>,
+    /// Tagged rows, with references that are captured and not sealed as they will be.
+    pub(crate) tagged: Vec<TaggedRow>,
+    /// What the server gave in place of temporary identifiers.
+    pub(crate) ids: HashMap<(usize, i64), i64>,
     /// How each change of a group ended: every outcome there is for it.
     pub(crate) outcomes: HashMap<(GroupId, usize), Vec<Ended>>,
     /// Each synced entity's position, and whether its first download is complete.
@@ -50,12 +57,14 @@ pub(crate) enum GroupState {
     Sent,
     Settled,
     Parked,
+    /// Given up by the app.
+    Dropped,
 }
 
 impl GroupState {
     /// Whether no more will become of it by itself.
     pub(crate) fn is_final(self) -> bool {
-        matches!(self, Self::Settled | Self::Parked)
+        matches!(self, Self::Settled | Self::Parked | Self::Dropped)
     }
 }
 
@@ -76,30 +85,66 @@ impl View {
         if exists.is_none() || !conn.query_row(sql, [], |row| row.get::<_, bool>(0))? {
             return Ok(Self::default());
         }
+        let log = log(conn)?;
+        let (log, tagged_log) = log.into_iter().partition(|entry| entry.row.0 <= app::DRAFT);
         let mut view = Self {
             has_model: true,
-            log: log(conn)?,
+            log,
+            tagged_log,
+            ids: ids(conn)?,
             outcomes: outcomes(conn)?,
             standing: standing(conn)?,
             ..Self::default()
         };
-        for entity in 0..=app::DRAFT {
+        for entity in 0..app::ENTITIES {
             let columns = app::attributes(entity).join(", ");
-            let sql = format!("SELECT {columns} FROM {}", app::name(entity));
+            let sql = format!("SELECT {columns} FROM \"{}\"", app::name(entity));
             view.visible.push(rows::read(conn, entity, &sql)?);
         }
-        for entity in [app::SITE, app::VISIT, app::READING, app::ACCOUNT] {
+        let keyed = [app::SITE, app::VISIT, app::READING, app::ACCOUNT];
+        for entity in keyed.into_iter().chain(app::TAGGED) {
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM afield_before_{}", app::name(entity));
             let captured = rows::read(conn, entity, &sql)?;
             view.captured
                 .extend(captured.into_keys().map(|key| (entity, key)));
         }
+        for entity in app::TAGGED {
+            let rows = view.visible[entity].iter();
+            let rows = rows.map(|(key, row)| (key.clone(), view.sealed(entity, key, row)));
+            view.tagged.extend(tagged(entity, &rows.collect())?);
+        }
         Ok(view)
     }
 
+    /// The row as it will be when it is sealed: old identifiers that another process wrote are
+    /// put right then.
+    fn sealed(&self, entity: usize, key: &[u8], row: &[Value]) -> Vec<Value> {
+        let mut row = row.to_vec();
+        let references: &[(usize, usize)] = match entity {
+            app::LINE => &[(0, app::ORDER)],
+            app::REMARK => &[(1, app::ORDER), (3, app::REMARK)],
+            _ => &[],
+        };
+        if self.captured.contains(&(entity, key.to_vec())) {
+            for (at, target) in references {
+                let real = integer(&row[*at]).and_then(|id| self.ids.get(&(*target, id)));
+                if let Some(real) = real {
+                    row[*at] = Value::Integer(*real);
+                }
+            }
+        }
+        row
+    }
+
+    /// Whether another process wrote tagged rows, or others, that are not sealed.
+    pub(crate) fn has_captured(&self, are_tagged: bool) -> bool {
+        let mut entities = self.captured.iter().map(|(entity, _)| *entity);
+        entities.any(|entity| (entity > app::DRAFT) == are_tagged)
+    }
+
     /// A visible row.
-    pub(crate) fn row(&self, (entity, key): &RowName) -> Option<&Vec<afield_protocol::Value>> {
+    pub(crate) fn row(&self, (entity, key): &RowName) -> Option<&Vec<Value>> {
         self.visible.get(*entity)?.get(key)
     }
 
@@ -135,6 +180,7 @@ fn log(conn: &Connection) -> Result<Vec<Entry>, Violation> {
                 "sent" => GroupState::Sent,
                 "settled" => GroupState::Settled,
                 "parked" => GroupState::Parked,
+                "dropped" => GroupState::Dropped,
                 other => return Err(unreadable(format!("state {other}"))),
             },
             at: place(row, 3)?,
@@ -167,6 +213,19 @@ fn outcomes(conn: &Connection) -> Result<HashMap<(GroupId, usize), Vec<Ended>>, 
     Ok(found)
 }
 
+fn ids(conn: &Connection) -> Result<HashMap<(usize, i64), i64>, Violation> {
+    let sql = "SELECT entity, temporary, real FROM afield_ids";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut found = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let entity: String = row.get(0)?;
+        let entity = app::place(&entity).ok_or_else(|| unreadable(entity))?;
+        found.insert((entity, row.get(1)?), row.get(2)?);
+    }
+    Ok(found)
+}
+
 /// A position, and whether the first download is through.
 type Standing = (Option<Vec<u8>>, bool);
 
@@ -174,9 +233,12 @@ fn standing(conn: &Connection) -> Result<Vec<Standing>, Violation> {
     let sql = "SELECT position, complete FROM afield_entity WHERE name = ?1";
     let mut statement = conn.prepare_cached(sql)?;
     let read = |entity| {
+        if entity == app::DRAFT {
+            return Ok((None, true));
+        }
         Ok(statement.query_row([app::name(entity)], |row| Ok((row.get(0)?, row.get(1)?)))?)
     };
-    (0..app::SYNCED).map(read).collect()
+    (0..app::ENTITIES).map(read).collect()
 }
 
 fn unreadable(what: String) -> Violation {

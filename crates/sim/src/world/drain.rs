@@ -1,7 +1,11 @@
 //! After the last fault: everything drains, and every device becomes like the server.
 
+use afield_protocol::Code;
+
 use super::World;
 use super::device::LANES;
+use crate::action::Decision;
+use crate::oracle::tagged::drained::{check_same, check_settled};
 use crate::violation::Violation;
 
 /// More than the longest pause of a group that failed alone.
@@ -10,6 +14,13 @@ const ROUND_MS: i64 = 6 * 60 * 1_000;
 /// Rounds of one sync of each device in which everything must drain. Two suffice for changes to
 /// reach the others; the rest is for groups that fail alone beside others.
 const ROUNDS: usize = 5;
+
+/// Rounds in which users decide about everything that was not applied. A conflict can come again
+/// once for each other device that decided in between.
+const DECIDING_ROUNDS: usize = 8;
+
+/// More than the changes that a device can have parked.
+const DECISIONS_MAX: usize = 200;
 
 impl World {
     /// Ends all faults but the team's failing trigger, drains, ends that too, drains again.
@@ -29,6 +40,7 @@ impl World {
         self.server.heal()?;
         self.say(|| "     the team mends its trigger".into());
         self.rounds(false)?;
+        self.settle_all()?;
         self.tally.count("world");
         Ok(())
     }
@@ -47,6 +59,54 @@ impl World {
             }
         }
         drained
+    }
+
+    /// Every user decides about everything that was not applied, until nothing is left.
+    fn settle_all(&mut self) -> Result<(), Violation> {
+        for round in 0..DECIDING_ROUNDS {
+            for device in 0..self.devices.len() {
+                self.decide_all(device, round)?;
+                self.clock.advance(ROUND_MS);
+                self.whole_sync(device)?;
+            }
+            let mut records = self.records.iter();
+            if records.all(|record| check_settled(&record.view).is_ok()) {
+                break;
+            }
+        }
+        for device in 0..self.devices.len() {
+            self.whole_sync(device)?;
+        }
+        for (device, record) in self.records.iter().enumerate() {
+            check_settled(&record.view).map_err(|v| at(device, v))?;
+            check_same(&record.view, &self.server_record).map_err(|v| at(device, v))?;
+        }
+        self.counters.check(&self.server_record)
+    }
+
+    /// At first at random; in the end what must work: his own version, a good value, or nothing.
+    fn decide_all(&mut self, device: usize, round: usize) -> Result<(), Violation> {
+        for n in 0..DECISIONS_MAX {
+            let open = self.open(device);
+            let Some(first) = open.first() else {
+                return Ok(());
+            };
+            let is_last = round >= DECIDING_ROUNDS / 2;
+            let decision = match (first.is_conflict, is_last) {
+                (true, true) => Decision::Mine,
+                (false, true) if first.code == Code::CHECK_FAILED => Decision::Retry,
+                (false, true) => Decision::Drop,
+                (true, false) => {
+                    [Decision::Mine, Decision::Theirs, Decision::Merged][self.random.usize(0..3)]
+                }
+                (false, false) => [Decision::Retry, Decision::Drop][self.random.usize(0..2)],
+            };
+            let number = 1_000_000 + u32::try_from(round * DECISIONS_MAX + n).unwrap_or(0) * 10;
+            let place = u32::try_from(device).unwrap_or(0);
+            self.decide(device, 0, decision, number + place + 1)?;
+            self.look()?;
+        }
+        Ok(())
     }
 
     fn drained(&self, poisoned: bool) -> Result<(), Violation> {

@@ -1,16 +1,18 @@
 //! A world: devices, one server, the network between them, and the oracle, in one thread and
 //! from one seed.
 
+mod decide;
 mod device;
 mod drain;
 mod link;
 mod network;
+mod orders;
 mod server;
 mod sync;
 mod template;
 mod writes;
 
-use afield_protocol::Group;
+use afield_protocol::{Group, Value};
 use tempfile::TempDir;
 
 use self::device::Device;
@@ -25,7 +27,9 @@ use crate::generate::{DEVICES_MAX, Plan};
 use crate::oracle::Counts;
 use crate::oracle::device::DeviceRecord;
 use crate::oracle::server::ServerRecord;
+use crate::oracle::tagged::drained::Counters;
 use crate::oracle::view::View;
+use crate::tag::HITS;
 use crate::tally::Tally;
 use crate::violation::Violation;
 
@@ -47,6 +51,8 @@ pub(crate) struct World {
     records: Vec<DeviceRecord>,
     server_record: ServerRecord,
     intents: Counts,
+    /// What orders' counters should stand at.
+    counters: Counters,
     has_backup: bool,
     pub(crate) tally: Tally,
     /// What happened, if somebody wants to read it.
@@ -115,6 +121,7 @@ impl World {
             records: Vec::new(),
             server_record: ServerRecord::default(),
             intents: Counts::default(),
+            counters: Counters::default(),
             has_backup: false,
             tally: Tally::default(),
             trace: traced.then(Vec::new),
@@ -122,6 +129,11 @@ impl World {
             _folder: folder,
         };
         world.server_record.observe(&world.server.team)?;
+        for row in world.server_record.tagged_rows(0)? {
+            if let (app::ORDER, Value::Integer(hits)) = (row.tag.entity(), &row.values[HITS]) {
+                world.counters.add(&row.tag, *hits);
+            }
+        }
         for place in 0..plan.devices {
             let made = plan.model_installed.then(|| template.device());
             let (folder, clock) = (world._folder.path(), &world.clock);
@@ -145,6 +157,13 @@ impl World {
             Action::User { device, edits } => self.user(device % present, edits),
             Action::OtherProcess { device, edits } => self.other_process(device % present, edits),
             Action::Foreign { edits } => self.foreign(edits),
+            Action::Orders { by, edits } => self.orders(*by, edits),
+            Action::Decide {
+                device,
+                pick,
+                decision,
+                n,
+            } => self.decide(device % present, *pick, *decision, *n),
             Action::Start {
                 device,
                 lane,
@@ -212,6 +231,7 @@ impl World {
         self.tally.count("server restored from a copy");
         self.server.restore()?;
         self.break_off();
+        self.counters.forget_all();
         self.server_record.restored(&self.server.team)
     }
 

@@ -141,6 +141,7 @@ impl World {
             before,
             intents: &self.intents,
             shown: &self.records[device].shown,
+            tagged: &self.records[device].tagged,
         })?;
         Ok(asked)
     }

@@ -32,6 +32,8 @@ pub(crate) struct SimServer {
     pub(crate) team: Connection,
     clock: Clock,
     random: fastrand::Rng,
+    /// How often it was set back.
+    restores: i64,
     /// Crash points until it dies.
     pub(crate) armed: Option<u32>,
 }
@@ -70,6 +72,7 @@ impl SimServer {
             team: Connection::open_in_memory()?,
             clock: clock.clone(),
             random: fastrand::Rng::with_seed(seed ^ 0x5e1f),
+            restores: 0,
             armed: None,
         };
         server.connect()?;
@@ -107,6 +110,11 @@ impl SimServer {
         files::remove(&self.path)?;
         files::copy(&self.backup, &self.path)?;
         self.connect()?;
+        // The team does not give a number twice that the lost history may have given.
+        self.restores += 1;
+        let sql = "UPDATE sqlite_sequence SET seq = seq + ?1 * 1000 \
+                   WHERE name IN ('orders', 'remark')";
+        self.team.execute(sql, [self.restores])?;
         self.start()
     }
 

@@ -163,7 +163,8 @@ impl World {
             .iter()
             .filter(|_| report.status == SyncStatus::Completed)
         {
-            let entry = view.log.iter().find(|entry| entry.group == *id);
+            let mut entries = view.log.iter().chain(&view.tagged_log);
+            let entry = entries.find(|entry| entry.group == *id);
             if entry.is_none_or(|entry| entry.state != GroupState::Settled) {
                 let invariant = "a sync is completed only if all it sent was applied";
                 return Err(Violation::new(

@@ -43,6 +43,9 @@ impl World {
 
     /// Another process writes into the device's file in one transaction.
     pub(super) fn other_process(&mut self, device: usize, edits: &[Edit]) -> Result<(), Violation> {
+        if !self.seal_apart(device, true)? {
+            return Ok(());
+        }
         let edits = self.settled(device, edits);
         if edits.is_empty() {
             return Ok(());

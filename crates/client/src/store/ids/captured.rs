@@ -6,11 +6,12 @@
 //! known the real identifier.
 
 use afield_protocol::{Value, zoo};
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::super::db::{Db, Loaded};
 use super::super::page::touch;
-use super::super::sql::{bound, literal, values};
+use super::super::sql::{bound, literal, quoted, values};
 use super::super::tables::Table;
 use super::translate;
 use crate::error::Error;
@@ -35,29 +36,29 @@ pub(in crate::store) fn rename(db: &Db, loaded: &Loaded) -> Result<(), Error> {
     if found.is_empty() {
         return Ok(());
     }
-    uncaptured(db, || {
-        for (table, key) in &found {
-            rename_row(db, table, key)?;
-            touch(db, &table.entity.name)?;
-            db.crash_point("rename-captured")?;
-        }
-        Ok(())
-    })
+    let _uncaptured = Uncaptured::new(&db.conn)?;
+    for (table, key) in &found {
+        rename_row(db, table, key)?;
+        touch(db, &table.entity.name)?;
+        db.crash_point("rename-captured")?;
+    }
+    Ok(())
 }
 
 /// Captured rows that hold a temporary identifier of which the real one is known.
 fn outdated(db: &Db, table: &Table) -> Result<Vec<Vec<Value>>, Error> {
     let columns = table.entity.attributes.iter().zip(&table.numbered);
     let tests = columns.filter_map(|(attribute, entity)| {
-        let column = super::super::sql::quoted(&attribute.name);
+        let column = quoted(&attribute.name);
         Some(format!(
             "EXISTS (SELECT 1 FROM afield_ids AS i \
              WHERE i.entity = {} AND i.temporary = t.{column})",
             literal(entity.as_ref()?)
         ))
     });
+    // CROSS JOIN: what was captured leads, however large the table is.
     let sql = format!(
-        "SELECT {} FROM {} AS b JOIN {} AS t ON {} WHERE {} ORDER BY b.rowid",
+        "SELECT {} FROM {} AS b CROSS JOIN {} AS t ON {} WHERE {} ORDER BY b.rowid",
         table.prefixed("t", table.entity.key()),
         table.before,
         table.name,
@@ -133,19 +134,37 @@ fn record_before(
     Ok(())
 }
 
-/// Runs `step` with triggers and foreign keys off, so that it is neither captured nor refused.
-fn uncaptured(db: &Db, step: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
-    let switches = [
-        DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER,
-        DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY,
-    ];
-    let before = switches.map(|switch| db.conn.db_config(switch));
-    for switch in switches {
-        db.conn.set_db_config(switch, false)?;
+/// Triggers and foreign keys of a connection are off while this lives, so that what is renamed is
+/// neither captured nor refused. Whatever happens meanwhile, they are as before afterwards.
+struct Uncaptured<'a> {
+    conn: &'a Connection,
+    before: [(DbConfig, bool); 2],
+}
+
+impl<'a> Uncaptured<'a> {
+    fn new(conn: &'a Connection) -> Result<Self, Error> {
+        let switches = [
+            DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER,
+            DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY,
+        ];
+        let [triggers, keys] = switches;
+        let before = [
+            (triggers, conn.db_config(triggers)?),
+            (keys, conn.db_config(keys)?),
+        ];
+        let guard = Self { conn, before };
+        for switch in switches {
+            conn.set_db_config(switch, false)?;
+        }
+        Ok(guard)
     }
-    let result = step();
-    for (switch, before) in switches.into_iter().zip(before) {
-        db.conn.set_db_config(switch, before?)?;
+}
+
+impl Drop for Uncaptured<'_> {
+    fn drop(&mut self) {
+        for (switch, before) in self.before {
+            // It sets a flag of the connection, and fails for flags that SQLite does not know.
+            let _ = self.conn.set_db_config(switch, before);
+        }
     }
-    result
 }

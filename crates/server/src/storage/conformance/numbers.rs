@@ -108,8 +108,10 @@ pub fn children_are_attached_to_their_parent(db: &mut dyn Database) {
         create("remark", id, &values)
     };
     let together = [
-        group(
+        // An origin that names the group itself says nothing new.
+        with_origins(
             1,
+            &[(T, 1)],
             vec![
                 line(Op::Create, T, 1, "before"),
                 order(T, "a"),
