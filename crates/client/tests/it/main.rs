@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod capture_random;
+mod decide_random;
 mod native_driver;
 mod native_faults;
 mod native_server;
