@@ -32,8 +32,3 @@ pub use store::{
     PageApplied, Params, RequestCaps, Resolution, RowState, Rows, Status, Store, SyncStore,
     Transaction, Watch, Watches,
 };
-
-/// The code in the README, which must compile.
-#[cfg(all(doctest, feature = "native"))]
-#[doc = include_str!("../../../README.md")]
-pub struct Readme;

@@ -6,7 +6,7 @@
 //!            ↗            ↖
 //!      afield              afield-server
 //!            ↖            ↗
-//!      afield-cli, afield-sim           xtask stands alone
+//!      afield-cli, afield-sim           examples → afield; xtask stands alone
 //! ```
 //!
 //! A new arrow is a decision: it is written down in `docs/decisions/` first, then here.
@@ -17,7 +17,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every package of the workspace, and what it may depend on inside the workspace.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("afield-protocol", &[]),
     ("afield", &["afield-protocol"]),
     ("afield-server", &["afield-protocol"]),
@@ -29,6 +29,8 @@ const ARROWS: [(&str, &[&str]); 6] = [
         "afield-sim",
         &["afield", "afield-protocol", "afield-server"],
     ),
+    // An app has the library alone; its tests bring a server.
+    ("inspections", &["afield", "afield-server"]),
     ("xtask", &[]),
 ];
 

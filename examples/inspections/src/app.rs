@@ -194,15 +194,17 @@ impl App {
     }
 
     fn in_changes(&mut self, at: usize, key: KeyCode) {
-        let Some(Waiting { info, .. }) = self.changes.get(at) else {
+        let Some(Waiting { info, name }) = self.changes.get(at) else {
             return;
         };
         let conflict = self.conflicts.iter().find(|it| it.conflict == info.change);
         let change = info.change.clone();
         let done = match (key, conflict) {
             (KeyCode::Enter, Some(conflict)) => {
-                self.pages
-                    .push(Page::Conflict(Decision::new(conflict.clone())));
+                self.pages.push(Page::Conflict(Decision::new(
+                    conflict.clone(),
+                    name.clone(),
+                )));
                 return;
             }
             (KeyCode::Char('r' | 'd'), None) if info.state != ChangeState::Parked => {
@@ -210,11 +212,10 @@ impl App {
                 self.note = (text.to_owned(), false);
                 return;
             }
-            (KeyCode::Char('r'), None) => self
-                .client
-                .store()
-                .retry(&change, None)
-                .map(|_| "It goes again with the next sync."),
+            (KeyCode::Char('r'), None) => {
+                self.pages.push(Page::Form(pages::again(info)));
+                return;
+            }
             (KeyCode::Char('d'), None) => {
                 let dropped = self.client.store().drop_change(&change);
                 dropped.map(|()| "Given up; the row is as it was without it.")

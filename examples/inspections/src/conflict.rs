@@ -1,33 +1,39 @@
 //! Deciding a conflict, attribute by attribute.
 
-use afield::protocol::{Attributes, Value};
+use std::collections::BTreeSet;
+
+use afield::protocol::Value;
 use afield::{ConflictInfo, Resolution};
 use ratatui::crossterm::event::KeyCode;
 
 /// A conflict and what has been picked so far.
 pub(crate) struct Decision {
     pub(crate) info: ConflictInfo,
+    /// What a person calls the row.
+    pub(crate) name: String,
     /// Attributes to show, and whether mine is picked.
     pub(crate) picks: Vec<(String, bool)>,
     pub(crate) at: usize,
 }
 
 impl Decision {
-    /// What only one of both changed is picked already; what both changed begins as mine.
-    pub(crate) fn new(info: ConflictInfo) -> Self {
-        let differs = |name: &&String| {
-            let is =
-                |row: &Option<Attributes>| row.as_ref().and_then(|row| row.get(*name)).cloned();
-            is(&info.mine) != is(&info.theirs)
-        };
-        let names = info.attributes.iter().filter(differs);
-        let picks = names.map(|name| {
-            let mine = info.mine.as_ref().and_then(|row| row.get(name));
-            (name.clone(), mine != info.base.get(name))
+    /// Shows what either side changed. What the user did not touch begins as theirs.
+    pub(crate) fn new(info: ConflictInfo, name: String) -> Self {
+        let rows = [info.mine.as_ref(), info.theirs.as_ref()];
+        let names: BTreeSet<&String> = rows
+            .into_iter()
+            .flatten()
+            .flat_map(|row| row.keys())
+            .collect();
+        let changed = names.into_iter().filter_map(|name| {
+            let [mine, theirs] = rows.map(|row| row.and_then(|row| row.get(name)));
+            let is_shown = mine != theirs || theirs != info.base.get(name);
+            is_shown.then(|| (name.clone(), mine != theirs))
         });
         Self {
-            picks: picks.collect(),
+            picks: changed.collect(),
             info,
+            name,
             at: 0,
         }
     }
@@ -39,13 +45,29 @@ impl Decision {
 
     /// The value of an attribute before, in mine and in theirs.
     pub(crate) fn values(&self, name: &str) -> [String; 3] {
-        let shown = |row: Option<&Attributes>| match row.map(|row| row.get(name)) {
-            None => "(no row)".to_owned(),
-            Some(None | Some(Value::Null)) => "–".to_owned(),
-            Some(Some(value)) => value.to_string(),
+        let shown = |value: Option<&Value>| match value {
+            None | Some(Value::Null) => "–".to_owned(),
+            Some(value) => value.to_string(),
         };
         let (mine, theirs) = (self.info.mine.as_ref(), self.info.theirs.as_ref());
-        [shown(Some(&self.info.base)), shown(mine), shown(theirs)]
+        let gone = || "(deleted)".to_owned();
+        [
+            shown(self.info.base.get(name)),
+            mine.map_or_else(gone, |_| shown(self.mine(name))),
+            theirs.map_or_else(gone, |row| shown(row.get(name))),
+        ]
+    }
+
+    /// The user's value; where he wrote none, the one that he saw.
+    fn mine(&self, name: &str) -> Option<&Value> {
+        let [mine, theirs] = [&self.info.mine, &self.info.theirs];
+        let mine = mine.as_ref().and_then(|row| row.get(name));
+        let is_theirs = mine == theirs.as_ref().and_then(|row| row.get(name));
+        if is_theirs {
+            self.info.base.get(name)
+        } else {
+            mine
+        }
     }
 
     /// A key; gives the decision if that was one.
@@ -73,8 +95,7 @@ impl Decision {
     /// What is not named stays as the server has it.
     fn merged(&self) -> Resolution {
         let mine = self.picks.iter().filter(|(_, mine)| *mine);
-        let value = |name: &String| self.info.mine.as_ref()?.get(name).cloned();
-        let named = mine.filter_map(|(name, _)| Some((name.clone(), value(name)?)));
+        let named = mine.filter_map(|(name, _)| Some((name.clone(), self.mine(name)?.clone())));
         Resolution::Merged(named.collect())
     }
 }

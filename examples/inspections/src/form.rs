@@ -1,5 +1,6 @@
 //! A form: labelled fields that are typed into, and what was changed in them.
 
+use afield::ChangeInfo;
 use afield::typed::Field;
 use ratatui::crossterm::event::KeyCode;
 
@@ -16,12 +17,14 @@ pub(crate) enum Target {
     Plan(BusinessId),
     /// One more violation, with its number.
     Violation(InspectionId, i64),
+    /// A refused change, to be sent again with what is corrected.
+    Again(Box<ChangeInfo>),
 }
 
 /// A line of a form.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    pub(crate) label: &'static str,
+    pub(crate) label: String,
     pub(crate) text: String,
     /// What it is to choose from, if it is not free text.
     pub(crate) choices: &'static [&'static str],
@@ -38,10 +41,10 @@ pub(crate) struct Form {
 }
 
 impl Line {
-    pub(crate) fn new(label: &'static str, text: Option<&str>) -> Self {
+    pub(crate) fn new(label: &str, text: Option<&str>) -> Self {
         let text = text.unwrap_or_default().to_owned();
         Self {
-            label,
+            label: label.to_owned(),
             was: text.clone(),
             text,
             choices: &[],

@@ -1,8 +1,8 @@
 //! The screens: what each shows, read from the store, and the forms that write.
 
 use afield::native::Client;
-use afield::protocol::{Key, Value};
-use afield::{Error, Store};
+use afield::protocol::{Attributes, Entity, Key, Type, Value};
+use afield::{ChangeInfo, Error, Store};
 
 use crate::conflict::Decision;
 use crate::form::{Form, Line, Target};
@@ -15,6 +15,9 @@ const RESULTS: &[&str] = &["pass", "pass with conditions", "fail"];
 const KINDS: &[&str] = &["routine", "complaint", "follow-up", "opening"];
 const SEVERITIES: &[&str] = &["minor", "major", "critical"];
 const YES_NO: &[&str] = &["yes", "no"];
+
+/// Businesses that a list shows; who wants others searches.
+pub(crate) const BUSINESSES_MAX: usize = 500;
 
 /// Lines that one violation takes in a form, and those before the first one.
 const VIOLATION_LINES: usize = 3;
@@ -65,8 +68,9 @@ impl Page {
             Self::Businesses {
                 search, rows, at, ..
             } => {
-                let clause = "WHERE name LIKE ?1 OR street LIKE ?1 ORDER BY name, id LIMIT 500";
-                *rows = Business::query(store, clause, [format!("%{search}%").into()])?;
+                let clause = "WHERE name LIKE ?1 OR street LIKE ?1 ORDER BY name, id LIMIT ?2";
+                let limit = i64::try_from(BUSINESSES_MAX).unwrap_or(i64::MAX).into();
+                *rows = Business::query(store, clause, [format!("%{search}%").into(), limit])?;
                 *at = (*at).min(rows.len().saturating_sub(1));
             }
             Self::Business { row, rows, at } => {
@@ -180,6 +184,47 @@ pub(crate) fn add_violation(row: &Inspection, others: &[Violation]) -> Form {
     )
 }
 
+/// A refused change with what it sets, to be corrected.
+pub(crate) fn again(info: &ChangeInfo) -> Form {
+    let line = |(name, value): (&String, &Value)| match value {
+        Value::Null => Line::new(name, None),
+        value => Line::new(name, Some(&value.to_string())),
+    };
+    let title = format!("Correct this {}, and send it again", info.entity);
+    Form::new(
+        title,
+        Target::Again(Box::new(info.clone())),
+        info.set.iter().map(line).collect(),
+    )
+}
+
+/// What a form corrects, as the untyped actions take it: a change can be of any entity.
+fn corrected(entity: &Entity, lines: &[Line]) -> Result<Attributes, String> {
+    let mut set = Attributes::new();
+    for line in lines {
+        let kind = entity
+            .attribute(&line.label)
+            .map(|attribute| attribute.kind);
+        let value = match (line.set(), kind) {
+            (Field::Absent, _) => continue,
+            (Field::Null, _) => Value::Null,
+            (_, Some(Type::Integer | Type::Boolean)) => match line.number()? {
+                Field::Value(n) => Value::Integer(n),
+                _ => Value::Null,
+            },
+            (Field::Value(text), Some(Type::Real)) => {
+                let real = text
+                    .parse()
+                    .map_err(|_| format!("{}: no number", line.label))?;
+                Value::Real(real)
+            }
+            (Field::Value(text), _) => Value::Text(text),
+        };
+        set.insert(line.label.clone(), value);
+    }
+    Ok(set)
+}
+
 pub(crate) fn violation_lines() -> [Line; VIOLATION_LINES] {
     let mut severity = Line::new("severity", None).of(SEVERITIES);
     "minor".clone_into(&mut severity.text);
@@ -240,6 +285,14 @@ pub(crate) fn save(client: &Client, form: &Form) -> Result<(), String> {
                 Ok(())
             });
             step.map_err(told)
+        }
+        Target::Again(info) => {
+            let entity = store.entity(&info.entity).map_err(told)?;
+            let set = corrected(&entity, lines)?;
+            store
+                .retry(&info.change, Some(&set))
+                .map(|_| ())
+                .map_err(told)
         }
         Target::Violation(id, number) => {
             let row = violation(&id.0, *number, lines);

@@ -55,6 +55,13 @@ impl Syncer {
         self.news.try_iter().collect()
     }
 
+    /// The next news.
+    #[cfg(test)]
+    pub(crate) fn wait(&self) -> News {
+        let patience = Duration::from_secs(30);
+        self.news.recv_timeout(patience).expect("a sync ends")
+    }
+
     pub(crate) fn sync_now(&self) {
         // The thread lives as long as this does.
         let _ = self.ask.send(());

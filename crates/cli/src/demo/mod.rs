@@ -105,7 +105,8 @@ fn invite(args: &DemoArgs, url: &str, out: &Output) {
         "\nTry it yourself, in another terminal{stays}:\n  \
          {device} --user ann list business --limit 5\n  \
          {device} --user ann sql \"SELECT result, count(*) FROM inspection GROUP BY result\"\n  \
-         {device} --user ann sql \"UPDATE contact SET phone = '030 1' WHERE name = 'Ada Adler'\"\n  \
+         {device} --user ann sql \
+         \"UPDATE contact SET phone = '030 1' WHERE name = 'Ada Adler'\"\n  \
          {device} --user ann changes\n  \
          {device} --user ann sync\n  \
          {device} --user ben sync\n  \

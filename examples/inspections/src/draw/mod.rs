@@ -1,30 +1,33 @@
 //! Draws the app: a title, the page, a line on where everything stands, and the keys.
 
-use afield::protocol::{Op, Value};
+mod waiting;
+
+use afield::protocol::Value;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Table, TableState, Wrap};
 
-use crate::app::{App, Network, Waiting, counted, word};
-use crate::conflict::Decision;
+use crate::app::{App, Network, counted};
 use crate::form::{Form, Target};
 use crate::model::{Business, Inspection, Violation};
-use crate::pages::Page;
+use crate::pages::{BUSINESSES_MAX, Page};
+
+/// Columns that the line of status, and that of keys, take at most.
+const STATUS_WIDE: u16 = 100;
+const HELP_WIDE: u16 = 102;
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 const PICKED: Style = Style::new().add_modifier(Modifier::REVERSED);
 
 pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
-    let lengths = [
-        Constraint::Min(5),
-        Constraint::Length(1),
-        Constraint::Length(1),
-    ];
-    let [body, status, keys] =
-        Layout::vertical([lengths[0], lengths[1], lengths[2]]).areas(frame.area());
+    // A narrow terminal shows the same on two lines.
+    let lines = |wide: u16| Constraint::Length(if frame.area().width < wide { 2 } else { 1 });
+    let (one, status, keys) = (Constraint::Length(1), lines(STATUS_WIDE), lines(HELP_WIDE));
+    let areas = Layout::vertical([Constraint::Min(5), one, status, keys]);
+    let [body, note, status, keys] = areas.areas(frame.area());
     match app.pages.last() {
         Some(Page::Businesses {
             search,
@@ -42,23 +45,25 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
         }) => {
             inspection(frame, body, app, row, inspector, rows);
         }
-        Some(Page::Changes { at }) => changes(frame, body, app, *at),
-        Some(Page::Conflict(decision)) => conflict(frame, body, decision),
+        Some(Page::Changes { at }) => waiting::changes(frame, body, app, *at),
+        Some(Page::Conflict(decision)) => waiting::conflict(frame, body, decision),
         Some(Page::Form(form)) => draw_form(frame, body, form),
         None => {}
     }
-    frame.render_widget(status_line(app), status);
-    frame.render_widget(Line::from(help(app)).style(QUIET), keys);
-}
-
-/// Where everything stands; a note takes its place until the next key.
-fn status_line(app: &App) -> Line<'static> {
-    let (note, is_trouble) = &app.note;
+    let (text, is_trouble) = &app.note;
     let color = if *is_trouble {
         Color::Red
     } else {
         Color::Green
     };
+    frame.render_widget(Line::from(format!(" {text}")).style(color), note);
+    let wrapped = |line: Line<'static>| Paragraph::new(line).wrap(Wrap { trim: true });
+    frame.render_widget(wrapped(status_line(app)), status);
+    frame.render_widget(wrapped(Line::from(help(app)).style(QUIET)), keys);
+}
+
+/// Where everything stands.
+fn status_line(app: &App) -> Line<'static> {
     let mut parts = vec![Span::styled(format!(" {} ", app.client.user()), PICKED)];
     let status = &app.status;
     let network = match app.network {
@@ -90,9 +95,6 @@ fn status_line(app: &App) -> Line<'static> {
     if !status.downloading.is_empty() {
         parts.push(Span::raw("downloading… "));
     }
-    if !note.is_empty() {
-        parts.push(Span::styled(format!("· {note}"), Style::new().fg(color)));
-    }
     Line::from(parts)
 }
 
@@ -111,19 +113,23 @@ fn help(app: &App) -> &'static str {
             " type to search · Enter done · Esc show all"
         }
         Some(Page::Businesses { .. }) => {
-            " ↑↓ move · Enter open · / search · c changes · s sync · o on/offline · q quit"
+            " ↑↓ move · Enter open · / search · c changes · s sync \
+             · o on/offline · q quit"
         }
         Some(Page::Business { .. }) => {
-            " ↑↓ move · Enter open inspection · n new inspection · e edit · Esc back · c changes · s sync"
+            " ↑↓ move · Enter open inspection · n new inspection · e edit \
+             · Esc back · c changes · s sync"
         }
         Some(Page::Inspection { .. }) => {
             " e edit · v add violation · Esc back · c changes · s sync · o on/offline"
         }
         Some(Page::Changes { .. }) => {
-            " ↑↓ move · Enter decide a conflict · r send again · d give up · Esc back · s sync"
+            " ↑↓ move · Enter decide a conflict · r correct and send again \
+             · d give up · Esc back · s sync"
         }
         Some(Page::Conflict(decision)) if decision.can_merge() => {
-            " ↑↓ move · ← mine → theirs · Enter save this mix · m keep all mine · t take all theirs · Esc later"
+            " ↑↓ move · ← mine → theirs · Enter save this mix · m keep all mine \
+             · t take all theirs · Esc later"
         }
         Some(Page::Conflict(_)) => " m keep mine · t take theirs · Esc later",
         Some(Page::Form(Form {
@@ -170,8 +176,8 @@ fn businesses(
 ) {
     let title = match (search, typing) {
         (search, true) => format!(" Search: {search}▏"),
-        ("", false) => " Businesses ".to_owned(),
-        (search, false) => format!(" Businesses with \"{search}\" "),
+        ("", false) => format!(" {} ", counted_rows(rows.len())),
+        (search, false) => format!(" {} with \"{search}\" ", counted_rows(rows.len())),
     };
     let widths = [
         Constraint::Fill(3),
@@ -205,6 +211,14 @@ fn businesses(
     show(frame, area, table.rows(lines.collect::<Vec<_>>()), Some(at));
 }
 
+fn counted_rows(rows: usize) -> String {
+    match rows {
+        1 => "1 business".to_owned(),
+        rows if rows == BUSINESSES_MAX => format!("The first {rows} businesses"),
+        rows => format!("{rows} businesses"),
+    }
+}
+
 fn business(
     frame: &mut Frame<'_>,
     area: Rect,
@@ -229,7 +243,7 @@ fn business(
             text(row.district.as_ref()),
             text(row.licensed_on.as_ref())
         )),
-        Line::from(app.mark("business", &[row.id.as_str().into()])),
+        Line::from(marked_text(app.mark("business", &[row.id.as_str().into()]))),
     ];
     let block = Block::bordered()
         .title(format!(" {} ", text(row.name.as_ref())))
@@ -333,124 +347,11 @@ fn inspection(
 }
 
 fn marked_text(mark: &str) -> String {
-    if mark.is_empty() {
-        String::new()
-    } else {
-        format!("its change: {mark}")
+    match mark {
+        "" => String::new(),
+        "conflict" | "refused" => format!("{mark}: press c to decide"),
+        mark => mark.to_owned(),
     }
-}
-
-fn changes(frame: &mut Frame<'_>, area: Rect, app: &App, at: usize) {
-    let title = format!(" Changes that are not settled ({}) ", app.changes.len());
-    if app.changes.is_empty() {
-        let block = Block::bordered().title(title).title_style(STRONG);
-        let text = "Nothing waits: everything you wrote is on the server.";
-        return frame.render_widget(Paragraph::new(text).block(block), area);
-    }
-    let [top, below] = Layout::vertical([Constraint::Min(4), Constraint::Length(5)]).areas(area);
-    let widths = [
-        Constraint::Length(8),
-        Constraint::Length(7),
-        Constraint::Length(10),
-        Constraint::Fill(1),
-        Constraint::Fill(1),
-    ];
-    let lines = app.changes.iter().map(|Waiting { info, name }| {
-        let is_conflict = app.conflicts.iter().any(|it| it.conflict == info.change);
-        let cells = [
-            op(info.op).to_owned(),
-            info.entity.clone(),
-            name.clone(),
-            values(info.set.iter()),
-        ];
-        let state = marked(word(info.state, is_conflict));
-        Row::new(std::iter::once(state).chain(cells.into_iter().map(Cell::from)))
-    });
-    let table = table(
-        title,
-        &["state", "what", "entity", "row", "values"],
-        &widths,
-    );
-    show(frame, top, table.rows(lines.collect::<Vec<_>>()), Some(at));
-    let why = app
-        .changes
-        .get(at)
-        .map_or_else(String::new, |waiting| reason(app, waiting));
-    let block = Block::bordered().title(" Why ").title_style(STRONG);
-    frame.render_widget(
-        Paragraph::new(why).wrap(Wrap { trim: true }).block(block),
-        below,
-    );
-}
-
-fn reason(app: &App, Waiting { info, .. }: &Waiting) -> String {
-    if app.conflicts.iter().any(|it| it.conflict == info.change) {
-        return "Somebody else changed the same row. Enter shows both versions; yours stays until \
-                you decide."
-            .to_owned();
-    }
-    let code = info
-        .code
-        .as_ref()
-        .map(|code| format!(" ({code})"))
-        .unwrap_or_default();
-    match (&info.message, &info.waits_for) {
-        (_, Some(change)) => {
-            let other = app.changes.iter().find(|it| it.info.change == *change);
-            let other = other.map_or(change.as_str(), |it| it.name.as_str());
-            format!("Waits for another change to be decided: {other}{code}")
-        }
-        (Some(message), None) => format!("The server says: {message}{code}"),
-        (None, None) if code.is_empty() => "Goes to the server with the next sync.".to_owned(),
-        (None, None) => format!("Refused{code}"),
-    }
-}
-
-fn op(op: Op) -> &'static str {
-    match op {
-        Op::Create => "create",
-        Op::Update => "update",
-        Op::Delete => "delete",
-    }
-}
-
-fn values<'a>(set: impl Iterator<Item = (&'a String, &'a Value)>) -> String {
-    let shown = set.map(|(name, value)| format!("{name}: {value}"));
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-fn conflict(frame: &mut Frame<'_>, area: Rect, decision: &Decision) {
-    let title = format!(" Two versions of a row of {} ", decision.info.entity);
-    let widths = [
-        Constraint::Length(14),
-        Constraint::Fill(1),
-        Constraint::Fill(1),
-        Constraint::Fill(1),
-    ];
-    let lines = decision.picks.iter().map(|(name, mine)| {
-        let [base, mine_value, theirs] = decision.values(name);
-        let picked = |text: String, is: bool| match is && decision.can_merge() {
-            true => Cell::from(format!("● {text}")).style(STRONG.fg(Color::Green)),
-            false => Cell::from(format!("  {text}")),
-        };
-        Row::new([
-            Cell::from(name.clone()),
-            Cell::from(base),
-            picked(mine_value, *mine),
-            picked(theirs, !*mine),
-        ])
-    });
-    let table = table(
-        title,
-        &["attribute", "before", "  mine", "  theirs"],
-        &widths,
-    );
-    show(
-        frame,
-        area,
-        table.rows(lines.collect::<Vec<_>>()),
-        Some(decision.at),
-    );
 }
 
 fn draw_form(frame: &mut Frame<'_>, area: Rect, form: &Form) {
