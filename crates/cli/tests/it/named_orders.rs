@@ -92,7 +92,7 @@ fn make(device: &Device, name: &str, at: usize) -> Order {
         ("tag", Value::from(order.tag.clone())),
         ("state", Value::from(state)),
     ]);
-    let at_once = at % 3 != 0;
+    let at_once = !at.is_multiple_of(3);
     device
         .client
         .store()
@@ -134,7 +134,7 @@ fn sync_badly(world: &World, device: &Device) {
 /// Edits and last lines, under the identifiers of the day before.
 fn go_on(device: &Device, orders: &mut [Order]) {
     for (at, order) in orders.iter_mut().enumerate() {
-        if at % 4 == 0 {
+        if at.is_multiple_of(4) {
             let note = format!("note on {}", order.tag);
             let set = row([("note", Value::from(note.clone()))]);
             device
@@ -164,7 +164,7 @@ fn decide(device: &Device, orders: &mut [Order]) {
         });
         let parked = parked.unwrap_or_else(|| panic!("{} is not parked", order.tag));
         let mut store = device.client.store();
-        if at % 50 == 0 {
+        if at.is_multiple_of(50) {
             store.drop_change(&parked.change).unwrap();
             order.is_dropped = true;
         } else {
