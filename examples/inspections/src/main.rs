@@ -21,6 +21,9 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,15 +45,31 @@ ben. For a server of your own add --server URL, and its token in AFIELD_TOKEN.";
 /// How long to wait for a key before looking for news.
 const TICK: Duration = Duration::from_millis(150);
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
     let Some(options) = options(std::env::args().skip(1)) else {
-        return Err(USAGE.into());
+        return failed(USAGE);
     };
+    match start(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&format!("inspections: {error}")),
+    }
+}
+
+fn failed(message: &str) -> ExitCode {
+    // Nobody is left to tell if this cannot be written.
+    let _ = writeln!(std::io::stderr(), "{message}");
+    ExitCode::FAILURE
+}
+
+fn start(options: ClientOptions) -> Result<(), Box<dyn Error>> {
     let client = Arc::new(Client::open(options)?);
-    let syncer = Syncer::start(client.clone())?;
-    let mut app = App::new(client, now_ms())?;
-    let mut terminal = ratatui::init();
-    let ended = run(&mut terminal, &mut app, &syncer);
+    let mut app = App::new(client.clone(), now_ms())?;
+    let mut terminal = ratatui::try_init()?;
+    // From here on the terminal is the app's, and given back however it ends.
+    let ended = match Syncer::start(client) {
+        Ok(syncer) => run(&mut terminal, &mut app, &syncer),
+        Err(error) => Err(error.into()),
+    };
     ratatui::restore();
     ended
 }
@@ -59,7 +78,7 @@ fn run(
     terminal: &mut DefaultTerminal,
     app: &mut App,
     syncer: &Syncer,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<(), Box<dyn Error>> {
     loop {
         for news in syncer.news() {
             app.hear(news);
