@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod capture_random;
+<<<<<<< HEAD
 mod ids;
 mod ids_old;
 mod ids_outcomes;
+=======
+mod decide_random;
+>>>>>>> decide
 mod native_driver;
 mod native_faults;
 mod native_server;
