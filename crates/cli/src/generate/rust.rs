@@ -360,3 +360,47 @@ fn conversion(id: &str, from: &str, value: &str) -> String {
          fn from(value: {from}) -> Self {{\n        Self({value})\n    }}\n}}\n"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(name: &str, more: &str) -> Model {
+        let text = format!(
+            r#"{{"version":1,"units":[],"entities":[{{"name":{name:?},
+            "pattern":"last-write-wins","identifier":"server","key_width":1,{more}
+            "attributes":[{{"name":"id","type":"integer"}},
+            {{"name":"n","type":"integer","counter":true}}]}}]}}"#
+        );
+        Model::from_json(&text).unwrap()
+    }
+
+    #[test]
+    fn rows_that_are_only_inserted_can_be_created_and_nothing_else() {
+        let code = generate(&model("event", "\"insert_only\":true,"));
+        assert!(code.contains("impl Create for Event {"));
+        assert!(!code.contains("impl Write for") && !code.contains("EventPatch"));
+    }
+
+    #[test]
+    fn numbers_of_the_server_and_counters_are_told() {
+        let code = generate(&model("event", ""));
+        assert!(code.contains("pub struct EventId(pub i64);"));
+        assert!(code.contains("until the server gives its own."));
+        assert!(code.contains("A counter: what is sent is the difference."));
+    }
+
+    #[test]
+    fn no_name_turns_the_direction_of_the_source() {
+        let name = "a\u{202e}b\"# ` \\";
+        let mut odd = model("event", "");
+        odd.entities[0].name = name.to_owned();
+        let code = generate(&odd);
+        assert!(!code.contains('\u{202e}'));
+        let (_, json) = code.split_once("const MODEL: &str = r").unwrap();
+        let marks = json.split('"').next().unwrap();
+        let json = json.strip_prefix(marks).unwrap().trim_start_matches('"');
+        let (json, _) = json.rsplit_once(&format!("\"{marks};")).unwrap();
+        assert_eq!(Model::from_json(json).unwrap(), odd);
+    }
+}

@@ -70,6 +70,23 @@ fn the_committed_file_is_what_the_command_writes() {
 }
 
 #[test]
+fn the_example_apps_model_is_what_the_command_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Connection::open(folder.path().join("inspections.db")).unwrap();
+    let tables = include_str!("../../src/demo/sample.sql");
+    database.execute_batch(tables).unwrap();
+    let model = include_str!("../../src/demo/sample.toml");
+    fs::write(folder.path().join("afield.toml"), model).unwrap();
+    let app = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let app = app.join("../../examples/inspections/src/model.rs");
+    let written = succeed(folder.path(), "generate rust");
+    if std::env::var_os("AFIELD_BLESS").is_some_and(|value| value == "1") {
+        fs::write(&app, &written).unwrap();
+    }
+    assert!(written == fs::read_to_string(&app).unwrap(), "bless it");
+}
+
+#[test]
 fn rustfmt_has_nothing_to_change() {
     let output = std::process::Command::new("rustfmt")
         .args(["--edition", "2024", "--check"])
