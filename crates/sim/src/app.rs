@@ -450,7 +450,8 @@ mod tests {
     fn the_model_is_sound_and_its_values_fit() {
         let model = model();
         assert_eq!(model.device.check(), Ok(()));
-        for (entity, server) in model.entities.iter().enumerate() {
+        for server in &model.entities {
+            let entity = place(&server.local.name).unwrap();
             assert_eq!(server.local.attributes.len(), server.columns.len());
             for n in [1, 7, 900_001] {
                 for (at, attribute) in server.local.attributes.iter().enumerate() {

@@ -11,7 +11,7 @@ use rusqlite::params;
 
 use super::conflict::Parked;
 use super::db::{Db, Loaded};
-use super::{overlay, page};
+use super::{overlay, page, rebase};
 use crate::error::Error;
 
 /// Makes a group pending again under a new id that absorbs the old one. What was sent under the
@@ -83,7 +83,12 @@ pub(super) fn record(db: &mut Db, parked: &Parked) -> Result<(), Error> {
 
 /// Takes changes of a group out of their rows and out of what is sent; what is left of the group
 /// goes again.
-pub(super) fn leave(db: &mut Db, group: i64, changes: &[i64]) -> Result<(), Error> {
+pub(super) fn leave(
+    db: &mut Db,
+    loaded: &Loaded,
+    group: i64,
+    changes: &[i64],
+) -> Result<(), Error> {
     let sql = "SELECT id, (SELECT count(*) FROM afield_change WHERE group_n = afield_group.n) \
                FROM afield_group WHERE n = ?1";
     let (id, size): ([u8; 16], i64) = db
@@ -114,7 +119,8 @@ pub(super) fn leave(db: &mut Db, group: i64, changes: &[i64]) -> Result<(), Erro
     if is_whole {
         return Ok(());
     }
-    renumber(db, group)
+    renumber(db, group)?;
+    rebase::resumed(db, loaded, group)
 }
 
 /// A change's place is the place of its verdict.

@@ -45,10 +45,12 @@ pub(super) fn retry(db: &mut Db, name: &str, set: Option<&Attributes>) -> Result
     if values != parked.set {
         record(db, &parked)?;
         let sql = "UPDATE afield_change SET sets = ?2 WHERE n = ?1";
-        let values = params![parked.n, write_attributes(&values)];
-        db.conn.prepare_cached(sql)?.execute(values)?;
+        let bound = params![parked.n, write_attributes(&values)];
+        db.conn.prepare_cached(sql)?.execute(bound)?;
         db.crash_point("retry-set")?;
+        rebase::undone(db, &loaded, &parked.entity, &parked.key, parked.n, values)?;
     }
+    rebase::resumed(db, &loaded, parked.group_n)?;
     recompute(db, &loaded, &rows(&mates))?;
     Ok(super::status::change_name(&group, place(&parked)))
 }
@@ -97,6 +99,7 @@ pub(super) fn settle(
         write_attributes(&set),
     ])?;
     db.crash_point("resolve-rebase")?;
+    rebase::resumed(db, loaded, parked.group_n)?;
     let after = rebase::lay(loaded, &parked.entity, Some(base), op, base, &set);
     rebase::onto(db, loaded, &parked.entity, &parked.key, parked.n, after)?;
     recompute(db, loaded, &rows(&mates))?;
@@ -155,7 +158,7 @@ fn drop_parked(db: &mut Db, loaded: &Loaded, parked: &Parked) -> Result<(), Erro
                 concerned.insert((later.entity.clone(), later.key.clone()));
                 if later.op == Op::Update {
                     let base = before(&later.base, &later.set);
-                    rebase::became(db, loaded, &later.entity, &later.key, later.n, base)?;
+                    rebase::undone(db, loaded, &later.entity, &later.key, later.n, base)?;
                 }
             }
             leaving.insert(group, dependants.iter().map(|later| later.n).collect());
@@ -165,7 +168,7 @@ fn drop_parked(db: &mut Db, loaded: &Loaded, parked: &Parked) -> Result<(), Erro
     group.push(parked.n);
     rebase_behind(db, loaded, parked, exists)?;
     for (group, changes) in leaving {
-        leave(db, group, &changes)?;
+        leave(db, loaded, group, &changes)?;
     }
     recompute(db, loaded, &concerned)
 }
@@ -187,7 +190,7 @@ fn rebase_behind(
         // Nobody decided about the server's row: what he saw below the change counts again.
         Op::Update => {
             let base = before(&parked.base, &parked.set);
-            rebase::became(db, loaded, entity, key, n, base)
+            rebase::undone(db, loaded, entity, key, n, base)
         }
         Op::Delete if !parked.base.is_empty() => {
             rebase::onto(db, loaded, entity, key, n, Some(parked.base.clone()))

@@ -198,7 +198,7 @@ fn not_on_server(db: &Db, loaded: &Loaded, change: &Settling) -> Result<(), Erro
         read_attributes(&change.sets)?,
     );
     let before = super::decide::before(&base, &sets);
-    rebase::became(db, loaded, &change.entity, &change.key, change.n, before)
+    rebase::undone(db, loaded, &change.entity, &change.key, change.n, before)
 }
 
 /// Rows that are sent and forgotten leave with their changes, now that the group is applied.

@@ -79,15 +79,64 @@ pub(super) fn counters(loaded: &Loaded, entity: &str) -> Vec<String> {
     entity.map(Entity::counters).unwrap_or_default()
 }
 
-/// Puts what a settled change made of its values in the bases of later changes of its row, each
-/// up to the change that sets it itself. What is frozen stays as it is.
+/// Puts what a settled change made of its values in the bases of later, unsent changes of its row,
+/// each up to the change that sets it itself.
 pub(super) fn became(
     db: &Db,
     loaded: &Loaded,
     entity: &str,
     key: &[u8],
     n: i64,
+    became: Attributes,
+) -> Result<(), Error> {
+    put_in_bases(db, loaded, entity, key, n, became, &["pending"])
+}
+
+/// The same for what was before a change that did not take effect. The base of a change that is on
+/// its way counts if the server sends the change back.
+pub(super) fn undone(
+    db: &Db,
+    loaded: &Loaded,
+    entity: &str,
+    key: &[u8],
+    n: i64,
+    before: Attributes,
+) -> Result<(), Error> {
+    put_in_bases(db, loaded, entity, key, n, before, &["pending", "sent"])
+}
+
+/// A refused group goes again: its values are in the bases of later changes as before.
+pub(super) fn resumed(db: &Db, loaded: &Loaded, group: i64) -> Result<(), Error> {
+    let sql = format!("{BEHIND} WHERE g.n = ?1 AND c.op = 'update' ORDER BY c.at");
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([group])?;
+    let mut changes = Vec::new();
+    while let Some(row) = rows.next()? {
+        changes.push(Behind::read(row)?);
+    }
+    for change in changes {
+        if detects_conflicts(loaded, &change.entity) {
+            undone(
+                db,
+                loaded,
+                &change.entity,
+                &change.key,
+                change.n,
+                change.set,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn put_in_bases(
+    db: &Db,
+    loaded: &Loaded,
+    entity: &str,
+    key: &[u8],
+    n: i64,
     mut became: Attributes,
+    states: &[&str],
 ) -> Result<(), Error> {
     let counters = counters(loaded, entity);
     became.retain(|name, _| !counters.contains(name));
@@ -97,7 +146,7 @@ pub(super) fn became(
                 *value = became.clone();
             }
         }
-        if later.state == "pending" {
+        if states.contains(&later.state.as_str()) {
             write(db, &later)?;
         }
         became.retain(|name, _| !later.set.contains_key(name));

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, Op, Value, is_temporary, zoo};
+use afield_protocol::{Attributes, Entity, Op, Value, is_temporary, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::conflict::{self, counted};
@@ -106,6 +106,7 @@ fn derive(
         let change = compare(table, &key, before.as_deref(), now.as_deref(), mentions);
         if let Some((op, mut base, set)) = change {
             rebase::without_refused(db, &table.entity, &write_key(&key), &mut base)?;
+            unwritable(db, table, &key, &mut base)?;
             if table.server_row(&db.conn, &key)?.is_none() {
                 table.put_server_row(&db.conn, &key, before.as_deref())?;
             }
@@ -135,6 +136,29 @@ fn is_new(db: &Db, table: &Table, key: &[Value]) -> Result<bool, Error> {
     Ok(is_temporary && table.server_row(&db.conn, key)?.is_none())
 }
 
+/// Where a row may not be written, the server's values are the base of a change, also after the
+/// user made the row again and saw nothing there.
+fn unwritable(db: &Db, table: &Table, key: &[Value], base: &mut Attributes) -> Result<(), Error> {
+    let read_only = table.entity.values().iter().filter(|a| a.read_only);
+    let empty: Vec<&String> = read_only
+        .map(|attribute| &attribute.name)
+        .filter(|name| base.get(*name) == Some(&Value::Null))
+        .collect();
+    if empty.is_empty() {
+        return Ok(());
+    }
+    if let Some(Some(server)) = table.server_row(&db.conn, key)? {
+        let server = row_attributes(&table.entity, &server);
+        for name in empty {
+            base.insert(
+                name.clone(),
+                server.get(name).cloned().unwrap_or(Value::Null),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// What happened between a row before and now; `None` if nothing.
 fn compare(
     table: &Table,
@@ -162,7 +186,7 @@ fn compare(
         }
         (Some(before), Some(now)) => {
             let base = row_attributes(entity, before);
-            let set = differences(&base, &row_attributes(entity, now));
+            let set = writable(entity, differences(&base, &row_attributes(entity, now)));
             (!set.is_empty()).then_some((Op::Update, base, set))
         }
     }
@@ -175,6 +199,18 @@ fn differences(before: &Attributes, after: &Attributes) -> Attributes {
         .filter(|(name, value)| before.get(*name) != Some(value));
     changed
         .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// A row that was deleted and made again is empty where it may not be written. That says nothing:
+/// the server's values stay there.
+fn writable(entity: &Entity, set: Attributes) -> Attributes {
+    let is_written = |name: &String| entity.attribute(name).is_none_or(|a| !a.read_only);
+    if !set.keys().any(is_written) {
+        return set;
+    }
+    set.into_iter()
+        .filter(|(name, _)| is_written(name))
         .collect()
 }
 
@@ -223,14 +259,14 @@ fn fold_into_conflict(db: &Db, loaded: &Loaded, change: &Derived) -> Result<bool
     let key = read_key(&change.key)?;
     let server = table.server_row(&db.conn, &key)?.flatten();
     let server = server.map(|row| row_attributes(&table.entity, &row));
-    let (n, counters) = (open.n, table.entity.counters());
+    let n = open.n;
     let combined = combine(
         open.op,
         open.base,
         open.set,
         change,
         server.as_ref(),
-        &counters,
+        &table.entity,
     );
     match combined {
         // Taking it all back is a decision of its own: it waits for the other one.
@@ -254,14 +290,13 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
         .server_row(&db.conn, &read_key(&change.key)?)?
         .flatten();
     let server = server.map(|row| row_attributes(&table.entity, &row));
-    let counters = table.entity.counters();
     let combined = combine(
         last.op,
         last.base,
         last.set,
         change,
         server.as_ref(),
-        &counters,
+        &table.entity,
     );
     let Some((op, base, set)) = combined else {
         return Ok(false);
@@ -341,8 +376,9 @@ fn combine(
     mut set: Attributes,
     next: &Derived,
     server: Option<&Attributes>,
-    counters: &[String],
+    entity: &Entity,
 ) -> Option<(Op, Attributes, Attributes)> {
+    let counters = entity.counters();
     let unchanged = |name: &String, value: &Value| {
         let on_server = server.is_some_and(|row| row.get(name) == Some(value));
         base.get(name) == Some(value) && (on_server || counters.contains(name))
@@ -374,6 +410,7 @@ fn combine(
                 .collect();
             after.extend(next.set.clone());
             after.retain(|name, value| !unchanged(name, value));
+            let after = writable(entity, after);
             Some((Op::Update, base, after))
         }
         _ => None,

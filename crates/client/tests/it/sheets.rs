@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use afield::protocol::conflict::{Decision, Now, Rule, decide};
+use afield::protocol::dependence::{Blocked, Step, Stopped};
 use afield::protocol::{
     Attributes, Change, Code, Entity, Frame, Group, Identifier, Key, Merge, Model, Op, Pattern,
     Theirs, Type, Value, Verdict, VerdictKind,
@@ -39,6 +40,29 @@ pub(crate) fn sheets(merge: Merge) -> Model {
     let mut reading = entity("reading", LastWriteWins, Identifier::Natural, 1, &names);
     reading.insert_only = true;
     model(vec![sheet, remark, reading])
+}
+
+fn step(change: &Change) -> Step<'_> {
+    Step {
+        entity: &change.entity,
+        key: &change.key,
+        op: change.op,
+        base: &change.base,
+        set: &change.set,
+    }
+}
+
+/// What comes with a refused change in one request waits for it. Where any change of a row counts
+/// as a conflict its whole row does: the refused value stands in the bases of what follows.
+fn block(blocked: &mut Blocked, change: &Change, verdict: &Verdict) {
+    if verdict.kind == VerdictKind::Applied || verdict.code == Some(Code::GONE) {
+        return;
+    }
+    let stopped = match change.entity.as_str() {
+        "sheet" => Stopped::Undecided,
+        _ => Stopped::Refused,
+    };
+    blocked.add(step(change), stopped);
 }
 
 /// A device and a server with sheets.
@@ -126,8 +150,18 @@ impl Desk {
     /// The server takes a request, and its outcomes arrive.
     pub(crate) fn take(&mut self, outgoing: &Outgoing) -> Vec<(Group, Vec<Verdict>)> {
         let mut done = Vec::new();
+        let mut blocked = Blocked::default();
         for group in self.world.groups(outgoing) {
-            let verdicts = self.decide(&group);
+            let holds = |change: &Change| blocked.holds(&self.world.model, step(change));
+            let verdicts = if group.changes.iter().any(holds) {
+                let waits = Verdict::rejected(Code::WAITS_FOR, "something else comes first");
+                vec![waits; group.changes.len()]
+            } else {
+                self.decide(&group)
+            };
+            for (change, verdict) in group.changes.iter().zip(&verdicts) {
+                block(&mut blocked, change, verdict);
+            }
             let stored = [outcome(group.id, verdicts.clone())];
             self.sync.store_outcomes(outgoing.request, &stored).unwrap();
             done.push((group, verdicts));

@@ -72,6 +72,12 @@ impl World {
             .with_store(|store| settle(store, &open, decision, typed.as_ref(), &mut theirs))?;
         self.showed(device, &open, theirs.as_ref());
         self.may_change(device, &open, decision, theirs.as_ref());
+        if let Some((at, value)) = &typed {
+            let tagged = &mut self.records[device].tagged;
+            for tag in tagged.tags(&open.entry) {
+                tagged.was_shown(&tag, *at, value);
+            }
+        }
         match done {
             Done::Well(()) => self.tally.count("decided"),
             // Another change of its group is in conflict: that is decided first.
