@@ -317,7 +317,8 @@ fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
     Ok(found.entities.iter().filter(is_pulled).cloned().collect())
 }
 
-/// Drops settled and dropped groups from before `before` that no overlay needs, with their outcomes.
+/// Drops settled and dropped groups from before `before` that no overlay needs, with their
+/// outcomes.
 fn prune(db: &Db, before: i64) -> Result<(), Error> {
     let old = "SELECT n FROM afield_group \
                WHERE state IN ('settled', 'dropped') AND made_at < ?1";

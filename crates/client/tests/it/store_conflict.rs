@@ -392,6 +392,8 @@ fn mates_of_a_conflict_go_again_with_it() {
 #[test]
 fn an_absorbed_group_that_was_applied_does_not_stand_against_a_decision_for_ever() {
     let mut desk = Desk::new();
+    desk.mine("s1", &set("a", "copied"));
+    desk.store.changes().unwrap();
     desk.mine("s1", &set("a", "mine"));
     let outgoing = crate::world::request(&mut desk.sync);
     let known = afield::protocol::Verdict::conflict(
