@@ -382,7 +382,8 @@ pub(crate) fn server_schema() -> String {
             uuid(id)
         );
     }
-    sql += "INSERT INTO orders (tag, a, b, hits) VALUES ('o1', 'x1', 'x2', 0), ('o2', 'x3', 'x4', 5);\n\
+    sql += "INSERT INTO orders (tag, a, b, hits) \
+            VALUES ('o1', 'x1', 'x2', 0), ('o2', 'x3', 'x4', 5);\n\
             INSERT INTO line VALUES (1, 1, 'l3<o1', 'x5', 'x6'), (2, 1, 'l4<o2', 'x7', 'x8');\n\
             INSERT INTO remark (\"order_id\", n, tag, text) VALUES (1, 1, 'r5<o1.1', 'x9');\n";
     for id in 1..=4 {

@@ -74,7 +74,8 @@ impl World {
         self.may_change(device, &open, decision, theirs.as_ref());
         if let Some((at, value)) = &typed {
             let tagged = &mut self.records[device].tagged;
-            for tag in tagged.tags(&open.entry) {
+            let theirs = theirs.as_ref().and_then(|row| Tag::of(row.get("tag")?));
+            for tag in tagged.tags(&open.entry).into_iter().chain(theirs) {
                 tagged.was_shown(&tag, *at, value);
             }
         }
