@@ -27,8 +27,9 @@ pub use afield_protocol as protocol;
 pub use environment::Environment;
 pub use error::Error;
 pub use store::{
-    ChangeInfo, ChangeState, Executed, FrozenGroup, Origin, OutcomeInfo, Outgoing, PageApplied,
-    Params, RequestCaps, Rows, Status, Store, SyncStore, Transaction, Watch, Watches,
+    ChangeInfo, ChangeState, ConflictInfo, Executed, FrozenGroup, Origin, OutcomeInfo, Outgoing,
+    PageApplied, Params, RequestCaps, Resolution, RowState, Rows, Status, Store, SyncStore,
+    Transaction, Watch, Watches,
 };
 
 /// The code in the README, which must compile.

@@ -2,9 +2,11 @@
 
 use afield::engine::{Report, SyncStatus};
 use afield::native::{Client, SystemEnvironment};
-use afield::{ChangeInfo, Environment as _, Error, OutcomeInfo, Params, Rows, Status};
+use afield::{
+    ChangeInfo, ConflictInfo, Environment as _, Error, OutcomeInfo, Params, Rows, Status,
+};
 use afield_protocol::codec::json;
-use afield_protocol::{Code, Entity, Key, Model, Type, Value};
+use afield_protocol::{Attributes, Code, Entity, Key, Model, Type, Value};
 use serde_json::{Map, Value as Json, json};
 
 /// How old a sign of life may be for "up to date", in milliseconds.
@@ -92,10 +94,39 @@ pub(crate) fn change_json(model: Option<&Model>, change: &ChangeInfo) -> Json {
         "set": json::from_attributes(entity, &change.set),
         "base": json::from_attributes(entity, &change.base),
     });
-    if let (Some(theirs), Json::Object(object)) = (&change.theirs, &mut object) {
-        object.insert("theirs".into(), json::from_attributes(entity, theirs));
+    let Json::Object(map) = &mut object else {
+        return object;
+    };
+    if let Some(theirs) = &change.theirs {
+        map.insert("theirs".into(), json::from_attributes(entity, theirs));
     }
+    let mut word = |name: &str, word: Option<&str>| {
+        if let Some(word) = word {
+            map.insert(name.into(), word.into());
+        }
+    };
+    word("code", change.code.as_ref().map(Code::as_str));
+    word("attribute", change.attribute.as_deref());
+    word("message", change.message.as_deref());
+    word("waits_for", change.waits_for.as_deref());
     object
+}
+
+/// A conflict that waits for a decision; a version that is deleted is null.
+pub(crate) fn conflict_json(model: Option<&Model>, conflict: &ConflictInfo) -> Json {
+    let entity = model.and_then(|model| model.entity(&conflict.entity));
+    let row = |row: &Attributes| json::from_attributes(entity, row);
+    json!({
+        "conflict": conflict.conflict,
+        "entity": conflict.entity,
+        "id": key_json(entity, &conflict.key),
+        "op": conflict.op.as_str(),
+        "base": row(&conflict.base),
+        "mine": conflict.mine.as_ref().map(row),
+        "theirs": conflict.theirs.as_ref().map(row),
+        "attributes": conflict.attributes,
+        "since": instant(conflict.since_ms),
+    })
 }
 
 /// What became of a change; what does not apply is left out.

@@ -1,6 +1,7 @@
 //! `afield device STORE …`: a real device on the command line, over the same library as an app.
 
 mod answer;
+mod decide;
 mod rows;
 mod show;
 mod sync;
@@ -15,8 +16,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 pub(crate) use self::answer::{
-    change_json, key_from_json, key_json, opened_json, outcome_json, report_json, rows_json,
-    status_json,
+    change_json, conflict_json, key_from_json, key_json, opened_json, outcome_json, report_json,
+    rows_json, status_json,
 };
 
 use crate::failure::Failure;
@@ -124,6 +125,34 @@ enum DeviceCommand {
     Changes,
     /// Show what became of the changes that were sent.
     Outcomes(OutcomesArgs),
+    /// Show the conflicts that wait for a decision: your version and the server's.
+    Conflicts,
+    /// Decide a conflict.
+    ///
+    /// `mine`: your values stand, on top of the server's row. `theirs`: the server's row stands.
+    /// Values: these stand, and what is not named stays as the server has it. Nothing you typed
+    /// is lost: what is not taken stays among `changes`. The next sync sends the decision.
+    ///
+    ///   afield device phone conflicts
+    ///   afield device phone resolve 3f2a91 mine
+    ///   afield device phone resolve 3f2a91 phone='030 1234' note=null
+    #[command(verbatim_doc_comment)]
+    Resolve(decide::ResolveArgs),
+    /// Send a refused change again, with its transaction.
+    ///
+    /// Values replace those that were refused. `changes` shows names and reasons.
+    ///
+    ///   afield device phone retry 3f2a91 name=Ann
+    #[command(verbatim_doc_comment)]
+    Retry(decide::RetryArgs),
+    /// Give a refused change up, or take the server's version of a conflict.
+    ///
+    /// The row becomes as it is without it; the rest of its transaction goes again. With a create
+    /// go the changes that depend on its row. All of it stays among `changes`.
+    ///
+    ///   afield device phone drop 3f2a91
+    #[command(verbatim_doc_comment)]
+    Drop(decide::DropArgs),
 }
 
 /// `afield device STORE outcomes`.
@@ -189,6 +218,10 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         DeviceCommand::Sql(args) => rows::sql(&client, args, out),
         DeviceCommand::Changes => show::changes(&client, out),
         DeviceCommand::Outcomes(args) => show::outcomes(&client, args.since, out),
+        DeviceCommand::Conflicts => decide::conflicts(&client, out),
+        DeviceCommand::Resolve(args) => decide::resolve(&client, args, out),
+        DeviceCommand::Retry(args) => decide::retry(&client, args, out),
+        DeviceCommand::Drop(args) => decide::drop_change(&client, args, out),
     }
     .map(|()| 0)
 }

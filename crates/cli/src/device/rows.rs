@@ -232,7 +232,7 @@ fn whole_key(entity: &Entity, parts: &[String]) -> Result<Vec<Value>, Failure> {
 }
 
 /// A value for people.
-fn shown(kind: Option<Type>, value: &Value) -> String {
+pub(super) fn shown(kind: Option<Type>, value: &Value) -> String {
     match (kind, value) {
         (Some(Type::Boolean), Value::Integer(0)) => "false".to_owned(),
         (Some(Type::Boolean), Value::Integer(1)) => "true".to_owned(),

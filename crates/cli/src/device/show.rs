@@ -8,6 +8,7 @@ use serde_json::json;
 use super::answer::{
     change_json, now_ms, opened_json, outcome_json, status_json, why_not_up_to_date,
 };
+use super::decide;
 use super::rows::words;
 use super::table::table;
 use crate::failure::Failure;
@@ -55,8 +56,13 @@ pub(super) fn status(client: &Client, out: &Output) -> Result<(), Failure> {
             n => format!(", {n} of them in conflict"),
         };
         out.say(&format!(
-            "{}{conflicts}: `outcomes` says why; what you typed is kept.",
-            not_applied(status.parked)
+            "{}{conflicts}: `{}` says why and what to do; what you typed is kept.",
+            not_applied(status.parked),
+            if status.conflicts == status.parked {
+                "conflicts"
+            } else {
+                "changes"
+            },
         ));
     }
     match status.last_success_ms {
@@ -173,10 +179,12 @@ pub(super) fn changes(client: &Client, out: &Output) -> Result<(), Failure> {
             change.entity.clone(),
             words(&change.key),
             assignments(&change.set),
+            decide::why(change),
         ]
     };
     let rows: Vec<_> = changes.iter().map(row).collect();
-    out.say(&table(&["state", "what", "entity", "row", "values"], &rows));
+    let columns = ["state", "what", "entity", "row", "values", "why"];
+    out.say(&table(&columns, &rows));
     Ok(())
 }
 
@@ -187,6 +195,7 @@ fn state(state: ChangeState) -> &'static str {
         ChangeState::Held => "waits for another",
         ChangeState::Parked => "not applied",
         ChangeState::Settled => "applied",
+        ChangeState::Dropped => "given up",
     }
 }
 

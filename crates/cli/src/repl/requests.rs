@@ -9,7 +9,7 @@ use afield_protocol::Code;
 use afield_protocol::codec::json;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Answer, steps};
+use super::{Answer, decisions, steps};
 use crate::device::{change_json, outcome_json, report_json, rows_json, status_json};
 
 /// A request's fields.
@@ -18,7 +18,7 @@ pub(super) type Request = Map<String, Json>;
 type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
 
 /// Every request besides `open` and `close`.
-pub(super) const VERBS: [(&str, Perform); 8] = [
+pub(super) const VERBS: [(&str, Perform); 12] = [
     ("exec", exec),
     ("action", action),
     ("transaction", transaction),
@@ -27,6 +27,10 @@ pub(super) const VERBS: [(&str, Perform); 8] = [
     ("status", status),
     ("changes", changes),
     ("outcomes", outcomes),
+    ("conflicts", decisions::conflicts),
+    ("resolve", decisions::resolve),
+    ("retry", decisions::retry),
+    ("drop", decisions::drop_change),
 ];
 
 /// What performs `verb`.

@@ -173,7 +173,11 @@ pub(super) fn row_answer(entity: &Entity, key: &Key, row: Option<&Attributes>) -
 }
 
 /// Reads attributes; an error names the one it is about.
-fn attributes(entity: &Entity, field: &str, json: Option<&Json>) -> Result<Attributes, Error> {
+pub(super) fn attributes(
+    entity: &Entity,
+    field: &str,
+    json: Option<&Json>,
+) -> Result<Attributes, Error> {
     let object = json.and_then(Json::as_object);
     let object = object.ok_or_else(|| malformed(field, "an object of attributes"))?;
     let read = |(name, value): (&String, &Json)| {

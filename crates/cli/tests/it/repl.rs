@@ -18,14 +18,21 @@ fn every_documented_example_answers_as_documented() {
     let mut answer = Json::Null;
     let mut headings: Vec<String> = Vec::new();
     let mut inside = false;
+    let mut name = String::new();
+    // The first made the database; others are what somebody else writes meanwhile.
+    let mut meanwhile = doc.split("```sql\n").skip(2);
     for line in doc.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
             headings.push(heading.to_owned());
+        } else if line == "```sql" && !headings.is_empty() {
+            let sql = meanwhile.next().unwrap().split("```").next().unwrap();
+            site.write(sql);
         } else if line.starts_with("```") {
             inside = line == "```jsonl";
         } else if !inside {
         } else if let Some(request) = line.strip_prefix("> ") {
-            answer = repl.line(request);
+            answer = repl.line(&request.replace("CHANGE", &name));
+            name = named(&answer).unwrap_or(name);
         } else if let Some(expected) = line.strip_prefix("< ") {
             let expected: Json = serde_json::from_str(expected).unwrap();
             assert!(
@@ -46,6 +53,19 @@ fn every_documented_example_answers_as_documented() {
         );
     }
     assert_eq!(repl.end(), (Some(0), String::new()));
+}
+
+/// The name of a change that an answer shows.
+fn named(answer: &Json) -> Option<String> {
+    match answer {
+        Json::Object(fields) => {
+            let name = fields.get("change").or_else(|| fields.get("conflict"));
+            let name = name.and_then(Json::as_str).map(str::to_owned);
+            name.or_else(|| fields.values().find_map(named))
+        }
+        Json::Array(parts) => parts.iter().find_map(named),
+        _ => None,
+    }
 }
 
 /// Whether an answer is as documented; `…` stands for anything.
@@ -133,6 +153,25 @@ const BAD_LINES: &[(&str, &str)] = &[
     (r#"{"do":"sync","timeout_s":-1}"#, "malformed"),
     (r#"{"do":"sync","unit":"nothing"}"#, "unknown-unit"),
     (r#"{"do":"outcomes","since":"x"}"#, "malformed"),
+    (r#"{"do":"resolve","take":"mine"}"#, "malformed"),
+    (
+        r#"{"do":"resolve","conflict":"x","take":"ours"}"#,
+        "malformed",
+    ),
+    (r#"{"do":"resolve","conflict":"x"}"#, "malformed"),
+    (
+        r#"{"do":"resolve","conflict":"x","take":"mine"}"#,
+        "unknown-change",
+    ),
+    (
+        r#"{"do":"resolve","conflict":"x","take":{"a":1}}"#,
+        "unknown-change",
+    ),
+    (r#"{"do":"retry","change":7}"#, "malformed"),
+    (r#"{"do":"retry","change":"x","set":[1]}"#, "unknown-change"),
+    (r#"{"do":"retry","change":"x"}"#, "unknown-change"),
+    (r#"{"do":"drop"}"#, "malformed"),
+    (r#"{"do":"drop","change":""}"#, "unknown-change"),
     (r#"{"do":"open","user":7}"#, "malformed"),
     (
         r#"{"do":"open","server":"http://sync.example.com"}"#,

@@ -120,6 +120,15 @@ impl Site {
         rows.map(Result::unwrap).collect()
     }
 
+    /// Somebody else writes to the server's database.
+    pub(crate) fn write(&self, sql: &str) {
+        let database = Connection::open(self.path().join("shop.sqlite")).unwrap();
+        database
+            .busy_timeout(std::time::Duration::from_secs(10))
+            .unwrap();
+        database.execute_batch(sql).unwrap();
+    }
+
     /// A device process for requests.
     pub(crate) fn repl(&self, store: &str) -> Repl {
         let mut command = afield(self.path());

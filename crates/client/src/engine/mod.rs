@@ -130,6 +130,8 @@ struct Run {
     /// Every group that this sync sent, whoever gets its outcome: another sync of this store may
     /// be faster.
     sent: Vec<GroupId>,
+    /// An open conflict that keeps units out of this sync.
+    stopped: Option<(Code, String)>,
     report: Report,
 }
 
@@ -224,6 +226,7 @@ impl Run {
             restarts: 0,
             stalls: 0,
             sent: Vec::new(),
+            stopped: None,
             report: Report::default(),
         }
     }
@@ -238,7 +241,29 @@ impl Run {
             self.units = model.units.iter().map(|unit| unit.name.clone()).collect();
         }
         self.model = Some(model);
+        self.leave_out_stopped(store)?;
+        if self.units.is_empty() && self.stopped.is_some() {
+            return self.finish(store, None, commands);
+        }
         self.next(store, commands)
+    }
+
+    /// Leaves units out in which an open conflict waits whose entity asks for that. The others
+    /// are synchronised, and the sync fails in the end.
+    fn leave_out_stopped(&mut self, store: &mut SyncStore) -> Result<(), Error> {
+        for unit in std::mem::take(&mut self.units) {
+            match store.stopped_by(&unit)? {
+                None => self.units.push_back(unit),
+                Some((entity, conflict)) => {
+                    let message = format!(
+                        "unit `{unit}` is not synchronised: {entity} has an open conflict \
+                         ({conflict}); decide it first"
+                    );
+                    self.stopped = Some((Code::CONFLICT_OPEN, message));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends the next request, or finishes.
@@ -453,6 +478,7 @@ impl Run {
         error: Option<(Code, String)>,
         commands: &mut Vec<Command>,
     ) -> Result<(), Error> {
+        let error = error.or_else(|| self.stopped.take());
         store.finished(error.as_ref().map(|(code, _)| code))?;
         let mut report = std::mem::take(&mut self.report);
         report.conclude(error, store.are_settled(&self.sent)?);

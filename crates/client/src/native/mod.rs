@@ -32,7 +32,7 @@ use self::sync::{Control, Runner};
 use self::watch::Observer;
 use crate::engine::{Direction, Engine, Progress, Report};
 use crate::error::Error;
-use crate::store::{Store, SyncStore, Watch};
+use crate::store::{ConflictInfo, Resolution, Store, SyncStore, Watch};
 
 pub use environment::SystemEnvironment;
 pub use folder::Folder;
@@ -249,6 +249,16 @@ impl Client {
     /// says `interrupted`.
     pub fn cancel(&self) {
         self.control.cancel();
+    }
+
+    /// Lets `resolver` decide the conflicts of `entity` by itself; `None` leaves one to a person.
+    /// See [`SyncStore::set_resolver`].
+    pub fn set_resolver(
+        &self,
+        entity: impl Into<String>,
+        resolver: impl Fn(&ConflictInfo) -> Option<Resolution> + Send + 'static,
+    ) {
+        lock(&self.runner).set_resolver(entity.into(), resolver);
     }
 
     /// Watches what a query reads; see [`Store::watch`]. What other processes commit is noticed

@@ -12,7 +12,7 @@ use super::http::{Answer, Line, Signal};
 use super::{Settings, SyncOptions, lock};
 use crate::engine::{Command, Engine, Event, Failure, Progress, Report, SyncStatus};
 use crate::error::Error;
-use crate::store::SyncStore;
+use crate::store::{ConflictInfo, Resolution, SyncStore};
 
 /// Pieces of an answer that may wait: the network is not read faster than the store writes.
 const SIGNALS: usize = 8;
@@ -67,6 +67,14 @@ impl Runner {
             settings: None,
             requests: 0,
         }
+    }
+
+    pub(super) fn set_resolver(
+        &mut self,
+        entity: String,
+        resolver: impl Fn(&ConflictInfo) -> Option<Resolution> + Send + 'static,
+    ) {
+        self.store.set_resolver(entity, resolver);
     }
 
     /// Makes sure that there is somebody to talk to.

@@ -335,14 +335,18 @@ fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
 }
 
 /// The row as checked, with today's identifiers in place of temporary ones.
-fn current(conn: &Connection, table: &Table, row: &Attributes) -> Result<Attributes, Error> {
+pub(super) fn current(
+    conn: &Connection,
+    table: &Table,
+    row: &Attributes,
+) -> Result<Attributes, Error> {
     let mut row = checked(&table.entity, row)?;
     ids::translate_attributes(conn, table, &mut row)?;
     Ok(row)
 }
 
 /// The identifier as checked, likewise.
-fn current_key(conn: &Connection, table: &Table, key: &[Value]) -> Result<Key, Error> {
+pub(super) fn current_key(conn: &Connection, table: &Table, key: &[Value]) -> Result<Key, Error> {
     let mut key = checked_key(&table.entity, key)?;
     ids::translate(conn, table, &mut key)?;
     Ok(key)

@@ -30,8 +30,8 @@ CREATE TABLE afield_entity (
 CREATE TABLE afield_group (
   n          INTEGER PRIMARY KEY AUTOINCREMENT, -- place in the outbox
   id         BLOB NOT NULL UNIQUE,         -- random, 16 bytes
-  absorbed   BLOB NOT NULL,                -- ids of groups folded into it, 16 bytes each
-  state      TEXT NOT NULL,                -- pending, sent, settled, parked
+  absorbed   BLOB NOT NULL,                -- ids in whose place it stands, 16 bytes each
+  state      TEXT NOT NULL,                -- pending, sent, settled, parked, dropped
   frozen     BLOB,                         -- the very bytes sent, from the first request on
   hash       BLOB,                         -- of the frozen group
   received   INTEGER NOT NULL DEFAULT 0,   -- bytes of it that the server keeps, if sent in parts
@@ -53,7 +53,8 @@ CREATE TABLE afield_change (
   sets       BLOB NOT NULL,                -- attributes set
   overlay    INTEGER NOT NULL DEFAULT 1,   -- 1 while the visible row is recomputed with it
   seen_from  INTEGER,                      -- applied: first request whose complete pull has it
-  theirs     BLOB                          -- the server's row, with a conflict
+  theirs     BLOB,                         -- the server's row, as last shown with a conflict
+  refreshed  INTEGER NOT NULL DEFAULT 0    -- 1: a pull brought the server's row since then
 );
 CREATE INDEX afield_change_group ON afield_change (group_n, at);
 CREATE INDEX afield_change_row ON afield_change (entity, key, n);

@@ -28,7 +28,7 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
     let sql = "SELECT DISTINCT c.key FROM afield_change AS c \
                JOIN afield_group AS g ON g.n = c.group_n \
                WHERE c.entity = ?1 AND (c.base <> ?2 OR c.theirs IS NOT NULL) \
-               AND (c.overlay = 0 OR g.state = 'parked') \
+               AND (c.overlay = 0 OR g.state IN ('parked', 'dropped')) \
                AND NOT (c.op = 'delete' AND g.state = 'settled')";
     let mut statement = db.conn.prepare_cached(sql)?;
     let keys = statement.query_map(params![name, nothing], |row| row.get(0))?;
@@ -91,13 +91,15 @@ fn changes(db: &Db, entity: &str, key: &[u8], reach: Reach) -> Result<(), Error>
         return Ok(());
     }
     let nothing = write_attributes(&Attributes::new());
-    let sql = "UPDATE afield_group SET frozen = NULL WHERE state IN ('settled', 'parked') \
+    let sql = "UPDATE afield_group SET frozen = NULL \
+               WHERE state IN ('settled', 'parked', 'dropped') \
                AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)";
     db.conn.prepare_cached(sql)?.execute(params![entity, key])?;
     let sql = format!(
         "UPDATE afield_change SET base = ?3, overlay = 0 \
          WHERE entity = ?1 AND key = ?2 AND NOT ({spared}) \
-         AND group_n IN (SELECT n FROM afield_group WHERE state IN ('settled', 'parked'))"
+         AND group_n IN (SELECT n FROM afield_group \
+                         WHERE state IN ('settled', 'parked', 'dropped'))"
     );
     let values = params![entity, key, nothing];
     db.conn.prepare_cached(&sql)?.execute(values)?;

@@ -2,14 +2,18 @@
 //!
 //! Order for a first reading: [`tables`] (what is in the file), [`seal`] (how a write becomes a
 //! change), [`overlay`] (what the user sees), [`outbox`] (what is sent), [`outcome`] and [`page`]
-//! (what comes back).
+//! (what comes back), [`conflict`] and [`decide`] (what is not applied).
 
 mod actions;
+mod again;
 mod checks;
+mod conflict;
 mod db;
+mod decide;
 mod erase;
 #[cfg(test)]
 mod full;
+mod held;
 mod ids;
 mod install;
 mod outbox;
@@ -17,6 +21,7 @@ mod outcome;
 mod overlay;
 mod page;
 mod query;
+mod rebase;
 mod seal;
 mod sql;
 mod stage;
@@ -30,12 +35,14 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use afield_protocol::{Entity, Model, zoo};
+use afield_protocol::{Attributes, Entity, Model, Value, zoo};
+use rusqlite::config::DbConfig;
 
+pub use conflict::{ConflictInfo, Resolution};
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;
 pub use query::{Executed, Origin, Params, Rows};
-pub use status::{ChangeInfo, ChangeState, OutcomeInfo, Status};
+pub use status::{ChangeInfo, ChangeState, OutcomeInfo, RowState, Status};
 pub use sync_store::SyncStore;
 pub use watch::{Watch, Watches};
 
@@ -162,5 +169,93 @@ impl Store {
     /// The store cannot be read.
     pub fn outcomes(&self, since: i64) -> Result<Vec<OutcomeInfo>, Error> {
         status::outcomes(&self.db, since)
+    }
+
+    /// Every open conflict, oldest first, with the server's newest row of each. A decision is
+    /// about the row that was shown here last.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn conflicts(&mut self) -> Result<Vec<ConflictInfo>, Error> {
+        self.db.write("conflicts", |db| match db.has_model() {
+            true => conflict::conflicts(db),
+            false => Ok(Vec::new()),
+        })
+    }
+
+    /// Settles a conflict: the user's version, the server's, or values put together from both.
+    /// Unless it is the server's, the change goes with the next sync as if it had been made on
+    /// the row that [`Store::conflicts`] showed; the new name of the change is given back. What
+    /// was decided about stays among the changes, as dropped.
+    ///
+    /// # Errors
+    /// `unknown-change`, or `not-parked` if there is no conflict to decide; a merged value has
+    /// another type or may not be written. Nothing is changed then.
+    pub fn resolve(
+        &mut self,
+        conflict: &str,
+        resolution: &Resolution,
+    ) -> Result<Option<String>, Error> {
+        let own = Uncaptured::new(&mut self.db)?;
+        own.db
+            .write("resolve", |db| decide::resolve(db, conflict, resolution))
+    }
+
+    /// Sends a refused change again with its transaction, with `set` in place of the values it
+    /// names. Gives the change's new name.
+    ///
+    /// # Errors
+    /// `unknown-change`, `not-parked`, or `conflict-open` if it waits for [`Store::resolve`].
+    pub fn retry(&mut self, change: &str, set: Option<&Attributes>) -> Result<String, Error> {
+        let own = Uncaptured::new(&mut self.db)?;
+        own.db.write("retry", |db| decide::retry(db, change, set))
+    }
+
+    /// Gives a refused change up, or takes the server's version of a conflict. The row is as it
+    /// was without it, the rest of its transaction goes again, and what depends on a row that was
+    /// never made goes with it. All of it stays among the changes, as dropped.
+    ///
+    /// # Errors
+    /// `unknown-change`, `not-parked`, or `waits-for` while a change that depends on it is on
+    /// its way.
+    pub fn drop_change(&mut self, change: &str) -> Result<(), Error> {
+        let own = Uncaptured::new(&mut self.db)?;
+        own.db.write("drop", |db| decide::drop_change(db, change))
+    }
+
+    /// How a row stands to the server.
+    ///
+    /// # Errors
+    /// There is no such entity, or the identifier has another shape.
+    pub fn row_state(&mut self, entity: &str, key: &[Value]) -> Result<RowState, Error> {
+        self.db
+            .write("row-state", |db| status::row_state(db, entity, key))
+    }
+}
+
+/// The app's connection with its triggers off, and with no say of the app's own references: what
+/// a decision does to rows is no new change, and must not fail on data.
+struct Uncaptured<'a> {
+    db: &'a mut Db,
+    foreign_keys: bool,
+}
+
+impl<'a> Uncaptured<'a> {
+    fn new(db: &'a mut Db) -> Result<Self, Error> {
+        let conn = &db.conn;
+        let foreign_keys = conn.pragma_query_value(None, "foreign_keys", |row| row.get(0))?;
+        conn.pragma_update(None, "foreign_keys", false)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        Ok(Self { db, foreign_keys })
+    }
+}
+
+impl Drop for Uncaptured<'_> {
+    fn drop(&mut self) {
+        // Both are switches in memory, which cannot fail on an open connection.
+        let conn = &self.db.conn;
+        let on = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true);
+        let _ = conn.pragma_update(None, "foreign_keys", self.foreign_keys);
+        debug_assert!(on.is_ok(), "{on:?}");
     }
 }

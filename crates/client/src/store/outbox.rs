@@ -16,7 +16,6 @@ use afield_protocol::{
 use rusqlite::params;
 
 use super::db::{Db, Loaded};
-use super::status::OutcomeInfo;
 use crate::error::Error;
 
 /// How much one request may carry.
@@ -77,25 +76,27 @@ pub struct Outgoing {
 }
 
 /// What waits in the outbox, as far as the choice of groups needs it.
-struct Waiting {
-    n: i64,
-    id: [u8; 16],
-    state: String,
-    not_before: i64,
-    changes: Vec<Held>,
+pub(super) struct Waiting {
+    pub(super) n: i64,
+    pub(super) id: [u8; 16],
+    pub(super) state: String,
+    pub(super) not_before: i64,
+    pub(super) changes: Vec<Held>,
 }
 
 /// A change as its dependants see it.
-struct Held {
-    entity: String,
-    key: Vec<u8>,
-    op: Op,
+pub(super) struct Held {
+    pub(super) entity: String,
+    pub(super) key: Vec<u8>,
+    pub(super) op: Op,
     base: Vec<u8>,
     sets: Vec<u8>,
+    pub(super) at: usize,
+    in_conflict: bool,
 }
 
 impl Held {
-    fn with<T>(&self, look: impl FnOnce(Step<'_>) -> T) -> Result<T, Error> {
+    pub(super) fn with<T>(&self, look: impl FnOnce(Step<'_>) -> T) -> Result<T, Error> {
         Ok(look(Step {
             entity: &self.entity,
             key: &read_key(&self.key)?,
@@ -108,19 +109,19 @@ impl Held {
 
 impl Waiting {
     /// Notes that the group is not sent.
-    fn block(&self, blocked: &mut Blocked) -> Result<(), Error> {
+    pub(super) fn block(&self, blocked: &mut Blocked) -> Result<(), Error> {
         // Anything not yet tried holds back its whole row: sent in another order, a later edit
         // could be applied to a row that it was not made for.
-        let stopped = match self.state.as_str() {
-            "parked" => Stopped::Refused,
+        let stopped = |change: &Held| match self.state.as_str() {
+            "parked" if !change.in_conflict => Stopped::Refused,
             _ => Stopped::Undecided,
         };
         let mut changes = self.changes.iter();
-        changes.try_for_each(|change| change.with(|step| blocked.add(step, stopped)))
+        changes.try_for_each(|it| it.with(|step| blocked.add(step, stopped(it))))
     }
 
     /// Whether the group depends on one that is not sent.
-    fn is_held(&self, blocked: &Blocked, model: &Model) -> Result<bool, Error> {
+    pub(super) fn is_held(&self, blocked: &Blocked, model: &Model) -> Result<bool, Error> {
         if blocked.is_empty() || zoo::planted("dependants-not-held") {
             return Ok(false);
         }
@@ -143,14 +144,22 @@ pub(super) struct Envelope {
 
 /// Chooses and freezes the groups of the next request, and counts the request. Runs inside a
 /// write transaction that must be durable before anything is sent.
-pub(super) fn next_groups(db: &mut Db, caps: RequestCaps) -> Result<Envelope, Error> {
+///
+/// `sent_back` names groups that wait for the next sync: this one was told that they depend on
+/// something that was not applied.
+pub(super) fn next_groups(
+    db: &mut Db,
+    caps: RequestCaps,
+    sent_back: &HashSet<i64>,
+) -> Result<Envelope, Error> {
     let loaded = db.loaded()?;
     let now = db.env.now_ms();
     let mut blocked = Blocked::default();
     let (mut envelope, mut changes, mut bytes) = (Envelope::default(), 0, 0);
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
-        let sendable = waiting.state != "parked" && waiting.not_before <= now;
+        let is_back = sent_back.contains(&waiting.n);
+        let sendable = waiting.state != "parked" && waiting.not_before <= now && !is_back;
         if !sendable || waiting.is_held(&blocked, &loaded.model)? {
             waiting.block(&mut blocked)?;
             continue;
@@ -210,27 +219,9 @@ fn piece(db: &Db, waiting: &Waiting, frozen: &FrozenGroup, bytes: usize) -> Resu
 /// A group with more changes than this is parked as `group-too-large`; the rest flows.
 const GROUP_CHANGES_MAX: usize = 100_000;
 
-/// Groups that are held because of others before them, for the status.
-pub(super) fn held(db: &mut Db) -> Result<HashSet<i64>, Error> {
-    let loaded = db.loaded()?;
-    let now = db.env.now_ms();
-    let mut blocked = Blocked::default();
-    let mut held = HashSet::new();
-    let mut queue = Queue::default();
-    while let Some(waiting) = queue.next(db)? {
-        if waiting.state == "parked" || waiting.not_before > now {
-            waiting.block(&mut blocked)?;
-        } else if waiting.is_held(&blocked, &loaded.model)? {
-            held.insert(waiting.n);
-            waiting.block(&mut blocked)?;
-        }
-    }
-    Ok(held)
-}
-
 /// The outbox in order, read as far as it is asked for: a request takes its first groups only.
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     after: i64,
     read: VecDeque<Waiting>,
 }
@@ -239,7 +230,7 @@ struct Queue {
 const QUEUE_GROUPS: i64 = 200;
 
 impl Queue {
-    fn next(&mut self, db: &Db) -> Result<Option<Waiting>, Error> {
+    pub(super) fn next(&mut self, db: &Db) -> Result<Option<Waiting>, Error> {
         loop {
             if let Some(next) = self.read.pop_front() {
                 return Ok(Some(next));
@@ -273,10 +264,13 @@ impl Queue {
 /// A group's changes. A parked change of a row that is gone holds nothing back: there is no row
 /// any more that a later change could be wrong about.
 fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
-    let sql = "SELECT entity, key, op, base, sets FROM afield_change \
+    let sql = "SELECT entity, key, op, base, sets, at, ?3 AND coalesce((SELECT result \
+               FROM afield_outcome WHERE change_n = afield_change.n ORDER BY n DESC LIMIT 1) \
+               = 'conflict', 0) FROM afield_change \
                WHERE group_n = ?1 AND (overlay = 1 OR ?2) ORDER BY at";
     let mut statement = db.conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![waiting.n, waiting.state != "parked"])?;
+    let is_parked = waiting.state == "parked";
+    let mut rows = statement.query(params![waiting.n, !is_parked, is_parked])?;
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
         let op: String = row.get(2)?;
@@ -286,6 +280,8 @@ fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
             op: self::op(&op)?,
             base: row.get(3)?,
             sets: row.get(4)?,
+            at: usize::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
+            in_conflict: row.get(6)?,
         });
     }
     Ok(changes)
@@ -385,8 +381,7 @@ fn park_too_large(db: &mut Db, waiting: &Waiting) -> Result<(), Error> {
         group: GroupId(waiting.id),
         verdicts: vec![verdict; waiting.changes.len()],
     };
-    let _: Vec<OutcomeInfo> = super::outcome::store(db, 0, &[outcome])?;
-    Ok(())
+    super::outcome::store(db, 0, &[outcome]).map(|_| ())
 }
 
 /// Reads an op as the bookkeeping stores it.

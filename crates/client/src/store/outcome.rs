@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, Code, GroupOutcome, Key, Theirs, Verdict, VerdictKind, zoo};
+use afield_protocol::{Code, GroupOutcome, Key, Theirs, Verdict, VerdictKind, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
 use super::ids::rewrite::Renames;
 use super::status::OutcomeInfo;
-use super::{erase, overlay};
+use super::{erase, overlay, rebase};
 use crate::error::Error;
 
 /// A change of the group that an outcome speaks of.
@@ -18,20 +18,26 @@ struct Settling {
     entity: String,
     key: Vec<u8>,
     op: String,
+    base: Vec<u8>,
     sets: Vec<u8>,
+}
+
+/// What became of the outcomes of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    /// The final ones, in order.
+    pub(super) outcomes: Vec<OutcomeInfo>,
+    /// Groups that wait for others and go again, by their place in the outbox.
+    pub(super) sent_back: Vec<i64>,
 }
 
 /// Stores the outcomes of request `request` and recomputes the rows they concern. Outcomes of
 /// groups that are settled already, or not this device's, are ignored. Runs inside a write
 /// transaction.
-pub(super) fn store(
-    db: &mut Db,
-    request: i64,
-    outcomes: &[GroupOutcome],
-) -> Result<Vec<OutcomeInfo>, Error> {
+pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Result<Stored, Error> {
     let loaded = db.loaded()?;
     let seen_from = seen_from(db, request)?;
-    let mut stored = Vec::new();
+    let mut stored = Stored::default();
     let mut rows = BTreeSet::new();
     let mut renames = Renames::default();
     for outcome in outcomes {
@@ -49,6 +55,13 @@ pub(super) fn store(
                 outcome.group
             );
             return Err(Error::new(Code::MALFORMED, message));
+        }
+        let waits = |verdict: &Verdict| verdict.code.as_ref() == Some(&Code::WAITS_FOR);
+        if !outcome.is_applied() && outcome.verdicts.iter().any(waits) {
+            // Not final: the server only says that something else comes first.
+            super::again::requeue(db, group)?;
+            stored.sent_back.push(group);
+            continue;
         }
         let state = if outcome.is_applied() {
             "settled"
@@ -73,9 +86,13 @@ pub(super) fn store(
                 Some(key) => Some(key.clone()),
                 None => renames.name(&loaded, &change.entity, &change.key)?,
             };
-            stored.push(record(db, &change, outcome, at, verdict, new_key)?);
+            let info = record(db, &change, outcome, at, verdict, new_key)?;
+            stored.outcomes.push(info);
             db.crash_point("outcome")?;
             rows.insert((change.entity, change.key));
+        }
+        if outcome.is_applied() {
+            forget_sent_only(db, &loaded, group)?;
         }
     }
     renames.apply(db, &loaded)?;
@@ -101,7 +118,8 @@ fn seen_from(db: &Db, request: i64) -> Result<i64, Error> {
 }
 
 fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
-    let sql = "SELECT n, entity, key, op, sets FROM afield_change WHERE group_n = ?1 ORDER BY at";
+    let sql = "SELECT n, entity, key, op, base, sets FROM afield_change \
+               WHERE group_n = ?1 ORDER BY at";
     let mut statement = db.conn.prepare_cached(sql)?;
     let rows = statement.query_map([group], |row| {
         Ok(Settling {
@@ -109,7 +127,8 @@ fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
             entity: row.get(1)?,
             key: row.get(2)?,
             op: row.get(3)?,
-            sets: row.get(4)?,
+            base: row.get(4)?,
+            sets: row.get(5)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -127,18 +146,24 @@ fn settle(
     match verdict.kind {
         VerdictKind::Applied => {
             let mut sets = read_attributes(&change.sets)?;
-            sets.extend(verdict.values.clone());
+            let counters = rebase::counters(loaded, &change.entity);
+            // A counter stays the difference that the user made.
+            let values = verdict.values.iter();
+            let values =
+                values.filter(|(name, _)| change.op != "update" || !counters.contains(name));
+            sets.extend(values.map(|(name, value)| (name.clone(), value.clone())));
             let sql = "UPDATE afield_change SET seen_from = ?2, sets = ?3 WHERE n = ?1";
             let values = params![change.n, seen_from, write_attributes(&sets)];
             db.conn.prepare_cached(sql)?.execute(values)?;
-            rebase_followers(db, change, sets)
+            rebase::known(db, loaded, &change.entity, &change.key, change.n, &sets)?;
+            rebase::became(db, loaded, &change.entity, &change.key, change.n, sets)
         }
         VerdictKind::Conflict => {
             let theirs = match &verdict.theirs {
                 Some(Theirs::Row(row)) => Some(write_attributes(row)),
                 Some(Theirs::Gone) | None => None,
             };
-            let sql = "UPDATE afield_change SET theirs = ?2 WHERE n = ?1";
+            let sql = "UPDATE afield_change SET theirs = ?2, refreshed = 0 WHERE n = ?1";
             db.conn
                 .prepare_cached(sql)?
                 .execute(params![change.n, theirs])?;
@@ -155,35 +180,46 @@ fn settle(
                 Err(_) => Ok(()),
             }
         }
-        VerdictKind::Rejected => erase::refused(db, loaded, &change.entity, &change.key),
+        VerdictKind::Rejected => {
+            not_on_server(db, loaded, change)?;
+            erase::refused(db, loaded, &change.entity, &change.key)
+        }
     }
 }
 
-/// Later, unsent edits of the same row were made on top of this one: in their bases its values
-/// become exactly what the server made of them, up to the edit that sets them itself.
-fn rebase_followers(db: &Db, change: &Settling, mut became: Attributes) -> Result<(), Error> {
-    let sql = "SELECT c.n, c.base, c.sets, g.state = 'pending' FROM afield_change AS c \
-               JOIN afield_group AS g ON g.n = c.group_n \
-               WHERE c.overlay = 1 AND c.entity = ?1 AND c.key = ?2 AND c.n > ?3 ORDER BY c.n";
-    let mut statement = db.conn.prepare_cached(sql)?;
-    let followers = statement.query_map(params![change.entity, change.key, change.n], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-    })?;
-    let followers: Vec<(i64, Vec<u8>, Vec<u8>, bool)> = followers.collect::<Result<_, _>>()?;
-    for (n, base, sets, is_unsent) in followers {
-        let mut base = read_attributes(&base)?;
-        for (name, value) in &mut base {
-            if let Some(became) = became.get(name) {
-                *value = became.clone();
-            }
-        }
-        if is_unsent {
-            let sql = "UPDATE afield_change SET base = ?2 WHERE n = ?1";
-            let values = params![n, write_attributes(&base)];
-            db.conn.prepare_cached(sql)?.execute(values)?;
-        }
-        let sets = read_attributes(&sets)?;
-        became.retain(|name, _| !sets.contains_key(name));
+/// Later edits flow past a refused one. Its values are not on the server, so they are not in
+/// their bases either, where any change of a row counts as a conflict.
+fn not_on_server(db: &Db, loaded: &Loaded, change: &Settling) -> Result<(), Error> {
+    if !rebase::detects_conflicts(loaded, &change.entity) || change.op != "update" {
+        return Ok(());
+    }
+    let (base, sets) = (
+        read_attributes(&change.base)?,
+        read_attributes(&change.sets)?,
+    );
+    let before = super::decide::before(&base, &sets);
+    rebase::became(db, loaded, &change.entity, &change.key, change.n, before)
+}
+
+/// Rows that are sent and forgotten leave with their changes, now that the group is applied.
+fn forget_sent_only(db: &Db, loaded: &Loaded, group: i64) -> Result<(), Error> {
+    let mut forgotten = 0;
+    for table in loaded
+        .tables
+        .iter()
+        .filter(|table| table.entity.insert_only)
+    {
+        let sql = "DELETE FROM afield_change WHERE group_n = ?1 AND entity = ?2";
+        let values = params![group, table.entity.name];
+        forgotten += db.conn.prepare_cached(sql)?.execute(values)?;
+    }
+    if forgotten > 0 {
+        db.crash_point("forget")?;
+        let sql = "UPDATE afield_group SET frozen = NULL WHERE n = ?1";
+        db.conn.prepare_cached(sql)?.execute([group])?;
+        let sql = "DELETE FROM afield_group WHERE n = ?1 \
+                   AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = ?1)";
+        db.conn.prepare_cached(sql)?.execute([group])?;
     }
     Ok(())
 }

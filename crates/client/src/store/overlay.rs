@@ -7,6 +7,7 @@ use afield_protocol::codec::cbor::{read_attributes, read_key};
 use afield_protocol::{Attributes, Op, Value};
 use rusqlite::params;
 
+use super::conflict::counted;
 use super::db::{Db, Loaded};
 use super::tables::Table;
 use crate::error::Error;
@@ -27,7 +28,11 @@ pub(crate) fn release(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Res
     let visible = overlays
         .into_iter()
         .fold(server, |row, overlay| lay(table, &values, row, &overlay));
-    table.put_row(&db.conn, &values, visible.as_deref())?;
+    // A row that is as it should be is not written: the app's connection would call it a write of
+    // the user's, and refuse it where an attribute is read-only.
+    if table.row(&db.conn, &values)? != visible {
+        table.put_row(&db.conn, &values, visible.as_deref())?;
+    }
     if is_last {
         table.drop_server_row(&db.conn, &values)?;
     }
@@ -92,7 +97,12 @@ fn lay(
     });
     for (attribute, cell) in attributes.iter().zip(&mut row) {
         if let Some(value) = overlay.set.get(&attribute.name) {
-            *cell = value.clone();
+            *cell = if overlay.op == Op::Update && attribute.counter {
+                // Others count too: their row, and the difference that was made here.
+                counted(&overlay.base, Some(cell), &attribute.name, value)
+            } else {
+                value.clone()
+            };
         }
     }
     Some(row)

@@ -20,7 +20,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::sql::{Bound, bound};
 use super::tables::Table;
-use super::{erase, overlay, stage};
+use super::{conflict, erase, overlay, stage};
 use crate::error::Error;
 
 /// What became of a page.
@@ -227,6 +227,7 @@ impl<'a> Target<'a> {
         }
         self.touched |= !self.recompute.is_empty();
         for key in &self.recompute {
+            conflict::refreshed(db, name, key)?;
             overlay::release(db, loaded, name, key)?;
         }
         let sql = "UPDATE afield_entity SET position = ?2, complete = max(complete, ?3), \

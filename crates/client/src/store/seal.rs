@@ -13,7 +13,9 @@ use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, 
 use afield_protocol::{Attributes, Op, Value, is_temporary, zoo};
 use rusqlite::{OptionalExtension, params};
 
+use super::conflict::{self, counted};
 use super::db::{Db, Loaded};
+use super::rebase;
 use super::sql::{row_attributes, values};
 use super::tables::Table;
 use crate::error::Error;
@@ -53,7 +55,7 @@ pub(crate) fn seal(db: &mut Db, mentions: &HashSet<Mention>) -> Result<Option<i6
     }
     changes.sort_by_key(order);
     if let [change] = changes.as_slice()
-        && fold(db, &loaded, change)?
+        && (fold(db, &loaded, change)? || fold_into_conflict(db, &loaded, change)?)
     {
         return Ok(None);
     }
@@ -102,7 +104,8 @@ fn derive(
         let before = existed.then_some(captured);
         let now = table.row(&db.conn, &key)?;
         let change = compare(table, &key, before.as_deref(), now.as_deref(), mentions);
-        if let Some((op, base, set)) = change {
+        if let Some((op, mut base, set)) = change {
+            rebase::without_refused(db, &table.entity, &write_key(&key), &mut base)?;
             if table.server_row(&db.conn, &key)?.is_none() {
                 table.put_server_row(&db.conn, &key, before.as_deref())?;
             }
@@ -211,6 +214,36 @@ struct Last {
     set: Attributes,
 }
 
+/// Folds `change` into the change of its row that is in open conflict, if nothing came between.
+fn fold_into_conflict(db: &Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
+    let Some(open) = conflict::foldable(db, &change.entity, &change.key)? else {
+        return Ok(false);
+    };
+    let table = loaded.table(&change.entity)?;
+    let key = read_key(&change.key)?;
+    let server = table.server_row(&db.conn, &key)?.flatten();
+    let server = server.map(|row| row_attributes(&table.entity, &row));
+    let (n, counters) = (open.n, table.entity.counters());
+    let combined = combine(
+        open.op,
+        open.base,
+        open.set,
+        change,
+        server.as_ref(),
+        &counters,
+    );
+    match combined {
+        // Taking it all back is a decision of its own: it waits for the other one.
+        Some((op, base, set)) if op != Op::Update || !set.is_empty() => {
+            if op == Op::Delete && base.is_empty() {
+                return Ok(false);
+            }
+            conflict::fold(db, n, op, &base, &set).map(|()| true)
+        }
+        _ => Ok(false),
+    }
+}
+
 /// Folds `change` into the last group if that is unsent and consists of the same one row.
 fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
     let Some(last) = last(db, change)? else {
@@ -221,8 +254,16 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
         .server_row(&db.conn, &read_key(&change.key)?)?
         .flatten();
     let server = server.map(|row| row_attributes(&table.entity, &row));
-    let Some((op, base, set)) = combine(last.op, last.base, last.set, change, server.as_ref())
-    else {
+    let counters = table.entity.counters();
+    let combined = combine(
+        last.op,
+        last.base,
+        last.set,
+        change,
+        server.as_ref(),
+        &counters,
+    );
+    let Some((op, base, set)) = combined else {
         return Ok(false);
     };
     if op == Op::Update && set.is_empty() || op == Op::Delete && base.is_empty() {
@@ -252,7 +293,8 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
 fn last(db: &Db, change: &Derived) -> Result<Option<Last>, Error> {
     let sql = "SELECT g.n, g.id, g.absorbed, c.n, c.op, c.base, c.sets, c.entity, c.key \
                FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
-               WHERE g.n = (SELECT max(n) FROM afield_group) AND g.state IN ('pending', ?1) \
+               WHERE g.n = (SELECT max(n) FROM afield_group WHERE state <> 'dropped') \
+               AND g.state IN ('pending', ?1) \
                AND g.not_before = 0 \
                AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = g.n AND at > 0)";
     let foldable = if zoo::planted("fold-into-sent") {
@@ -299,13 +341,23 @@ fn combine(
     mut set: Attributes,
     next: &Derived,
     server: Option<&Attributes>,
+    counters: &[String],
 ) -> Option<(Op, Attributes, Attributes)> {
     let unchanged = |name: &String, value: &Value| {
-        base.get(name) == Some(value) && server.is_some_and(|row| row.get(name) == Some(value))
+        let on_server = server.is_some_and(|row| row.get(name) == Some(value));
+        base.get(name) == Some(value) && (on_server || counters.contains(name))
     };
     match (op, next.op) {
         (Op::Create | Op::Update, Op::Update) => {
-            set.extend(next.set.clone());
+            let mut later = next.set.clone();
+            for name in counters.iter().filter(|_| op == Op::Update) {
+                // Both differences count, whatever a pull did to the row between them.
+                let before = set.get(name).or_else(|| base.get(name));
+                if let Some(value) = later.get_mut(name) {
+                    *value = counted(&next.base, before, name, value);
+                }
+            }
+            set.extend(later);
             set.retain(|name, value| !unchanged(name, value));
             Some((op, base, set))
         }

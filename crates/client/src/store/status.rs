@@ -1,11 +1,14 @@
 //! What a store says about itself: status, changes, outcomes.
 
-use afield_protocol::codec::cbor::{read_attributes, read_key};
-use afield_protocol::{Attributes, Code, GroupId, Key, Op, VerdictKind};
+use std::collections::HashMap;
+
+use afield_protocol::codec::cbor::{read_attributes, read_key, write_key};
+use afield_protocol::{Attributes, Code, GroupId, Key, Op, Value, VerdictKind};
 use rusqlite::{Row, params};
 
+use super::actions::current_key;
 use super::db::Db;
-use super::outbox;
+use super::{conflict, held, outbox};
 use crate::error::Error;
 
 /// Where a change stands.
@@ -21,6 +24,8 @@ pub enum ChangeState {
     Parked,
     /// Applied on the server.
     Settled,
+    /// Given up, or replaced by what was decided instead.
+    Dropped,
 }
 
 impl ChangeState {
@@ -32,6 +37,7 @@ impl ChangeState {
             Self::Held => "held",
             Self::Parked => "parked",
             Self::Settled => "settled",
+            Self::Dropped => "dropped",
         }
     }
 }
@@ -57,6 +63,14 @@ pub struct ChangeInfo {
     pub base: Attributes,
     /// The server's row, with a conflict.
     pub theirs: Option<Attributes>,
+    /// Why it is parked, or was before it was dropped; `waits-for` while it is held.
+    pub code: Option<Code>,
+    /// The attribute that the code speaks of.
+    pub attribute: Option<String>,
+    /// For a person.
+    pub message: Option<String>,
+    /// The change that a held one waits for.
+    pub waits_for: Option<String>,
 }
 
 /// A final outcome.
@@ -82,6 +96,37 @@ pub struct OutcomeInfo {
     pub message: Option<String>,
     /// The identifier that the server gave, if another.
     pub new_key: Option<Key>,
+}
+
+/// How a row stands to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RowState {
+    /// No change of it waits for anything.
+    Synced,
+    /// It has changes that were not sent yet.
+    Pending,
+    /// It has changes whose outcome is not known.
+    Sent,
+    /// It has changes that wait for others.
+    Held,
+    /// A change of it was refused.
+    Parked,
+    /// Somebody else changed it too; a person decides.
+    Conflict,
+}
+
+impl RowState {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Synced => "synced",
+            Self::Pending => "pending",
+            Self::Sent => "sent",
+            Self::Held => "held",
+            Self::Parked => "parked",
+            Self::Conflict => "conflict",
+        }
+    }
 }
 
 /// Counts and times for a status line.
@@ -111,9 +156,12 @@ pub(super) fn change_name(group: &GroupId, at: usize) -> String {
 /// Every change that is kept, oldest first. Runs inside a write transaction: it seals first, so
 /// that what another process just wrote is counted.
 pub(super) fn changes(db: &mut Db) -> Result<Vec<ChangeInfo>, Error> {
-    let held = outbox::held(db)?;
-    let sql = "SELECT g.n, g.id, g.state, c.at, c.entity, c.key, c.op, c.base, c.sets, c.theirs \
-               FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n ORDER BY c.n";
+    let held = held::held(db)?;
+    let sql = "SELECT g.n, g.id, g.state, c.at, c.entity, c.key, c.op, c.base, c.sets, c.theirs, \
+               o.code, o.attribute, o.message \
+               FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
+               LEFT JOIN afield_outcome AS o ON g.state IN ('parked', 'dropped') \
+               AND o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) ORDER BY c.n";
     let mut statement = db.conn.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
@@ -123,13 +171,15 @@ pub(super) fn changes(db: &mut Db) -> Result<Vec<ChangeInfo>, Error> {
     Ok(found)
 }
 
-fn change(row: &Row<'_>, held: &std::collections::HashSet<i64>) -> Result<ChangeInfo, Error> {
+fn change(row: &Row<'_>, held: &HashMap<i64, Option<String>>) -> Result<ChangeInfo, Error> {
     let state: String = row.get(2)?;
+    let reason = held.get(&row.get(0)?);
     let state = match state.as_str() {
-        _ if held.contains(&row.get(0)?) => ChangeState::Held,
+        _ if reason.is_some() => ChangeState::Held,
         "pending" => ChangeState::Pending,
         "sent" => ChangeState::Sent,
         "parked" => ChangeState::Parked,
+        "dropped" => ChangeState::Dropped,
         _ => ChangeState::Settled,
     };
     let group = GroupId(row.get(1)?);
@@ -137,6 +187,8 @@ fn change(row: &Row<'_>, held: &std::collections::HashSet<i64>) -> Result<Change
     let (key, op): (Vec<u8>, String) = (row.get(5)?, row.get(6)?);
     let (base, set): (Vec<u8>, Vec<u8>) = (row.get(7)?, row.get(8)?);
     let theirs: Option<Vec<u8>> = row.get(9)?;
+    let code: Option<String> = row.get(10)?;
+    let code = code.map(|word| Code::parse(&word));
     Ok(ChangeInfo {
         change: change_name(&group, usize::try_from(at).unwrap_or(0)),
         group,
@@ -147,6 +199,10 @@ fn change(row: &Row<'_>, held: &std::collections::HashSet<i64>) -> Result<Change
         set: read_attributes(&set)?,
         base: read_attributes(&base)?,
         theirs: theirs.map(|theirs| read_attributes(&theirs)).transpose()?,
+        code: reason.map_or(code, |_| Some(Code::WAITS_FOR)),
+        attribute: row.get(11)?,
+        message: row.get(12)?,
+        waits_for: reason.cloned().flatten(),
     })
 }
 
@@ -187,13 +243,10 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
                 ChangeState::Pending | ChangeState::Sent => status.pending += 1,
                 ChangeState::Held => status.held += 1,
                 ChangeState::Parked => status.parked += 1,
-                ChangeState::Settled => {}
+                ChangeState::Settled | ChangeState::Dropped => {}
             }
         }
-        let sql = "SELECT count(*) FROM afield_outcome AS o JOIN afield_change AS c \
-                   ON c.n = o.change_n WHERE o.result = 'conflict'";
-        let conflicts: i64 = db.conn.query_row(sql, [], |row| row.get(0))?;
-        status.conflicts = conflicts.unsigned_abs();
+        status.conflicts = conflict::open(db)?.len() as u64;
         let loaded = db.loaded()?;
         let sql = "SELECT name FROM afield_entity WHERE complete = 0 ORDER BY name";
         let mut statement = db.conn.prepare_cached(sql)?;
@@ -203,7 +256,7 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
             if loaded
                 .model
                 .entity(&name)
-                .is_some_and(afield_protocol::Entity::is_synced)
+                .is_some_and(|entity| entity.is_synced() && !entity.insert_only)
             {
                 status.downloading.push(name);
             }
@@ -216,4 +269,37 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
     status.last_success_ms = success;
     status.last_error = error.map(|word| Code::parse(&word));
     Ok(status)
+}
+
+/// How a row stands: by the change of it that needs most attention.
+pub(super) fn row_state(db: &mut Db, entity: &str, key: &[Value]) -> Result<RowState, Error> {
+    let loaded = db.loaded()?;
+    let key = write_key(&current_key(&db.conn, loaded.table(entity)?, key)?);
+    let sql = "SELECT g.n, g.state, o.result FROM afield_change AS c \
+               JOIN afield_group AS g ON g.n = c.group_n LEFT JOIN afield_outcome AS o \
+               ON o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) \
+               WHERE c.entity = ?1 AND c.key = ?2 AND g.state IN ('pending', 'sent', 'parked')";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let found = statement.query_map(params![entity, key], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let found: Vec<(i64, String, Option<String>)> = found.collect::<Result<_, _>>()?;
+    drop(statement);
+    if found.is_empty() {
+        return Ok(RowState::Synced);
+    }
+    let held = held::held(db)?;
+    let state = |(n, state, result): &(i64, String, Option<String>)| match state.as_str() {
+        "parked" if result.as_deref() == Some("conflict") => RowState::Conflict,
+        "parked" => RowState::Parked,
+        _ if held.contains_key(n) => RowState::Held,
+        "sent" => RowState::Sent,
+        _ => RowState::Pending,
+    };
+    let weight = |state: &RowState| *state as u8;
+    Ok(found
+        .iter()
+        .map(state)
+        .max_by_key(weight)
+        .unwrap_or(RowState::Synced))
 }

@@ -1,16 +1,18 @@
 //! The engine's side of the store.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, Received, zoo};
 use rusqlite::config::DbConfig;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
+use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
 use super::outbox::{Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
-use super::{install, outcome};
+use super::{conflict, decide, install, outcome};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -22,6 +24,9 @@ const HISTORY_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 /// is not captured.
 pub struct SyncStore {
     pub(super) db: Db,
+    resolvers: Resolvers,
+    /// Groups that this sync was told to send later.
+    sent_back: HashSet<i64>,
 }
 
 impl SyncStore {
@@ -35,7 +40,45 @@ impl SyncStore {
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         // Tables of the app's own may refer to ours; the server's rows must not fail on them.
         db.conn.pragma_update(None, "foreign_keys", "OFF")?;
-        Ok(Self { db })
+        Ok(Self {
+            db,
+            resolvers: Resolvers::new(),
+            sent_back: HashSet::new(),
+        })
+    }
+
+    /// Lets `resolver` decide the conflicts of `entity`: those that arrive from now on in the
+    /// transaction that stores them, and those still open before the next request. What it
+    /// decides is recorded as any decision is.
+    pub fn set_resolver(
+        &mut self,
+        entity: impl Into<String>,
+        resolver: impl Fn(&ConflictInfo) -> Option<Resolution> + Send + 'static,
+    ) {
+        self.resolvers.insert(entity.into(), Box::new(resolver));
+    }
+
+    /// The first open conflict among entities of `unit` that stop their syncs: the entity and the
+    /// conflict's name.
+    ///
+    /// # Errors
+    /// There is no such unit, or the store cannot be read.
+    pub fn stopped_by(&mut self, unit: &str) -> Result<Option<(String, String)>, Error> {
+        let loaded = self.db.loaded()?;
+        let names = synced(&loaded.model, unit)?;
+        let is_strict = |name: &str| {
+            let entity = loaded.model.entity(name);
+            entity.is_some_and(|entity| entity.strict) && names.iter().any(|it| it == name)
+        };
+        if !loaded.model.entities.iter().any(|it| is_strict(&it.name)) {
+            return Ok(None);
+        }
+        let resolvers = &self.resolvers;
+        self.db
+            .write("decide", |db| decide::automatically(db, resolvers))?;
+        let mut open = conflict::open(&self.db)?.into_iter();
+        let found = open.find(|conflict| is_strict(&conflict.entity));
+        Ok(found.map(|conflict| (conflict.entity.clone(), conflict.name())))
     }
 
     /// The model, if the store has one.
@@ -70,10 +113,12 @@ impl SyncStore {
         caps: RequestCaps,
     ) -> Result<Outgoing, Error> {
         self.synchronous("FULL")?;
+        let (resolvers, sent_back) = (&self.resolvers, &self.sent_back);
         self.db.write("freeze", |db| {
             let loaded = db.loaded()?;
             let envelope = if send {
-                next_groups(db, caps)?
+                decide::automatically(db, resolvers)?;
+                next_groups(db, caps, sent_back)?
             } else {
                 Envelope::default()
             };
@@ -108,8 +153,14 @@ impl SyncStore {
         outcomes: &[GroupOutcome],
     ) -> Result<Vec<OutcomeInfo>, Error> {
         self.synchronous("FULL")?;
-        self.db
-            .write("outcomes", |db| outcome::store(db, request, outcomes))
+        let resolvers = &self.resolvers;
+        let stored = self.db.write("outcomes", |db| {
+            let stored = outcome::store(db, request, outcomes)?;
+            decide::automatically(db, resolvers)?;
+            Ok(stored)
+        })?;
+        self.sent_back.extend(stored.sent_back);
+        Ok(stored.outcomes)
     }
 
     /// Notes how much of a group the server keeps. If that is lost, the server says it again.
@@ -176,10 +227,20 @@ impl SyncStore {
     /// # Errors
     /// The store cannot be read.
     pub fn are_settled(&self, groups: &[GroupId]) -> Result<bool, Error> {
-        let sql = "SELECT 1 FROM afield_group WHERE id = ?1 AND state <> 'settled'";
-        let mut statement = self.db.conn.prepare_cached(sql)?;
         for group in groups {
-            if statement.exists([group.0])? {
+            let sql = "SELECT state = 'settled' FROM afield_group WHERE id = ?1";
+            let state: Option<bool> = (self.db.conn.prepare_cached(sql)?)
+                .query_row([group.0], |row| row.get(0))
+                .optional()?;
+            let is_settled = match state {
+                Some(state) => state,
+                // Another one stands in its place, or it left with its rows once applied.
+                None => {
+                    let sql = "SELECT 1 FROM afield_group WHERE instr(absorbed, ?1) > 0";
+                    !self.db.conn.prepare_cached(sql)?.exists([group.0])?
+                }
+            };
+            if !is_settled {
                 return Ok(false);
             }
         }
@@ -191,6 +252,7 @@ impl SyncStore {
     /// # Errors
     /// The store cannot be written.
     pub fn finished(&mut self, error: Option<&Code>) -> Result<(), Error> {
+        self.sent_back.clear();
         self.db.write("finished", |db| {
             let now = db.env.now_ms();
             let sql = "UPDATE afield_meta SET last_error = ?1, \
@@ -248,13 +310,17 @@ fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
         let message = format!("no sync unit `{unit}`; there are: {}", known.join(", "));
         Error::new(Code::UNKNOWN_UNIT, message)
     })?;
-    let is_synced = |name: &&String| model.entity(name).is_some_and(|entity| entity.is_synced());
-    Ok(found.entities.iter().filter(is_synced).cloned().collect())
+    let is_pulled = |name: &&String| {
+        let entity = model.entity(name);
+        entity.is_some_and(|entity| entity.is_synced() && !entity.insert_only)
+    };
+    Ok(found.entities.iter().filter(is_pulled).cloned().collect())
 }
 
-/// Drops settled groups from before `before` that no overlay needs, with their outcomes.
+/// Drops settled and dropped groups from before `before` that no overlay needs, with their outcomes.
 fn prune(db: &Db, before: i64) -> Result<(), Error> {
-    let old = "SELECT n FROM afield_group WHERE state = 'settled' AND made_at < ?1";
+    let old = "SELECT n FROM afield_group \
+               WHERE state IN ('settled', 'dropped') AND made_at < ?1";
     for sql in [
         format!("DELETE FROM afield_change WHERE overlay = 0 AND group_n IN ({old})"),
         format!(

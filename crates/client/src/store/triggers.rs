@@ -40,13 +40,35 @@ impl Table {
         let insert = format!("{}{}{touched}", checks.insert, only(self.capture_insert()));
         let update = format!("{}{}{touched}", checks.update, only(self.capture_old()));
         let delete = format!("{}{touched}", only(self.capture_old()));
-        let mut triggers = vec![
-            self.trigger("INSERT", &insert),
-            self.trigger("UPDATE", &update),
-            self.trigger("DELETE", &delete),
-        ];
+        let mut triggers = if self.entity.insert_only {
+            self.insert_only_triggers(&insert)
+        } else {
+            vec![
+                self.trigger("INSERT", &insert),
+                self.trigger("UPDATE", &update),
+                self.trigger("DELETE", &delete),
+            ]
+        };
         triggers.extend(self.capture_numbered().filter(|_| capture));
         triggers
+    }
+
+    /// Rows are only created here: one that is there is neither changed nor replaced.
+    fn insert_only_triggers(&self, insert: &str) -> Vec<String> {
+        let entity = &self.entity.name;
+        let message = format!("rows of {entity} are created on the device and never changed");
+        let refuse = raise("insert-only", "", &message);
+        let replaced = format!(
+            "SELECT {refuse} WHERE EXISTS (SELECT 1 FROM {} AS t WHERE {});",
+            self.name,
+            self.same_key("t", "NEW")
+        );
+        let refuse = format!("SELECT {refuse};");
+        vec![
+            self.trigger("INSERT", &format!("{replaced}{insert}")),
+            self.trigger("UPDATE", &refuse),
+            self.trigger("DELETE", &refuse),
+        ]
     }
 
     fn trigger(&self, event: &str, body: &str) -> String {

@@ -231,3 +231,16 @@ fn an_off_type_cell_of_the_server_does_not_block_other_attributes() {
     assert_eq!(changes[0].set, attributes([("phone", text("3"))]));
     assert_eq!(changes[0].base["vip"], text("maybe"));
 }
+
+#[test]
+fn an_edit_may_be_taken_back_where_an_attribute_is_read_only() {
+    let world = World::new();
+    let row: &[Value] = &[id(1), int(1), text("Bo"), text("1"), int(0), text("chief")];
+    pull(&mut world.sync(), &[world.rows("contact", &[row])], "t1");
+    let mut store = world.store();
+    for phone in ["2", "1"] {
+        let phone = attributes([("phone", text(phone))]);
+        store.update("contact", &[id(1)], &phone).unwrap();
+    }
+    assert!(store.changes().unwrap().is_empty());
+}

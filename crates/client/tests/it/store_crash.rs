@@ -41,7 +41,7 @@ fn dump(world: &World) -> Vec<String> {
 /// Runs `write` on fresh stores and lets it die at its first point, its second, and so on: the
 /// file is as before, or, after the commit, as `write` leaves it. At least `least` points must
 /// lie before the commit.
-fn dies_everywhere(
+pub(crate) fn dies_everywhere(
     least: usize,
     prepare: impl Fn(&World),
     write: impl Fn(&World) -> Result<(), Error>,
@@ -96,7 +96,7 @@ fn filled(world: &World) {
     pull(&mut world.sync(), &content, "t1");
 }
 
-fn edited(world: &World) {
+pub(crate) fn edited(world: &World) {
     filled(world);
     let mut store = world.store();
     for place in ["x", "y", "z"] {

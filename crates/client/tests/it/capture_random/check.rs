@@ -85,7 +85,7 @@ fn state(info: &ChangeInfo) -> State {
     match info.state {
         ChangeState::Pending | ChangeState::Held | ChangeState::Sent => State::Sent,
         ChangeState::Settled => State::Settled,
-        ChangeState::Parked => State::Parked,
+        ChangeState::Parked | ChangeState::Dropped => State::Parked,
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Change {
     pub(super) set: Attributes,
     overlay: bool,
     seen_from: Option<i64>,
+    in_conflict: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -91,7 +92,47 @@ impl Change {
             set,
             overlay: true,
             seen_from: None,
+            in_conflict: false,
         }
+    }
+
+    /// Makes it what it is together with a later change of its row, if it may be. Without a set
+    /// nothing is left of an update; a create that ends as a delete never was.
+    fn fold(&mut self, new: &Self, server: Option<&Attributes>) -> bool {
+        let base = self.base.clone();
+        let back = |name: &String, value: &Value| {
+            base.get(name) == Some(value) && server.and_then(|row| row.get(name)) == Some(value)
+        };
+        match (self.op, new.op) {
+            (Op::Create, Op::Update) => self.set.extend(new.set.clone()),
+            (Op::Create, Op::Delete) if server.is_none() => {
+                self.op = Op::Update;
+                self.set.clear();
+            }
+            (Op::Update, Op::Update) => {
+                self.set.extend(new.set.clone());
+                self.set.retain(|name, value| !back(name, value));
+            }
+            (Op::Update, Op::Delete) => {
+                self.op = Op::Delete;
+                self.set.clear();
+            }
+            (Op::Delete, Op::Create) if server.is_some() => {
+                self.op = Op::Update;
+                self.set = base
+                    .keys()
+                    .map(|name| (name.clone(), Value::Null))
+                    .collect();
+                self.set.extend(new.set.clone());
+                self.set.retain(|name, value| !back(name, value));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.op == Op::Update && self.set.is_empty()
     }
 }
 
@@ -122,7 +163,7 @@ impl Device {
             .into_iter()
             .filter_map(|row| changed(row, before.get(row), now.get(row), mentions));
         let changes: Vec<Change> = changes.collect();
-        if changes.is_empty() || changes.len() == 1 && self.fold(&changes[0]) {
+        if changes.is_empty() || self.folded(&changes) {
             return;
         }
         self.groups.push(Outgoing {
@@ -131,6 +172,13 @@ impl Device {
             bytes: None,
             changes,
         });
+    }
+
+    fn folded(&mut self, changes: &[Change]) -> bool {
+        match changes {
+            [change] => self.fold(change) || self.fold_into_conflict(change),
+            _ => false,
+        }
     }
 
     /// Folds a change into the last group, if that is unsent and of the same one row.
@@ -145,41 +193,39 @@ impl Device {
         if last.state != State::Pending || old.row != new.row {
             return false;
         }
-        let back = |base: &Attributes, name: &String, value: &Value| {
-            base.get(name) == Some(value)
-                && server.as_ref().and_then(|row| row.get(name)) == Some(value)
-        };
-        let base = old.base.clone();
-        match (old.op, new.op) {
-            (Op::Create, Op::Update) => old.set.extend(new.set.clone()),
-            (Op::Create, Op::Delete) if server.is_none() => {
-                self.groups.pop();
-                return true;
-            }
-            (Op::Update, Op::Update) => {
-                old.set.extend(new.set.clone());
-                old.set.retain(|name, value| !back(&base, name, value));
-            }
-            (Op::Update, Op::Delete) => {
-                old.op = Op::Delete;
-                old.set.clear();
-            }
-            (Op::Delete, Op::Create) if server.is_some() => {
-                old.op = Op::Update;
-                old.set = base
-                    .keys()
-                    .map(|name| (name.clone(), Value::Null))
-                    .collect();
-                old.set.extend(new.set.clone());
-                old.set.retain(|name, value| !back(&base, name, value));
-            }
-            _ => return false,
+        if !old.fold(new, server.as_ref()) {
+            return false;
         }
-        if old.op == Op::Update && old.set.is_empty() {
+        if old.is_nothing() {
             self.groups.pop();
         } else {
             last.id = None;
         }
+        true
+    }
+
+    /// Folds a change into the one of its row that is in conflict, if it is the newest there and
+    /// something is left.
+    fn fold_into_conflict(&mut self, new: &Change) -> bool {
+        let server = self.pulled.get(&new.row).cloned();
+        let waits = |group: &&mut Outgoing| group.state != State::Settled;
+        let mut groups = self.groups.iter_mut().filter(waits).rev();
+        let of_row = |change: &Change| change.row == new.row && change.overlay;
+        let Some(group) = groups.find(|group| group.changes.iter().any(of_row)) else {
+            return false;
+        };
+        let is_parked = group.state == State::Parked;
+        let Some(old) = group.changes.iter_mut().find(|change| of_row(change)) else {
+            return false;
+        };
+        let mut folded = old.clone();
+        if !is_parked || !old.in_conflict || !folded.fold(new, server.as_ref()) {
+            return false;
+        }
+        if folded.is_nothing() {
+            return false;
+        }
+        *old = folded;
         true
     }
 
@@ -255,6 +301,7 @@ impl Device {
             }
             let change = &mut self.groups[at].changes[n];
             let row = change.row.clone();
+            change.in_conflict = verdict.kind == VerdictKind::Conflict;
             if verdict.kind == VerdictKind::Applied {
                 change.seen_from = Some(seen_from);
                 change.set.extend(verdict.values.clone());

@@ -1,0 +1,369 @@
+//! Decisions about changes that were not applied: send again, settle a conflict, give up.
+//!
+//! ```text
+//!   parked ──retry────────► pending   new id, absorbs the old one
+//!          ──mine, merged─► pending   the same, rebased onto the row that was shown
+//!          ──theirs, drop─► dropped   what is left of its group: pending, likewise
+//! ```
+//!
+//! Each decision is one write transaction. A group that goes again always has a new id that
+//! absorbs the old one: of two copies of a device that both decide, one takes effect. What a
+//! decision replaces stays in the history under its old name, with its outcome.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+
+use afield_protocol::codec::cbor::{read_key, write_attributes};
+use afield_protocol::{Attributes, Code, GroupId, Op, Value, zoo};
+use rusqlite::{OptionalExtension, params};
+
+use super::actions::current;
+use super::again::{leave, recompute, record, requeue};
+use super::conflict::{self, Parked, Resolution, Resolvers};
+use super::db::{Db, Loaded};
+use super::rebase;
+use crate::error::Error;
+
+/// Sends a refused change again with its group, with `set` in place of the values it names.
+/// Gives the change's new name.
+pub(super) fn retry(db: &mut Db, name: &str, set: Option<&Attributes>) -> Result<String, Error> {
+    let loaded = db.loaded()?;
+    let parked = find(db, name)?;
+    let mates = Parked::of_group(db, parked.group_n)?;
+    if let Some(open) = mates.iter().find(|mate| mate.is_conflict()) {
+        let message = format!(
+            "{} is in conflict with the server's row: decide between mine, theirs and a merged row",
+            open.name()
+        );
+        return Err(Error::new(Code::CONFLICT_OPEN, message));
+    }
+    let mut values = parked.set.clone();
+    if let Some(set) = set.filter(|set| !set.is_empty()) {
+        values.extend(writable(db, &loaded, &parked, set)?);
+    }
+    let group = requeue(db, parked.group_n)?;
+    if values != parked.set {
+        record(db, &parked)?;
+        let sql = "UPDATE afield_change SET sets = ?2 WHERE n = ?1";
+        let values = params![parked.n, write_attributes(&values)];
+        db.conn.prepare_cached(sql)?.execute(values)?;
+        db.crash_point("retry-set")?;
+    }
+    recompute(db, &loaded, &rows(&mates))?;
+    Ok(super::status::change_name(&group, place(&parked)))
+}
+
+/// Settles a conflict. Gives the change's new name if it is sent again.
+pub(super) fn resolve(
+    db: &mut Db,
+    name: &str,
+    resolution: &Resolution,
+) -> Result<Option<String>, Error> {
+    let loaded = db.loaded()?;
+    let parked = find(db, name)?;
+    if !parked.is_conflict() {
+        let why = parked.code.as_ref().map_or("refused", Code::as_str);
+        let message =
+            format!("{name} is not in conflict, it was refused ({why}): retry or drop it");
+        return Err(Error::new(Code::NOT_PARKED, message));
+    }
+    settle(db, &loaded, &parked, resolution)
+}
+
+/// Settles a conflict that is known to be one.
+pub(super) fn settle(
+    db: &mut Db,
+    loaded: &Loaded,
+    parked: &Parked,
+    resolution: &Resolution,
+) -> Result<Option<String>, Error> {
+    let Some((op, base, set)) = rebased(db, loaded, parked, resolution)? else {
+        return drop_parked(db, loaded, parked).map(|()| None);
+    };
+    let mates = Parked::of_group(db, parked.group_n)?;
+    let group = requeue(db, parked.group_n)?;
+    record(db, parked)?;
+    let base = if zoo::planted("resolve-keeps-old-base") {
+        &parked.base
+    } else {
+        &base
+    };
+    let sql = "UPDATE afield_change SET op = ?2, base = ?3, sets = ?4, theirs = NULL, \
+               refreshed = 0 WHERE n = ?1";
+    db.conn.prepare_cached(sql)?.execute(params![
+        parked.n,
+        op.as_str(),
+        write_attributes(base),
+        write_attributes(&set),
+    ])?;
+    db.crash_point("resolve-rebase")?;
+    let after = rebase::lay(loaded, &parked.entity, Some(base), op, base, &set);
+    rebase::onto(db, loaded, &parked.entity, &parked.key, parked.n, after)?;
+    recompute(db, loaded, &rows(&mates))?;
+    Ok(Some(super::status::change_name(&group, place(parked))))
+}
+
+/// Gives a refused change up: it leaves the row and stays in the history. With a create goes what
+/// depends on its row.
+pub(super) fn drop_change(db: &mut Db, name: &str) -> Result<(), Error> {
+    let loaded = db.loaded()?;
+    let parked = find(db, name)?;
+    drop_parked(db, &loaded, &parked)
+}
+
+/// Asks the resolvers about open conflicts. What one of them gets wrong stays open for a person.
+pub(super) fn automatically(db: &mut Db, resolvers: &Resolvers) -> Result<(), Error> {
+    if resolvers.is_empty() {
+        return Ok(());
+    }
+    let loaded = db.loaded()?;
+    let mut settled = BTreeSet::new();
+    for mut open in conflict::open(db)? {
+        let Some(resolver) = resolvers.get(&open.entity) else {
+            continue;
+        };
+        if settled.contains(&open.group_n) {
+            continue;
+        }
+        conflict::show(db, &loaded, &mut open)?;
+        let info = conflict::info(&loaded, &open)?;
+        let asked = std::panic::catch_unwind(AssertUnwindSafe(|| resolver(&info)));
+        let Ok(Some(resolution)) = asked else {
+            continue;
+        };
+        // Giving up a create takes what depends on it along: a person does that.
+        let is_heavy = open.op == Op::Create && open.theirs.is_none();
+        match rebased(db, &loaded, &open, &resolution) {
+            Ok(None) if is_heavy => {}
+            Ok(_) => {
+                settle(db, &loaded, &open, &resolution)?;
+                settled.insert(open.group_n);
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn drop_parked(db: &mut Db, loaded: &Loaded, parked: &Parked) -> Result<(), Error> {
+    let exists = server_row(db, loaded, parked)?;
+    let mut concerned = rows(&Parked::of_group(db, parked.group_n)?);
+    let mut leaving = BTreeMap::new();
+    if parked.op == Op::Create && exists.is_none() {
+        for (group, dependants) in rebase::dependants(db, loaded, parked)? {
+            for later in &dependants {
+                concerned.insert((later.entity.clone(), later.key.clone()));
+                if later.op == Op::Update {
+                    let base = before(&later.base, &later.set);
+                    rebase::became(db, loaded, &later.entity, &later.key, later.n, base)?;
+                }
+            }
+            leaving.insert(group, dependants.iter().map(|later| later.n).collect());
+        }
+    }
+    let group: &mut Vec<i64> = leaving.entry(parked.group_n).or_default();
+    group.push(parked.n);
+    rebase_behind(db, loaded, parked, exists)?;
+    for (group, changes) in leaving {
+        leave(db, group, &changes)?;
+    }
+    recompute(db, loaded, &concerned)
+}
+
+/// Rebases what comes after a change that is given up.
+fn rebase_behind(
+    db: &Db,
+    loaded: &Loaded,
+    parked: &Parked,
+    exists: Option<Attributes>,
+) -> Result<(), Error> {
+    let (entity, key, n) = (&parked.entity, &parked.key, parked.n);
+    match parked.op {
+        // He decided about the row that was shown to him, and it is there.
+        _ if parked.is_conflict() => match exists {
+            Some(theirs) => rebase::onto(db, loaded, entity, key, n, Some(theirs)),
+            None => Ok(()),
+        },
+        // Nobody decided about the server's row: what he saw below the change counts again.
+        Op::Update => {
+            let base = before(&parked.base, &parked.set);
+            rebase::became(db, loaded, entity, key, n, base)
+        }
+        Op::Delete if !parked.base.is_empty() => {
+            rebase::onto(db, loaded, entity, key, n, Some(parked.base.clone()))
+        }
+        Op::Create if exists.is_some() => rebase::onto(db, loaded, entity, key, n, exists),
+        Op::Create | Op::Delete => Ok(()),
+    }
+}
+
+/// The values that `set` names as they were in `base`.
+pub(super) fn before(base: &Attributes, set: &Attributes) -> Attributes {
+    let base = base.iter().filter(|(name, _)| set.contains_key(*name));
+    base.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// The server's row, as far as this device knows: the one that was shown with a conflict.
+fn server_row(db: &Db, loaded: &Loaded, parked: &Parked) -> Result<Option<Attributes>, Error> {
+    if parked.is_conflict() {
+        return Ok(parked.theirs.clone());
+    }
+    let Ok(table) = loaded.table(&parked.entity) else {
+        return Ok(None);
+    };
+    let server = table.server_row(&db.conn, &read_key(&parked.key)?)?;
+    let row = server.flatten();
+    Ok(row.map(|row| super::sql::row_attributes(&table.entity, &row)))
+}
+
+/// Op, base and set of a change that goes again, or `None` if the server's row stands.
+type Rebased = Option<(Op, Attributes, Attributes)>;
+
+fn rebased(db: &Db, loaded: &Loaded, parked: &Parked, how: &Resolution) -> Result<Rebased, Error> {
+    match how {
+        Resolution::Theirs => Ok(None),
+        Resolution::Mine => mine(loaded, parked),
+        Resolution::Merged(values) => merged(db, loaded, parked, values),
+    }
+}
+
+/// The user's version on top of the row that was shown; `None` if that is the server's already.
+fn mine(loaded: &Loaded, parked: &Parked) -> Result<Rebased, Error> {
+    let entity = &loaded.table(&parked.entity)?.entity;
+    let Some(theirs) = &parked.theirs else {
+        if parked.op == Op::Delete {
+            return Ok(Some((Op::Delete, Attributes::new(), Attributes::new())));
+        }
+        // What may not be written comes with the server's row, if ever.
+        let mut row = parked.base.clone();
+        row.retain(|name, _| entity.attribute(name).is_some_and(|a| !a.read_only));
+        row.extend(parked.set.clone());
+        return Ok(Some((Op::Create, Attributes::new(), row)));
+    };
+    if parked.op == Op::Delete {
+        return Ok(Some((Op::Delete, theirs.clone(), Attributes::new())));
+    }
+    let mut base = theirs.clone();
+    let mut set = parked.set.clone();
+    if parked.op == Op::Update {
+        for name in entity.counters() {
+            // Only the difference counts, so it stays as it was made.
+            if set.contains_key(&name) {
+                let before = parked.base.get(&name).cloned();
+                base.insert(name, before.unwrap_or(Value::Null));
+            }
+        }
+    }
+    set.retain(|name, value| base.get(name) != Some(value));
+    Ok((!set.is_empty()).then_some((Op::Update, base, set)))
+}
+
+/// The values of a person who looked at both versions; the same.
+fn merged(
+    db: &Db,
+    loaded: &Loaded,
+    parked: &Parked,
+    values: &Attributes,
+) -> Result<Rebased, Error> {
+    let values = writable(db, loaded, parked, values)?;
+    let Some(theirs) = &parked.theirs else {
+        let kept = mine(loaded, parked)?;
+        let (_, _, mut row) = kept.unwrap_or((Op::Create, Attributes::new(), Attributes::new()));
+        row.extend(values);
+        return Ok(Some((Op::Create, Attributes::new(), row)));
+    };
+    let mut set = values;
+    set.retain(|name, value| theirs.get(name) != Some(value));
+    Ok((!set.is_empty()).then_some((Op::Update, theirs.clone(), set)))
+}
+
+/// Checks values for a parked change; its own identifier may be among them.
+fn writable(
+    db: &Db,
+    loaded: &Loaded,
+    parked: &Parked,
+    set: &Attributes,
+) -> Result<Attributes, Error> {
+    let table = loaded.table(&parked.entity)?;
+    let entity = &table.entity;
+    let mut set = current(&db.conn, table, set)?;
+    let key = read_key(&parked.key)?;
+    for (attribute, value) in entity.key().iter().zip(&key) {
+        if set.remove(&attribute.name).is_some_and(|new| new != *value) {
+            let message = format!("{}.{} is the identifier", entity.name, attribute.name);
+            return Err(Error::new(Code::IDENTIFIER_CHANGED, message).of_attribute(&attribute.name));
+        }
+    }
+    let seen = parked.theirs.as_ref().unwrap_or(&parked.base);
+    for attribute in entity
+        .values()
+        .iter()
+        .filter(|attribute| attribute.read_only)
+    {
+        let name = &attribute.name;
+        if let Some(value) = set.remove(name)
+            && seen.get(name) != Some(&value)
+        {
+            let message = format!("{}.{name} is read-only", entity.name);
+            return Err(Error::new(Code::READ_ONLY, message).of_attribute(name));
+        }
+    }
+    let in_conflict = parked.is_conflict();
+    if parked.op == Op::Delete && !in_conflict && !set.is_empty() {
+        let message = format!("{} is a delete: it has no values to set", parked.name());
+        return Err(Error::new(Code::MALFORMED, message));
+    }
+    Ok(set)
+}
+
+/// The parked change of this name.
+fn find(db: &Db, name: &str) -> Result<Parked, Error> {
+    let unknown = || {
+        let message = format!("there is no change `{name}` on this device; `changes` lists them");
+        Error::new(Code::UNKNOWN_CHANGE, message)
+    };
+    let (group, at) = name.split_once('.').ok_or_else(unknown)?;
+    let group = GroupId::parse(group).ok_or_else(unknown)?;
+    let at: i64 = at.parse().ok().ok_or_else(unknown)?;
+    let sql = "SELECT g.n, g.state FROM afield_group AS g \
+               JOIN afield_change AS c ON c.group_n = g.n WHERE g.id = ?1 AND c.at = ?2";
+    let found: Option<(i64, String)> = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row(params![group.0, at], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let settled = |state: &str| {
+        let message = format!("{name} {state}: there is nothing to decide");
+        Error::new(Code::NOT_PARKED, message)
+    };
+    match found {
+        Some((n, state)) if state == "parked" => {
+            let mut mates = Parked::of_group(db, n)?.into_iter();
+            mates.find(|mate| mate.at == at).ok_or_else(unknown)
+        }
+        Some((_, state)) => Err(settled(match state.as_str() {
+            "settled" => "was applied",
+            "dropped" => "was decided already",
+            _ => "was not refused so far",
+        })),
+        None => {
+            let sql = "SELECT 1 FROM afield_group WHERE instr(absorbed, ?1) > 0";
+            let again = db.conn.prepare_cached(sql)?.exists([group.0])?;
+            Err(if again {
+                settled("was sent again")
+            } else {
+                unknown()
+            })
+        }
+    }
+}
+
+fn place(parked: &Parked) -> usize {
+    usize::try_from(parked.at).unwrap_or(0)
+}
+
+fn rows(changes: &[Parked]) -> BTreeSet<(String, Vec<u8>)> {
+    let row = |change: &Parked| (change.entity.clone(), change.key.clone());
+    changes.iter().map(row).collect()
+}
