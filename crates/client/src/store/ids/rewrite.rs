@@ -188,11 +188,12 @@ impl Renames {
         let references = table.numbered.iter().skip(table.entity.key_width);
         let is_own_key = table.numbers_itself() && references.flatten().next().is_none();
         if !is_own_key {
-            let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change WHERE entity = ?1 \
-                       AND (instr(key, x'1b') OR instr(base, x'1b') OR instr(sets, x'1b'))";
+            let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change \
+                       WHERE entity = ?1 AND (instr(key, x'1b') OR instr(base, x'1b') OR instr(sets, x'1b'))";
             return Stored::read(db, sql, params![name]);
         }
-        let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change WHERE entity = ?1 AND key = ?2";
+        let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change \
+                   WHERE entity = ?1 AND key = ?2";
         let mut found = Vec::new();
         for temporary in self.numbers.get(name).into_iter().flat_map(BTreeMap::keys) {
             let key = write_key(&[Value::Integer(*temporary)]);

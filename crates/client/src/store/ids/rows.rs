@@ -73,8 +73,8 @@ fn redirect(
     new: &Key,
     touched: &mut Touched,
 ) -> Result<Vec<(i64, Row, Key)>, Error> {
-    let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change WHERE entity = ?1 AND n >= ?2 \
-               ORDER BY n";
+    let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change \
+               WHERE entity = ?1 AND n >= ?2 ORDER BY n";
     let name = &table.entity.name;
     let (mut renamed, mut redirected) = (Vec::new(), BTreeSet::new());
     let place = |name: &String| table.entity.key().iter().position(|key| key.name == *name);
