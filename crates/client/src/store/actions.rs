@@ -314,7 +314,7 @@ impl Transaction<'_> {
 }
 
 /// Checks names and brings values into canonical form.
-pub(super) fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
+fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, Error> {
     let check = |(name, value): (&String, &Value)| {
         let attribute = entity.attribute(name).ok_or_else(|| {
             let known: Vec<_> = entity.attributes.iter().map(|a| a.name.as_str()).collect();
@@ -335,20 +335,24 @@ pub(super) fn checked(entity: &Entity, row: &Attributes) -> Result<Attributes, E
 }
 
 /// The row as checked, with today's identifiers in place of temporary ones.
-fn current(conn: &Connection, table: &Table, row: &Attributes) -> Result<Attributes, Error> {
+pub(super) fn current(
+    conn: &Connection,
+    table: &Table,
+    row: &Attributes,
+) -> Result<Attributes, Error> {
     let mut row = checked(&table.entity, row)?;
     ids::translate_attributes(conn, table, &mut row)?;
     Ok(row)
 }
 
 /// The identifier as checked, likewise.
-fn current_key(conn: &Connection, table: &Table, key: &[Value]) -> Result<Key, Error> {
+pub(super) fn current_key(conn: &Connection, table: &Table, key: &[Value]) -> Result<Key, Error> {
     let mut key = checked_key(&table.entity, key)?;
     ids::translate(conn, table, &mut key)?;
     Ok(key)
 }
 
-pub(super) fn checked_key(entity: &Entity, key: &[Value]) -> Result<Key, Error> {
+fn checked_key(entity: &Entity, key: &[Value]) -> Result<Key, Error> {
     if key.len() != entity.key_width {
         let names: Vec<_> = entity.key().iter().map(|a| a.name.as_str()).collect();
         let message = format!(

@@ -17,7 +17,7 @@ use afield_protocol::codec::cbor::{read_key, write_attributes};
 use afield_protocol::{Attributes, Code, GroupId, Op, Value, zoo};
 use rusqlite::{OptionalExtension, params};
 
-use super::actions::checked;
+use super::actions::current;
 use super::again::{leave, recompute, record, requeue};
 use super::conflict::{self, Parked, Resolution, Resolvers};
 use super::db::{Db, Loaded};
@@ -39,7 +39,7 @@ pub(super) fn retry(db: &mut Db, name: &str, set: Option<&Attributes>) -> Result
     }
     let mut values = parked.set.clone();
     if let Some(set) = set.filter(|set| !set.is_empty()) {
-        values.extend(writable(&loaded, &parked, set)?);
+        values.extend(writable(db, &loaded, &parked, set)?);
     }
     let group = requeue(db, parked.group_n)?;
     if values != parked.set {
@@ -79,7 +79,7 @@ pub(super) fn settle(
     parked: &Parked,
     resolution: &Resolution,
 ) -> Result<Option<String>, Error> {
-    let Some((op, base, set)) = rebased(loaded, parked, resolution)? else {
+    let Some((op, base, set)) = rebased(db, loaded, parked, resolution)? else {
         return drop_parked(db, loaded, parked).map(|()| None);
     };
     let mates = Parked::of_group(db, parked.group_n)?;
@@ -136,7 +136,7 @@ pub(super) fn automatically(db: &mut Db, resolvers: &Resolvers) -> Result<(), Er
         };
         // Giving up a create takes what depends on it along: a person does that.
         let is_heavy = open.op == Op::Create && open.theirs.is_none();
-        match rebased(&loaded, &open, &resolution) {
+        match rebased(db, &loaded, &open, &resolution) {
             Ok(None) if is_heavy => {}
             Ok(_) => {
                 settle(db, &loaded, &open, &resolution)?;
@@ -223,11 +223,11 @@ fn server_row(db: &Db, loaded: &Loaded, parked: &Parked) -> Result<Option<Attrib
 /// Op, base and set of a change that goes again, or `None` if the server's row stands.
 type Rebased = Option<(Op, Attributes, Attributes)>;
 
-fn rebased(loaded: &Loaded, parked: &Parked, how: &Resolution) -> Result<Rebased, Error> {
+fn rebased(db: &Db, loaded: &Loaded, parked: &Parked, how: &Resolution) -> Result<Rebased, Error> {
     match how {
         Resolution::Theirs => Ok(None),
         Resolution::Mine => mine(loaded, parked),
-        Resolution::Merged(values) => merged(loaded, parked, values),
+        Resolution::Merged(values) => merged(db, loaded, parked, values),
     }
 }
 
@@ -263,8 +263,13 @@ fn mine(loaded: &Loaded, parked: &Parked) -> Result<Rebased, Error> {
 }
 
 /// The values of a person who looked at both versions; the same.
-fn merged(loaded: &Loaded, parked: &Parked, values: &Attributes) -> Result<Rebased, Error> {
-    let values = writable(loaded, parked, values)?;
+fn merged(
+    db: &Db,
+    loaded: &Loaded,
+    parked: &Parked,
+    values: &Attributes,
+) -> Result<Rebased, Error> {
+    let values = writable(db, loaded, parked, values)?;
     let Some(theirs) = &parked.theirs else {
         let kept = mine(loaded, parked)?;
         let (_, _, mut row) = kept.unwrap_or((Op::Create, Attributes::new(), Attributes::new()));
@@ -277,9 +282,15 @@ fn merged(loaded: &Loaded, parked: &Parked, values: &Attributes) -> Result<Rebas
 }
 
 /// Checks values for a parked change; its own identifier may be among them.
-fn writable(loaded: &Loaded, parked: &Parked, set: &Attributes) -> Result<Attributes, Error> {
-    let entity = &loaded.table(&parked.entity)?.entity;
-    let mut set = checked(entity, set)?;
+fn writable(
+    db: &Db,
+    loaded: &Loaded,
+    parked: &Parked,
+    set: &Attributes,
+) -> Result<Attributes, Error> {
+    let table = loaded.table(&parked.entity)?;
+    let entity = &table.entity;
+    let mut set = current(&db.conn, table, set)?;
     let key = read_key(&parked.key)?;
     for (attribute, value) in entity.key().iter().zip(&key) {
         if set.remove(&attribute.name).is_some_and(|new| new != *value) {

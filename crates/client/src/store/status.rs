@@ -6,7 +6,7 @@ use afield_protocol::codec::cbor::{read_attributes, read_key, write_key};
 use afield_protocol::{Attributes, Code, GroupId, Key, Op, Value, VerdictKind};
 use rusqlite::{Row, params};
 
-use super::actions::checked_key;
+use super::actions::current_key;
 use super::db::Db;
 use super::{conflict, held, outbox};
 use crate::error::Error;
@@ -274,7 +274,7 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
 /// How a row stands: by the change of it that needs most attention.
 pub(super) fn row_state(db: &mut Db, entity: &str, key: &[Value]) -> Result<RowState, Error> {
     let loaded = db.loaded()?;
-    let key = write_key(&checked_key(&loaded.table(entity)?.entity, key)?);
+    let key = write_key(&current_key(&db.conn, loaded.table(entity)?, key)?);
     let sql = "SELECT g.n, g.state, o.result FROM afield_change AS c \
                JOIN afield_group AS g ON g.n = c.group_n LEFT JOIN afield_outcome AS o \
                ON o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) \

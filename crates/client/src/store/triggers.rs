@@ -40,16 +40,15 @@ impl Table {
         let insert = format!("{}{}{touched}", checks.insert, only(self.capture_insert()));
         let update = format!("{}{}{touched}", checks.update, only(self.capture_old()));
         let delete = format!("{}{touched}", only(self.capture_old()));
-        if self.entity.insert_only {
-            let mut triggers = self.insert_only_triggers(&insert);
-            triggers.extend(self.capture_numbered());
-            return triggers;
-        }
-        let mut triggers = vec![
-            self.trigger("INSERT", &insert),
-            self.trigger("UPDATE", &update),
-            self.trigger("DELETE", &delete),
-        ];
+        let mut triggers = if self.entity.insert_only {
+            self.insert_only_triggers(&insert)
+        } else {
+            vec![
+                self.trigger("INSERT", &insert),
+                self.trigger("UPDATE", &update),
+                self.trigger("DELETE", &delete),
+            ]
+        };
         triggers.extend(self.capture_numbered().filter(|_| capture));
         triggers
     }

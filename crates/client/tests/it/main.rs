@@ -4,6 +4,7 @@
 mod capture_random;
 mod decide_random;
 mod ids;
+mod ids_decide;
 mod ids_old;
 mod ids_outcomes;
 mod native_driver;
