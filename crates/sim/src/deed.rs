@@ -50,7 +50,7 @@ impl Picture {
             OrderWhat::Order => {
                 let tag = Tag::order(edit.n);
                 let mut set = vec![(1, tag.value()), (2, text(2))];
-                if edit.n % 2 == 0 {
+                if edit.n.is_multiple_of(2) {
                     set.push((3, text(3)));
                 }
                 let by = i64::from(edit.n % 4);
@@ -78,7 +78,7 @@ impl Picture {
         let line = self.pick(app::LINE, edit.row)?;
         let parent = self
             .pick(app::REMARK, edit.row / 3)
-            .filter(|_| edit.n % 2 == 0);
+            .filter(|_| edit.n.is_multiple_of(2));
         let parent_name = parent.map(|parent| parent.tag.name());
         let n = integer(&line.values[1])?;
         let tag = Tag::remark(edit.n, line.tag.order_name()?, n, parent_name);

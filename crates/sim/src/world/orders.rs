@@ -72,7 +72,7 @@ impl World {
             let Some(deed) = picture.deed(edit) else {
                 continue;
             };
-            match run(conn, &deed, Side::Device, edit.n % 2 == 0) {
+            match run(conn, &deed, Side::Device, edit.n.is_multiple_of(2)) {
                 // A row under an old identifier that is not sealed yet: SQL does not find it.
                 Ok(Ran::Nothing) => {}
                 Ok(Ran::Done(id)) => {
@@ -221,7 +221,7 @@ fn write(tx: &mut Transaction<'_>, edit: &OrderEdit, deed: &Deed) -> Result<Opti
             Kind::Delete => tx.delete(entity, &deed.key).map(|()| None),
         };
     }
-    let returning = deed.is_numbered() && edit.n % 2 == 0;
+    let returning = deed.is_numbered() && edit.n.is_multiple_of(2);
     let Statement { sql, params } = deed.statement(Side::Device, returning);
     let params = Params::Positional(params);
     if returning {

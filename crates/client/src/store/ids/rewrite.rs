@@ -189,7 +189,8 @@ impl Renames {
         let is_own_key = table.numbers_itself() && references.flatten().next().is_none();
         if !is_own_key {
             let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change \
-                       WHERE entity = ?1 AND (instr(key, x'1b') OR instr(base, x'1b') OR instr(sets, x'1b'))";
+                       WHERE entity = ?1 AND (instr(key, x'1b') \
+                       OR instr(base, x'1b') OR instr(sets, x'1b'))";
             return Stored::read(db, sql, params![name]);
         }
         let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change \

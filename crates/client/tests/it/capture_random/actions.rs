@@ -15,30 +15,7 @@ pub(super) fn action(
     log: &mut Vec<String>,
     mentions: &mut Mentions,
 ) -> Result<(), Error> {
-    let (entity, key): (_, Vec<(&str, Value)>) = match rng.u32(..7) {
-        0 => (
-            "note",
-            vec![("id", Value::Text(format!("n{}", rng.u32(1..5))))],
-        ),
-        1 => ("visit", vec![("n", Value::Integer(rng.i64(1..5)))]),
-        2 => {
-            let col = if rng.bool() { "a" } else { "b" };
-            (
-                "cell",
-                vec![("row", Value::Integer(rng.i64(1..3))), ("col", col.into())],
-            )
-        }
-        3 => ("job", vec![("job", job(rng))]),
-        4 => (
-            "task",
-            vec![("id", Value::Text(format!("n{}", rng.u32(1..5))))],
-        ),
-        5 => (
-            "part",
-            vec![("job", job(rng)), ("no", Value::Integer(rng.i64(1..3)))],
-        ),
-        _ => ("item", vec![("id", Value::Text(uuid(rng.u64(1..4))))]),
-    };
+    let (entity, key) = row(rng);
     let others: &[&str] = match entity {
         "note" => &["a", "b"],
         "visit" => &["title", "done"],
@@ -82,6 +59,34 @@ pub(super) fn action(
         mentions.extend(nulls.map(|(name, _)| (row.clone(), name.clone())));
     }
     Ok(())
+}
+
+/// An entity and the identifier of one of its few rows.
+fn row(rng: &mut Rng) -> (&'static str, Vec<(&'static str, Value)>) {
+    match rng.u32(..7) {
+        0 => (
+            "note",
+            vec![("id", Value::Text(format!("n{}", rng.u32(1..5))))],
+        ),
+        1 => ("visit", vec![("n", Value::Integer(rng.i64(1..5)))]),
+        2 => {
+            let col = if rng.bool() { "a" } else { "b" };
+            (
+                "cell",
+                vec![("row", Value::Integer(rng.i64(1..3))), ("col", col.into())],
+            )
+        }
+        3 => ("job", vec![("job", job(rng))]),
+        4 => (
+            "task",
+            vec![("id", Value::Text(format!("n{}", rng.u32(1..5))))],
+        ),
+        5 => (
+            "part",
+            vec![("job", job(rng)), ("no", Value::Integer(rng.i64(1..3)))],
+        ),
+        _ => ("item", vec![("id", Value::Text(uuid(rng.u64(1..4))))]),
+    }
 }
 
 fn job(rng: &mut Rng) -> Value {
