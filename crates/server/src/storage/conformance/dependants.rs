@@ -46,6 +46,32 @@ fn again(of: &Group, id: u8, origins: &[(i64, u8)]) -> Group {
     }
 }
 
+/// What was refused stands in the base of the next edit of its row. By record that edit would be a
+/// conflict of the user with himself, so it waits; by attribute it goes on.
+pub fn p6_nobody_conflicts_with_what_was_refused_of_himself(db: &mut dyn Database) {
+    for (entity, code) in [("card", WAITS), ("slip", None)] {
+        db.execute(&format!(
+            "INSERT INTO {entity} (id, a, b, n) VALUES (1, 1, 1, 1)"
+        ));
+        let edit = |name: &str, value: i64, order: Value| Change {
+            base: set(&[
+                ("a", 1.into()),
+                ("b", 1.into()),
+                ("n", 1.into()),
+                ("order_no", order),
+            ]),
+            ..update(entity, 1, &[(name, value.into())])
+        };
+        let id = if code.is_some() { 10 } else { 20 };
+        let groups = [
+            group(id, vec![edit("order_no", 99, Value::Null)]),
+            group(id + 1, vec![edit("a", 2, 99.into())]),
+        ];
+        let outcomes = push(db, &groups);
+        assert_end(&outcomes, &[Some(Code::REFERENCE), code]);
+    }
+}
+
 /// Children of a refused parent, all of their group, wait; the rest flows. The answer stays, even
 /// when the reason is gone, and the mended parent takes the children with it.
 pub fn p8_children_of_a_refused_parent_wait(db: &mut dyn Database) {

@@ -144,6 +144,7 @@ macro_rules! storage_conformance {
             p2_a_row_created_twice_is_one_row
             p2_known_parts_show_the_rows_that_they_created
             p8_children_of_a_refused_parent_wait
+            p6_nobody_conflicts_with_what_was_refused_of_himself
             p8_a_refusal_in_the_ledger_holds_its_dependants
             p1_a_child_that_comes_before_its_parent_is_not_lost
             p8_only_what_depends_waits

@@ -4,7 +4,7 @@
 //! What was written on top of a refused change must not be applied without it.
 
 use afield_protocol::dependence::{Blocked, Step, Stopped};
-use afield_protocol::{Change, Code, Group, Model, Verdict, VerdictKind};
+use afield_protocol::{Change, Code, Group, Merge, Model, Pattern, Verdict, VerdictKind};
 
 use super::numbers::Numbers;
 use super::tables::Tables;
@@ -48,6 +48,13 @@ impl<'a> Stops<'a> {
         ))
     }
 
+    fn is_by_record(&self, change: &Change) -> bool {
+        let entity = self.model.entity(&change.entity);
+        entity.is_some_and(|entity| {
+            entity.pattern == Pattern::DetectConflicts && entity.merge == Merge::Record
+        })
+    }
+
     /// Adds what did not take effect of a group.
     pub(super) fn add(&mut self, tables: &Tables, group: &Group, settled: &Settled) {
         let is_applied = |verdict: &Verdict| verdict.kind == VerdictKind::Applied;
@@ -57,6 +64,13 @@ impl<'a> Stops<'a> {
         let changes = settled.numbers.put_all(tables, &group.changes);
         for (change, verdict) in changes.iter().zip(&settled.verdicts) {
             if let Some(stopped) = stopped(verdict) {
+                // By record, the refused value in a later edit's base would be a conflict of the
+                // user with himself.
+                let stopped = if self.is_by_record(change) {
+                    Stopped::Undecided
+                } else {
+                    stopped
+                };
                 self.blocked.add(step(change), stopped);
             }
         }
