@@ -12,6 +12,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value as Json};
 use sha2::Sha256;
 
+use crate::storage::Caller;
+
 pub use secret::{Secret, SecretError};
 
 /// Seconds that the clocks of two servers may differ.
@@ -93,6 +95,15 @@ pub enum TokenError {
     /// The claim that names the user is missing, empty or too long.
     #[error("the token names no user")]
     User,
+}
+
+impl From<Claims> for Caller {
+    fn from(claims: Claims) -> Self {
+        Self {
+            user: claims.user,
+            claims: claims.all,
+        }
+    }
 }
 
 impl Auth {

@@ -136,6 +136,7 @@ mod tests {
                 ],
                 strict: false,
                 insert_only: false,
+                scope: Vec::new(),
                 indexes: Vec::new(),
                 references: Vec::new(),
             };

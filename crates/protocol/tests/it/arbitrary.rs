@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use afield_protocol::{
-    Attributes, Cell, Change, Code, Entity, Frame, Group, GroupId, GroupOutcome, Hello, Key, Model,
-    Op, Origin, Page, PageEnd, Part, Position, Problem, Received, RowBlock, RowBlockWriter, Theirs,
-    Type, Value, Verdict, VerdictKind, Welcome,
+    Attributes, Cell, Change, Code, Entity, Frame, Group, GroupId, GroupOutcome, Held, Hello, Key,
+    Model, Op, Origin, Page, PageEnd, Part, Position, Problem, Received, RowBlock, RowBlockWriter,
+    Theirs, Type, Value, Verdict, VerdictKind, Welcome,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -324,6 +324,18 @@ pub(crate) fn frame(model: &Model) -> BoxedStrategy<Frame> {
             bytes,
         })
     });
+    let held = (
+        "[a-z]{1,9}",
+        vec(any::<i64>(), 0..9),
+        vec(any::<i64>(), 0..3),
+    );
+    let held = held.prop_map(|(entity, gained, lost)| {
+        Frame::Held(Held {
+            entity,
+            gained,
+            lost,
+        })
+    });
     let welcome = (any::<u32>(), bytes_of::<8>())
         .prop_map(|(protocol, epoch)| Frame::Welcome(Welcome { protocol, epoch }));
     prop_oneof![
@@ -332,6 +344,7 @@ pub(crate) fn frame(model: &Model) -> BoxedStrategy<Frame> {
         1 => welcome,
         1 => part,
         1 => received,
+        1 => held,
         2 => group(model).prop_map(Frame::Group),
         2 => outcome,
         1 => page,

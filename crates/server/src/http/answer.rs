@@ -4,7 +4,7 @@
 use afield_protocol::codec::Format;
 use afield_protocol::limits::PAGE_BYTES_FIRST;
 use afield_protocol::{
-    Code, Frame, GroupOutcome, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Received,
+    Code, Frame, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Received,
     Welcome,
 };
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use super::ServerState;
 use super::body::Piece;
 use super::observe::Observed;
 use super::problem::storage_problem;
-use crate::storage::{PullRequest, StorageError};
+use crate::storage::{Caller, PullRequest, StorageError};
 
 /// Bytes handed to the connection at once: small enough that the time one takes says whether the
 /// device still reads.
@@ -26,7 +26,8 @@ type Positions = Vec<(String, Option<Position>)>;
 /// An answer in the making.
 pub(super) struct Answer {
     server: ServerState,
-    user: String,
+    caller: Caller,
+    held: Vec<Held>,
     format: Format,
     seen: Observed,
     /// What is still to be pulled; `None` when nothing is.
@@ -41,15 +42,17 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn new(
         server: ServerState,
-        user: String,
-        hello: Hello,
+        caller: Caller,
+        asked: (Hello, Vec<Held>),
         format: Format,
         seen: Observed,
     ) -> Self {
+        let (hello, held) = asked;
         let problem = pull_problem(&server, &hello);
         Self {
             server,
-            user,
+            caller,
+            held,
             format,
             seen,
             pull: Some(hello.pull).filter(|pull| !pull.is_empty()),
@@ -123,7 +126,8 @@ impl Answer {
     async fn page(&mut self, positions: Positions) -> Result<Vec<u8>, StorageError> {
         let limits = &self.server.0.limits;
         let request = PullRequest {
-            user: self.user.clone(),
+            caller: self.caller.clone(),
+            held: self.held.clone(),
             entities: positions,
             rows_max: limits.page_rows,
             bytes_max: (self.carried / 4)

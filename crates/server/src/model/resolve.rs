@@ -16,7 +16,7 @@ pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
 use crate::catalog::{Catalog, Table, TableKind};
-use crate::resolved::{ServerEntity, ServerModel};
+use crate::resolved::{Scope, ServerEntity, ServerModel};
 
 /// The model as the server works with it.
 ///
@@ -57,6 +57,7 @@ pub fn resolve(file: &ModelFile, catalog: &Catalog) -> Result<ServerModel, Vec<M
         Ok(ServerModel {
             device,
             entities: server,
+            scopes: Vec::new(),
         })
     } else {
         errors.sort_by_key(|error| error.place);
@@ -229,11 +230,13 @@ impl Resolver<'_> {
                 attributes,
                 strict: false,
                 insert_only: false,
+                scope: Vec::new(),
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
             table: String::new(),
             columns: Vec::new(),
+            scope: Scope::Everyone,
         })
     }
 
@@ -270,11 +273,13 @@ impl Resolver<'_> {
                 attributes,
                 strict: self.strict(name, server),
                 insert_only: self.insert_only(name, server),
+                scope: Vec::new(),
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
             table: table.name.clone(),
             columns,
+            scope: Scope::Everyone,
         })
     }
 

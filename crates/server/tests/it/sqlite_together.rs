@@ -56,7 +56,16 @@ fn p4_p5_complete_pulls_see_whole_transactions_while_others_write() {
                         set: Attributes::new(),
                     }],
                 };
-                assert!(storage.push(&model, "ada", &[group]).unwrap()[0].is_applied());
+                assert!(
+                    storage
+                        .push(
+                            &model,
+                            &afield_server::storage::Caller::user("ada"),
+                            &[group]
+                        )
+                        .unwrap()[0]
+                        .is_applied()
+                );
             }
         });
         for rows_max in [2, 100] {
@@ -131,7 +140,8 @@ fn p5_a_database_restored_under_a_running_server_is_noticed() {
         Replica::default().pull(&db, &["stock"], 10);
         db.execute(restored);
         let request = PullRequest {
-            user: "ada".into(),
+            caller: afield_server::storage::Caller::user("ada"),
+            held: Vec::new(),
             entities: vec![("stock".into(), None)],
             rows_max: 10,
             bytes_max: 10,

@@ -32,7 +32,14 @@ fn push(db: &SqliteDatabase, id: u8, op: Op, key: &Value, set: Attributes) -> Ve
             set,
         }],
     };
-    let outcomes = db.storage().push(db.model(), "ada", &[group]).unwrap();
+    let outcomes = db
+        .storage()
+        .push(
+            db.model(),
+            &afield_server::storage::Caller::user("ada"),
+            &[group],
+        )
+        .unwrap();
     let verdict = &outcomes[0].verdicts[0];
     assert!(
         verdict.values.is_empty() && verdict.key.is_none(),

@@ -4,7 +4,7 @@ use afield_protocol::{
     Attribute, Entity, Identifier, Merge, Model, Pattern, Reference, Type, Unit,
 };
 
-use crate::resolved::{ServerColumn, ServerEntity, ServerModel};
+use crate::resolved::{Scope, ServerColumn, ServerEntity, ServerModel};
 
 /// The tables; SQL that every database takes, but for `NUMBERED_KEY`.
 const TABLES: &str = "
@@ -188,6 +188,7 @@ pub fn server_model(entities: Vec<ServerEntity>) -> ServerModel {
             entities: entities.iter().map(|entity| entity.local.clone()).collect(),
         },
         entities,
+        scopes: Vec::new(),
     }
 }
 
@@ -227,10 +228,12 @@ pub fn entity(
             attributes: attributes.iter().map(attribute).collect(),
             strict: false,
             insert_only: false,
+            scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
         },
         table: name.to_owned(),
         columns: attributes.iter().map(column).collect(),
+        scope: Scope::Everyone,
     }
 }

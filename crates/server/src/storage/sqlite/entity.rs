@@ -263,11 +263,13 @@ mod tests {
                 attributes: names.iter().map(attribute).collect(),
                 strict: false,
                 insert_only: false,
+                scope: Vec::new(),
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
             table: "t".into(),
             columns: names.iter().map(column).collect(),
+            scope: crate::resolved::Scope::Everyone,
         };
         let model = Model {
             version: 1,

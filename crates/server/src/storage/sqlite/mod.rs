@@ -48,7 +48,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use self::error::{While, crashed, lasting};
 pub use self::prepare::{Report, SCHEMA_VERSION, Statement, TABLES_SQL, plan, prepare, remove};
 use self::tables::Tables;
-use super::{PartTaken, PullRequest, PulledPage, Storage, StorageError};
+use super::{Caller, PartTaken, PullRequest, PulledPage, Storage, StorageError};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
 
@@ -235,10 +235,10 @@ impl Storage for SqliteStorage {
     fn push(
         &self,
         model: &ServerModel,
-        user: &str,
+        caller: &Caller,
         groups: &[Group],
     ) -> Result<Vec<GroupOutcome>, StorageError> {
-        push::push(self, model, user, groups)
+        push::push(self, model, caller, groups)
     }
 
     fn take_part(&self, user: &str, part: &Part) -> Result<PartTaken, StorageError> {

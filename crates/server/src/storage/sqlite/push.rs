@@ -19,7 +19,7 @@ use super::stops::{Settled, Stops};
 use super::tables::Tables;
 use super::{SqliteStorage, references, write};
 use crate::resolved::ServerModel;
-use crate::storage::StorageError;
+use crate::storage::{Caller, StorageError};
 
 const DOING: &str = "applying changes";
 
@@ -27,7 +27,7 @@ const DOING: &str = "applying changes";
 pub(super) fn push(
     storage: &SqliteStorage,
     model: &ServerModel,
-    user: &str,
+    caller: &Caller,
     groups: &[Group],
 ) -> Result<Vec<GroupOutcome>, StorageError> {
     if groups.is_empty() {
@@ -37,7 +37,7 @@ pub(super) fn push(
     let envelope = Envelope {
         storage,
         model,
-        user,
+        caller,
     };
     if let Some(outcomes) = envelope.together(conn, groups)? {
         return Ok(outcomes);
@@ -54,7 +54,7 @@ pub(super) fn push(
 struct Envelope<'a> {
     storage: &'a SqliteStorage,
     model: &'a ServerModel,
-    user: &'a str,
+    caller: &'a Caller,
 }
 
 /// How a commit ended.
@@ -132,7 +132,7 @@ impl Envelope<'_> {
         Ok(Applying {
             conn,
             tables,
-            user: self.user,
+            user: &self.caller.user,
             at: self.storage.seconds(conn)?,
         })
     }
