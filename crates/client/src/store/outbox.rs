@@ -15,6 +15,7 @@ use afield_protocol::{
 };
 use rusqlite::params;
 
+use super::conflict::DECIDED;
 use super::db::{Db, Loaded};
 use crate::error::Error;
 
@@ -92,7 +93,7 @@ pub(super) struct Held {
     base: Vec<u8>,
     sets: Vec<u8>,
     pub(super) at: usize,
-    in_conflict: bool,
+    is_undecided: bool,
 }
 
 impl Held {
@@ -113,7 +114,7 @@ impl Waiting {
         // Anything not yet tried holds back its whole row: sent in another order, a later edit
         // could be applied to a row that it was not made for.
         let stopped = |change: &Held| match self.state.as_str() {
-            "parked" if !change.in_conflict => Stopped::Refused,
+            "parked" if !change.is_undecided => Stopped::Refused,
             _ => Stopped::Undecided,
         };
         let mut changes = self.changes.iter();
@@ -262,15 +263,17 @@ impl Queue {
 }
 
 /// A group's changes. A parked change of a row that is gone holds nothing back: there is no row
-/// any more that a later change could be wrong about.
+/// any more that a later change could be wrong about. One that was decided does: it goes first.
 fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
-    let sql = "SELECT entity, key, op, base, sets, at, ?3 AND coalesce((SELECT result \
-               FROM afield_outcome WHERE change_n = afield_change.n ORDER BY n DESC LIMIT 1) \
-               = 'conflict', 0) FROM afield_change \
-               WHERE group_n = ?1 AND (overlay = 1 OR ?2) ORDER BY at";
-    let mut statement = db.conn.prepare_cached(sql)?;
-    let is_parked = waiting.state == "parked";
-    let mut rows = statement.query(params![waiting.n, !is_parked, is_parked])?;
+    let sql = format!(
+        "SELECT c.entity, c.key, c.op, c.base, c.sets, c.at, {DECIDED} OR coalesce( \
+           (SELECT o.result = 'conflict' FROM afield_outcome AS o \
+            WHERE o.change_n = c.n AND o.group_id = g.id ORDER BY o.n DESC LIMIT 1), 0) \
+         FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
+         WHERE g.n = ?1 AND (c.overlay = 1 OR g.state <> 'parked' OR {DECIDED}) ORDER BY c.at"
+    );
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([waiting.n])?;
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
         let op: String = row.get(2)?;
@@ -281,7 +284,7 @@ fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
             base: row.get(3)?,
             sets: row.get(4)?,
             at: usize::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
-            in_conflict: row.get(6)?,
+            is_undecided: row.get(6)?,
         });
     }
     Ok(changes)

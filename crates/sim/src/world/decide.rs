@@ -83,6 +83,12 @@ impl World {
             Done::Well(()) => self.tally.count("decided"),
             // Another change of its group is in conflict: that is decided first.
             Done::Refused(error) if *error.code() == Code::CONFLICT_OPEN => return Ok(()),
+            // It was decided already, and waits for the others of its group.
+            Done::Refused(error)
+                if open.code == Code::ABSORBED_KNOWN && *error.code() == Code::NOT_PARKED =>
+            {
+                return Ok(());
+            }
             Done::Refused(error) => return Err(unexplained("a decision", &error)),
             Done::Died { power } => return self.died(device, power),
         }
@@ -139,13 +145,8 @@ impl World {
             }
         }
         if open.code == Code::ABSORBED_KNOWN {
-            // Part of its group was applied from a copy; who sends it again counts twice.
-            let record = &self.records[device];
-            let mates = record.view.tagged_log.iter();
-            for mate in mates.filter(|mate| mate.group == open.entry.group) {
-                let tags = record.tagged.tags(mate);
-                tags.iter().for_each(|tag| self.counters.forget(tag));
-            }
+            // Whether a copy counted the same, its user alone can tell.
+            tags.iter().for_each(|tag| self.counters.forget(tag));
         }
         if matches!(decision, Decision::Mine | Decision::Retry) {
             return;
