@@ -320,16 +320,9 @@ pub(super) fn dependants(
     create: &Parked,
 ) -> Result<BTreeMap<i64, Vec<Behind>>, Error> {
     let mut blocked = Blocked::default();
-    blocked.add(
-        Step {
-            entity: &create.entity,
-            key: &read_key(&create.key)?,
-            op: create.op,
-            base: &create.base,
-            set: &create.set,
-        },
-        Stopped::Refused,
-    );
+    let key = read_key(&create.key)?;
+    let made = Step::new(&create.entity, &key, create.op, &create.base, &create.set);
+    blocked.add(made, Stopped::Refused);
     let sql = format!(
         "{BEHIND} WHERE g.state IN ('pending', 'sent', 'parked') AND g.n >= ?1 AND c.n <> ?2 \
          ORDER BY g.n, c.at"
@@ -340,13 +333,7 @@ pub(super) fn dependants(
     while let Some(row) = rows.next()? {
         let later = Behind::read(row)?;
         let key = read_key(&later.key)?;
-        let step = Step {
-            entity: &later.entity,
-            key: &key,
-            op: later.op,
-            base: &later.base,
-            set: &later.set,
-        };
+        let step = Step::new(&later.entity, &key, later.op, &later.base, &later.set);
         if !blocked.holds(&loaded.model, step) {
             continue;
         }

@@ -83,12 +83,6 @@ impl World {
             Done::Well(()) => self.tally.count("decided"),
             // Another change of its group is in conflict: that is decided first.
             Done::Refused(error) if *error.code() == Code::CONFLICT_OPEN => return Ok(()),
-            // It was decided already, and waits for the others of its group.
-            Done::Refused(error)
-                if open.code == Code::ABSORBED_KNOWN && *error.code() == Code::NOT_PARKED =>
-            {
-                return Ok(());
-            }
             Done::Refused(error) => return Err(unexplained("a decision", &error)),
             Done::Died { power } => return self.died(device, power),
         }
@@ -99,7 +93,16 @@ impl World {
     pub(super) fn open(&self, device: usize) -> Vec<Open> {
         let view = &self.records[device].view;
         let parked = view.tagged_log.iter();
-        let parked = parked.filter(|entry| entry.state == GroupState::Parked);
+        // What is decided and waits for the others of its group has its record already.
+        let is_record = |kept: &Entry, entry: &Entry| {
+            let of = (kept.absorbed.as_slice(), kept.at);
+            kept.state == GroupState::Dropped && of == (&[entry.group], entry.at)
+        };
+        let is_decided = |entry: &Entry| {
+            let mut log = view.tagged_log.iter();
+            log.any(|kept| is_record(kept, entry))
+        };
+        let parked = parked.filter(|entry| entry.state == GroupState::Parked && !is_decided(entry));
         let open = parked.filter_map(|entry| {
             let (kind, code) = view.outcomes.get(&(entry.group, entry.at))?.first()?;
             let code = code.clone().filter(|code| *code != Code::GROUP_REFUSED)?;
