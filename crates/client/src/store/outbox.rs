@@ -369,10 +369,8 @@ fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
         .chunks_exact(16)
         .filter_map(|id| Some(GroupId(id.try_into().ok()?)));
     Ok(Group {
-        id: GroupId(id),
         absorbed: absorbed.collect(),
-        origins: Vec::new(),
-        changes,
+        ..Group::new(GroupId(id), changes)
     })
 }
 
