@@ -62,8 +62,8 @@ impl Scenario {
             let status = self.status(device)?;
             self.world
                 .tally
-                .add("parked after the last fault", status.parked as u64);
-            self.world.tally.add("held by them", status.held as u64);
+                .add("parked after the last fault", status.parked);
+            self.world.tally.add("held by them", status.held);
             if status.pending > 0 {
                 let invariant = "a bad change delays only what depends on it";
                 let detail = format!("d{device}: {status:?}");
@@ -117,6 +117,13 @@ impl Scenario {
         let is_check = open.code == Code::CHECK_FAILED;
         let is_last = round >= DECIDING_ROUNDS / 2;
         let n = self.number() * 10 + 1;
+        if let Some(decision) = tags
+            .first()
+            .and_then(|tag| self.is_left(device, open, &order_of(tag)))
+        {
+            self.world.tally.count("left to the other device");
+            return self.world.decide_one(device, open, decision, n);
+        }
         let decision = match (open.is_conflict, is_check) {
             (true, _) if is_last => Decision::Mine,
             (true, _) => {

@@ -7,15 +7,19 @@
 //! book     what should be there in the end
 //! typist   a user's transactions, and what a crash leaves of them
 //! jobs     what users do
+//! copy     a copy of a device, and what its user leaves to the other one
 //! faults   syncs that fail in every way, while others write
 //! ending   decisions about what was refused, and the last look
 //! ```
 
 mod book;
+mod copy;
 mod ending;
 mod faults;
 mod jobs;
 mod typist;
+
+use std::collections::BTreeSet;
 
 use afield_protocol::zoo;
 
@@ -24,6 +28,7 @@ use self::typist::Job;
 use super::template::Template;
 use super::{Ended, World};
 use crate::generate::Plan;
+use crate::tag::Tag;
 use crate::tally::Tally;
 use crate::violation::Violation;
 
@@ -50,7 +55,7 @@ const COPY: usize = 2;
 /// with more, it looks at every so many-th step, at all that is sent and at each report, and
 /// before and after each sitting.
 const ALWAYS_LOOKED_AT: usize = 40;
-const LOOK_EACH: u32 = 25;
+const LOOK_EACH: u32 = 10;
 
 /// A world with its users.
 struct Scenario {
@@ -61,6 +66,8 @@ struct Scenario {
     round: usize,
     /// What the next tag or value is made of.
     next: u32,
+    /// Orders that were refused, or not decided, when the first device was copied.
+    left: BTreeSet<Tag>,
     /// What each device's user has in hand.
     desks: [Desk; 3],
 }
@@ -122,6 +129,7 @@ impl Scenario {
             size,
             round: 0,
             next: 1_000,
+            left: BTreeSet::new(),
             desks: Default::default(),
         })
     }
@@ -141,7 +149,7 @@ impl Scenario {
             for device in devices {
                 self.work(device)?;
                 // Two rounds are typed before anything is sent.
-                for _ in 0..self.random.usize(0..3).min(round / 2) {
+                for _ in 0..self.random.usize(0..6).min(round / 2) {
                     self.sync_badly(device)?;
                 }
                 if round > 2 && self.random.bool() {
@@ -152,18 +160,6 @@ impl Scenario {
         }
         self.round = ROUNDS;
         self.end()
-    }
-
-    /// The first device's file is copied; both go on.
-    fn copy(&mut self) -> Result<(), Violation> {
-        self.world.copy_device(FIRST)?;
-        self.book.is_copied = true;
-        // The copy's user works on a few of the orders that are there, and on new ones.
-        let mut orders = self.desks[FIRST].orders.clone();
-        self.random.shuffle(&mut orders);
-        orders.truncate(self.size.orders / 50);
-        self.desks[COPY].orders = orders;
-        Ok(())
     }
 
     fn number(&mut self) -> u32 {
