@@ -39,6 +39,8 @@ struct Row {
     place: Option<i64>,
     /// Everything that was typed into an attribute, in order.
     typed: BTreeMap<usize, Vec<Value>>,
+    /// What was typed in place of values that were refused.
+    corrections: HashMap<(usize, Value), Value>,
     /// Who wrote it since there was a copy.
     writers: BTreeSet<usize>,
     is_contested: bool,
@@ -113,6 +115,10 @@ impl Book {
         }
         row.is_contested |= row.writers.len() > 1;
         let typed = row.typed.entry(at).or_default();
+        // A decision that its device died in is made again.
+        if let Some(undone) = row.corrections.insert((who, from.clone()), to.clone()) {
+            typed.retain(|value| *value != undone);
+        }
         let place = typed.iter().position(|value| value == from);
         typed.insert(place.map_or(typed.len(), |place| place + 1), to.clone());
     }

@@ -90,11 +90,12 @@ impl Scenario {
     /// there was any.
     fn decide_all(&mut self, device: usize, round: usize) -> Result<bool, Violation> {
         self.world.look_now()?;
-        let mut orders = BTreeSet::new();
+        let (mut orders, mut groups) = (BTreeSet::new(), BTreeSet::new());
         let mut chosen = Vec::new();
         for open in self.world.open(device) {
             let tags = self.world.records[device].tagged.tags(&open.entry);
-            let is_new = tags.iter().all(|tag| orders.insert(order_of(tag)));
+            let is_new = groups.insert(open.entry.group)
+                && tags.iter().all(|tag| orders.insert(order_of(tag)));
             if is_new && chosen.len() < DECISIONS_AT_ONCE {
                 chosen.push((open, tags));
             }

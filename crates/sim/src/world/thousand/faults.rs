@@ -4,9 +4,13 @@ use super::Scenario;
 use crate::action::{Step, Way};
 use crate::violation::Violation;
 use crate::world::drain::ROUND_MS;
+use crate::world::link::Link;
 
 /// Of a hundred steps of a sync, how many the network spoils.
 const SPOILED: u32 = 25;
+
+/// Of a hundred requests: there are few, and each takes all that is unsent.
+const SPOILED_REQUESTS: u32 = 60;
 
 impl Scenario {
     /// A sync that is cut short, perhaps beside another one on the same file, perhaps with the end
@@ -29,7 +33,12 @@ impl Scenario {
             self.world.start(device, lane, None, way)?;
         }
         for _ in 0..self.random.usize(4..30) {
-            let (lane, step) = (self.random.usize(0..lanes), self.spoiled());
+            let lane = self.random.usize(0..lanes);
+            let link = &self.world.devices[device].lanes[lane].link;
+            let step = match matches!(link, Link::Request(_)) {
+                true => self.spoiled(SPOILED_REQUESTS),
+                false => self.spoiled(SPOILED),
+            };
             self.world.step(device, lane, step)?;
             match self.random.u32(0..40) {
                 0 => {
@@ -51,16 +60,17 @@ impl Scenario {
         Ok(())
     }
 
-    fn spoiled(&mut self) -> Step {
-        if self.random.u32(0..100) >= SPOILED {
+    /// What becomes of the next thing; of a hundred, so many are spoiled.
+    fn spoiled(&mut self, share: u32) -> Step {
+        if self.random.u32(0..100) >= share {
             return match self.random.u32(0..4) {
                 0 => Step::Read(self.random.u32(1..40_000)),
                 _ => Step::Go,
             };
         }
         match self.random.u32(0..12) {
-            0 => Step::LoseRequest,
-            1..4 => Step::LoseAnswer,
+            0 | 1 => Step::LoseRequest,
+            2..4 => Step::LoseAnswer,
             4..7 => Step::Cut(self.random.u8(..)),
             7 => Step::Duplicate,
             8 | 9 => Step::Delay,
