@@ -30,6 +30,8 @@ impl Scenario {
         let lanes = if is_race { 2 } else { 1 };
         for lane in 0..lanes {
             let way = [Way::Send, Way::Receive, Way::Both, Way::Both][self.random.usize(0..4)];
+            self.world
+                .say(|| format!("     d{device}/{lane} sync: {way:?}"));
             self.world.start(device, lane, None, way)?;
         }
         for _ in 0..self.random.usize(4..30) {
@@ -39,6 +41,7 @@ impl Scenario {
                 true => self.spoiled(SPOILED_REQUESTS),
                 false => self.spoiled(SPOILED),
             };
+            self.world.say(|| format!("     d{device}/{lane} {step:?}"));
             self.world.step(device, lane, step)?;
             match self.random.u32(0..40) {
                 0 => {

@@ -39,7 +39,11 @@ pub(super) struct Statement {
 }
 
 /// What the user sees before he types: rows by tag; while a row is there twice, his own.
-struct Seen(HashMap<Tag, Vec<Value>>);
+struct Seen {
+    rows: HashMap<Tag, Vec<Value>>,
+    /// What became of orders' temporary identifiers.
+    ids: HashMap<i64, i64>,
+}
 
 impl Seen {
     fn new(view: &View) -> Self {
@@ -49,7 +53,12 @@ impl Seen {
                 rows.insert(row.tag.clone(), row.values.clone());
             }
         }
-        Self(rows)
+        let ids = view.ids.iter();
+        let ids = ids.filter(|((entity, _), _)| *entity == app::ORDER);
+        Self {
+            rows,
+            ids: ids.map(|((_, old), new)| (*old, *new)).collect(),
+        }
     }
 
     /// Whether what a job writes to is in sight, or made in this sitting.
@@ -58,21 +67,32 @@ impl Seen {
             Kind::Make => {
                 let order = order_of(&statement.tag);
                 let is_new = job.iter().any(|other| other.tag == order);
-                is_new || self.0.contains_key(&order) || remembered.contains_key(&order)
+                is_new || self.rows.contains_key(&order) || remembered.contains_key(&order)
             }
-            _ => self.0.contains_key(&statement.tag),
+            _ => self.rows.contains_key(&statement.tag),
         })
+    }
+
+    /// Whether an old identifier stands for the row that is in sight: a row that was sent is there
+    /// twice if it comes back before its outcome does, and its user may have deleted his own.
+    fn is_same(&self, tag: &Tag, order: &Tag, old: &Value) -> bool {
+        let row = self.rows.get(tag).or(self.rows.get(order));
+        let Some(now) = row.and_then(|row| row.first()) else {
+            return true;
+        };
+        let real = integer(old).and_then(|old| self.ids.get(&old));
+        now == old || real.copied() == integer(now)
     }
 
     /// Whether all of a job is in sight.
     fn shows(&self, job: &Job, before: &Self) -> bool {
         job.iter().all(|statement| {
-            let row = self.0.get(&statement.tag);
+            let row = self.rows.get(&statement.tag);
             let Some(row) = row else {
                 return statement.kind == Kind::Delete;
             };
             let is_counted = || {
-                let was = before.0.get(&statement.tag);
+                let was = before.rows.get(&statement.tag);
                 was.is_none_or(|was| was[HITS] != row[HITS])
             };
             let mut set = statement.set.iter();
@@ -96,8 +116,10 @@ impl Statement {
         let key = if self.kind == Kind::Make && self.tag == order {
             Key::new()
         } else {
-            let now = || seen.0.get(&order).and_then(|row| row.first()).cloned();
+            let row = seen.rows.get(&self.tag).or(seen.rows.get(&order));
+            let now = || row.and_then(|row| row.first()).cloned();
             let old = || remembered.get(&order).and_then(|key| key.first()).cloned();
+            let old = || old().filter(|old| seen.is_same(&self.tag, &order, old));
             // SQL finds a row only under the identifier that it has now, and what refers to one
             // that was replaced is put right when it is sealed.
             let is_old = self.old_id && (self.by_action || is_alone && self.kind == Kind::Make);
@@ -115,7 +137,7 @@ impl Statement {
             set.push((tag_place(self.tag.entity()), self.tag.value()));
         }
         if self.by != 0 || self.kind == Kind::Make && self.tag == order {
-            let row = seen.0.get(&self.tag);
+            let row = seen.rows.get(&self.tag);
             let now = row.and_then(|row| integer(&row[HITS])).unwrap_or(0);
             set.push((HITS, Value::Integer(now + self.by)));
         }
@@ -158,6 +180,7 @@ impl Scenario {
             })?;
             match ended {
                 Done::Well(()) => {
+                    self.world.say(|| format!("     d{device} {}", list(job)));
                     let remembered = &mut self.world.records[device].tagged.remembered;
                     for (deed, key) in done.iter().filter(|(deed, _)| deed.kind == Kind::Make) {
                         let key = key.clone().unwrap_or_else(|| deed.key.clone());
@@ -192,6 +215,9 @@ impl Scenario {
         let seen = Seen::new(&view);
         let mut left = jobs.split_off(at);
         let happened = seen.shows(&left[0], before);
+        let again = if happened { "it happened" } else { "again" };
+        self.world
+            .say(|| format!("     d{device} {}: {again}", list(&left[0])));
         if happened || !deeds.is_empty() || !power {
             // What was committed made all before it durable.
             self.world.wrote_orders(device, Some(deeds))?;
@@ -205,7 +231,7 @@ impl Scenario {
             self.note(device, &job);
             let remembered = &mut self.world.records[device].tagged.remembered;
             for statement in job.iter().filter(|statement| statement.kind == Kind::Make) {
-                if let Some(row) = seen.0.get(&statement.tag) {
+                if let Some(row) = seen.rows.get(&statement.tag) {
                     let key = row[..app::key_width(statement.tag.entity())].to_vec();
                     remembered.insert(statement.tag.clone(), key);
                 }
@@ -229,6 +255,22 @@ impl Scenario {
                 });
         }
     }
+}
+
+fn list(job: &Job) -> String {
+    let show = |statement: &Statement| {
+        let Statement {
+            kind, tag, set, by, ..
+        } = statement;
+        let set = set.iter().map(|(at, value)| format!(" {at}={value}"));
+        let by = if *by == 0 {
+            String::new()
+        } else {
+            format!(" +{by}")
+        };
+        format!("{kind:?} {tag}{}{by}", set.collect::<String>())
+    };
+    job.iter().map(show).collect::<Vec<_>>().join("; ")
 }
 
 fn write_job(
