@@ -126,6 +126,10 @@ impl Scenario {
             return self.world.decide_one(device, open, decision, n);
         }
         let decision = match (open.is_conflict, is_check) {
+            // Of a row that is gone only what was typed is left: made again, it would have no tag.
+            (true, _) if open.entry.op == Op::Update && open.entry.base.is_empty() => {
+                Decision::Theirs
+            }
             (true, _) if is_last => Decision::Mine,
             (true, _) => {
                 [Decision::Mine, Decision::Theirs, Decision::Merged][self.random.usize(0..3)]
