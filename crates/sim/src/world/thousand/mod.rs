@@ -17,6 +17,8 @@ mod copy;
 mod ending;
 mod faults;
 mod jobs;
+#[cfg(test)]
+mod tests;
 mod typist;
 
 use std::collections::BTreeSet;
