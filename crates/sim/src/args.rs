@@ -102,7 +102,7 @@ Examples:
   cargo sim orders --plant ids-forget-references
                                      what a planted fault does to it
 
-Up to 40 orders the oracle looks at every step; with more it looks at every 25th step, before and
+Up to 40 orders the oracle looks at every step; with more it looks at every 10th step, before and
 after each sitting of a user, at each request that is sent and each report of a sync.";
 
 const EXAMPLES: &str = "\
