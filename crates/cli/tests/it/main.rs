@@ -18,4 +18,5 @@ mod named_verdicts;
 mod proxy;
 mod repl;
 mod support;
+mod who_wins;
 mod world;
