@@ -13,6 +13,7 @@ mod decision;
 mod look;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -155,13 +156,14 @@ fn check(order: Order, lost: Lost) {
     }
     pair.sync_both();
     cells.iter().for_each(|cell| cell.write_more(&pair));
-    let mut wrong: Vec<String> = Vec::new();
+    // Of each cell the first surprise: the others follow from it.
+    let mut wrong: BTreeMap<String, String> = BTreeMap::new();
     let mut all = |check: &dyn Fn(&Cell) -> Result<(), String>| {
-        let told = cells.iter().filter_map(|cell| {
-            let why = check(cell).err()?;
-            Some(format!("{}: {why}", cell.name()))
-        });
-        wrong.extend(told);
+        for cell in &cells {
+            if let Err(why) = check(cell) {
+                wrong.entry(cell.name()).or_insert(why);
+            }
+        }
     };
     all(&|cell| look::undecided(cell, &pair));
     all(&|cell| decision::make(cell, &pair));
@@ -171,11 +173,9 @@ fn check(order: Order, lost: Lost) {
     pair.sync(&pair.second);
     pair.sync_both();
     all(&|cell| look::decided(cell, &pair));
-    let (count, some) = (wrong.len(), wrong.join("\n"));
-    assert!(
-        wrong.is_empty(),
-        "{order:?}, {lost:?}: {count} wrong\n{some}"
-    );
+    let told = wrong.iter().map(|(cell, why)| format!("\n{cell}: {why}"));
+    let (count, told) = (wrong.len(), told.collect::<String>());
+    assert!(wrong.is_empty(), "{order:?}, {lost:?}: {count} wrong{told}");
 }
 
 fn check_both_orders(lost: Lost) {
