@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   both download ─► both write ─► first syncs ─► second syncs ─► both again ─► look
-//!                                  (answer lost?) (answer lost?)                 │
+//!                                  (answer lost?) (pulls alone?)                 │
+//!                                                 (answer lost?)                 │
 //!                       look ◄─ both sync ◄─ second decides ◄────────────────────┘
 //! ```
 
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use afield::engine::SyncStatus;
+use afield::engine::{Direction, SyncStatus};
 
 use self::cell::{Cell, cells};
 use crate::proxy::{Fault, Gate};
@@ -72,11 +73,16 @@ enum Order {
     BFirst,
 }
 
-/// Whose answers are lost, after the server has done everything.
+/// What else happens on the way.
 #[derive(Clone, Copy, Debug, Default)]
-struct Lost {
-    first: bool,
-    second: bool,
+struct Way {
+    /// The answer to the first one is lost, after the server has done everything.
+    first_lost: bool,
+    /// The second one gets the first one's rows before it sends what it has: it is still what its
+    /// user saw when he wrote that counts.
+    pulls_alone: bool,
+    /// The answer to the second one is lost.
+    second_lost: bool,
 }
 
 /// Two devices and their server. `first` and `second` are in the order of sync.
@@ -121,6 +127,13 @@ fn lose_answer(world: &World, device: &Device) {
 }
 
 impl Pair {
+    fn send(&self, device: &Device, is_lost: bool) {
+        match is_lost {
+            true => lose_answer(&self.world, device),
+            false => self.sync(device),
+        }
+    }
+
     fn sync(&self, device: &Device) {
         eventually("everything is sent", || {
             let report = device.sync();
@@ -137,7 +150,7 @@ impl Pair {
     }
 }
 
-fn check(order: Order, lost: Lost) {
+fn check(order: Order, way: Way) {
     let world = world();
     let cells = cells(order);
     cells.iter().for_each(|cell| cell.seed(&world));
@@ -148,12 +161,13 @@ fn check(order: Order, lost: Lost) {
         world,
     };
     cells.iter().for_each(|cell| cell.write(&pair));
-    for (device, is_lost) in [(&pair.first, lost.first), (&pair.second, lost.second)] {
-        match is_lost {
-            true => lose_answer(&pair.world, device),
-            false => pair.sync(device),
-        }
+    pair.send(&pair.first, way.first_lost);
+    if way.pulls_alone {
+        let report = pair.second.client.sync(None, Direction::Receive).unwrap();
+        assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
+        assert_eq!(report.outcomes, []);
     }
+    pair.send(&pair.second, way.second_lost);
     pair.sync_both();
     cells.iter().for_each(|cell| cell.write_more(&pair));
     // Of each cell the first surprise: the others follow from it.
@@ -175,39 +189,57 @@ fn check(order: Order, lost: Lost) {
     all(&|cell| look::decided(cell, &pair));
     let told = wrong.iter().map(|(cell, why)| format!("\n{cell}: {why}"));
     let (count, told) = (wrong.len(), told.collect::<String>());
-    assert!(wrong.is_empty(), "{order:?}, {lost:?}: {count} wrong{told}");
+    assert!(wrong.is_empty(), "{order:?}, {way:?}: {count} wrong{told}");
 }
 
-fn check_both_orders(lost: Lost) {
-    check(Order::AFirst, lost);
-    check(Order::BFirst, lost);
+fn check_both_orders(way: Way) {
+    check(Order::AFirst, way);
+    check(Order::BFirst, way);
 }
 
 #[test]
 fn p6_every_cell_of_who_wins() {
-    check_both_orders(Lost::default());
+    check_both_orders(Way::default());
 }
 
 #[test]
 fn p2_p6_every_cell_of_who_wins_when_the_first_answer_is_lost() {
-    check_both_orders(Lost {
-        first: true,
-        second: false,
+    check_both_orders(Way {
+        first_lost: true,
+        ..Way::default()
     });
 }
 
 #[test]
 fn p2_p6_every_cell_of_who_wins_when_the_second_answer_is_lost() {
-    check_both_orders(Lost {
-        first: false,
-        second: true,
+    check_both_orders(Way {
+        second_lost: true,
+        ..Way::default()
     });
 }
 
 #[test]
 fn p2_p6_every_cell_of_who_wins_when_both_answers_are_lost() {
-    check_both_orders(Lost {
-        first: true,
-        second: true,
+    check_both_orders(Way {
+        first_lost: true,
+        second_lost: true,
+        ..Way::default()
+    });
+}
+
+#[test]
+fn p3_p6_every_cell_of_who_wins_when_rows_come_before_changes_go() {
+    check_both_orders(Way {
+        pulls_alone: true,
+        ..Way::default()
+    });
+}
+
+#[test]
+fn p2_p3_p6_every_cell_of_who_wins_when_rows_come_before_and_both_answers_are_lost() {
+    check_both_orders(Way {
+        first_lost: true,
+        pulls_alone: true,
+        second_lost: true,
     });
 }
