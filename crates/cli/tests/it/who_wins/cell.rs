@@ -133,6 +133,15 @@ impl Cell {
         }
     }
 
+    /// What a user sees of a row that he wrote and that is gone since.
+    pub(super) fn as_written(&self, deed: Deed) -> Row {
+        match deed {
+            Deed::Set("a = 2") => Some([2, 1, 10]),
+            Deed::Set("n = n + 3") => Some([1, 1, 13]),
+            _ => panic!("{}: what does he see?", self.line.name),
+        }
+    }
+
     /// What the second one's user sees before he decides, and what everybody else sees.
     pub(super) fn before(&self) -> (Row, Row) {
         match self.end {

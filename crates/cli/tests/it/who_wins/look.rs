@@ -22,6 +22,29 @@ fn same<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> Check {
     }
 }
 
+/// When the second one has the first one's rows, and the server nothing of the second one: he sees
+/// what he wrote, also of a row that is gone.
+pub(super) fn unsent(cell: &Cell, pair: &Pair) -> Check {
+    let expected = match (cell.end, cell.deeds()[1]) {
+        (End::Rejected(Refusal { code: "gone", .. }), deed) => cell.as_written(deed),
+        // The edit comes later.
+        (End::Conflict(Clash { mine, .. }), _) if cell.line.with == With::Edit => {
+            mine.map(|[a, _, n]| [a, 1, n])
+        }
+        _ => cell.before().0,
+    };
+    same(
+        "before it is sent, the second one's row",
+        device(cell, &pair.second),
+        expected,
+    )?;
+    same(
+        "outcomes before it is sent",
+        outcomes(cell, &pair.second),
+        vec![],
+    )
+}
+
 /// Before the second one's user decides.
 pub(super) fn undecided(cell: &Cell, pair: &Pair) -> Check {
     let (mine, theirs) = cell.before();

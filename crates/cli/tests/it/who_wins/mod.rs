@@ -12,6 +12,7 @@
 mod cell;
 mod decision;
 mod look;
+mod patterns;
 mod table;
 
 use std::collections::BTreeMap;
@@ -142,6 +143,12 @@ impl Pair {
         });
     }
 
+    fn pull(device: &Device) {
+        let report = device.client.sync(None, Direction::Receive).unwrap();
+        assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
+        assert_eq!(report.outcomes, []);
+    }
+
     /// Both, until each has what the other did.
     fn sync_both(&self) {
         self.sync(&self.first);
@@ -161,15 +168,6 @@ fn check(order: Order, way: Way) {
         world,
     };
     cells.iter().for_each(|cell| cell.write(&pair));
-    pair.send(&pair.first, way.first_lost);
-    if way.pulls_alone {
-        let report = pair.second.client.sync(None, Direction::Receive).unwrap();
-        assert_eq!(report.status, SyncStatus::Completed, "{report:?}");
-        assert_eq!(report.outcomes, []);
-    }
-    pair.send(&pair.second, way.second_lost);
-    pair.sync_both();
-    cells.iter().for_each(|cell| cell.write_more(&pair));
     // Of each cell the first surprise: the others follow from it.
     let mut wrong: BTreeMap<String, String> = BTreeMap::new();
     let mut all = |check: &dyn Fn(&Cell) -> Result<(), String>| {
@@ -179,6 +177,14 @@ fn check(order: Order, way: Way) {
             }
         }
     };
+    pair.send(&pair.first, way.first_lost);
+    if way.pulls_alone {
+        Pair::pull(&pair.second);
+        all(&|cell| look::unsent(cell, &pair));
+    }
+    pair.send(&pair.second, way.second_lost);
+    pair.sync_both();
+    cells.iter().for_each(|cell| cell.write_more(&pair));
     all(&|cell| look::undecided(cell, &pair));
     all(&|cell| decision::make(cell, &pair));
     pair.sync(&pair.second);
