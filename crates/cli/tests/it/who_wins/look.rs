@@ -15,6 +15,7 @@ use crate::world::{Device, rows};
 /// What is wrong with a cell, if anything.
 pub(super) type Check = Result<(), String>;
 
+#[expect(clippy::needless_pass_by_value, reason = "calls read better")]
 fn same<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> Check {
     match found == expected {
         true => Ok(()),
@@ -124,9 +125,8 @@ pub(super) fn decided(cell: &Cell, pair: &Pair) -> Check {
             .filter(|change| !matches!(change.state, ChangeState::Settled | ChangeState::Dropped));
         same(&of("waiting changes"), waiting.count(), 0)?;
     }
-    let code = match cell.end {
-        End::Conflict(Clash { code, .. }) | End::Rejected(Refusal { code, .. }) => code,
-        _ => return beside(cell, pair, true),
+    let (End::Conflict(Clash { code, .. }) | End::Rejected(Refusal { code, .. })) = cell.end else {
+        return beside(cell, pair, true);
     };
     let records = changes(cell, &pair.second);
     let is_record = |change: &&ChangeInfo| {
@@ -224,7 +224,7 @@ fn beside(cell: &Cell, pair: &Pair, is_decided: bool) -> Check {
             With::Mate => {
                 let sql = format!("SELECT 1 FROM mate WHERE id = {id} AND a = 2");
                 same("the mate", read(&sql), (1, usize::from(!waits)))?;
-                let code = waits.then(|| Code::GROUP_REFUSED);
+                let code = waits.then_some(Code::GROUP_REFUSED);
                 same("the mate's code", parked_code(own, "mate", id), code)?;
             }
             With::Leaf => {
@@ -285,7 +285,7 @@ fn short(cell: &Cell) -> String {
     format!("SELECT coalesce(a, 0), b, n FROM {entity} WHERE id = {id}")
 }
 
-fn row(found: Vec<Vec<Column>>) -> Row {
+fn row(found: &[Vec<Column>]) -> Row {
     let value = |column: &Column| match column {
         Column::Integer(value) => *value,
         other => panic!("{other:?}"),
@@ -295,11 +295,11 @@ fn row(found: Vec<Vec<Column>>) -> Row {
 }
 
 fn server(cell: &Cell, pair: &Pair) -> Row {
-    row(rows(&pair.world.team(), &short(cell)))
+    row(&rows(&pair.world.team(), &short(cell)))
 }
 
 fn device(cell: &Cell, device: &Device) -> Row {
-    row(rows(&device.raw(), &short(cell)))
+    row(&rows(&device.raw(), &short(cell)))
 }
 
 fn whole_sql(cell: &Cell) -> String {

@@ -1,6 +1,6 @@
 //! Beside the table: entities that devices only read, and those that they only send.
 
-use afield::protocol::{Code, Value, VerdictKind};
+use afield::protocol::{Attributes, Code, Value, VerdictKind};
 use afield::{ChangeState, Params, Resolution};
 
 use super::lose_answer;
@@ -124,21 +124,49 @@ fn p2_p6_a_row_that_is_only_sent_is_created_once_and_never_changed() {
             let there = "SELECT a FROM reading ORDER BY id";
             let server = || rows(&world.team(), there);
             assert_eq!(server(), [[7.into()], [7.into()], [8.into()]]);
-            decide(&world, &second);
+            match lost {
+                true => insist(&world, &second),
+                false => give_way(&world, &second),
+            }
         }
     }
 }
 
-/// The row that is there stands: it was made once, and a device changes none of these.
-fn decide(world: &World, device: &Device) {
+fn open_conflict(device: &Device) -> String {
     let open = device.client.store().conflicts().unwrap().remove(0);
     assert_eq!(open.theirs.unwrap()["a"], Value::Integer(8));
     assert_eq!(open.mine.unwrap()["a"], Value::Integer(7));
+    open.conflict
+}
+
+fn give_way(world: &World, device: &Device) {
+    let open = open_conflict(device);
     let mut store = device.client.store();
-    store.resolve(&open.conflict, &Resolution::Theirs).unwrap();
+    store.resolve(&open, &Resolution::Theirs).unwrap();
     drop(store);
-    assert_eq!(rows(&device.raw(), "SELECT id, a FROM reading"), [[]; 0]);
+    ended(world, device);
+}
+
+/// The row was made once, and devices change none of these: who insists is told to give way, and
+/// keeps what he has until he does.
+fn insist(world: &World, device: &Device) {
+    let open = open_conflict(device);
+    for mine in [
+        Resolution::Mine,
+        Resolution::Merged(Attributes::from([("a".into(), 5.into())])),
+    ] {
+        let refused = device.client.store().resolve(&open, &mine).unwrap_err();
+        assert_eq!(*refused.code(), Code::INSERT_ONLY, "{refused}");
+    }
     device.sync();
-    assert_eq!(device.count(ChangeState::Dropped), 1);
+    assert_eq!(rows(&device.raw(), "SELECT a FROM reading"), [[7.into()]]);
+    give_way(world, device);
+}
+
+fn ended(world: &World, device: &Device) {
+    device.sync();
+    assert_eq!(rows(&device.raw(), "SELECT a FROM reading"), [[]; 0]);
+    assert!(device.count(ChangeState::Dropped) > 0);
+    assert_eq!(device.client.store().status().unwrap().parked, 0);
     assert_eq!(world.value("SELECT a FROM reading WHERE id = 3"), 8.into());
 }
