@@ -97,7 +97,7 @@ fn send(world: &World, device: &Device) {
 /// Both identifiers find the row, and it says the new one.
 fn check_names(store: &mut Store, held: &Held) -> Result<(), Error> {
     assert!(held.booking.0 >= FIRST_TEMPORARY && held.remark.0 >= FIRST_TEMPORARY);
-    for id in [held.booking.clone(), BookingId(7000)] {
+    for id in [held.booking, BookingId(7000)] {
         let row = Booking::get(store, &id)?.unwrap();
         assert_eq!(
             (row.id(), row.tag.as_deref()),
@@ -114,7 +114,7 @@ fn check_names(store: &mut Store, held: &Held) -> Result<(), Error> {
             }
         }
     }
-    for id in [held.remark.clone(), RemarkId(1)] {
+    for id in [held.remark, RemarkId(1)] {
         let row = Remark::get(store, &id)?.unwrap();
         assert_eq!((row.id, row.booking_id), (1, Some(7000)));
     }
