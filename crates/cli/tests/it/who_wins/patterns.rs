@@ -62,8 +62,10 @@ fn p6_a_row_that_is_only_read_is_changed_by_the_server_alone() {
     assert_eq!(device.changes(), []);
     for lost in [false, true] {
         world.team_writes(
-            "UPDATE whole SET a = a + 8; INSERT INTO whole VALUES ((SELECT max(id) FROM whole) + 1, 1);
-             UPDATE delta SET a = a + 8; DELETE FROM delta WHERE id = 2",
+            "UPDATE whole SET a = a + 8;
+             INSERT INTO whole SELECT max(id) + 1, 1 FROM whole;
+             UPDATE delta SET a = a + 8;
+             DELETE FROM delta WHERE id = 2",
         );
         if lost {
             lose_answer(&world, &device);
