@@ -223,11 +223,21 @@ fn server_row(db: &Db, loaded: &Loaded, parked: &Parked) -> Result<Option<Attrib
 type Rebased = Option<(Op, Attributes, Attributes)>;
 
 fn rebased(db: &Db, loaded: &Loaded, parked: &Parked, how: &Resolution) -> Result<Rebased, Error> {
-    match how {
-        Resolution::Theirs => Ok(None),
-        Resolution::Mine => mine(loaded, parked),
-        Resolution::Merged(values) => merged(db, loaded, parked, values),
+    let rebased = match how {
+        Resolution::Theirs => None,
+        Resolution::Mine => mine(loaded, parked)?,
+        Resolution::Merged(values) => merged(db, loaded, parked, values)?,
+    };
+    let is_change = matches!(&rebased, Some((Op::Update | Op::Delete, ..)));
+    if is_change && loaded.table(&parked.entity)?.entity.insert_only {
+        // The server would refuse it, and the row would leave the device without a decision.
+        let message = format!(
+            "rows of `{}` are only created on a device, and this one is there: take theirs",
+            parked.entity
+        );
+        return Err(Error::new(Code::INSERT_ONLY, message));
     }
+    Ok(rebased)
 }
 
 /// The user's version on top of the row that was shown; `None` if that is the server's already.
