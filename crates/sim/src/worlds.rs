@@ -1,5 +1,6 @@
 //! Many worlds: each in one thread, several threads at once.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -10,6 +11,7 @@ use afield_protocol::zoo;
 use crate::generate::Plan;
 use crate::tally::Tally;
 use crate::violation::{Promise, Violation};
+use crate::world::thousand::{self, Size};
 use crate::world::{self, Ended};
 
 /// A seed whose world broke a promise.
@@ -20,15 +22,25 @@ pub(crate) struct Broken {
     pub(crate) violation: Violation,
 }
 
-/// How many threads the machine runs at once.
-pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+/// How many worlds run at once: as many as asked for, or as the machine has processors.
+pub(crate) fn jobs(asked: Option<NonZeroUsize>) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    asked.map_or_else(processors, NonZeroUsize::get)
 }
 
 /// Lets the world of `plan` happen with the fault `planted`. A panic is a broken promise too.
 pub(crate) fn play(plan: &Plan, planted: Option<&'static str>, traced: bool) -> Ended {
+    guarded(planted, || world::run(plan, planted, traced))
+}
+
+/// Lets the thousand orders happen.
+pub(crate) fn play_orders(size: Size, planted: Option<&'static str>, traced: bool) -> Ended {
+    guarded(planted, || thousand::run(size, planted, traced))
+}
+
+fn guarded(planted: Option<&'static str>, world: impl FnOnce() -> Ended) -> Ended {
     zoo::plant(planted);
-    let played = catch_unwind(AssertUnwindSafe(|| world::run(plan, planted, traced)));
+    let played = catch_unwind(AssertUnwindSafe(world));
     zoo::plant(None);
     zoo::crash_after(None);
     zoo::on_commit(None);
@@ -53,6 +65,15 @@ pub(crate) fn play_all(
     planted: Option<&'static str>,
     jobs: usize,
 ) -> (Option<Broken>, Tally) {
+    play_each(seeds, jobs, |seed| play(&Plan::new(seed), planted, false))
+}
+
+/// Runs one world for each seed, as long as none breaks a promise.
+pub(crate) fn play_each(
+    seeds: Range<u64>,
+    jobs: usize,
+    world: impl Fn(u64) -> Ended + Sync,
+) -> (Option<Broken>, Tally) {
     let next = AtomicU64::new(seeds.start);
     let lowest = AtomicU64::new(u64::MAX);
     let found: Mutex<(Option<Broken>, Tally)> = Mutex::default();
@@ -64,7 +85,7 @@ pub(crate) fn play_all(
                     if seed >= seeds.end || seed > lowest.load(Ordering::Relaxed) {
                         return;
                     }
-                    let ended = play(&Plan::new(seed), planted, false);
+                    let ended = world(seed);
                     let mut found = found.lock().unwrap_or_else(|error| error.into_inner());
                     found.1.merge(&ended.tally);
                     if let Some((step, violation)) = ended.violation

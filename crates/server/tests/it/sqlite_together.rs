@@ -3,8 +3,8 @@
 use std::sync::Barrier;
 
 use afield_protocol::{Attributes, Change, Group, GroupId, Op};
-use afield_server::storage::PullRequest;
 use afield_server::storage::conformance::{Database, Replica, assert_same, model};
+use afield_server::storage::{Caller, PullRequest};
 use rusqlite::Connection;
 
 use crate::sqlite_database::SqliteDatabase;
@@ -44,25 +44,19 @@ fn p4_p5_complete_pulls_see_whole_transactions_while_others_write() {
             for n in 0..WRITES {
                 let mut id = [0; 16];
                 id[..8].copy_from_slice(&n.to_be_bytes());
-                let group = Group {
-                    id: GroupId(id),
-                    absorbed: Vec::new(),
-                    origins: Vec::new(),
-                    changes: vec![Change {
+                let group = Group::new(
+                    GroupId(id),
+                    vec![Change {
                         entity: "line".into(),
                         op: Op::Create,
                         key: vec![1.into(), n.into()],
                         base: Attributes::new(),
                         set: Attributes::new(),
                     }],
-                };
+                );
                 assert!(
                     storage
-                        .push(
-                            &model,
-                            &afield_server::storage::Caller::user("ada"),
-                            &[group]
-                        )
+                        .push(&model, &Caller::user("ada"), &[group])
                         .unwrap()[0]
                         .is_applied()
                 );
@@ -140,7 +134,7 @@ fn p5_a_database_restored_under_a_running_server_is_noticed() {
         Replica::default().pull(&db, &["stock"], 10);
         db.execute(restored);
         let request = PullRequest {
-            caller: afield_server::storage::Caller::user("ada"),
+            caller: Caller::user("ada"),
             held: Vec::new(),
             entities: vec![("stock".into(), None)],
             rows_max: 10,

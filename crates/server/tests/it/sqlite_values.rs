@@ -2,6 +2,7 @@
 
 use afield_protocol::{Attributes, Change, Group, GroupId, Op, Pattern, Type, Value, VerdictKind};
 use afield_server::resolved::ServerModel;
+use afield_server::storage::Caller;
 use afield_server::storage::conformance::{Database, Replica, entity, server_model};
 
 use crate::sqlite_database::SqliteDatabase;
@@ -20,25 +21,19 @@ fn download(db: &SqliteDatabase) -> Vec<Vec<Value>> {
 }
 
 fn push(db: &SqliteDatabase, id: u8, op: Op, key: &Value, set: Attributes) -> VerdictKind {
-    let group = Group {
-        id: GroupId([id; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes: vec![Change {
+    let group = Group::new(
+        GroupId([id; 16]),
+        vec![Change {
             entity: "t".into(),
             op,
             key: vec![key.clone()],
             base: Attributes::new(),
             set,
         }],
-    };
+    );
     let outcomes = db
         .storage()
-        .push(
-            db.model(),
-            &afield_server::storage::Caller::user("ada"),
-            &[group],
-        )
+        .push(db.model(), &Caller::user("ada"), &[group])
         .unwrap();
     let verdict = &outcomes[0].verdicts[0];
     assert!(

@@ -154,11 +154,16 @@ impl TaggedDevice {
 
     /// What was typed is kept, and visible until the server's rows contain it.
     fn check_typed(&self, view: &View, server: &ServerRecord) -> Result<(), Violation> {
+        let visible: HashSet<(usize, usize, &Value)> = (view.tagged.iter())
+            .flat_map(|row| {
+                let cells = row.values.iter().enumerate();
+                cells.map(|(at, value)| (row.tag.entity(), at, value))
+            })
+            .collect();
         for ((tag, at), value) in &self.typed {
             // Values are unique: a row may get another tag when its user prefers somebody else's.
             let entity = tag.entity();
-            let mut rows = view.tagged.iter().filter(|row| row.tag.entity() == entity);
-            if rows.any(|row| row.values[*at] == *value) {
+            if visible.contains(&(entity, *at, value)) {
                 continue;
             }
             let attribute = app::attribute_name(entity, *at);
