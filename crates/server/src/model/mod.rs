@@ -18,7 +18,8 @@ mod propose;
 mod quantity;
 mod reader;
 pub mod resolve;
+pub mod scope;
 
 pub use error::{ModelError, Place};
 pub use file::ModelFile;
-pub use resolve::resolve;
+pub use resolve::{Checked, check, resolve};

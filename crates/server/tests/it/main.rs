@@ -15,6 +15,8 @@ mod model_catalog;
 mod model_file;
 mod model_init;
 mod model_resolve;
+mod model_scope;
+mod model_scope_query;
 mod sqlite_database;
 mod sqlite_marks;
 mod sqlite_numbers;
