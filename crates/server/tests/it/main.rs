@@ -11,6 +11,7 @@ mod http_real;
 mod http_serve;
 mod http_support;
 mod http_sync;
+mod http_tokens;
 mod model_catalog;
 mod model_file;
 mod model_init;
