@@ -14,6 +14,7 @@ mod error;
 pub mod file;
 pub mod init;
 mod later;
+mod owner;
 mod propose;
 mod quantity;
 mod reader;

@@ -131,7 +131,7 @@ fn and_binds_tighter_than_or_and_is_multiplied_out() {
         ways("(user_id = :user OR city = :user) AND \"Group By\" = :user"),
         [
             vec![user.clone(), group.clone()],
-            vec![city.clone(), group.clone()]
+            vec![city.clone(), group]
         ]
     );
     // What stands twice is once there, whatever the order and the letters' case.
@@ -198,7 +198,7 @@ fn what_the_grammar_does_not_allow_is_named_with_its_place() {
         ),
         (
             "'user_id = :user and everyone'",
-            "7:31: [local.visit] scope: `everyone` stands alone",
+            "7:30: [local.visit] scope: `everyone` stands alone",
         ),
         (
             "'user_id'",

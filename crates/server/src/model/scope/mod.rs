@@ -24,6 +24,8 @@ pub const CONDITIONS_MAX: usize = 64;
 /// Deepest nesting of parentheses: nobody reads more, and the parser recurses.
 const DEPTH_MAX: usize = 32;
 
+const KEYWORDS: [&str; 4] = ["and", "or", "in", "everyone"];
+
 const COMPARISONS: &str = "`= :user`, `= :claim.NAME` or `in SCOPE`";
 
 /// A scope as the file says it.
@@ -72,6 +74,16 @@ pub(super) fn parse(text: &Text) -> Result<WrittenScope, At<String>> {
         next: 0,
     };
     parser.scope().map_err(placed)
+}
+
+/// A name as it stands in a scope, in quotes where it must.
+pub(super) fn name_in_scope(name: &str) -> String {
+    let is_plain = !name.is_empty() && name.chars().all(token::is_of_name);
+    let is_keyword = KEYWORDS.iter().any(|word| word.eq_ignore_ascii_case(name));
+    match is_plain && !is_keyword && !name.eq_ignore_ascii_case("not") {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
 }
 
 struct Parser<'a> {
@@ -236,7 +248,6 @@ impl Parser<'_> {
     }
 
     fn name(&mut self, what: &str) -> Result<At<String>, Problem> {
-        const KEYWORDS: [&str; 4] = ["and", "or", "in", "everyone"];
         let is_keyword = KEYWORDS.iter().any(|word| self.is_word(word));
         if is_keyword {
             let found = self.shown();

@@ -68,7 +68,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Problem> {
     Ok(tokens)
 }
 
-fn is_of_name(c: char) -> bool {
+pub(super) fn is_of_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
@@ -95,8 +95,12 @@ fn unknown(at: usize, c: char) -> Problem {
         '`' | '[' | ']' => "names are quoted with \"",
         _ => "names with other characters than letters, digits and _ stand in \"quotes\"",
     };
+    let shown = match c.is_control() {
+        true => c.escape_debug().to_string(),
+        false => c.to_string(),
+    };
     Problem {
         at,
-        message: format!("`{}` has no meaning here; {remedy}", c.escape_debug()),
+        message: format!("`{shown}` has no meaning here; {remedy}"),
     }
 }
