@@ -430,7 +430,7 @@ fn missing_indexes_and_nulls_are_said_once_with_what_to_do() {
 }
 
 #[test]
-fn no_scope_makes_the_parser_panic() {
+fn p7_no_mistake_opens_a_scope_and_none_makes_the_parser_panic() {
     const GOOD: &str = "(user_id = :user or company_id.region_id in regions) and city = :claim.c";
     let mut random = fastrand::Rng::with_seed(11);
     let (connection, catalog) = database(SCHEMA);
