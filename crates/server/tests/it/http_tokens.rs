@@ -98,39 +98,51 @@ fn by_secret(head: &str, body: &str, secret: &[u8]) -> String {
     format!("{signed}.{}", BASE64.encode(mac.finalize().into_bytes()))
 }
 
-/// Tokens whose header or signature is made up by somebody without the private key, or bent.
-fn of_wrong_signature(own: &Signer, other: &Signer) -> Vec<(&'static str, String)> {
+/// Tokens whose header is not the key's, or asks for more.
+fn of_wrong_header(own: &Signer) -> Vec<(&'static str, String)> {
     let (head, body) = (own.head(), body());
-    let good = own.token(&head, &body);
-    let (signed, signature) = good.rsplit_once('.').unwrap();
-    let bytes = BASE64.decode(signature).unwrap();
     let with = |more: &str| head.replacen('{', &format!("{{{more},"), 1);
-    let hs256 = r#"{"alg":"HS256"}"#;
-    let der = STANDARD.decode(own.pem.lines().nth(1).unwrap()).unwrap();
-    let stranger = |head: &str| twin(own).token(head, &body);
-    let mut flipped = bytes.clone();
-    flipped[40] ^= 1;
+    let signed = |head: &str| own.token(head, &body);
+    let own_alg = format!(r#""alg":"{}""#, own.algorithm);
+    let listed = format!(r#"{{"alg":["{}"]}}"#, own.algorithm);
+    let none = BASE64.encode(r#"{"alg":"none"}"#);
+    let good = signed(&head);
     vec![
+        ("alg none", format!("{none}.{}.", BASE64.encode(&body))),
+        ("alg none, signed", signed(r#"{"alg":"none"}"#)),
+        ("alg lower case", signed(&head.to_lowercase())),
+        ("alg of another curve", signed(r#"{"alg":"ES384"}"#)),
+        ("alg a list", signed(&listed)),
+        ("alg twice", signed(&with(&own_alg))),
+        ("alg twice, none first", signed(&with(r#""alg":"none""#))),
+        ("crit", signed(&with(r#""crit":["exp"]"#))),
+        ("crit empty", signed(&with(r#""crit":[]"#))),
         (
-            "alg none",
-            format!(
-                "{}.{}.",
-                BASE64.encode(r#"{"alg":"none"}"#),
-                BASE64.encode(&body)
-            ),
+            "not encoded",
+            signed(&with(r#""b64":false,"crit":["b64"]"#)),
         ),
-        ("alg none, signed", own.token(r#"{"alg":"none"}"#, &body)),
-        (
-            "HS256 by the file",
-            by_secret(hs256, &body, own.pem.as_bytes()),
-        ),
+        ("header no object", signed("[]")),
+        ("nested", own.token(&with(r#""cty":"JWT""#), good)),
+    ]
+}
+
+/// Tokens signed by somebody without the private key.
+fn of_strangers(own: &Signer, other: &Signer) -> Vec<(&'static str, String)> {
+    let (head, body) = (own.head(), body());
+    let with = |more: &str| head.replacen('{', &format!("{{{more},"), 1);
+    let stranger = |head: &str| twin(own).token(head, &body);
+    let secret = |secret: &[u8]| by_secret(r#"{"alg":"HS256"}"#, &body, secret);
+    let der = STANDARD.decode(own.pem.lines().nth(1).unwrap()).unwrap();
+    let carried = r#""jwk":{"kty":"OKP","crv":"Ed25519","x":"AA"}"#;
+    vec![
+        ("HS256 by the file", secret(own.pem.as_bytes())),
         (
             "HS256 by the file, trimmed",
-            by_secret(hs256, &body, own.pem.trim().as_bytes()),
+            secret(own.pem.trim().as_bytes()),
         ),
-        ("HS256 by the key", by_secret(hs256, &body, &der)),
+        ("HS256 by the key", secret(&der)),
+        ("HS256 by nothing", secret(b"")),
         ("HS256 by the key, own alg", by_secret(&head, &body, &der)),
-        ("HS256 by nothing", by_secret(&head, &body, b"")),
         ("another kind of key", other.token(&head, &body)),
         (
             "another kind of key, its alg",
@@ -145,70 +157,41 @@ fn of_wrong_signature(own: &Signer, other: &Signer) -> Vec<(&'static str, String
             "kid of SQL",
             stranger(&with(r#""kid":"x' UNION SELECT 'key""#)),
         ),
-        (
-            "key carried",
-            stranger(&with(r#""jwk":{"kty":"OKP","crv":"Ed25519","x":"AA"}"#)),
-        ),
+        ("key carried", stranger(&with(carried))),
         (
             "key elsewhere",
             stranger(&with(r#""jku":"http://127.0.0.1:1/keys""#)),
         ),
-        ("alg lower case", own.token(&head.to_lowercase(), &body)),
-        (
-            "alg of another curve",
-            own.token(r#"{"alg":"ES384"}"#, &body),
-        ),
-        (
-            "alg a list",
-            own.token(&format!(r#"{{"alg":["{}"]}}"#, own.algorithm), &body),
-        ),
-        (
-            "alg twice",
-            own.token(&with(&format!(r#""alg":"{}""#, own.algorithm)), &body),
-        ),
-        (
-            "alg twice, none first",
-            own.token(&with(r#""alg":"none""#), &body),
-        ),
-        ("crit", own.token(&with(r#""crit":["exp"]"#), &body)),
-        ("crit empty", own.token(&with(r#""crit":[]"#), &body)),
-        (
-            "not encoded",
-            own.token(&with(r#""b64":false,"crit":["b64"]"#), &body),
-        ),
-        ("header no object", own.token("[]", &body)),
+    ]
+}
+
+/// Good tokens, bent.
+fn of_wrong_shape(own: &Signer) -> Vec<(&'static str, String)> {
+    let (head, body) = (own.head(), body());
+    let good = own.token(&head, &body);
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let bytes = BASE64.decode(signature).unwrap();
+    let by = |signature: &[u8]| format!("{signed}.{}", BASE64.encode(signature));
+    let mut flipped = bytes.clone();
+    flipped[40] ^= 1;
+    let other = BASE64.encode(body.replace("ann", "bob"));
+    let long = format!(r#"{{"x":"{}","#, "y".repeat(9_000));
+    vec![
         ("no signature", format!("{signed}.")),
         ("no third part", signed.to_owned()),
-        (
-            "signature cut off",
-            format!("{signed}.{}", BASE64.encode(&bytes[..63])),
-        ),
+        ("signature cut off", by(&bytes[..63])),
         ("signature longer", format!("{good}AAAA")),
-        (
-            "signature of zeros",
-            format!("{signed}.{}", BASE64.encode([0; 64])),
-        ),
-        ("one bit", format!("{signed}.{}", BASE64.encode(flipped))),
+        ("signature of zeros", by(&[0; 64])),
+        ("one bit", by(&flipped)),
         ("padded", format!("{good}==")),
         ("padded in the middle", good.replacen('.', "=.", 1)),
-        ("line break", good.replacen('.', "\t.", 1)),
+        ("white space inside", good.replacen('.', "\t.", 1)),
         ("fourth part", format!("{good}.{signature}")),
         (
             "another body",
-            format!(
-                "{}.{}.{signature}",
-                BASE64.encode(&head),
-                BASE64.encode(body.replace("ann", "bob"))
-            ),
+            format!("{}.{other}.{signature}", BASE64.encode(&head)),
         ),
-        ("nested", own.token(&with(r#""cty":"JWT""#), &good)),
-        (
-            "too long",
-            own.token(
-                &head,
-                body.replacen('{', &format!(r#"{{"x":"{}","#, "y".repeat(9_000)), 1),
-            ),
-        ),
+        ("too long", own.token(&head, body.replacen('{', &long, 1))),
     ]
 }
 
@@ -284,7 +267,9 @@ fn p7_forged_tokens_are_refused_and_nothing_is_read_or_written() {
         let hello = Frame::Hello(server.hello(&[("visit", None)]));
         let frames = [hello, Frame::Group(group(1, "a")), Frame::End];
         let request = server.encode(Format::Cbor, &frames);
-        let mut forged = of_wrong_signature(&own, &other);
+        let mut forged = of_wrong_header(&own);
+        forged.extend(of_strangers(&own, &other));
+        forged.extend(of_wrong_shape(&own));
         forged.extend(of_wrong_claims(&own));
         assert!(forged.len() > 60);
         for (case, token) in forged {
@@ -329,16 +314,17 @@ fn the_edges_of_time_are_where_they_should_be() {
 }
 
 /// The example of RFC 7515, appendix A.2; of its private key nothing is here.
+const PUBLISHED: &str = "\
+    eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9\
+    leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2Vt\
+    Qgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKB\
+    YNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN\
+    9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI\
+    8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+
 #[test]
 fn a_published_rs256_token_verifies_and_no_bent_one_does() {
-    let token = concat!(
-        "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxl",
-        "LmNvbS9pc19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7",
-        "AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO7",
-        "5vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6Bf",
-        "I7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77",
-        "Rw"
-    );
+    let token = PUBLISHED;
     let rules = TokenRules {
         user_claim: "iss".to_owned(),
         ..TokenRules::default()

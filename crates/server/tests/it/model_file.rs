@@ -136,6 +136,19 @@ fn each_mistake_names_file_line_column_and_remedy() {
         ),
         ("[limits]", "[limits", "8:"),
         (
+            "\"sqlite:data/team.db\"",
+            "\"mysql://u:pw@h/d\"",
+            "no database this server knows",
+        ),
+    ] {
+        assert_named(old, text, expected);
+    }
+}
+
+#[test]
+fn each_mistake_in_keys_and_scopes_names_file_line_column_and_remedy() {
+    for (old, text, expected) in [
+        (
             "secret_file = \"secret\"",
             "secret_file = \"secret\"\npublic_key_file = \"jwt.pem\"",
             "8:19: [auth] public_key_file: stands beside `secret_file`",
@@ -160,22 +173,22 @@ fn each_mistake_names_file_line_column_and_remedy() {
             "[scope.mine]\nquery = 7\n[limits]",
             "9:9: [scope.mine] query: expects text in quotes",
         ),
-        (
-            "\"sqlite:data/team.db\"",
-            "\"mysql://u:pw@h/d\"",
-            "no database this server knows",
-        ),
     ] {
-        let errors = mistakes(old, text);
-        let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let place = shown.iter().find(|line| line.contains(expected));
-        assert!(place.is_some(), "{text}: {shown:#?}");
-        assert!(
-            place.unwrap().starts_with("team/afield.toml:"),
-            "{shown:#?}"
-        );
-        assert!(!shown.concat().contains("pw@h"), "a password in a message");
+        assert_named(old, text, expected);
     }
+}
+
+#[track_caller]
+fn assert_named(old: &str, text: &str, expected: &str) {
+    let errors = mistakes(old, text);
+    let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let place = shown.iter().find(|line| line.contains(expected));
+    assert!(place.is_some(), "{text}: {shown:#?}");
+    assert!(
+        place.unwrap().starts_with("team/afield.toml:"),
+        "{shown:#?}"
+    );
+    assert!(!shown.concat().contains("pw@h"), "a password in a message");
 }
 
 #[test]

@@ -129,10 +129,7 @@ fn and_binds_tighter_than_or_and_is_multiplied_out() {
     );
     assert_eq!(
         ways("(user_id = :user OR city = :user) AND \"Group By\" = :user"),
-        [
-            vec![user.clone(), group.clone()],
-            vec![city.clone(), group]
-        ]
+        [vec![user.clone(), group.clone()], vec![city.clone(), group]]
     );
     // What stands twice is once there, whatever the order and the letters' case.
     for twice in [
@@ -177,197 +174,212 @@ fn assert_says(scope: &str, expected: &str) {
     assert_said(&[(scope, expected)]);
 }
 
+/// What the grammar does not allow, and what must be said about it.
+const UNGRAMMATICAL: &[(&str, &str)] = &[
+    (
+        "''",
+        "afield.toml:7:10: [local.visit] scope: expected a scope: `everyone`, or a column",
+    ),
+    (
+        "7",
+        "7:9: [local.visit] scope: expects text in quotes, found integer",
+    ),
+    (
+        "'Everione'",
+        "7:10: [local.visit] scope: unknown scope `Everione`; did you mean",
+    ),
+    (
+        "'everyone or user_id = :user'",
+        "7:10: [local.visit] scope: `everyone` stands alone",
+    ),
+    (
+        "'user_id = :user and everyone'",
+        "7:30: [local.visit] scope: `everyone` stands alone",
+    ),
+    (
+        "'user_id'",
+        "7:17: [local.visit] scope: expected `= :user`, `= :claim.NAME` or `in SCOPE`",
+    ),
+    (
+        "'user_id = '",
+        "7:19: [local.visit] scope: expected `:user` or `:claim.NAME` behind `=",
+    ),
+    (
+        "'user_id = regions'",
+        "7:20: [local.visit] scope: expected `:user` or `:claim.NAME`",
+    ),
+    (
+        "'user_id = regions'",
+        "found `regions`; for the values of a query write `in NAME`",
+    ),
+    (
+        "'user_id = :usr'",
+        "7:21: [local.visit] scope: expected `:user` or `:claim.NAME`, found :usr; did \
+             you mean `user`?",
+    ),
+    (
+        "'user_id = :claim'",
+        "7:26: [local.visit] scope: expected `.` and the name of a claim",
+    ),
+    (
+        "'user_id = :claim.'",
+        "7:27: [local.visit] scope: expected the name of a claim",
+    ),
+    (
+        "'user_id == :user'",
+        "7:19: [local.visit] scope: expected `:user`",
+    ),
+    (
+        "'user_id != :user'",
+        "7:18: [local.visit] scope: `!` has no meaning here; the comparisons",
+    ),
+    (
+        "\"user_id = 'ann'\"",
+        "7:20: [local.visit] scope: `'` has no meaning here; a scope compares",
+    ),
+    (
+        "'user_id = :user && city = :user'",
+        "7:26: [local.visit] scope: `&` has no meaning here; write `and`",
+    ),
+    (
+        "'user_id = :user city = :user'",
+        "7:26: [local.visit] scope: expected `and`, `or` or the end, found `city`",
+    ),
+    (
+        "'(user_id = :user'",
+        "7:26: [local.visit] scope: expected `and`, `or` or `)`, found the end",
+    ),
+    (
+        "'user_id = :user)'",
+        "7:25: [local.visit] scope: expected `and`, `or` or the end, found `)`",
+    ),
+    (
+        "'user_id = :user or'",
+        "7:28: [local.visit] scope: expected a column, found the end",
+    ),
+    (
+        "':user = user_id'",
+        "7:10: [local.visit] scope: the column stands first",
+    ),
+    (
+        "'not user_id = :user'",
+        "7:10: [local.visit] scope: `not` has no meaning here",
+    ),
+    (
+        "'user_id in :user'",
+        "7:21: [local.visit] scope: `:user` and claims are single values",
+    ),
+    (
+        "'user_id in (1)'",
+        "7:21: [local.visit] scope: `in` names a scope; put the query under",
+    ),
+    (
+        "'in = :user'",
+        "7:10: [local.visit] scope: expected a column, found `in`; as a name",
+    ),
+    (
+        "'\"user_id = :user'",
+        "7:10: [local.visit] scope: a name in quotes has no end",
+    ),
+    (
+        "'company_id. = :user'",
+        "7:22: [local.visit] scope: expected a column behind `.`",
+    ),
+    // Places of texts over several lines, and of texts with escapes.
+    (
+        "'''\nuser_id = :user\n  or citi = :user'''",
+        "9:6: [local.visit] scope: the table `visit` has no column `citi`; did you mean \
+             `city`?",
+    ),
+    (
+        "\"\\u0063iti = :user\"",
+        "7:9: [local.visit] scope: the table `visit` has no column `citi`",
+    ),
+];
+
 #[test]
 fn what_the_grammar_does_not_allow_is_named_with_its_place() {
-    assert_said(&[
-        (
-            "''",
-            "afield.toml:7:10: [local.visit] scope: expected a scope: `everyone`, or a column",
-        ),
-        (
-            "7",
-            "7:9: [local.visit] scope: expects text in quotes, found integer",
-        ),
-        (
-            "'Everione'",
-            "7:10: [local.visit] scope: unknown scope `Everione`; did you mean",
-        ),
-        (
-            "'everyone or user_id = :user'",
-            "7:10: [local.visit] scope: `everyone` stands alone",
-        ),
-        (
-            "'user_id = :user and everyone'",
-            "7:30: [local.visit] scope: `everyone` stands alone",
-        ),
-        (
-            "'user_id'",
-            "7:17: [local.visit] scope: expected `= :user`, `= :claim.NAME` or `in SCOPE`",
-        ),
-        (
-            "'user_id = '",
-            "7:19: [local.visit] scope: expected `:user` or `:claim.NAME` behind `=",
-        ),
-        (
-            "'user_id = regions'",
-            "7:20: [local.visit] scope: expected `:user` or `:claim.NAME`",
-        ),
-        (
-            "'user_id = regions'",
-            "found `regions`; for the values of a query write `in NAME`",
-        ),
-        (
-            "'user_id = :usr'",
-            "7:21: [local.visit] scope: expected `:user` or `:claim.NAME`, found :usr; did you mean `user`?",
-        ),
-        (
-            "'user_id = :claim'",
-            "7:26: [local.visit] scope: expected `.` and the name of a claim",
-        ),
-        (
-            "'user_id = :claim.'",
-            "7:27: [local.visit] scope: expected the name of a claim",
-        ),
-        (
-            "'user_id == :user'",
-            "7:19: [local.visit] scope: expected `:user`",
-        ),
-        (
-            "'user_id != :user'",
-            "7:18: [local.visit] scope: `!` has no meaning here; the comparisons",
-        ),
-        (
-            "\"user_id = 'ann'\"",
-            "7:20: [local.visit] scope: `'` has no meaning here; a scope compares",
-        ),
-        (
-            "'user_id = :user && city = :user'",
-            "7:26: [local.visit] scope: `&` has no meaning here; write `and`",
-        ),
-        (
-            "'user_id = :user city = :user'",
-            "7:26: [local.visit] scope: expected `and`, `or` or the end, found `city`",
-        ),
-        (
-            "'(user_id = :user'",
-            "7:26: [local.visit] scope: expected `and`, `or` or `)`, found the end",
-        ),
-        (
-            "'user_id = :user)'",
-            "7:25: [local.visit] scope: expected `and`, `or` or the end, found `)`",
-        ),
-        (
-            "'user_id = :user or'",
-            "7:28: [local.visit] scope: expected a column, found the end",
-        ),
-        (
-            "':user = user_id'",
-            "7:10: [local.visit] scope: the column stands first",
-        ),
-        (
-            "'not user_id = :user'",
-            "7:10: [local.visit] scope: `not` has no meaning here",
-        ),
-        (
-            "'user_id in :user'",
-            "7:21: [local.visit] scope: `:user` and claims are single values",
-        ),
-        (
-            "'user_id in (1)'",
-            "7:21: [local.visit] scope: `in` names a scope; put the query under",
-        ),
-        (
-            "'in = :user'",
-            "7:10: [local.visit] scope: expected a column, found `in`; as a name",
-        ),
-        (
-            "'\"user_id = :user'",
-            "7:10: [local.visit] scope: a name in quotes has no end",
-        ),
-        (
-            "'company_id. = :user'",
-            "7:22: [local.visit] scope: expected a column behind `.`",
-        ),
-        // Places of texts over several lines, and of texts with escapes.
-        (
-            "'''\nuser_id = :user\n  or citi = :user'''",
-            "9:6: [local.visit] scope: the table `visit` has no column `citi`; did you mean `city`?",
-        ),
-        (
-            "\"\\u0063iti = :user\"",
-            "7:9: [local.visit] scope: the table `visit` has no column `citi`",
-        ),
-    ]);
+    assert_said(UNGRAMMATICAL);
 }
+
+/// Paths that the database does not have, and what must be said about them.
+const ASTRAY: &[(&str, &str)] = &[
+    (
+        "'town = :user'",
+        "7:10: [local.visit] scope: the table `visit` has no column `town`; `town` is \
+             the local name of the column `city`: write that",
+    ),
+    (
+        "'company_id.town = :user'",
+        "7:21: [local.visit] scope: the table `company` has no column `town`",
+    ),
+    (
+        "'compny_id.region_id in regions'",
+        "7:10: [local.visit] scope: the table `visit` has no column `compny_id`; did \
+             you mean `company_id`?",
+    ),
+    (
+        "'company_id.region_id in region'",
+        "7:34: [local.visit] scope: there is no [scope.region]; did you mean `regions`?",
+    ),
+    (
+        "'city.name = :user'",
+        "7:10: [local.visit] scope: `visit.city` is no foreign key, so `.` leads \
+             nowhere from it; there is `company_id`",
+    ),
+    (
+        "'company_id.boss.id = :user'",
+        "7:21: [local.visit] scope: `company.boss` is no foreign key",
+    ),
+    (
+        "'a.b = :user'",
+        "7:10: [local.visit] scope: `visit.a` is part of a foreign key of several columns",
+    ),
+    (
+        "'two.id = :user'",
+        "7:10: [local.visit] scope: `visit.two` is a foreign key to `company` and to \
+             `region`",
+    ),
+    (
+        "'lost.id = :user'",
+        "7:10: [local.visit] scope: `visit.lost` refers to `nowhere` (id), which is no table",
+    ),
+    (
+        "'name.id = :user'",
+        "7:10: [local.visit] scope: `visit.name` refers to `region` (name), which is no \
+             table with such a key",
+    ),
+    (
+        "'wrong.region_id in regions'",
+        "7:10: [local.visit] scope: `visit.wrong` is TEXT and refers to `company.id`, \
+             which is INTEGER",
+    ),
+    (
+        "'company_id.region_id in codes'",
+        "7:21: [local.visit] scope: `region_id` is INTEGER, and the query of \
+             [scope.codes] finds `region_member.region_code`, which is TEXT",
+    ),
+    (
+        "'company_id.owner = :user'",
+        "7:21: [local.visit] scope: `owner` is compared by the collation NOCASE",
+    ),
+    (
+        "'fee = :user'",
+        "7:10: [local.visit] scope: `fee` is real, which has no one exact form",
+    ),
+    (
+        "'photo = :user'",
+        "7:10: [local.visit] scope: `photo` is bytes",
+    ),
+    (
+        "'doc = :claim.d'",
+        "7:10: [local.visit] scope: `doc` is json",
+    ),
+];
 
 #[test]
 fn a_path_that_leads_nowhere_is_named_with_its_place() {
-    assert_said(&[
-        (
-            "'town = :user'",
-            "7:10: [local.visit] scope: the table `visit` has no column `town`; `town` is the local name of the column `city`: write that",
-        ),
-        (
-            "'company_id.town = :user'",
-            "7:21: [local.visit] scope: the table `company` has no column `town`",
-        ),
-        (
-            "'compny_id.region_id in regions'",
-            "7:10: [local.visit] scope: the table `visit` has no column `compny_id`; did you mean `company_id`?",
-        ),
-        (
-            "'company_id.region_id in region'",
-            "7:34: [local.visit] scope: there is no [scope.region]; did you mean `regions`?",
-        ),
-        (
-            "'city.name = :user'",
-            "7:10: [local.visit] scope: `visit.city` is no foreign key, so `.` leads nowhere from it; there is `company_id`",
-        ),
-        (
-            "'company_id.boss.id = :user'",
-            "7:21: [local.visit] scope: `company.boss` is no foreign key",
-        ),
-        (
-            "'a.b = :user'",
-            "7:10: [local.visit] scope: `visit.a` is part of a foreign key of several columns",
-        ),
-        (
-            "'two.id = :user'",
-            "7:10: [local.visit] scope: `visit.two` is a foreign key to `company` and to `region`",
-        ),
-        (
-            "'lost.id = :user'",
-            "7:10: [local.visit] scope: `visit.lost` refers to `nowhere` (id), which is no table",
-        ),
-        (
-            "'name.id = :user'",
-            "7:10: [local.visit] scope: `visit.name` refers to `region` (name), which is no table with such a key",
-        ),
-        (
-            "'wrong.region_id in regions'",
-            "7:10: [local.visit] scope: `visit.wrong` is TEXT and refers to `company.id`, which is INTEGER",
-        ),
-        (
-            "'company_id.region_id in codes'",
-            "7:21: [local.visit] scope: `region_id` is INTEGER, and the query of [scope.codes] finds `region_member.region_code`, which is TEXT",
-        ),
-        (
-            "'company_id.owner = :user'",
-            "7:21: [local.visit] scope: `owner` is compared by the collation NOCASE",
-        ),
-        (
-            "'fee = :user'",
-            "7:10: [local.visit] scope: `fee` is real, which has no one exact form",
-        ),
-        (
-            "'photo = :user'",
-            "7:10: [local.visit] scope: `photo` is bytes",
-        ),
-        (
-            "'doc = :claim.d'",
-            "7:10: [local.visit] scope: `doc` is json",
-        ),
-    ]);
+    assert_said(ASTRAY);
 }
 
 #[test]
@@ -417,7 +429,8 @@ fn missing_indexes_and_nulls_are_said_once_with_what_to_do() {
             "afield.toml:7:9: [local.visit] scope: no index of `visit` begins with `city`, so a \
              pull reads the whole table for each value: CREATE INDEX \"visit_city\" ON \"visit\" \
              (\"city\", \"id\")",
-            "afield.toml:7:9: [local.visit] scope: `visit.city` can be null; rows where it is are \
+            "afield.toml:7:9: [local.visit] scope: `visit.city` can be null; rows where it \
+             is are \
              nobody's",
         ]
     );

@@ -25,7 +25,8 @@ fn good_queries_are_taken_as_they_are() {
         "SELECT DISTINCT region_id + 0 FROM region_member WHERE user_id IN (:user, :claim_team)",
         "WITH RECURSIVE r(id) AS (SELECT :claim_region UNION SELECT id + 1 FROM r WHERE id < 9) \
          SELECT id FROM r",
-        "SELECT region_id FROM region_member WHERE user_id = :user UNION VALUES (:claim_x) -- end",
+        "SELECT region_id FROM region_member WHERE user_id = :user UNION VALUES (:claim_x) \
+         -- end",
         "SELECT id FROM region WHERE name = lower(:user) AND :user < date('now') ;\n ; ",
     ] {
         assert_eq!(said(&format!("'''{query}'''")), Ok(Vec::new()), "{query}");
@@ -36,89 +37,92 @@ fn good_queries_are_taken_as_they_are() {
     assert_eq!(model.scope("mine").unwrap().query, "SELECT :user");
 }
 
+/// Queries in TOML that cannot be used, and what must be said about each.
+const UNUSABLE: &[(&str, &str)] = &[
+    (
+        "''",
+        "9:10: [scope.mine] query: is empty; write a SELECT of one column",
+    ),
+    ("' ; '", "9:10: [scope.mine] query: is empty"),
+    ("'-- nothing'", "9:10: [scope.mine] query: finds nothing"),
+    (
+        "'SELEC 1'",
+        "9:10: [scope.mine] query: SQLite says: near \"SELEC\": syntax error",
+    ),
+    (
+        "'SELECT region_id FROM region_membr'",
+        "SQLite says: no such table: region_membr",
+    ),
+    (
+        "'''\nSELECT regio\nFROM region_member'''",
+        "10:8: [scope.mine] query: SQLite says: no such column: regio",
+    ),
+    (
+        "'SELECT 1 FROM region; SELECT 2'",
+        "9:10: [scope.mine] query: holds several statements",
+    ),
+    ("'SELECT 1; DROP TABLE region'", "other than reading"),
+    (
+        "'DELETE FROM region'",
+        "9:10: [scope.mine] query: does something other than reading",
+    ),
+    (
+        "'INSERT INTO region VALUES (1,2,3) RETURNING id'",
+        "other than reading",
+    ),
+    (
+        "'UPDATE region SET id = 1 RETURNING id'",
+        "other than reading",
+    ),
+    ("'PRAGMA user_version'", "other than reading"),
+    ("'SELECT * FROM pragma_table_list'", "finds 6 columns"),
+    ("'ATTACH \"x\" AS y'", "other than reading"),
+    ("'BEGIN'", "other than reading"),
+    ("'VACUUM'", ""),
+    ("'EXPLAIN SELECT 1'", "other than reading"),
+    ("'SELECT load_extension(:user)'", ""),
+    (
+        "'SELECT change FROM afield_mark'",
+        "SQLite says: no such table",
+    ),
+    (
+        "'SELECT * FROM region_member WHERE user_id = :user'",
+        "9:10: [scope.mine] query: finds 3 columns (`user_id`, `region_id`, `region_code`)",
+    ),
+    (
+        "'SELECT id FROM region WHERE name = :usr'",
+        "9:45: [scope.mine] query: the parameter `:usr` is unknown; did you mean `user`?",
+    ),
+    (
+        "'SELECT id FROM region WHERE name = ?'",
+        "9:45: [scope.mine] query: the parameter `?`",
+    ),
+    (
+        "'SELECT id FROM region WHERE name = ?2'",
+        "parameters have names: `:user`",
+    ),
+    (
+        "'SELECT id FROM region WHERE name = @user'",
+        "the parameter `@user` is unknown; write `:user`",
+    ),
+    (
+        "'SELECT id FROM region WHERE name = $claim_x'",
+        "`$claim_x` is unknown; write `:claim_x`",
+    ),
+    (
+        "'SELECT id FROM region WHERE name = :claim_'",
+        "the parameter `:claim_` is unknown",
+    ),
+    (
+        "'SELECT id FROM region WHERE name = :value'",
+        "there is `:user`, and `:claim_NAME`",
+    ),
+];
+
 #[test]
 fn a_query_that_cannot_be_used_is_named_with_line_column_and_what_sqlite_says() {
     let mut unsaid = Vec::new();
-    for (query, expected) in [
-        (
-            "''",
-            "9:10: [scope.mine] query: is empty; write a SELECT of one column",
-        ),
-        ("' ; '", "9:10: [scope.mine] query: is empty"),
-        ("'-- nothing'", "9:10: [scope.mine] query: finds nothing"),
-        (
-            "'SELEC 1'",
-            "9:10: [scope.mine] query: SQLite says: near \"SELEC\": syntax error",
-        ),
-        (
-            "'SELECT region_id FROM region_membr'",
-            "SQLite says: no such table: region_membr",
-        ),
-        (
-            "'''\nSELECT regio\nFROM region_member'''",
-            "10:8: [scope.mine] query: SQLite says: no such column: regio",
-        ),
-        (
-            "'SELECT 1 FROM region; SELECT 2'",
-            "9:10: [scope.mine] query: holds several statements",
-        ),
-        ("'SELECT 1; DROP TABLE region'", "other than reading"),
-        (
-            "'DELETE FROM region'",
-            "9:10: [scope.mine] query: does something other than reading",
-        ),
-        (
-            "'INSERT INTO region VALUES (1,2,3) RETURNING id'",
-            "other than reading",
-        ),
-        (
-            "'UPDATE region SET id = 1 RETURNING id'",
-            "other than reading",
-        ),
-        ("'PRAGMA user_version'", "other than reading"),
-        ("'SELECT * FROM pragma_table_list'", "finds 6 columns"),
-        ("'ATTACH \"x\" AS y'", "other than reading"),
-        ("'BEGIN'", "other than reading"),
-        ("'VACUUM'", ""),
-        ("'EXPLAIN SELECT 1'", "other than reading"),
-        ("'SELECT load_extension(:user)'", ""),
-        (
-            "'SELECT change FROM afield_mark'",
-            "SQLite says: no such table",
-        ),
-        (
-            "'SELECT * FROM region_member WHERE user_id = :user'",
-            "9:10: [scope.mine] query: finds 3 columns (`user_id`, `region_id`, `region_code`)",
-        ),
-        (
-            "'SELECT id FROM region WHERE name = :usr'",
-            "9:45: [scope.mine] query: the parameter `:usr` is unknown; did you mean `user`?",
-        ),
-        (
-            "'SELECT id FROM region WHERE name = ?'",
-            "9:45: [scope.mine] query: the parameter `?`",
-        ),
-        (
-            "'SELECT id FROM region WHERE name = ?2'",
-            "parameters have names: `:user`",
-        ),
-        (
-            "'SELECT id FROM region WHERE name = @user'",
-            "the parameter `@user` is unknown; write `:user`",
-        ),
-        (
-            "'SELECT id FROM region WHERE name = $claim_x'",
-            "`$claim_x` is unknown; write `:claim_x`",
-        ),
-        (
-            "'SELECT id FROM region WHERE name = :claim_'",
-            "the parameter `:claim_` is unknown",
-        ),
-        (
-            "'SELECT id FROM region WHERE name = :value'",
-            "there is `:user`, and `:claim_NAME`",
-        ),
-    ] {
+    for (query, expected) in UNUSABLE {
         let errors = said(query).expect_err(query);
         if !errors.iter().any(|line| line.contains(expected)) {
             unsaid.push(format!("{query}: {expected}: {errors:#?}"));
@@ -152,8 +156,12 @@ fn what_is_unused_or_the_same_for_all_is_said() {
 
 #[test]
 fn p7_asking_about_a_query_changes_nothing_and_reads_no_bookkeeping() {
-    let sql = format!("{SCHEMA} CREATE TABLE afield_mark (x); INSERT INTO region VALUES (1, 'a', 'b');
-        CREATE VIEW shown AS SELECT m.region_id FROM region_member m JOIN region r ON r.id = m.region_id;");
+    let sql = format!(
+        "{SCHEMA} CREATE TABLE afield_mark (x); INSERT INTO region VALUES (1, \
+     'a', 'b');
+        CREATE VIEW shown AS SELECT m.region_id FROM region_member m JOIN region r ON r.id \
+         = m.region_id;"
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("team.db");
     let connection = rusqlite::Connection::open(&path).unwrap();

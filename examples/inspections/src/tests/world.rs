@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
 use afield::native::{Client, ClientOptions};
-use afield_server::auth::Auth;
+use afield_server::auth::{Auth, Secret};
 use afield_server::http::{HttpLimits, ServerState, router};
 use afield_server::model::file::Overrides;
 use afield_server::model::{ModelFile, resolve};

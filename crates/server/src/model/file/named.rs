@@ -35,8 +35,8 @@ fn scope(name: At<String>, node: &Node<'_, '_>) -> Option<ScopeSection> {
     let Some(query) = query else {
         if !is_chosen {
             let message = format!(
-                "{}: `query` is missing; write `query = \"SELECT …\"`, of one column, with `:user` \
-                 and `:claim_NAME` for who asks",
+                "{}: `query` is missing; write `query = \"SELECT …\"`, of one column, with \
+                 `:user` and `:claim_NAME` for who asks",
                 section.name
             );
             section.reader.wrong(section.place, message);

@@ -45,7 +45,8 @@ impl Resolver<'_> {
         for name in unused {
             if !self.used_scopes.contains(&name.value) {
                 let message = format!(
-                    "[scope.{0}]: no entity uses it; write `COLUMN in {0}` in a scope, or remove it",
+                    "[scope.{0}]: no entity uses it; write `COLUMN in {0}` in a scope, or \
+                     remove it",
                     name.value
                 );
                 self.warn(name.place, message);
