@@ -61,7 +61,8 @@ impl Tables {
         conn: &Connection,
         model: &ServerModel,
     ) -> Result<bool, StorageError> {
-        Ok(self.schema_version == schema_version(conn)? && self.model.entities == model.entities)
+        let is_same = self.model.entities == model.entities && self.model.scopes == model.scopes;
+        Ok(is_same && self.schema_version == schema_version(conn)?)
     }
 
     pub(super) fn entity(&self, name: &str) -> Option<&EntityTable> {
