@@ -108,10 +108,9 @@ pub fn model() -> ServerModel {
     ];
     entities.extend(numbered());
     entities.extend(scopes::entities());
-    ServerModel {
-        scopes: scopes::scopes(),
-        ..server_model(entities)
-    }
+    let mut model = server_model(entities);
+    model.scopes = scopes::scopes();
+    model
 }
 
 /// Orders that the server numbers, with lines, remarks about lines, and other rows that refer to
