@@ -77,7 +77,8 @@ impl ScopedDevice {
         let mut holdings = self.holdings(db);
         // What he held at some pull may have gone and come again since, unnoticed.
         holdings.and(&self.once);
-        for entity in SCOPED {
+        let is_there = |entity: &&str| db.model().entity(entity).is_some();
+        for entity in SCOPED.into_iter().filter(is_there) {
             let rows = in_scope(db, entity, &holdings);
             self.entitled
                 .entry(entity.to_owned())
