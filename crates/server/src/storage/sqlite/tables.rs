@@ -26,7 +26,7 @@ impl Tables {
         let mut since = HashMap::new();
         for entity in &model.entities {
             let name = &entity.local.name;
-            let table = EntityTable::load(conn, &model.device, entity)?;
+            let table = EntityTable::load(conn, model, entity)?;
             let is_number = |key: &ServerColumn| table.schema.is_numbered_by(&key.name);
             if table.is_numbered() && !entity.columns.first().is_some_and(is_number) {
                 return Err(lasting(format!(
