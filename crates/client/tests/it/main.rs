@@ -11,6 +11,7 @@ mod native_driver;
 mod native_faults;
 mod native_server;
 mod native_tls;
+mod scopes;
 mod sheets;
 mod stock;
 mod store_actions;
