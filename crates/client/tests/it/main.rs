@@ -12,6 +12,7 @@ mod native_faults;
 mod native_server;
 mod native_tls;
 mod scopes;
+mod scopes_random;
 mod sheets;
 mod stock;
 mod store_actions;
