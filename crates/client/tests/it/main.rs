@@ -12,6 +12,7 @@ mod native_faults;
 mod native_server;
 mod native_tls;
 mod scopes;
+mod scopes_engine;
 mod scopes_random;
 mod sheets;
 mod stock;

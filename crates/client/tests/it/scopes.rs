@@ -264,8 +264,39 @@ fn p7_a_way_that_came_to_nothing_ends_with_the_first_download() {
     ];
     answer(&mut sync, &asked, &first, "p1", false);
     let asked = request(&mut sync);
-    answer(&mut sync, &asked, &[held("job", &[], &[10])], "t1", true);
+    answer(&mut sync, &asked, &[held("job", &[], &[10])], "p2", false);
+    assert_eq!(listed(&store), [2], "30 may be on its way");
+    let asked = request(&mut sync);
+    answer(&mut sync, &asked, &[], "t1", true);
     assert!(listed(&store).is_empty(), "30 was never gained");
+}
+
+#[test]
+fn p7_a_refused_edit_of_a_row_that_left_while_it_grew_is_erased_in_the_end() {
+    let world = world();
+    let (mut store, mut sync) = (world.store(), world.sync());
+    let asked = request(&mut sync);
+    let first = [
+        job(&world, &[(1, SECRET, [10, 0, 0])]),
+        held("job", &[10], &[]),
+    ];
+    answer(&mut sync, &asked, &first, "p1", false);
+    let hours = attributes([("hours", int(3))]);
+    store.update("job", &[int(1)], &hours).unwrap();
+    let sent = request(&mut sync);
+    settle(
+        &mut sync,
+        &sent,
+        &Verdict::rejected(Code::CHECK_FAILED, "no"),
+    );
+    answer(&mut sync, &sent, &[held("job", &[], &[10])], "p2", false);
+    let asked = request(&mut sync);
+    answer(&mut sync, &asked, &[], "t1", true);
+    assert!(listed(&store).is_empty());
+    let change = &store.changes().unwrap()[0];
+    assert_eq!((&change.set, change.base.len()), (&hours, 0));
+    sync.finished(None).unwrap();
+    nothing_of(&world, SECRET);
 }
 
 #[test]

@@ -79,6 +79,9 @@ struct Run {
     /// What each position that was ever given stands for.
     sessions: Vec<Session>,
     typed: u32,
+    /// Most rows of a page, and most things that happen at once on the server.
+    rows: usize,
+    burst: u8,
     seen: Seen,
     log: Vec<String>,
 }
@@ -86,12 +89,15 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Self {
         let world = world();
+        let mut rng = Rng::with_seed(seed);
         Self {
+            rows: rng.usize(1..4),
+            burst: rng.u8(1..12),
             store: world.store(),
             sync: world.sync(),
             world,
             server: Server::default(),
-            rng: Rng::with_seed(seed),
+            rng,
             sessions: Vec::new(),
             typed: 0,
             seen: Seen::default(),
@@ -100,15 +106,21 @@ impl Run {
     }
 
     fn run(&mut self) {
+        // The first download has something to bring, and takes a while.
+        for _ in 0..40 {
+            self.server.happen(&mut self.rng);
+        }
         for _ in 0..STEPS {
             match self.rng.u8(0..10) {
                 0..=3 => {
-                    let what = self.server.happen(&mut self.rng);
-                    self.log.push(what);
+                    for _ in 0..self.rng.u8(1..=self.burst) {
+                        let what = self.server.happen(&mut self.rng);
+                        self.log.push(what);
+                    }
                 }
                 4 => self.edit(),
                 _ => {
-                    let rows = self.rng.usize(1..5);
+                    let rows = self.rng.usize(1..=self.rows);
                     self.exchange(rows);
                 }
             }

@@ -52,6 +52,8 @@ pub(super) struct Server {
     /// The values that the user holds.
     pub(super) now: BTreeSet<i64>,
     titles: u32,
+    /// The value that was gained or lost last.
+    flapped: i64,
 }
 
 impl Server {
@@ -104,11 +106,16 @@ impl Server {
     /// Something happens on the server.
     pub(super) fn happen(&mut self, rng: &mut Rng) -> String {
         self.titles += 1;
-        let id = rng.i64(1..12);
+        let id = rng.i64(1..10);
         match rng.u8(0..10) {
             0..=2 => {
                 let all: Vec<i64> = VALUES.concat();
-                let value = all[rng.usize(..all.len())];
+                // Values flap: what was just lost comes back.
+                let value = match rng.u8(0..4) > 0 && self.flapped != 0 {
+                    true => self.flapped,
+                    false => all[rng.usize(..all.len())],
+                };
+                self.flapped = value;
                 if !self.now.remove(&value) {
                     self.now.insert(value);
                 }
