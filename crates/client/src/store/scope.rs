@@ -16,7 +16,7 @@
 
 use std::collections::BTreeSet;
 
-use afield_protocol::{Code, Held, Key, Position, SCOPE_COLUMN, ValueRef};
+use afield_protocol::{Code, Held, Key, Position, ValueRef};
 use rusqlite::params;
 
 use super::db::Db;
@@ -390,30 +390,4 @@ pub(super) fn count(db: &Db, entity: &str) -> Result<u64, Error> {
     let sql = "SELECT count(*) FROM afield_held WHERE entity = ?1";
     let count: i64 = (db.conn.prepare_cached(sql)?).query_row([entity], |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
-}
-
-impl Table {
-    /// What makes the table of the values that brought each row, if it has such a scope.
-    pub(super) fn create_scope(&self) -> Vec<String> {
-        if self.scope_columns.is_empty() {
-            return Vec::new();
-        }
-        let keys = (0..self.entity.key_width).map(|at| self.column(at, false));
-        let values = self.scope_columns.iter();
-        let columns: Vec<_> = keys
-            .chain(values.map(|name| format!("{name} INTEGER")))
-            .collect();
-        let table = format!(
-            "CREATE TABLE {} ({}, PRIMARY KEY ({}))",
-            self.scope,
-            columns.join(", "),
-            self.key_columns
-        );
-        let indexes = self.scope_columns.iter().enumerate().map(|(at, column)| {
-            let name = format!("{SCOPE_COLUMN}{}_of_{}", at + 1, self.entity.name);
-            let name = super::sql::quoted(&name);
-            format!("CREATE INDEX {name} ON {} ({column})", self.scope)
-        });
-        [table].into_iter().chain(indexes).collect()
-    }
 }

@@ -274,6 +274,30 @@ impl Table {
         )
     }
 
+    /// What makes the table of the values that brought each row, if it has such a scope.
+    fn create_scope(&self) -> Vec<String> {
+        if self.scope_columns.is_empty() {
+            return Vec::new();
+        }
+        let keys = (0..self.entity.key_width).map(|at| self.column(at, false));
+        let values = self.scope_columns.iter();
+        let columns: Vec<_> = keys
+            .chain(values.map(|name| format!("{name} INTEGER")))
+            .collect();
+        let table = format!(
+            "CREATE TABLE {} ({}, PRIMARY KEY ({}))",
+            self.scope,
+            columns.join(", "),
+            self.key_columns
+        );
+        let indexes = self.scope_columns.iter().enumerate().map(|(at, column)| {
+            let name = format!("{SCOPE_COLUMN}{}_of_{}", at + 1, self.entity.name);
+            let name = quoted(&name);
+            format!("CREATE INDEX {name} ON {} ({column})", self.scope)
+        });
+        [table].into_iter().chain(indexes).collect()
+    }
+
     /// The definition of a column.
     pub(super) fn column(&self, at: usize, with_default: bool) -> String {
         let attribute = &self.entity.attributes[at];

@@ -13,6 +13,7 @@ mod native_server;
 mod native_tls;
 mod scopes;
 mod scopes_engine;
+mod scopes_gone;
 mod scopes_random;
 mod sheets;
 mod stock;
