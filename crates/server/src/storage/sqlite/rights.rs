@@ -154,10 +154,7 @@ impl Rights<'_> {
     /// A verdict without what it says of a row that is not in the caller's scope, at this moment:
     /// it was when the verdict was made, and is to be told again, or the group was taken back.
     pub(super) fn shown(&self, change: &Change, verdict: Verdict) -> Result<Verdict, StorageError> {
-        let tells = matches!(verdict.theirs, Some(Theirs::Row(_)))
-            || !verdict.values.is_empty()
-            || !verdict.overwritten.is_empty();
-        if !tells {
+        if !tells(&verdict) {
             return Ok(verdict);
         }
         let key = verdict.key.as_ref().unwrap_or(&change.key);
@@ -211,6 +208,13 @@ fn reference_key(table: &EntityTable, reference: &Reference, row: &FoundRow) -> 
             .unwrap_or(Value::Null)
     };
     reference.attributes.iter().map(value).collect()
+}
+
+/// Whether a verdict holds values of a row.
+pub(super) fn tells(verdict: &Verdict) -> bool {
+    matches!(verdict.theirs, Some(Theirs::Row(_)))
+        || !verdict.values.is_empty()
+        || !verdict.overwritten.is_empty()
 }
 
 fn silent(verdict: Verdict) -> Verdict {
