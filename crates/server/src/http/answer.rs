@@ -85,7 +85,14 @@ impl Answer {
         let close = match (self.problem.take(), self.pull.take()) {
             (Some(problem), _) => Frame::Problem(problem),
             (None, None) => Frame::End,
-            (None, Some(positions)) => return self.page(positions).await,
+            // Outcomes of this request stand, so that no status can say it.
+            (None, Some(positions)) => match self.page(positions).await {
+                Err(error) if error.code == Code::HELD_WANTED => Frame::Problem(Problem {
+                    code: error.code,
+                    message: error.message,
+                }),
+                page => return page,
+            },
         };
         self.is_ended = true;
         Ok(self.encode([close]))
@@ -137,15 +144,18 @@ impl Answer {
         let format = self.format;
         let page = self.server.blocking(move |inner| {
             let page = inner.storage.pull(&inner.model, &request)?;
+            let held = page.held;
             let next = following(&request.entities, page.end)?;
             let rows = page.frames.iter().map(rows_in).sum();
             let mut bytes = Vec::new();
             page.frames
                 .iter()
                 .for_each(|f| format.write(&inner.model.device, f, &mut bytes));
-            Ok((bytes, rows, next))
+            Ok((bytes, rows, next, held))
         });
-        let (bytes, rows, next): (_, usize, _) = page.await?;
+        let (bytes, rows, next, held): (_, usize, _, _) = page.await?;
+        // The next page goes on from here, whatever the storage remembers.
+        self.held = held;
         self.seen.add_rows(rows);
         self.carried += bytes.len();
         self.pull = next;

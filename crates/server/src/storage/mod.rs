@@ -99,6 +99,9 @@ pub struct PulledPage {
     pub frames: Vec<Frame>,
     /// What the last frame says.
     pub end: PageEnd,
+    /// The values whose rows the device has after this page, of each entity with a scope: what the
+    /// request for the next page may say.
+    pub held: Vec<Held>,
 }
 
 /// What became of a piece of a large group.

@@ -110,7 +110,14 @@ fn a_plan_changes_nothing_and_says_what_is_run() {
             "remark",
             "paper",
             "card",
-            "slip"
+            "slip",
+            "own_task",
+            "area_task",
+            "firm_task",
+            "both_task",
+            "any_task",
+            "team_task",
+            "whole_task"
         ],
         "all but `event`, whose rows only come from devices"
     );

@@ -4,6 +4,7 @@ use afield_protocol::{
     Attribute, Entity, Identifier, Merge, Model, Pattern, Reference, Type, Unit,
 };
 
+use super::scopes;
 use crate::resolved::{Scope, ServerColumn, ServerEntity, ServerModel};
 
 /// The tables; SQL that every database takes, but for `NUMBERED_KEY`.
@@ -54,7 +55,7 @@ const TABLES: &str = "
 
 /// The tables' statements; `numbered_key` declares a key that the database numbers itself.
 pub fn schema(numbered_key: &str) -> String {
-    TABLES.replace("NUMBERED_KEY", numbered_key)
+    TABLES.replace("NUMBERED_KEY", numbered_key) + &scopes::tables()
 }
 
 /// The model over [`schema`].
@@ -106,7 +107,11 @@ pub fn model() -> ServerModel {
         ),
     ];
     entities.extend(numbered());
-    server_model(entities)
+    entities.extend(scopes::entities());
+    ServerModel {
+        scopes: scopes::scopes(),
+        ..server_model(entities)
+    }
 }
 
 /// Orders that the server numbers, with lines, remarks about lines, and other rows that refer to

@@ -31,7 +31,7 @@ impl Tables {
         let mut asked = HashMap::new();
         for entity in &model.entities {
             let name = &entity.local.name;
-            let table = EntityTable::load(conn, &model.device, entity)?;
+            let table = EntityTable::load(conn, model, entity)?;
             let is_number = |key: &ServerColumn| table.schema.is_numbered_by(&key.name);
             if table.is_numbered() && !entity.columns.first().is_some_and(is_number) {
                 return Err(lasting(format!(
@@ -70,7 +70,9 @@ impl Tables {
         conn: &Connection,
         model: &ServerModel,
     ) -> Result<bool, StorageError> {
-        Ok(self.schema_version == schema_version(conn)? && self.model.entities == model.entities)
+        Ok(self.schema_version == schema_version(conn)?
+            && self.model.entities == model.entities
+            && self.model.scopes == model.scopes)
     }
 
     pub(super) fn entity(&self, name: &str) -> Option<&EntityTable> {

@@ -134,7 +134,11 @@ impl Storage for StubStorage {
             Frame::Rows(rows.take()),
             Frame::PageEnd(end.clone()),
         ];
-        Ok(PulledPage { frames, end })
+        Ok(PulledPage {
+            frames,
+            end,
+            held: Vec::new(),
+        })
     }
 
     fn push(
