@@ -23,7 +23,6 @@ mod entity;
 mod error;
 mod ledger;
 mod marks;
-mod mine;
 mod numbers;
 mod page;
 mod parts;

@@ -76,7 +76,7 @@ impl Rights<'_> {
     }
 
     fn is_mine(&self, table: &EntityTable, raw: &[Raw]) -> rusqlite::Result<bool> {
-        self.tables.is_in_scope(self.conn, self.caller, table, raw)
+        table.is_in_scope(self.conn, self.caller, raw)
     }
 
     /// Why the caller may not leave this row behind, which `change` just wrote, if he may not.

@@ -7,10 +7,9 @@ use rusqlite::Connection;
 
 use super::entity::EntityTable;
 use super::error::{While, lasting};
-use super::raw::Raw;
 use super::references;
 use crate::resolved::{ServerColumn, ServerModel};
-use crate::storage::{Caller, StorageError};
+use crate::storage::StorageError;
 
 /// All entities over their tables, at one version of the schema.
 #[derive(Debug)]
@@ -84,16 +83,6 @@ impl Tables {
     pub(super) fn asks_reference(&self, entity: &str, at: usize) -> bool {
         let asked = self.asked.get(entity).and_then(|asked| asked.get(at));
         asked.copied().unwrap_or(true)
-    }
-
-    pub(super) fn is_in_scope(
-        &self,
-        conn: &Connection,
-        caller: &Caller,
-        table: &EntityTable,
-        raw: &[Raw],
-    ) -> rusqlite::Result<bool> {
-        super::mine::is_in_scope(conn, &self.model, caller, table, raw)
     }
 
     /// The entity of a pull, which must exist, and since which change number its marks are whole:

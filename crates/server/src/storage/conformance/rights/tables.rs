@@ -1,7 +1,9 @@
 //! Tables with rows of two users, and the model over them: one entity for each kind of
 //! identifier, of scope and of reference.
 
-use afield_protocol::Pattern::{DetectConflicts as Detect, LastWriteWins as Lww, ReadOnlyOptimized};
+use afield_protocol::Pattern::{
+    DetectConflicts as Detect, LastWriteWins as Lww, ReadOnlyOptimized,
+};
 use afield_protocol::Type::{Integer, Text, Uuid};
 use afield_protocol::{Identifier, Pattern, Reference, Type};
 use serde_json::json;
@@ -125,22 +127,46 @@ pub fn rights_model() -> ServerModel {
     let project = [("id", Integer), ("name", Text)];
     let seat = [("id", Text), ("who", Text), ("project", Integer)];
     let entities = vec![
-        made("region", ReadOnlyOptimized, 1, &region, &[&[held("code", "regions")]]),
-        made("kind", ReadOnlyOptimized, 1, &[("code", Text), ("words", Text)], &[]),
+        made(
+            "region",
+            ReadOnlyOptimized,
+            1,
+            &region,
+            &[&[held("code", "regions")]],
+        ),
+        made(
+            "kind",
+            ReadOnlyOptimized,
+            1,
+            &[("code", Text), ("words", Text)],
+            &[],
+        ),
         made("member", Lww, 1, &member, &[&[user("who")]]).naming(&["region"], "region"),
         made("site", Lww, 1, &site, &[&[regions()]])
             .naming(&["region"], "region")
             .naming(&["buddy"], "site"),
-        made("task", Detect, 1, &task, &[&[site_region], &[user("owner")]])
-            .naming(&["site"], "site")
-            .naming(&["parent"], "task")
-            .numbered(),
+        made(
+            "task",
+            Detect,
+            1,
+            &task,
+            &[&[site_region], &[user("owner")]],
+        )
+        .naming(&["site"], "site")
+        .naming(&["parent"], "task")
+        .numbered(),
         made("shelf", Detect, 2, &SHELF, &[&[team("owner")]]),
         made("bin", Detect, 1, &BIN, &[&[held("hall", "halls")]]),
         made("pin", Lww, 1, &pin, &[&[user("owner")]])
             .naming(&["hall", "place"], "shelf")
             .naming(&["kind"], "kind"),
-        made("box", Detect, 1, &[("id", Text), ("words", Text)], &[&[team("team")]]),
+        made(
+            "box",
+            Detect,
+            1,
+            &[("id", Text), ("words", Text)],
+            &[&[team("team")]],
+        ),
         made("project", Lww, 1, &project, &[&[held("id", "projects")]]).numbered(),
         made("seat", Lww, 1, &seat, &[&[user("who")]]).naming(&["project"], "project"),
     ];
