@@ -4,6 +4,7 @@
     reason = "a test says what failed by failing there"
 )]
 
+mod http_forged;
 mod http_limits;
 mod http_numbers;
 mod http_other;
@@ -23,6 +24,7 @@ mod sqlite_marks;
 mod sqlite_numbers;
 mod sqlite_prepare;
 mod sqlite_push;
+mod sqlite_rights;
 mod sqlite_scopes;
 mod sqlite_storage;
 mod sqlite_together;

@@ -17,6 +17,7 @@ mod pushes;
 mod random;
 mod refusals;
 mod replica;
+mod rights;
 mod schema;
 mod scopes;
 
@@ -33,6 +34,7 @@ pub use self::pushes::*;
 pub use self::random::*;
 pub use self::refusals::*;
 pub use self::replica::{Replica, Rows};
+pub use self::rights::*;
 pub use self::schema::{entity, model, schema, server_model};
 pub use self::scopes::*;
 use crate::resolved::ServerModel;

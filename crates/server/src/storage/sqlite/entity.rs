@@ -114,7 +114,6 @@ impl EntityTable {
     }
 
     /// Whether there is a row with this stored key and it is in the caller's scope.
-    #[allow(dead_code, reason = "pushes ask it next")]
     pub(super) fn is_in_scope(
         &self,
         conn: &Connection,

@@ -31,6 +31,7 @@ mod pull;
 mod push;
 mod raw;
 mod references;
+mod rights;
 mod schema;
 mod scope;
 mod sql_text;

@@ -36,7 +36,6 @@ pub(super) struct ScopedSql {
     /// number and up to another, so many at most.
     pub marks: Vec<String>,
     /// Whether the row with a stored key is in the caller's scope.
-    #[allow(dead_code, reason = "pushes ask it next")]
     pub is_mine: String,
 }
 
