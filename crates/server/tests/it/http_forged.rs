@@ -343,7 +343,9 @@ fn p7_a_hundred_forged_pushes_change_nothing_and_tell_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (server, conn) = served(folder.path());
     let claims = json!({ "team": "red" });
-    let token = auth().issue("ada", NOW + 3_600, claims.as_object().unwrap());
+    let token = auth()
+        .issue("ada", NOW + 3_600, claims.as_object().unwrap())
+        .unwrap();
     let send = |format: Format, frames: &[Frame]| {
         Ask::sync(&token)
             .header("Content-Type", format.media_type())
@@ -401,7 +403,7 @@ fn p7_forged_units_entities_and_positions_bring_no_rows_of_others() {
     let claims = json!({ "team": ["red", "blue"], "sub": "eve", "user": "eve" });
     let mut claims = claims.as_object().unwrap().clone();
     claims.remove("sub");
-    let token = auth().issue("ada", NOW + 3_600, &claims);
+    let token = auth().issue("ada", NOW + 3_600, &claims).unwrap();
     let before = |conn: &Connection| {
         let mut tables = dump(conn);
         tables.retain(|(name, _)| name != "afield_epoch");

@@ -226,11 +226,13 @@ fn held_wanted_is_asked_in_the_stream() {
     let position = ann.positions.get("area_task").cloned();
     let hello = Frame::Hello(server.hello(&[("area_task", position)]));
     let ask = |frames: &[Frame]| {
-        let token = auth().issue(
-            "ann",
-            crate::http_support::NOW + 60,
-            &serde_json::Map::new(),
-        );
+        let token = auth()
+            .issue(
+                "ann",
+                crate::http_support::NOW + 60,
+                &serde_json::Map::new(),
+            )
+            .unwrap();
         let answer = Ask::sync(&token)
             .header("Content-Type", Format::JsonLines.media_type())
             .header("Accept", Format::JsonLines.media_type())

@@ -16,7 +16,9 @@ const NEW: &str = "0190b3a1-5c1e-7cc3-98a1-00000000000d";
 pub fn p7_references_to_rows_of_others_are_references_to_nothing(db: &mut dyn Database) {
     let before = dump(db);
     let north = || ("region", Value::from("north"));
-    let cases: [(fn(Value) -> Change, Value, Value, &str); 5] = [
+    /// How a row is named, another's, one that is not there, and the attribute.
+    type Case = (fn(Value) -> Change, Value, Value, &'static str);
+    let cases: [Case; 5] = [
         (
             |id| update("site", MINE, &[("buddy", id)]),
             FOREIGN.into(),

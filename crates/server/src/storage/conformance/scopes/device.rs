@@ -13,10 +13,13 @@ use crate::storage::{Caller, PullRequest, PulledPage};
 /// Identifiers by entity.
 type Keys = BTreeMap<String, BTreeSet<Vec<u8>>>;
 
+/// A row's cells, and the numbers of the ways in by which it came.
+type Kept = (Vec<Value>, Vec<Option<i64>>);
+
 /// What is kept of an entity: rows, and the numbers of the ways in by which each came.
 #[derive(Clone, Debug, Default)]
 struct Table {
-    rows: BTreeMap<Vec<u8>, (Vec<Value>, Vec<Option<i64>>)>,
+    rows: BTreeMap<Vec<u8>, Kept>,
     values: BTreeSet<i64>,
 }
 

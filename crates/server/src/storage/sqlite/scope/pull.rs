@@ -180,7 +180,7 @@ impl<'a> ScopedPull<'a> {
             }
             let after = resumed.map(|reached| reached.last);
             let value = (condition, number);
-            let last = self.scan_value(conn, page, value, after, &mut looked_at)?;
+            let last = self.scan_value(conn, page, value, after.as_deref(), &mut looked_at)?;
             self.seen = Some(snapshot);
             if let Some(last) = last {
                 self.scan = Some(Reached {
@@ -217,7 +217,7 @@ impl<'a> ScopedPull<'a> {
         conn: &Connection,
         page: &mut PageWriter,
         (condition, number): (usize, i64),
-        after: Option<Vec<Raw>>,
+        after: Option<&[Raw]>,
         looked_at: &mut usize,
     ) -> rusqlite::Result<Option<Vec<Raw>>> {
         let Some(value) = self.now.value(condition, number) else {
@@ -232,7 +232,7 @@ impl<'a> ScopedPull<'a> {
             return Ok(None);
         }
         let column = self.scope.conditions[condition].column;
-        let (sql, mut cells) = match &after {
+        let (sql, mut cells) = match after {
             None => (&self.sql.first[column], Vec::new()),
             Some(key) => (&self.sql.after[column], self.table.behind(key)),
         };
