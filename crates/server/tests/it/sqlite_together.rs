@@ -54,12 +54,8 @@ fn p4_p5_complete_pulls_see_whole_transactions_while_others_write() {
                         set: Attributes::new(),
                     }],
                 );
-                assert!(
-                    storage
-                        .push(&model, &Caller::user("ada"), &[group])
-                        .unwrap()[0]
-                        .is_applied()
-                );
+                let ada = Caller::user("ada");
+                assert!(storage.push(&model, &ada, &[group]).unwrap()[0].is_applied());
             }
         });
         for rows_max in [2, 100] {

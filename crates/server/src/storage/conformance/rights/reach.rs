@@ -188,7 +188,11 @@ pub fn p8_references_to_rows_of_the_same_envelope_are_fine(db: &mut dyn Database
         codes(&push(db, 6, vec![pin, shelf])),
         ["applied", "applied"]
     );
-    // With temporary identifiers: a child before its parent, and one of another group.
+}
+
+/// With temporary identifiers: a child before its parent, one of another group, and one whose
+/// parent is somebody else's meanwhile.
+pub fn p7_references_by_temporary_identifiers_are_asked_for_too(db: &mut dyn Database) {
     let task = |id: i64, parent: i64| {
         create(
             "task",

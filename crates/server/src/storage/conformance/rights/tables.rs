@@ -89,8 +89,7 @@ fn caller(user: &str, team: &str) -> Caller {
     caller
 }
 
-/// The model over [`rights_schema`].
-pub fn rights_model() -> ServerModel {
+fn entities() -> Vec<ServerEntity> {
     let regions = || held("region", "regions");
     let site_region = Condition {
         column: "site".into(),
@@ -101,32 +100,11 @@ pub fn rights_model() -> ServerModel {
         }],
         holds: Holds::Scope("regions".into()),
     };
-    let task = [
-        ("id", Integer),
-        ("owner", Text),
-        ("site", Uuid),
-        ("label", Text),
-        ("parent", Integer),
-    ];
-    let site = [
-        ("id", Uuid),
-        ("region", Text),
-        ("title", Text),
-        ("tally", Integer),
-        ("buddy", Uuid),
-    ];
-    let pin = [
-        ("id", Integer),
-        ("owner", Text),
-        ("hall", Integer),
-        ("place", Integer),
-        ("kind", Text),
-    ];
     let region = [("code", Text), ("name", Text)];
     let member = [("id", Text), ("who", Text), ("region", Text)];
     let project = [("id", Integer), ("name", Text)];
     let seat = [("id", Text), ("who", Text), ("project", Integer)];
-    let entities = vec![
+    vec![
         made(
             "region",
             ReadOnlyOptimized,
@@ -142,14 +120,14 @@ pub fn rights_model() -> ServerModel {
             &[],
         ),
         made("member", Lww, 1, &member, &[&[user("who")]]).naming(&["region"], "region"),
-        made("site", Lww, 1, &site, &[&[regions()]])
+        made("site", Lww, 1, &SITE, &[&[regions()]])
             .naming(&["region"], "region")
             .naming(&["buddy"], "site"),
         made(
             "task",
             Detect,
             1,
-            &task,
+            &TASK,
             &[&[site_region], &[user("owner")]],
         )
         .naming(&["site"], "site")
@@ -157,7 +135,7 @@ pub fn rights_model() -> ServerModel {
         .numbered(),
         made("shelf", Detect, 2, &SHELF, &[&[team("owner")]]),
         made("bin", Detect, 1, &BIN, &[&[held("hall", "halls")]]),
-        made("pin", Lww, 1, &pin, &[&[user("owner")]])
+        made("pin", Lww, 1, &PIN, &[&[user("owner")]])
             .naming(&["hall", "place"], "shelf")
             .naming(&["kind"], "kind"),
         made(
@@ -169,8 +147,12 @@ pub fn rights_model() -> ServerModel {
         ),
         made("project", Lww, 1, &project, &[&[held("id", "projects")]]).numbered(),
         made("seat", Lww, 1, &seat, &[&[user("who")]]).naming(&["project"], "project"),
-    ];
-    let mut model = server_model(entities);
+    ]
+}
+
+/// The model over [`rights_schema`].
+pub fn rights_model() -> ServerModel {
+    let mut model = server_model(entities());
     model.scopes = [
         ("regions", "SELECT region FROM member WHERE who = :user"),
         ("projects", "SELECT project FROM seat WHERE who = :user"),
@@ -183,6 +165,30 @@ pub fn rights_model() -> ServerModel {
     .into();
     model
 }
+
+const TASK: [(&str, Type); 5] = [
+    ("id", Integer),
+    ("owner", Text),
+    ("site", Uuid),
+    ("label", Text),
+    ("parent", Integer),
+];
+
+const SITE: [(&str, Type); 5] = [
+    ("id", Uuid),
+    ("region", Text),
+    ("title", Text),
+    ("tally", Integer),
+    ("buddy", Uuid),
+];
+
+const PIN: [(&str, Type); 5] = [
+    ("id", Integer),
+    ("owner", Text),
+    ("hall", Integer),
+    ("place", Integer),
+    ("kind", Text),
+];
 
 const SHELF: [(&str, Type); 4] = [
     ("hall", Integer),
