@@ -76,7 +76,7 @@ impl TaggedDevice {
     /// Looks at a device's file.
     pub(crate) fn check(&mut self, view: &View, server: &ServerRecord) -> Result<(), Violation> {
         self.check_names(view)?;
-        check_references(&view.tagged)?;
+        check_references(&view.tagged, server.is_restored)?;
         check_ids(view)?;
         self.check_untouched(view, server)?;
         self.check_typed(view, server)?;

@@ -46,9 +46,11 @@ pub(crate) fn tagged(entity: usize, rows: &Rows) -> Result<Vec<TaggedRow>, Viola
     rows.values().map(read).collect()
 }
 
-/// Checks that each reference points to the row that the tag names, unless that is gone.
-pub(crate) fn check_references(rows: &[TaggedRow]) -> Result<(), Violation> {
-    let found = Found::new(rows);
+/// Checks that each reference points to the row that the tag names, unless that is gone. With
+/// `is_restored` the server lost rows: one of them may be there again under another identifier,
+/// and what a user did meanwhile points to where it was.
+pub(crate) fn check_references(rows: &[TaggedRow], is_restored: bool) -> Result<(), Violation> {
+    let found = Found::new(rows, is_restored);
     for row in rows {
         if let Some((what, id)) = found.wrong(row) {
             let invariant = "a reference points to the row that it was made for";
@@ -68,10 +70,11 @@ pub(crate) fn check_references(rows: &[TaggedRow]) -> Result<(), Violation> {
 struct Found<'a> {
     orders: HashMap<i64, &'a str>,
     remarks: HashMap<i64, &'a str>,
+    is_restored: bool,
 }
 
 impl<'a> Found<'a> {
-    fn new(rows: &'a [TaggedRow]) -> Self {
+    fn new(rows: &'a [TaggedRow], is_restored: bool) -> Self {
         let of = |entity| {
             let rows = rows.iter().filter(move |row| row.tag.entity() == entity);
             rows.filter_map(|row| Some((integer(&row.values[0])?, row.tag.name())))
@@ -80,6 +83,20 @@ impl<'a> Found<'a> {
         Self {
             orders: of(app::ORDER),
             remarks: of(app::REMARK),
+            is_restored,
+        }
+    }
+
+    /// Whether `id` is that of the row with this name, or the row is gone.
+    fn points(&self, rows: &HashMap<i64, &str>, id: &Value, name: Option<&str>) -> bool {
+        let may_be_lost = self.is_restored && !is_temporary(id);
+        match (integer(id), name) {
+            (None, None) => true,
+            (Some(id), Some(name)) => match rows.get(&id) {
+                Some(found) => *found == name,
+                None => may_be_lost || !rows.values().any(|known| *known == name),
+            },
+            _ => false,
         }
     }
 
@@ -88,12 +105,16 @@ impl<'a> Found<'a> {
         let values = &row.values;
         let order = row.tag.order_name();
         match row.tag.entity() {
-            app::LINE if !points(&self.orders, &values[0], order) => Some(("order", &values[0])),
-            app::REMARK if !points(&self.orders, &values[1], order) => Some(("order", &values[1])),
+            app::LINE if !self.points(&self.orders, &values[0], order) => {
+                Some(("order", &values[0]))
+            }
+            app::REMARK if !self.points(&self.orders, &values[1], order) => {
+                Some(("order", &values[1]))
+            }
             app::REMARK if integer(&values[2]) != row.tag.line_number() => {
                 Some(("line", &values[2]))
             }
-            app::REMARK if !points(&self.remarks, &values[3], row.tag.parent_name()) => {
+            app::REMARK if !self.points(&self.remarks, &values[3], row.tag.parent_name()) => {
                 Some(("remark", &values[3]))
             }
             _ => None,
@@ -108,18 +129,6 @@ impl<'a> Found<'a> {
         let there = integer(id).and_then(|id| rows.get(&id));
         let wanted = rows.iter().find(|(_, name)| Some(**name) == wanted);
         format!("{there:?}; what the tag names is {wanted:?}")
-    }
-}
-
-/// Whether `id` is that of the row with this name, or the row is gone.
-fn points(rows: &HashMap<i64, &str>, id: &Value, name: Option<&str>) -> bool {
-    match (integer(id), name) {
-        (None, None) => true,
-        (Some(id), Some(name)) => match rows.get(&id) {
-            Some(found) => *found == name,
-            None => !rows.values().any(|known| *known == name),
-        },
-        _ => false,
     }
 }
 

@@ -116,7 +116,7 @@ impl ServerRecord {
                 return Err(Violation::new(Promise::P4, invariant, detail));
             }
         }
-        check_references(&rows)?;
+        check_references(&rows, self.is_restored)?;
         for (tag, times) in &self.history.tagged.made {
             let allowed = 1 + self.tagged.again.get(tag).copied().unwrap_or(0);
             if *times > allowed {

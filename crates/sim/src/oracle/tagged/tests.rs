@@ -68,12 +68,17 @@ fn row(tag: Tag, values: &[Value]) -> TaggedRow {
 fn p4_a_reference_to_another_row_is_noticed_and_to_one_that_is_gone_is_not() {
     let order = |id: i64, n| row(Tag::order(n), &[id.into()]);
     let line = |id: i64| row(Tag::line(9, "o1"), &[id.into(), 1.into()]);
-    check_references(&[order(7, 1), line(7)]).unwrap();
-    check_references(&[order(8, 2), line(7)]).unwrap();
+    check_references(&[order(7, 1), line(7)], false).unwrap();
+    check_references(&[order(8, 2), line(7)], false).unwrap();
     let invariant = "a reference points to the row that it was made for";
-    let other = check_references(&[order(7, 1), order(8, 2), line(8)]);
+    let other = check_references(&[order(7, 1), order(8, 2), line(8)], false);
     broken(other, Promise::P4, invariant);
-    let nothing = check_references(&[order(7, 1), line(FIRST_TEMPORARY)]);
+    let lost = [order(8, 1), line(7)];
+    assert!(check_references(&lost, false).is_err());
+    check_references(&lost, true).unwrap();
+    let temporary = [order(8, 1), line(FIRST_TEMPORARY)];
+    assert!(check_references(&temporary, true).is_err());
+    let nothing = check_references(&[order(7, 1), line(FIRST_TEMPORARY)], false);
     broken(nothing, Promise::P4, invariant);
 }
 
