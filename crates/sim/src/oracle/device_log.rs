@@ -196,9 +196,15 @@ impl DeviceRecord {
             let setting = view
                 .entries(name)
                 .rev()
-                .find_map(|entry| setting(entry, attribute));
+                .find_map(|entry| setting_of(entry, attribute));
             let is_undone = former.is_some_and(|entry| entry.base.get(attribute) == Some(value));
-            if setting != Some(value) && !is_undone {
+            // A write on top of it of which nobody knows whether it happened, and which did.
+            let is_overtaken = (view.entries(name))
+                .any(|e| setting_of(e, attribute) == Some(value))
+                && (view.entries(name)).any(|entry| {
+                    entry.base.get(attribute) == Some(value) && entry.set.contains_key(attribute)
+                });
+            if setting != Some(value) && !is_undone && !is_overtaken {
                 return lost(format!("{attribute} = {value}"));
             }
         }
@@ -224,7 +230,7 @@ impl DeviceRecord {
 
 /// What a change makes of an attribute, if anything: a row that is made again is empty where it
 /// says nothing.
-fn setting<'a>(entry: &'a Entry, attribute: &str) -> Option<&'a Value> {
+fn setting_of<'a>(entry: &'a Entry, attribute: &str) -> Option<&'a Value> {
     match entry.set.get(attribute) {
         None if entry.op == Op::Create => Some(&Value::Null),
         found => found,
