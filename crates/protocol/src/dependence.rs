@@ -6,9 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::change::{Attributes, Key, Op};
+use crate::change::{Attributes, Change, Key, Op};
+use crate::code::Code;
 use crate::codec::cbor::write_key;
-use crate::model::Model;
+use crate::model::{Merge, Model, Pattern};
+use crate::outcome::{Verdict, VerdictKind};
 
 /// A change, as far as others may depend on it.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,41 @@ pub enum Stopped {
     Refused,
     /// It was not tried, or a person decides between two versions of its row: its whole row waits.
     Undecided,
+}
+
+impl<'a> From<&'a Change> for Step<'a> {
+    fn from(change: &'a Change) -> Self {
+        Self {
+            entity: &change.entity,
+            key: &change.key,
+            op: change.op,
+            base: &change.base,
+            set: &change.set,
+        }
+    }
+}
+
+impl Stopped {
+    /// How a change with this verdict stands in the way of others of the same request, if it
+    /// does. What was refused because its row is gone does not: the others meet the same fate. By
+    /// record, the refused value in a later edit's base would be a conflict of the user with
+    /// himself.
+    pub fn of(model: &Model, change: &Change, verdict: &Verdict) -> Option<Self> {
+        let is_by_record = || {
+            let entity = model.entity(&change.entity);
+            entity.is_some_and(|entity| {
+                entity.pattern == Pattern::DetectConflicts && entity.merge == Merge::Record
+            })
+        };
+        match (verdict.kind, &verdict.code) {
+            (VerdictKind::Applied, _) => None,
+            (_, Some(code)) if *code == Code::GONE => None,
+            (_, Some(code)) if *code == Code::WAITS_FOR => Some(Self::Undecided),
+            (VerdictKind::Conflict, _) => Some(Self::Undecided),
+            (VerdictKind::Rejected, _) if is_by_record() => Some(Self::Undecided),
+            (VerdictKind::Rejected, _) => Some(Self::Refused),
+        }
+    }
 }
 
 /// Everything that did not take effect so far, in the order of the outbox.

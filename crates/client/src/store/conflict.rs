@@ -79,7 +79,7 @@ pub(super) struct Parked {
     since_ms: i64,
 }
 
-/// Reads parked changes; `{}` stands for a condition on group `g` and change `c`.
+/// Reads parked changes; conditions on group `g`, change `c` and outcome `o` may follow.
 const PARKED: &str = "SELECT c.n, g.n, g.id, c.at, c.entity, c.key, c.op, c.base, c.sets, \
      c.overlay, c.theirs, c.refreshed, o.result, o.code, o.stored_at \
      FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use afield::protocol::conflict::{Decision, Now, Rule, decide};
-use afield::protocol::dependence::{Blocked, Step, Stopped};
+use afield::protocol::dependence::{Blocked, Stopped};
 use afield::protocol::{
     Attributes, Change, Code, Entity, Frame, Group, Identifier, Key, Merge, Model, Op, Pattern,
     Theirs, Type, Value, Verdict, VerdictKind,
@@ -40,29 +40,6 @@ pub(crate) fn sheets(merge: Merge) -> Model {
     let mut reading = entity("reading", LastWriteWins, Identifier::Natural, 1, &names);
     reading.insert_only = true;
     model(vec![sheet, remark, reading])
-}
-
-fn step(change: &Change) -> Step<'_> {
-    Step {
-        entity: &change.entity,
-        key: &change.key,
-        op: change.op,
-        base: &change.base,
-        set: &change.set,
-    }
-}
-
-/// What comes with a refused change in one request waits for it. Where any change of a row counts
-/// as a conflict its whole row does: the refused value stands in the bases of what follows.
-fn block(blocked: &mut Blocked, change: &Change, verdict: &Verdict) {
-    if verdict.kind == VerdictKind::Applied || verdict.code == Some(Code::GONE) {
-        return;
-    }
-    let stopped = match change.entity.as_str() {
-        "sheet" => Stopped::Undecided,
-        _ => Stopped::Refused,
-    };
-    blocked.add(step(change), stopped);
 }
 
 /// A device and a server with sheets.
@@ -152,7 +129,7 @@ impl Desk {
         let mut done = Vec::new();
         let mut blocked = Blocked::default();
         for group in self.world.groups(outgoing) {
-            let holds = |change: &Change| blocked.holds(&self.world.model, step(change));
+            let holds = |change: &Change| blocked.holds(&self.world.model, change.into());
             let verdicts = if group.changes.iter().any(holds) {
                 let waits = Verdict::rejected(Code::WAITS_FOR, "something else comes first");
                 vec![waits; group.changes.len()]
@@ -160,7 +137,9 @@ impl Desk {
                 self.decide(&group)
             };
             for (change, verdict) in group.changes.iter().zip(&verdicts) {
-                block(&mut blocked, change, verdict);
+                if let Some(stopped) = Stopped::of(&self.world.model, change, verdict) {
+                    blocked.add(change.into(), stopped);
+                }
             }
             let stored = [outcome(group.id, verdicts.clone())];
             self.sync.store_outcomes(outgoing.request, &stored).unwrap();

@@ -22,12 +22,12 @@ use crate::violation::{Promise, Violation};
 const TOKEN: &[u8] = b"here";
 
 /// The team's database, and the oracle's record of it.
-struct Server {
-    conn: Connection,
-    record: ServerRecord,
+pub(super) struct Server {
+    pub(super) conn: Connection,
+    pub(super) record: ServerRecord,
 }
 
-fn server() -> Server {
+pub(super) fn server() -> Server {
     let conn = Connection::open_in_memory().unwrap();
     conn.execute_batch(&app::server_schema()).unwrap();
     conn.execute_batch(&audit::schema()).unwrap();

@@ -4,31 +4,15 @@ use std::collections::HashMap;
 
 use afield_protocol::codec::cbor::write_key;
 use afield_protocol::{FIRST_TEMPORARY, Value};
-use rusqlite::Connection;
 
 use super::device::TaggedDevice;
 use super::drained::Counters;
 use super::rows::{TaggedRow, check_references};
 use crate::app;
-use crate::oracle::audit;
-use crate::oracle::server::ServerRecord;
+use crate::oracle::tests::{Server, server};
 use crate::oracle::view::View;
 use crate::tag::{HITS, Tag};
 use crate::violation::{Promise, Violation};
-
-struct Server {
-    conn: Connection,
-    record: ServerRecord,
-}
-
-fn server() -> Server {
-    let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(&app::server_schema()).unwrap();
-    conn.execute_batch(&audit::schema()).unwrap();
-    let mut record = ServerRecord::default();
-    record.observe(&conn).unwrap();
-    Server { conn, record }
-}
 
 impl Server {
     fn run(&mut self, sql: &str) -> Result<(), Violation> {
@@ -37,7 +21,7 @@ impl Server {
     }
 
     /// What a device shows whose first download grows.
-    fn view(&self) -> View {
+    fn growing(&self) -> View {
         let now = self.record.now();
         let rows = (0..app::ENTITIES).map(|entity| (*self.record.rows(now, entity)).clone());
         View {
@@ -105,7 +89,7 @@ fn p4_a_temporary_identifier_on_the_server_is_noticed() {
 #[test]
 fn p1_a_value_that_is_nowhere_any_more_is_noticed() {
     let server = server();
-    let (before, mut after) = (server.view(), server.view());
+    let (before, mut after) = (server.growing(), server.growing());
     after.tagged[0].values[2] = "typed".into();
     let mut device = TaggedDevice::default();
     device.wrote(&before, &after);
@@ -117,7 +101,7 @@ fn p1_a_value_that_is_nowhere_any_more_is_noticed() {
 #[test]
 fn p4_an_identifier_that_is_given_twice_is_noticed() {
     let server = server();
-    let mut view = server.view();
+    let mut view = server.growing();
     let mut device = TaggedDevice::default();
     device.check(&view, &server.record).unwrap();
     view.tagged = vec![row(Tag::order(9), &view.tagged[0].values)];
@@ -132,7 +116,7 @@ fn p4_an_identifier_that_is_given_twice_is_noticed() {
 #[test]
 fn p4_a_replaced_identifier_that_still_stands_somewhere_is_noticed() {
     let server = server();
-    let mut view = server.view();
+    let mut view = server.growing();
     let id = Value::Integer(FIRST_TEMPORARY);
     view.tagged = vec![row(Tag::line(9, "o1"), &[id, 1.into()])];
     view.ids = HashMap::from([((app::ORDER, FIRST_TEMPORARY), 1)]);
