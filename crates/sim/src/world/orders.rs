@@ -154,6 +154,8 @@ impl World {
         counted
             .iter()
             .for_each(|(tag, by)| self.counters.add(tag, *by));
+        let unmade = record.tagged.unmade();
+        unmade.for_each(|tag| self.counters.forget(tag));
         let deeds: Vec<Deed> = deeds
             .into_iter()
             .flatten()

@@ -26,6 +26,9 @@ pub(crate) struct TaggedDevice {
     typed: HashMap<(Tag, usize), Value>,
     /// Rows that the user deleted.
     deleted: HashSet<Tag>,
+    /// Those that had an unsent change then, with what that was: it may be folded into the
+    /// deletion, and the deletion of a row that was never sent is nothing at all.
+    overtaken: HashMap<Tag, Op>,
     /// Every value that it ever showed.
     pub(crate) shown: HashSet<(Tag, usize, Value)>,
 }
@@ -58,6 +61,11 @@ impl TaggedDevice {
         }
         for (tag, _) in old.keys().filter(|twin| !new.contains_key(*twin)) {
             self.deleted.insert((*tag).clone());
+            let mut log = before.tagged_log.iter().rev();
+            let is_unsent = |entry: &&Entry| entry.state == GroupState::Pending;
+            if let Some(entry) = log.find(|e| is_unsent(e) && self.tags(e).contains(tag)) {
+                self.overtaken.insert((*tag).clone(), entry.op);
+            }
             self.typed.retain(|(typed, _), _| typed != *tag);
         }
         counted
@@ -71,6 +79,17 @@ impl TaggedDevice {
     /// The user typed a value into a row that is not written at once.
     pub(crate) fn typed(&mut self, tag: &Tag, at: usize, value: Value) {
         self.typed.insert((tag.clone(), at), value);
+    }
+
+    /// Whether an unsent change of a row may have ended with the row's deletion.
+    pub(crate) fn is_overtaken(&self, tag: &Tag) -> bool {
+        self.overtaken.contains_key(tag)
+    }
+
+    /// Rows that were made and deleted again before anybody heard of them.
+    pub(crate) fn unmade(&self) -> impl Iterator<Item = &Tag> {
+        let unmade = self.overtaken.iter();
+        unmade.filter_map(|(tag, op)| (*op == Op::Create).then_some(tag))
     }
 
     /// Looks at a device's file.
@@ -206,7 +225,13 @@ impl TaggedDevice {
             };
             let mut entries = view.tagged_log.iter();
             let is_held = entries.any(|e| is_replaced(e) && self.tags(e).contains(tag));
-            if server.was_there(tag) && !server.was_deleted(tag) && !is_held {
+            // A copy of the device may have sent what was taken back here.
+            let is_create = |entry: &Entry| entry.op == Op::Create;
+            let mut entries = view.tagged_log.iter();
+            let is_unmade = self.unmade().any(|unmade| unmade == tag)
+                && !entries.any(|e| is_create(e) && self.tags(e).contains(tag));
+            if !is_unmade
+                && server.was_there(tag) && !server.was_deleted(tag) && !is_held {
                 let invariant = "what was deleted is in the outbox";
                 return Err(Violation::new(Promise::P1, invariant, tag.to_string()));
             }
