@@ -51,7 +51,13 @@ impl World {
                     deeds
                         .iter()
                         .for_each(|(deed, _)| self.counters.forget(&deed.tag));
-                    return self.died(device, true);
+                    self.died(device, true)?;
+                    let after = View::read(&self.devices[device].other)?;
+                    let tagged = &mut self.records[device].tagged;
+                    for (deed, _) in &deeds {
+                        tagged.may_have_typed(&deed.tag, &deed.set, &after);
+                    }
+                    return Ok(());
                 }
                 self.died(device, false)?;
                 return self.wrote_orders(device, None);

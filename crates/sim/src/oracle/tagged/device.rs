@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::codec::cbor::write_key;
 use afield_protocol::{Key, Op, Value, is_temporary};
 
-use super::rows::{TaggedRow, check_references, integer};
+use super::rows::{Lost, TaggedRow, check_references, integer};
 use super::server::key_of;
 use crate::app;
 use crate::oracle::device::{is_erased, state_of};
@@ -81,6 +81,21 @@ impl TaggedDevice {
         self.typed.insert((tag.clone(), at), value);
     }
 
+    /// The power went in the middle of a write: what the log holds of it was typed.
+    pub(crate) fn may_have_typed(&mut self, tag: &Tag, set: &[(usize, Value)], after: &View) {
+        let entity = tag.entity();
+        let typed = typed_places(entity).iter().copied().chain([tag_place(entity)]);
+        for at in typed {
+            let attribute = app::attribute_name(entity, at);
+            for (_, value) in set.iter().filter(|(place, _)| *place == at) {
+                let holds = |entry: &Entry| entry.set.get(attribute) == Some(value);
+                if after.tagged_log.iter().any(holds) {
+                    self.typed(tag, at, value.clone());
+                }
+            }
+        }
+    }
+
     /// Whether an unsent change of a row may have ended with the row's deletion.
     pub(crate) fn is_overtaken(&self, tag: &Tag) -> bool {
         self.overtaken.contains_key(tag)
@@ -95,7 +110,7 @@ impl TaggedDevice {
     /// Looks at a device's file.
     pub(crate) fn check(&mut self, view: &View, server: &ServerRecord) -> Result<(), Violation> {
         self.check_names(view)?;
-        check_references(&view.tagged, server.is_restored)?;
+        check_references(&view.tagged, &lost(view, server))?;
         check_ids(view)?;
         self.check_untouched(view, server)?;
         self.check_typed(view, server)?;
@@ -274,6 +289,22 @@ impl TaggedDevice {
             }
         }
         Ok(())
+    }
+}
+
+/// Rows that a reference may point to though they are not there.
+fn lost(view: &View, server: &ServerRecord) -> Lost {
+    let is_open = |state| matches!(state, GroupState::Pending | GroupState::Sent);
+    let log = view.tagged_log.iter();
+    let deleted = log.filter(|entry| entry.op == Op::Delete && is_open(entry.state));
+    let temporary = deleted.filter_map(|entry| {
+        let key = key_of(&entry.row);
+        let id = key.first().filter(|id| is_temporary(id))?;
+        Some((entry.row.0, integer(id)?))
+    });
+    Lost {
+        is_restored: server.is_restored,
+        deleted: temporary.collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows by tag, and whether each one's references point to what its tag names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use afield_protocol::{Value, is_temporary};
 
@@ -46,11 +46,20 @@ pub(crate) fn tagged(entity: usize, rows: &Rows) -> Result<Vec<TaggedRow>, Viola
     rows.values().map(read).collect()
 }
 
-/// Checks that each reference points to the row that the tag names, unless that is gone. With
-/// `is_restored` the server lost rows: one of them may be there again under another identifier,
-/// and what a user did meanwhile points to where it was.
-pub(crate) fn check_references(rows: &[TaggedRow], is_restored: bool) -> Result<(), Violation> {
-    let found = Found::new(rows, is_restored);
+/// Rows that a reference may point to though they are not there, and a row of that name is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost {
+    /// The server lost rows: one of them may be there again under another identifier, and what a
+    /// user did meanwhile points to where it was.
+    pub(crate) is_restored: bool,
+    /// Rows that the user deleted under a temporary identifier, by entity: a pull may have brought
+    /// the row under its real one before the outcome that makes them one.
+    pub(crate) deleted: HashSet<(usize, i64)>,
+}
+
+/// Checks that each reference points to the row that the tag names, unless that is gone.
+pub(crate) fn check_references(rows: &[TaggedRow], lost: &Lost) -> Result<(), Violation> {
+    let found = Found::new(rows, lost);
     for row in rows {
         if let Some((what, id)) = found.wrong(row) {
             let invariant = "a reference points to the row that it was made for";
@@ -70,11 +79,11 @@ pub(crate) fn check_references(rows: &[TaggedRow], is_restored: bool) -> Result<
 struct Found<'a> {
     orders: HashMap<i64, &'a str>,
     remarks: HashMap<i64, &'a str>,
-    is_restored: bool,
+    lost: &'a Lost,
 }
 
 impl<'a> Found<'a> {
-    fn new(rows: &'a [TaggedRow], is_restored: bool) -> Self {
+    fn new(rows: &'a [TaggedRow], lost: &'a Lost) -> Self {
         let of = |entity| {
             let rows = rows.iter().filter(move |row| row.tag.entity() == entity);
             rows.filter_map(|row| Some((integer(&row.values[0])?, row.tag.name())))
@@ -83,18 +92,23 @@ impl<'a> Found<'a> {
         Self {
             orders: of(app::ORDER),
             remarks: of(app::REMARK),
-            is_restored,
+            lost,
         }
     }
 
-    /// Whether `id` is that of the row with this name, or the row is gone.
-    fn points(&self, rows: &HashMap<i64, &str>, id: &Value, name: Option<&str>) -> bool {
-        let may_be_lost = self.is_restored && !is_temporary(id);
+    /// Whether `id` is that of the row of this entity and name, or the row is gone.
+    fn points(&self, entity: usize, id: &Value, name: Option<&str>) -> bool {
+        let rows = match entity {
+            app::ORDER => &self.orders,
+            _ => &self.remarks,
+        };
         match (integer(id), name) {
             (None, None) => true,
             (Some(id), Some(name)) => match rows.get(&id) {
                 Some(found) => *found == name,
-                None => may_be_lost || !rows.values().any(|known| *known == name),
+                None if self.lost.deleted.contains(&(entity, id)) => true,
+                None if self.lost.is_restored && !is_temporary(&Value::Integer(id)) => true,
+                None => !rows.values().any(|known| *known == name),
             },
             _ => false,
         }
@@ -102,19 +116,13 @@ impl<'a> Found<'a> {
 
     /// The reference that points elsewhere than the row's tag says.
     fn wrong<'b>(&self, row: &'b TaggedRow) -> Option<(&'static str, &'b Value)> {
-        let values = &row.values;
-        let order = row.tag.order_name();
-        match row.tag.entity() {
-            app::LINE if !self.points(&self.orders, &values[0], order) => {
-                Some(("order", &values[0]))
-            }
-            app::REMARK if !self.points(&self.orders, &values[1], order) => {
-                Some(("order", &values[1]))
-            }
-            app::REMARK if integer(&values[2]) != row.tag.line_number() => {
-                Some(("line", &values[2]))
-            }
-            app::REMARK if !self.points(&self.remarks, &values[3], row.tag.parent_name()) => {
+        let (values, tag) = (&row.values, &row.tag);
+        let to_order = |at: usize| self.points(app::ORDER, &values[at], tag.order_name());
+        match tag.entity() {
+            app::LINE if !to_order(0) => Some(("order", &values[0])),
+            app::REMARK if !to_order(1) => Some(("order", &values[1])),
+            app::REMARK if integer(&values[2]) != tag.line_number() => Some(("line", &values[2])),
+            app::REMARK if !self.points(app::REMARK, &values[3], tag.parent_name()) => {
                 Some(("remark", &values[3]))
             }
             _ => None,
