@@ -74,7 +74,10 @@ pub(crate) fn all(seeds: Range<u64>, planted: Option<&'static Fault>, jobs: usiz
         if done.is_multiple_of(PROGRESS) {
             let speed = speed(done, begun.elapsed(), jobs);
             let count = failed.len();
-            println!("{done} worlds from seed {}: {count} broken, {speed}", seeds.start);
+            println!(
+                "{done} worlds from seed {}: {count} broken, {speed}",
+                seeds.start
+            );
         }
         Go::On
     });

@@ -85,7 +85,9 @@ impl DeviceRecord {
                 continue;
             }
             if let Some((former, unsealed)) = group.former.take()
-                && self::groups(view).get(&id).is_some_and(|now| content(now) == former)
+                && self::groups(view)
+                    .get(&id)
+                    .is_some_and(|now| content(now) == former)
             {
                 group.content = former;
                 self.known.unsealed.extend(unsealed);

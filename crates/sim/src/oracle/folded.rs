@@ -65,6 +65,11 @@ fn differences(entity: usize, (before, after): &Difference) -> Attributes {
     let places = app::key_width(entity)..app::width(entity);
     let typed = places.filter(|at| before[*at] != after[*at]);
     typed
-        .map(|at| (app::attribute_name(entity, at).to_owned(), after[at].clone()))
+        .map(|at| {
+            (
+                app::attribute_name(entity, at).to_owned(),
+                after[at].clone(),
+            )
+        })
         .collect()
 }

@@ -153,7 +153,10 @@ impl World {
         // With a deletion goes what was folded into it.
         let tagged = &self.records[device].tagged;
         let is_delete = open.entry.op == Op::Delete;
-        for tag in tags.iter().filter(|tag| is_delete && tagged.is_overtaken(tag)) {
+        for tag in tags
+            .iter()
+            .filter(|tag| is_delete && tagged.is_overtaken(tag))
+        {
             self.counters.forget(tag);
         }
         // With what is given up goes what was counted, of later changes too.

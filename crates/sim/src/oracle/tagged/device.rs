@@ -84,7 +84,10 @@ impl TaggedDevice {
     /// The power went in the middle of a write: what the log holds of it was typed.
     pub(crate) fn may_have_typed(&mut self, tag: &Tag, set: &[(usize, Value)], after: &View) {
         let entity = tag.entity();
-        let typed = typed_places(entity).iter().copied().chain([tag_place(entity)]);
+        let typed = typed_places(entity)
+            .iter()
+            .copied()
+            .chain([tag_place(entity)]);
         for at in typed {
             let attribute = app::attribute_name(entity, at);
             for (_, value) in set.iter().filter(|(place, _)| *place == at) {
@@ -245,8 +248,7 @@ impl TaggedDevice {
             let mut entries = view.tagged_log.iter();
             let is_unmade = self.unmade().any(|unmade| unmade == tag)
                 && !entries.any(|e| is_create(e) && self.tags(e).contains(tag));
-            if !is_unmade
-                && server.was_there(tag) && !server.was_deleted(tag) && !is_held {
+            if !is_unmade && server.was_there(tag) && !server.was_deleted(tag) && !is_held {
                 let invariant = "what was deleted is in the outbox";
                 return Err(Violation::new(Promise::P1, invariant, tag.to_string()));
             }
@@ -297,14 +299,13 @@ fn lost(view: &View, server: &ServerRecord) -> Lost {
     let is_open = |state| matches!(state, GroupState::Pending | GroupState::Sent);
     let log = view.tagged_log.iter();
     let deleted = log.filter(|entry| entry.op == Op::Delete && is_open(entry.state));
-    let temporary = deleted.filter_map(|entry| {
+    let deleted = deleted.filter_map(|entry| {
         let key = key_of(&entry.row);
-        let id = key.first().filter(|id| is_temporary(id))?;
-        Some((entry.row.0, integer(id)?))
+        Some((entry.row.0, integer(key.first()?)?))
     });
     Lost {
         is_restored: server.is_restored,
-        deleted: temporary.collect(),
+        deleted: deleted.collect(),
     }
 }
 

@@ -52,8 +52,8 @@ pub(crate) struct Lost {
     /// The server lost rows: one of them may be there again under another identifier, and what a
     /// user did meanwhile points to where it was.
     pub(crate) is_restored: bool,
-    /// Rows that the user deleted under a temporary identifier, by entity: a pull may have brought
-    /// the row under its real one before the outcome that makes them one.
+    /// Rows that the user deleted, by entity: a pull may have brought the row under its real
+    /// identifier before the outcome that makes it one with the user's own, which is still there.
     pub(crate) deleted: HashSet<(usize, i64)>,
 }
 
