@@ -209,7 +209,15 @@ fn write_all(
             Some(Value::Integer(id)) => Some(*id),
             _ => None,
         });
-        picture.done(&deed, id.filter(|_| deed.is_numbered()));
+        // The app goes on with the identifier that it was given: an old one may have been replaced.
+        let done = match &key {
+            Some(key) if !deed.is_numbered() => Deed {
+                key: key.clone(),
+                ..deed.clone()
+            },
+            _ => deed.clone(),
+        };
+        picture.done(&done, id.filter(|_| deed.is_numbered()));
         if let Some(last) = deeds.last_mut() {
             last.1 = key;
         }

@@ -296,9 +296,9 @@ impl TaggedDevice {
 
 /// Rows that a reference may point to though they are not there.
 fn lost(view: &View, server: &ServerRecord) -> Lost {
-    let is_open = |state| matches!(state, GroupState::Pending | GroupState::Sent);
     let log = view.tagged_log.iter();
-    let deleted = log.filter(|entry| entry.op == Op::Delete && is_open(entry.state));
+    let deleted =
+        log.filter(|entry| entry.op == Op::Delete && entry.state != GroupState::Dropped);
     let deleted = deleted.filter_map(|entry| {
         let key = key_of(&entry.row);
         Some((entry.row.0, integer(key.first()?)?))

@@ -106,12 +106,20 @@ impl<'a> Found<'a> {
             (None, None) => true,
             (Some(id), Some(name)) => match rows.get(&id) {
                 Some(found) => *found == name,
-                None if self.lost.deleted.contains(&(entity, id)) => true,
                 None if self.lost.is_restored && !is_temporary(&Value::Integer(id)) => true,
-                None => !rows.values().any(|known| *known == name),
+                None => {
+                    let mut others = rows.iter().filter(|(_, known)| **known == name);
+                    others.all(|(other, _)| self.is_twin_deleted(entity, id, *other))
+                }
             },
             _ => false,
         }
+    }
+
+    /// Whether `id`, which the user deleted, was the same row as `other`.
+    fn is_twin_deleted(&self, entity: usize, id: i64, other: i64) -> bool {
+        let is_temporary = |id| is_temporary(&Value::Integer(id));
+        is_temporary(id) != is_temporary(other) && self.lost.deleted.contains(&(entity, id))
     }
 
     /// The reference that points elsewhere than the row's tag says.
