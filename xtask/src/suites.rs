@@ -10,7 +10,7 @@ use crate::tools::{self, CARGO_DENY, Tool};
 
 /// In the order in which they run.
 pub(crate) const SUITES: &[Suite] = &[
-    FMT, CLIPPY, CLIPPY_SIM, DOC, DENY, ADVISORIES, TYPOS, SIM, ZOO, TEST,
+    FMT, CLIPPY, CLIPPY_SIM, DOC, DENY, ADVISORIES, TYPOS, SIM, ORDERS, ZOO, TEST,
 ];
 
 const FMT: Suite = Suite {
@@ -89,6 +89,12 @@ const SIM: Suite = Suite {
     name: "sim",
     about: "1,000 simulated worlds keep every promise",
     step: Step::Simulator(&["--seeds", "0..1000"]),
+};
+
+const ORDERS: Suite = Suite {
+    name: "orders",
+    about: "a thousand simulated orders end up exactly right, twice",
+    step: Step::Simulator(&["orders", "--seeds", "0..2"]),
 };
 
 const ZOO: Suite = Suite {

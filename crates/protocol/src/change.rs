@@ -126,6 +126,16 @@ pub struct Group {
 }
 
 impl Group {
+    /// A group that stands in no other's place and names no row of another.
+    pub fn new(id: GroupId, changes: Vec<Change>) -> Self {
+        Self {
+            id,
+            absorbed: Vec::new(),
+            origins: Vec::new(),
+            changes,
+        }
+    }
+
     /// The hash that tells a repeat from an altered repeat.
     ///
     /// It covers what the user did (entity, op, identifier, values set) by stored value, not the
@@ -146,18 +156,16 @@ mod tests {
     use super::*;
 
     fn group(value: i64, seen: i64) -> Group {
-        Group {
-            id: GroupId([7; 16]),
-            absorbed: Vec::new(),
-            origins: Vec::new(),
-            changes: vec![Change {
+        Group::new(
+            GroupId([7; 16]),
+            vec![Change {
                 entity: "visit".into(),
                 op: Op::Update,
                 key: vec![Value::Integer(1)],
                 base: Attributes::from([("a".into(), Value::Integer(seen))]),
                 set: Attributes::from([("a".into(), Value::Integer(value))]),
             }],
-        }
+        )
     }
 
     #[test]

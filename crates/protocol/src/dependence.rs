@@ -36,31 +36,49 @@ pub enum Stopped {
     Undecided,
 }
 
-impl<'a> From<&'a Change> for Step<'a> {
-    fn from(change: &'a Change) -> Self {
+impl<'a> Step<'a> {
+    /// A change by its parts.
+    pub fn new(
+        entity: &'a str,
+        key: &'a Key,
+        op: Op,
+        base: &'a Attributes,
+        set: &'a Attributes,
+    ) -> Self {
         Self {
-            entity: &change.entity,
-            key: &change.key,
-            op: change.op,
-            base: &change.base,
-            set: &change.set,
+            entity,
+            key,
+            op,
+            base,
+            set,
         }
     }
 }
 
+impl<'a> From<&'a Change> for Step<'a> {
+    fn from(change: &'a Change) -> Self {
+        let (base, set) = (&change.base, &change.set);
+        Self::new(&change.entity, &change.key, change.op, base, set)
+    }
+}
+
 impl Stopped {
-    /// How a change with this verdict stands in the way of others of the same request, if it
-    /// does. What was refused because its row is gone does not: the others meet the same fate. By
-    /// record, the refused value in a later edit's base would be a conflict of the user with
-    /// himself.
+    /// How a change with this verdict stands in the way of later ones, if it does.
     pub fn of(model: &Model, change: &Change, verdict: &Verdict) -> Option<Self> {
+        Self::by(model, &change.entity, verdict.kind, verdict.code.as_ref())
+    }
+
+    /// How a change of `entity` that ended so stands in the way of later ones, if it does. What
+    /// was refused because its row is gone does not: the others meet the same fate. By record, the
+    /// refused value in a later edit's base would be a conflict of the user with himself.
+    pub fn by(model: &Model, entity: &str, kind: VerdictKind, code: Option<&Code>) -> Option<Self> {
         let is_by_record = || {
-            let entity = model.entity(&change.entity);
+            let entity = model.entity(entity);
             entity.is_some_and(|entity| {
                 entity.pattern == Pattern::DetectConflicts && entity.merge == Merge::Record
             })
         };
-        match (verdict.kind, &verdict.code) {
+        match (kind, code) {
             (VerdictKind::Applied, _) => None,
             (_, Some(code)) if *code == Code::GONE => None,
             (_, Some(code)) if *code == Code::WAITS_FOR => Some(Self::Undecided),

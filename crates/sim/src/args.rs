@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 /// Simulates Afield: devices, a server and the network between them, in one thread from one seed.
 ///
@@ -12,8 +12,12 @@ use clap::Parser;
 /// network and processes that fail in every way. An oracle keeps its own record of all that was
 /// written and checks the promises after every step. The same seed is always the same world.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "cargo sim", bin_name = "cargo sim", after_help = EXAMPLES)]
+#[command(name = "cargo sim", bin_name = "cargo sim", after_help = EXAMPLES,
+          args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) scenario: Option<Scenario>,
+
     /// Run one world and say how it ended.
     #[arg(long, value_name = "N", group = "what")]
     pub(crate) seed: Option<u64>,
@@ -48,6 +52,63 @@ pub(crate) struct Arguments {
     pub(crate) jobs: Option<NonZeroUsize>,
 }
 
+/// One long story instead of many short worlds.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// A thousand orders with five lines each, made offline on two devices and a copy of one.
+    ///
+    /// Two users make them under temporary identifiers, in one transaction or in several, and edit
+    /// them before and after they are sent, under the identifiers of the first day. Some orders
+    /// are refused: their lines are held until the user sends a good value or gives the order up.
+    /// There are deletions, counters, and writes of the team's on the server. Requests and answers
+    /// are lost, repeated, late and cut; devices and the server die at any crash point, devices
+    /// with the power. In the end exactly those orders and lines are on the server and on each
+    /// device that should be, with the right parents, values and counts; no temporary identifier
+    /// is left, and nothing waits.
+    #[command(after_help = ORDERS_EXAMPLES)]
+    Orders(OrdersArguments),
+}
+
+/// The arguments of the orders.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OrdersArguments {
+    /// The seed; the same one is always the same story.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// The seeds from A to B, B not included; stop at a promise that is not kept.
+    #[arg(long, value_name = "A..B", conflicts_with = "seed", value_parser = range)]
+    pub(crate) seeds: Option<Range<u64>>,
+
+    /// How many orders both users make together.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) orders: usize,
+
+    /// Plant the fault NAME of the zoo.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) plant: Option<String>,
+
+    /// Print everything that happens.
+    #[arg(long, conflicts_with = "seeds")]
+    pub(crate) trace: bool,
+
+    /// Stories at the same time; the processors' number if not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+}
+
+const ORDERS_EXAMPLES: &str = "\
+Examples:
+  cargo sim orders                   a thousand orders; exit 1 if a promise is not kept
+  cargo sim orders --seeds 0..10     ten times, with other dice
+  cargo sim orders --seed 3 --orders 40 --trace
+                                     a small one, with all that happens in it
+  cargo sim orders --plant ids-forget-references
+                                     what a planted fault does to it
+
+Up to 40 orders the oracle looks at every step; with more it looks at every 10th step, before and
+after each sitting of a user, at each request that is sent and each report of a sync.";
+
 const EXAMPLES: &str = "\
 Examples:
   cargo sim --seeds 0..1000          a thousand worlds; exit 1 if one breaks a promise
@@ -60,6 +121,7 @@ Examples:
   cargo sim --zoo seal-later         only that one
   cargo sim --plant seal-later --seed 3 --shrink
                                      what a planted fault does
+  cargo sim orders                   a thousand orders with their lines; see --help of it
 
 A world that breaks a promise is printed as: the seed, the step, the promise with what must
 always hold, what was found instead, and the shortest list of actions that leads there.

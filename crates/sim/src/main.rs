@@ -35,13 +35,17 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use self::args::Arguments;
+use self::args::{Arguments, Scenario};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let jobs = arguments
-        .jobs
-        .map_or_else(worlds::processors, std::num::NonZeroUsize::get);
+    let jobs = worlds::jobs(arguments.jobs);
+    if let Some(Scenario::Orders(orders)) = &arguments.scenario {
+        return match orders.plant.as_deref().map(zoo::named).transpose() {
+            Ok(planted) => report::orders(orders, planted),
+            Err(message) => usage(&message),
+        };
+    }
     let planted = match arguments.plant.as_deref().map(zoo::named).transpose() {
         Ok(planted) => planted,
         Err(message) => return usage(&message),

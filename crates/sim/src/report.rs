@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::args::Arguments;
+use crate::args::{Arguments, OrdersArguments};
 use crate::generate::Plan;
 use crate::shrink::shrink;
 use crate::tally::Tally;
-use crate::worlds::{Broken, Go, play, play_all, play_each};
+use crate::world::thousand::Size;
+use crate::worlds::{Broken, Go, jobs, play, play_all, play_each, play_orders, watch_each};
 use crate::zoo::{Fault, SEEDS};
 
 /// Worlds between two lines that say how far it is.
@@ -64,7 +65,8 @@ pub(crate) fn all(seeds: Range<u64>, planted: Option<&'static Fault>, jobs: usiz
     let planted = planted.map(|fault| fault.name);
     let begun = now();
     let (mut tally, mut failed, mut done) = (Tally::default(), Vec::new(), 0_u64);
-    play_each(seeds.clone(), planted, jobs, |played| {
+    let world = |seed| play(&Plan::new(seed), planted, false);
+    watch_each(seeds.clone(), jobs, world, |played| {
         done += 1;
         tally.merge(&played.tally);
         if let Some(broken) = played.broken {
@@ -100,6 +102,39 @@ pub(crate) fn all(seeds: Range<u64>, planted: Option<&'static Fault>, jobs: usiz
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+/// Lets the thousand orders happen, once or with several seeds.
+pub(crate) fn orders(asked: &OrdersArguments, planted: Option<&'static Fault>) -> ExitCode {
+    let planted = planted.map(|fault| fault.name);
+    let orders = asked.orders;
+    let seeds = asked.seeds.clone().unwrap_or(asked.seed..asked.seed + 1);
+    let jobs = jobs(asked.jobs);
+    let begun = now();
+    let (broken, tally) = play_each(seeds.clone(), jobs, |seed| {
+        let ended = play_orders(Size { seed, orders }, planted, asked.trace);
+        ended.trace.iter().for_each(|line| println!("{line}"));
+        ended
+    });
+    print_tally(&tally);
+    if let Some(broken) = broken {
+        let Broken {
+            seed,
+            step,
+            violation,
+        } = broken;
+        println!("\norders, seed {seed}, round {step}: {violation}");
+        let plant = planted.map_or_else(String::new, |name| format!(" --plant {name}"));
+        println!("again: cargo sim orders --seed {seed} --orders {orders}{plant} --trace");
+        return ExitCode::FAILURE;
+    }
+    println!(
+        "orders, seeds {}..{}: every promise was kept, {}",
+        seeds.start,
+        seeds.end,
+        speed(tally.of("world"), begun.elapsed(), jobs)
+    );
+    ExitCode::SUCCESS
 }
 
 /// Plants faults and looks for them.

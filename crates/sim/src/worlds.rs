@@ -1,5 +1,6 @@
 //! Many worlds: each in one thread, several threads at once.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -10,6 +11,7 @@ use afield_protocol::zoo;
 use crate::generate::Plan;
 use crate::tally::Tally;
 use crate::violation::{Promise, Violation};
+use crate::world::thousand::{self, Size};
 use crate::world::{self, Ended};
 
 /// A seed whose world broke a promise.
@@ -20,15 +22,25 @@ pub(crate) struct Broken {
     pub(crate) violation: Violation,
 }
 
-/// How many threads the machine runs at once.
-pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+/// How many worlds run at once: as many as asked for, or as the machine has processors.
+pub(crate) fn jobs(asked: Option<NonZeroUsize>) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    asked.map_or_else(processors, NonZeroUsize::get)
 }
 
 /// Lets the world of `plan` happen with the fault `planted`. A panic is a broken promise too.
 pub(crate) fn play(plan: &Plan, planted: Option<&'static str>, traced: bool) -> Ended {
+    guarded(planted, || world::run(plan, planted, traced))
+}
+
+/// Lets the thousand orders happen.
+pub(crate) fn play_orders(size: Size, planted: Option<&'static str>, traced: bool) -> Ended {
+    guarded(planted, || thousand::run(size, planted, traced))
+}
+
+fn guarded(planted: Option<&'static str>, world: impl FnOnce() -> Ended) -> Ended {
     zoo::plant(planted);
-    let played = catch_unwind(AssertUnwindSafe(|| world::run(plan, planted, traced)));
+    let played = catch_unwind(AssertUnwindSafe(world));
     zoo::plant(None);
     zoo::crash_after(None);
     zoo::on_commit(None);
@@ -53,8 +65,18 @@ pub(crate) fn play_all(
     planted: Option<&'static str>,
     jobs: usize,
 ) -> (Option<Broken>, Tally) {
+    play_each(seeds, jobs, |seed| play(&Plan::new(seed), planted, false))
+}
+
+/// Runs one world for each seed, as long as none breaks a promise; gives the lowest seed that
+/// does, and counts of what happened.
+pub(crate) fn play_each(
+    seeds: Range<u64>,
+    jobs: usize,
+    world: impl Fn(u64) -> Ended + Sync,
+) -> (Option<Broken>, Tally) {
     let (mut lowest, mut tally) = (None::<Broken>, Tally::default());
-    play_each(seeds, planted, jobs, |played| {
+    watch_each(seeds, jobs, world, |played| {
         tally.merge(&played.tally);
         if let Some(broken) = played.broken
             && lowest.as_ref().is_none_or(|known| broken.seed < known.seed)
@@ -79,11 +101,11 @@ pub(crate) enum Go {
     To(u64),
 }
 
-/// Runs the worlds of `seeds`; `each` is told of every one, in the order in which they end.
-pub(crate) fn play_each(
+/// Runs one world for each seed; `each` is told of every one, in the order in which they end.
+pub(crate) fn watch_each(
     seeds: Range<u64>,
-    planted: Option<&'static str>,
     jobs: usize,
+    world: impl Fn(u64) -> Ended + Sync,
     each: impl FnMut(Played) -> Go + Send,
 ) {
     let next = AtomicU64::new(seeds.start);
@@ -97,7 +119,7 @@ pub(crate) fn play_each(
                     if seed >= seeds.end || seed > last.load(Ordering::Relaxed) {
                         return;
                     }
-                    let ended = play(&Plan::new(seed), planted, false);
+                    let ended = world(seed);
                     let broken = ended.violation.map(|(step, violation)| Broken {
                         seed,
                         step,

@@ -123,6 +123,9 @@ pub(super) fn resolve(client: &Client, args: &ResolveArgs, out: &Output) -> Resu
     let again = client.store().resolve(&change.change, &resolution)?;
     out.json(&json!({ "change": again }));
     out.say(match again {
+        Some(name) if name == change.change => {
+            "Decided; it goes as soon as the other conflicts of its transaction are."
+        }
         Some(_) => "It goes with the next sync.",
         None => "The server's row stands; what you typed stays among `changes`.",
     });

@@ -5,6 +5,7 @@
 mod decide;
 mod device;
 mod generate;
+mod generate_numbers;
 mod named_answers;
 mod named_bytes;
 mod named_child;
@@ -18,4 +19,5 @@ mod named_verdicts;
 mod proxy;
 mod repl;
 mod support;
+mod who_wins;
 mod world;

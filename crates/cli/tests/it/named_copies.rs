@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::fs;
 
-use afield::ChangeState;
 use afield::engine::SyncStatus;
+use afield::protocol::Attributes;
+use afield::{ChangeState, Resolution};
 
 use crate::proxy::Fault;
-use crate::world::{Device, World, copy_folder};
+use crate::world::{Device, World, copy_folder, server_settings};
 
 /// A device with a settled change, one that was sent and lost its answer, and one unsent; in the
 /// folder `phone`, closed.
@@ -113,6 +114,75 @@ fn p2_p6_an_unsent_change_that_both_copies_edit_ends_once_and_the_other_is_visib
     // The clone, too, goes on with everything else.
     clone.create_visit("new", "made later");
     assert_eq!(clone.sync().pushed, 1);
+}
+
+/// A job with a state that is checked, and a count.
+const JOBS: (&str, &str) = (
+    "CREATE TABLE job (
+       id INTEGER NOT NULL PRIMARY KEY,
+       state TEXT NOT NULL CHECK (state <> 'wrong'),
+       hours INTEGER NOT NULL
+     );
+     INSERT INTO job VALUES (1, 'new', 0), (2, 'new', 0);",
+    r#"
+    [local.job]
+    from = "job"
+    pattern = "last-write-wins"
+    attributes = ["state", "hours"]
+    counter = ["hours"]
+    scope = "everyone"
+    "#,
+);
+
+#[test]
+fn p2_a_count_that_a_copy_of_the_device_sent_too_counts_once() {
+    for decided in [Resolution::Mine, Resolution::Merged(good())] {
+        let world = World::of(JOBS.0, &(server_settings(5_000) + JOBS.1), "");
+        let phone = world.downloaded("phone", "ann");
+        phone.write(
+            "UPDATE job SET state = iif(id = 1, 'wrong', state), hours = iif(id = 2, 3, hours)",
+        );
+        assert_eq!(phone.sync().status, SyncStatus::Incomplete);
+        drop(phone);
+        let clone = clone_of(&world, "clone");
+        let phone = Device::reopen(&world.path().join("phone"), "ann");
+        for device in [&clone, &phone] {
+            let mut parked = device.changes();
+            parked.retain(|change| change.set.contains_key("state"));
+            let store = &mut device.client.store();
+            store.retry(&parked[0].change, Some(&good())).unwrap();
+        }
+        assert_eq!(clone.sync().status, SyncStatus::Completed);
+        assert_eq!(phone.sync().status, SyncStatus::Incomplete);
+        let open = phone.client.store().conflicts().unwrap();
+        assert_eq!(open.len(), 2, "{open:?}");
+        assert_eq!(open[1].mine.as_ref().unwrap()["hours"], 3.into());
+        let hours = || world.value("SELECT hours FROM job WHERE id = 2");
+        phone
+            .client
+            .store()
+            .resolve(&open[0].conflict, &decided)
+            .unwrap();
+        phone.sync();
+        assert_eq!(hours(), 3.into(), "the other one is not decided");
+        phone
+            .client
+            .store()
+            .resolve(&open[1].conflict, &Resolution::Mine)
+            .unwrap();
+        for device in [&phone, &clone] {
+            assert_eq!(device.sync().status, SyncStatus::Completed);
+            assert_eq!(
+                device.read("SELECT hours FROM job WHERE id = 2").unwrap(),
+                "3"
+            );
+        }
+        assert_eq!(hours(), 3.into());
+    }
+}
+
+fn good() -> Attributes {
+    Attributes::from([("state".into(), "good".into())])
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Transaction<'_> {
     pub fn update(&mut self, entity: &str, key: &[Value], set: &Attributes) -> Result<(), Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let key = current_key(&self.db.conn, table, key)?;
+        let key = self.written_key(table, key)?;
         let set = current(&self.db.conn, table, set)?;
         for (attribute, given) in table.entity.key().iter().zip(&key) {
             if set.get(&attribute.name).is_some_and(|value| value != given) {
@@ -176,7 +176,7 @@ impl Transaction<'_> {
     pub fn delete(&mut self, entity: &str, key: &[Value]) -> Result<(), Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let key = current_key(&self.db.conn, table, key)?;
+        let key = self.written_key(table, key)?;
         match self
             .db
             .conn
@@ -214,7 +214,7 @@ impl Transaction<'_> {
     pub fn get(&self, entity: &str, key: &[Value]) -> Result<Option<Attributes>, Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let key = current_key(&self.db.conn, table, key)?;
+        let key = self.named_key(table, key)?;
         Ok(table
             .row(&self.db.conn, &key)?
             .map(|row| whole(&table.entity, row)))
@@ -225,6 +225,26 @@ impl Transaction<'_> {
             Some(loaded) => Ok(loaded.clone()),
             None => self.db.loaded(),
         }
+    }
+
+    /// The row's identifier as it is today. If SQL wrote the row earlier in this transaction under
+    /// the old one, it is renamed now instead of when the transaction is sealed.
+    fn named_key(&self, table: &Table, key: &[Value]) -> Result<Key, Error> {
+        let given = checked_key(&table.entity, key)?;
+        let key = current_key(&self.db.conn, table, &given)?;
+        if key != given && table.row(&self.db.conn, &given)?.is_some() {
+            ids::captured::rename(self.db, &*self.loaded()?)?;
+        }
+        Ok(key)
+    }
+
+    /// The same for a row that is to be there: the old identifier may be in the SQL alone.
+    fn written_key(&self, table: &Table, key: &[Value]) -> Result<Key, Error> {
+        let key = self.named_key(table, key)?;
+        if table.row(&self.db.conn, &key)?.is_none() {
+            ids::captured::rename(self.db, &*self.loaded()?)?;
+        }
+        Ok(key)
     }
 
     /// Inserts a row and gives its identifier, which SQLite makes where `key` is empty.
@@ -273,6 +293,10 @@ impl Transaction<'_> {
         row: &Attributes,
     ) -> Result<(Option<Key>, Attributes), Error> {
         let entity = &table.entity;
+        let given = entity.key().iter().map(|it| row.get(&it.name).cloned());
+        if let Some(given) = given.collect::<Option<Key>>() {
+            self.named_key(table, &given)?;
+        }
         let mut set = current(&self.db.conn, table, row)?;
         let mut key = Vec::new();
         for attribute in entity.key() {

@@ -1,33 +1,26 @@
 //! Sending a group again, and keeping what a decision replaces.
 //!
 //! A group that goes again has a new id that absorbs the old one. Its old name stays with what was
-//! decided about, in a group of the history.
+//! decided about, in a group of the history. As long as a conflict of the group is open it stays
+//! parked under its old id, so that its changes keep their names; what was decided waits in it.
 
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_key, write_attributes};
-use afield_protocol::{Code, GroupId, zoo};
-use rusqlite::params;
+use afield_protocol::{Code, GroupId, Op, zoo};
+use rusqlite::{OptionalExtension, params};
 
-use super::conflict::Parked;
+use super::conflict::{DECIDED, Parked};
 use super::db::{Db, Loaded};
+use super::sql::row_attributes;
 use super::{overlay, page, rebase};
 use crate::error::Error;
 
 /// Makes a group pending again under a new id that absorbs the old one. What was sent under the
 /// old one never takes effect: the server remembers that it did not.
 pub(super) fn requeue(db: &mut Db, group: i64) -> Result<GroupId, Error> {
-    let sql = "SELECT id, absorbed FROM afield_group WHERE n = ?1";
-    let (old, absorbed): ([u8; 16], Vec<u8>) = db
-        .conn
-        .prepare_cached(sql)?
-        .query_row([group], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // Somebody saw that an absorbed group had been applied, and decided knowing that: only this
-    // group itself must not take effect any more. The others would stand against it for ever.
-    let sql = "SELECT 1 FROM afield_change AS c JOIN afield_outcome AS o ON o.change_n = c.n \
-               WHERE c.group_n = ?1 AND o.group_id = ?2 AND o.code = ?3";
-    let known = params![group, old, Code::ABSORBED_KNOWN.as_str()];
-    let mut absorbed = match db.conn.prepare_cached(sql)?.exists(known)? {
+    let (old, absorbed) = identity(db, group)?;
+    let mut absorbed = match is_known(db, group, old)? {
         true => Vec::new(),
         false => absorbed,
     };
@@ -45,21 +38,51 @@ pub(super) fn requeue(db: &mut Db, group: i64) -> Result<GroupId, Error> {
     Ok(GroupId(id))
 }
 
-/// Makes a group of the history that keeps a name, and gives its number.
-fn history(db: &mut Db, id: GroupId) -> Result<i64, Error> {
-    let now = db.env.now_ms();
-    let taken = "SELECT 1 FROM afield_group WHERE id = ?1";
-    let is_taken = db.conn.prepare_cached(taken)?.exists([id.0])?;
-    let id = if is_taken { db.random_id() } else { id.0 };
+/// Whether somebody saw that an absorbed group had been applied, and decided knowing that: only
+/// this group itself must not take effect any more. The others would stand against it for ever.
+fn is_known(db: &Db, group: i64, id: [u8; 16]) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM afield_change AS c JOIN afield_outcome AS o ON o.change_n = c.n \
+               WHERE c.group_n IN (?1, ?2) AND o.group_id = ?3 AND o.code = ?4";
+    let decided = decided(db, group, id)?.unwrap_or(group);
+    let known = params![group, decided, id, Code::ABSORBED_KNOWN.as_str()];
+    Ok(db.conn.prepare_cached(sql)?.exists(known)?)
+}
+
+/// A group's id and those that it absorbs.
+fn identity(db: &Db, group: i64) -> Result<([u8; 16], Vec<u8>), Error> {
+    let sql = "SELECT id, absorbed FROM afield_group WHERE n = ?1";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    Ok(statement.query_row([group], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+/// The group of the history that keeps what was decided of a group so far. While that one still
+/// goes by its id, this one has another and says in whose place it stands.
+fn decided(db: &Db, group: i64, id: [u8; 16]) -> Result<Option<i64>, Error> {
+    let sql = "SELECT n FROM afield_group WHERE state = 'dropped' AND n > ?1 AND absorbed = ?2";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    Ok(statement
+        .query_row(params![group, id], |row| row.get(0))
+        .optional()?)
+}
+
+/// The same, made if there is none yet.
+fn history(db: &mut Db, group: i64) -> Result<i64, Error> {
+    let (id, _) = identity(db, group)?;
+    if let Some(decided) = decided(db, group, id)? {
+        return Ok(decided);
+    }
+    let (own, now) = (db.random_id(), db.env.now_ms());
     let sql = "INSERT INTO afield_group (id, absorbed, state, made_at) \
-               VALUES (?1, x'', 'dropped', ?2)";
-    db.conn.prepare_cached(sql)?.execute(params![id, now])?;
+               VALUES (?1, ?2, 'dropped', ?3)";
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![own, id, now])?;
     Ok(db.conn.last_insert_rowid())
 }
 
 /// Keeps a parked change as it was, with its outcome, before it goes again as something else.
 pub(super) fn record(db: &mut Db, parked: &Parked) -> Result<(), Error> {
-    let group = history(db, parked.group)?;
+    let group = history(db, parked.group_n)?;
     let sql = "INSERT INTO afield_change \
                (group_n, at, entity, key, op, base, sets, overlay, theirs) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)";
@@ -89,38 +112,89 @@ pub(super) fn leave(
     group: i64,
     changes: &[i64],
 ) -> Result<(), Error> {
-    let sql = "SELECT id, (SELECT count(*) FROM afield_change WHERE group_n = afield_group.n) \
-               FROM afield_group WHERE n = ?1";
-    let (id, size): ([u8; 16], i64) = db
-        .conn
-        .prepare_cached(sql)?
-        .query_row([group], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let is_whole = usize::try_from(size) == Ok(changes.len());
-    let kept = if is_whole {
-        let now = db.env.now_ms();
-        let sql = "UPDATE afield_group SET state = 'dropped', frozen = NULL, made_at = ?2 \
-                   WHERE n = ?1";
-        db.conn.prepare_cached(sql)?.execute([group, now])?;
-        group
-    } else {
-        requeue(db, group)?;
-        history(db, GroupId(id))?
-    };
+    let kept = history(db, group)?;
     db.crash_point("drop-group")?;
+    // What was decided otherwise before has its record at this place already.
+    let at = "CASE WHEN EXISTS (SELECT 1 FROM afield_change AS k \
+              WHERE k.group_n = ?2 AND k.at = afield_change.at) \
+              THEN (SELECT max(at) + 1 FROM afield_change WHERE group_n IN (?2, ?3)) \
+              ELSE at END";
     for n in changes {
         let sql = if zoo::planted("drop-forgets-record") {
-            "DELETE FROM afield_change WHERE n = ?1 AND ?2"
+            "DELETE FROM afield_change WHERE n = ?1 AND ?2 AND ?3".to_owned()
         } else {
-            "UPDATE afield_change SET group_n = ?2, overlay = 0 WHERE n = ?1"
+            format!("UPDATE afield_change SET group_n = ?2, overlay = 0, at = {at} WHERE n = ?1")
         };
-        db.conn.prepare_cached(sql)?.execute([*n, kept])?;
+        db.conn.prepare_cached(&sql)?.execute([*n, kept, group])?;
         db.crash_point("drop-change")?;
     }
-    if is_whole {
+    resume(db, loaded, group)
+}
+
+/// Sends again what is left of a group, unless a conflict in it is still open: what nobody decided
+/// about may have been applied already, and whoever sends it again may do it twice.
+pub(super) fn resume(db: &mut Db, loaded: &Loaded, group: i64) -> Result<(), Error> {
+    let left = Parked::of_group(db, group)?;
+    if left.iter().any(Parked::is_conflict) {
         return Ok(());
     }
+    let (id, absorbed) = identity(db, group)?;
+    let decided = decided(db, group, id)?;
+    let sql = "SELECT 1 FROM afield_change WHERE group_n = ?1";
+    let is_left = db.conn.prepare_cached(sql)?.exists([group])?;
+    let absorbed = match is_left {
+        true => {
+            requeue(db, group)?;
+            Vec::new()
+        }
+        false => {
+            let sql = "DELETE FROM afield_group WHERE n = ?1";
+            db.conn.prepare_cached(sql)?.execute([group])?;
+            absorbed
+        }
+    };
+    if let Some(decided) = decided.filter(|_| !zoo::planted("retry-same-id")) {
+        // The name under which it was decided is free now.
+        let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
+        let name = params![decided, id, absorbed];
+        db.conn.prepare_cached(sql)?.execute(name)?;
+    }
     renumber(db, group)?;
+    count_from_server(db, loaded, &left)?;
     rebase::resumed(db, loaded, group)
+}
+
+/// Where a counter's base was erased with its row, and the row is back, the user's number stands:
+/// what is sent is its difference to the server's.
+fn count_from_server(db: &Db, loaded: &Loaded, changes: &[Parked]) -> Result<(), Error> {
+    for change in changes.iter().filter(|change| change.op == Op::Update) {
+        let Ok(table) = loaded.table(&change.entity) else {
+            continue;
+        };
+        let mut missing = table.entity.counters();
+        missing.retain(|name| change.set.contains_key(name) && !change.base.contains_key(name));
+        if missing.is_empty() {
+            continue;
+        }
+        let key = read_key(&change.key)?;
+        let server = match table.server_row(&db.conn, &key)? {
+            Some(server) => server,
+            None => table.row(&db.conn, &key)?,
+        };
+        let Some(server) = server.map(|row| row_attributes(&table.entity, &row)) else {
+            continue;
+        };
+        let mut base = change.base.clone();
+        base.extend(
+            server
+                .into_iter()
+                .filter(|(name, _)| missing.contains(name)),
+        );
+        let sql = "UPDATE afield_change SET base = ?2 WHERE n = ?1";
+        let bound = params![change.n, write_attributes(&base)];
+        db.conn.prepare_cached(sql)?.execute(bound)?;
+    }
+    Ok(())
 }
 
 /// A change's place is the place of its verdict.
@@ -152,11 +226,14 @@ pub(super) fn recompute(
                 Some(server) => server.clone(),
                 None => table.row(&db.conn, &values)?,
             };
-            let sql = "UPDATE afield_change SET overlay = 1 \
-                       WHERE entity = ?1 AND key = ?2 AND overlay = 0 AND (op = 'create' OR ?3) \
-                       AND group_n IN (SELECT n FROM afield_group WHERE state = 'pending')";
+            let sql = format!(
+                "UPDATE afield_change AS c SET overlay = 1 \
+                 WHERE entity = ?1 AND key = ?2 AND overlay = 0 AND (op = 'create' OR ?3) \
+                 AND EXISTS (SELECT 1 FROM afield_group AS g \
+                             WHERE g.n = c.group_n AND (g.state = 'pending' OR {DECIDED}))"
+            );
             let again = params![entity, key, now.is_some()];
-            if db.conn.prepare_cached(sql)?.execute(again)? > 0 && server.is_none() {
+            if db.conn.prepare_cached(&sql)?.execute(again)? > 0 && server.is_none() {
                 table.put_server_row(&db.conn, &values, now.as_deref())?;
             }
         }

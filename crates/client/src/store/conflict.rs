@@ -84,8 +84,13 @@ const PARKED: &str = "SELECT c.n, g.n, g.id, c.at, c.entity, c.key, c.op, c.base
      c.overlay, c.theirs, c.refreshed, o.result, o.code, o.stored_at \
      FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
      LEFT JOIN afield_outcome AS o \
-     ON o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) \
+     ON o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n AND group_id = g.id) \
      WHERE g.state = 'parked'";
+
+/// Whether change `c` of group `g` was decided and waits for open conflicts of its group: what was
+/// decided about is in the history, and the outcome with it.
+pub(super) const DECIDED: &str = "(g.state = 'parked' AND NOT EXISTS \
+     (SELECT 1 FROM afield_outcome AS d WHERE d.change_n = c.n AND d.group_id = g.id))";
 
 impl Parked {
     fn read(row: &Row<'_>) -> Result<Self, Error> {
@@ -128,6 +133,11 @@ impl Parked {
     /// Its name.
     pub(super) fn name(&self) -> String {
         change_name(&self.group, usize::try_from(self.at).unwrap_or(0))
+    }
+
+    /// Whether it was decided and waits for open conflicts of its group.
+    pub(super) fn is_decided(&self) -> bool {
+        self.result.is_none()
     }
 
     /// Whether it is an open conflict.
@@ -238,11 +248,53 @@ fn mine(entity: Option<&Entity>, parked: &Parked) -> Attributes {
     row
 }
 
+/// Makes the counters of a change whole numbers instead of differences, as the user sees them: a
+/// copy of this device may have counted the same, so that the difference is part of theirs already.
+pub(super) fn count_as_seen(
+    db: &Db,
+    loaded: &Loaded,
+    entity: &str,
+    key: &[u8],
+    n: i64,
+) -> Result<(), Error> {
+    let Ok(table) = loaded.table(entity) else {
+        return Ok(());
+    };
+    let counters = table.entity.counters();
+    if counters.is_empty() {
+        return Ok(());
+    }
+    let seen = super::overlay::up_to(db, table, key, n)?;
+    let seen = seen.map(|row| row_attributes(&table.entity, &row));
+    let sql = "SELECT base, sets FROM afield_change WHERE n = ?1 AND op = 'update'";
+    let stored: Option<(Vec<u8>, Vec<u8>)> = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((base, set)) = stored else {
+        return Ok(());
+    };
+    let (mut base, mut set) = (read_attributes(&base)?, read_attributes(&set)?);
+    base.retain(|name, _| !counters.contains(name));
+    for (name, value) in set.iter_mut().filter(|(name, _)| counters.contains(name)) {
+        if let Some(seen) = seen.as_ref().and_then(|seen| seen.get(name)) {
+            value.clone_from(seen);
+        }
+    }
+    let sql = "UPDATE afield_change SET base = ?2, sets = ?3 WHERE n = ?1";
+    let bound = params![n, write_attributes(&base), write_attributes(&set)];
+    db.conn.prepare_cached(sql)?.execute(bound)?;
+    db.crash_point("count-as-seen")
+}
+
 /// A counter's value on top of `now`: the difference that the user made counts. A sum out of range
-/// shows the user's own number; the server refuses it.
+/// shows the user's own number; the server refuses it. So does a number of which nobody knows any
+/// more what it was counted from.
 pub(super) fn counted(base: &Attributes, now: Option<&Value>, name: &str, set: &Value) -> Value {
-    let null = Value::Null;
-    let before = base.get(name).unwrap_or(&null);
+    let Some(before) = base.get(name) else {
+        return set.clone();
+    };
     count(before, now.unwrap_or(before), set).unwrap_or_else(|| set.clone())
 }
 

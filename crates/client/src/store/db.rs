@@ -225,6 +225,16 @@ impl Db {
     }
 }
 
+/// A step that panicked leaves its transaction open. It is rolled back while SQLite's hooks are
+/// still there: closing the connection would do it when they are gone.
+impl Drop for Db {
+    fn drop(&mut self) {
+        if !self.conn.is_autocommit() {
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+    }
+}
+
 pub(super) fn ended_transaction() -> Error {
     let message = "a statement ended the transaction; leave BEGIN, COMMIT and ROLLBACK to it";
     Error::new(Code::SQL, message)

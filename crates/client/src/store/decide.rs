@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 
 use afield_protocol::codec::cbor::{read_key, write_attributes};
-use afield_protocol::{Attributes, Code, GroupId, Op, Value, zoo};
+use afield_protocol::{Attributes, Code, GroupId, Op, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::actions::current;
-use super::again::{leave, recompute, record, requeue};
+use super::again::{leave, recompute, record, resume};
 use super::conflict::{self, Parked, Resolution, Resolvers};
 use super::db::{Db, Loaded};
 use super::rebase;
@@ -41,7 +41,6 @@ pub(super) fn retry(db: &mut Db, name: &str, set: Option<&Attributes>) -> Result
     if let Some(set) = set.filter(|set| !set.is_empty()) {
         values.extend(writable(db, &loaded, &parked, set)?);
     }
-    let group = requeue(db, parked.group_n)?;
     if values != parked.set {
         record(db, &parked)?;
         let sql = "UPDATE afield_change SET sets = ?2 WHERE n = ?1";
@@ -50,12 +49,13 @@ pub(super) fn retry(db: &mut Db, name: &str, set: Option<&Attributes>) -> Result
         db.crash_point("retry-set")?;
         rebase::undone(db, &loaded, &parked.entity, &parked.key, parked.n, values)?;
     }
-    rebase::resumed(db, &loaded, parked.group_n)?;
+    resume(db, &loaded, parked.group_n)?;
     recompute(db, &loaded, &rows(&mates))?;
-    Ok(super::status::change_name(&group, place(&parked)))
+    name_of(db, parked.n)
 }
 
-/// Settles a conflict. Gives the change's new name if it is sent again.
+/// Settles a conflict. Gives the change's name if it is sent again: another one, or the same while
+/// other conflicts of its transaction are open.
 pub(super) fn resolve(
     db: &mut Db,
     name: &str,
@@ -83,7 +83,6 @@ pub(super) fn settle(
         return drop_parked(db, loaded, parked).map(|()| None);
     };
     let mates = Parked::of_group(db, parked.group_n)?;
-    let group = requeue(db, parked.group_n)?;
     record(db, parked)?;
     let base = if zoo::planted("resolve-keeps-old-base") {
         &parked.base
@@ -99,11 +98,11 @@ pub(super) fn settle(
         write_attributes(&set),
     ])?;
     db.crash_point("resolve-rebase")?;
-    rebase::resumed(db, loaded, parked.group_n)?;
     let after = rebase::lay(loaded, &parked.entity, Some(base), op, base, &set);
     rebase::onto(db, loaded, &parked.entity, &parked.key, parked.n, after)?;
+    resume(db, loaded, parked.group_n)?;
     recompute(db, loaded, &rows(&mates))?;
-    Ok(Some(super::status::change_name(&group, place(parked))))
+    name_of(db, parked.n).map(Some)
 }
 
 /// Gives a refused change up: it leaves the row and stays in the history. With a create goes what
@@ -120,14 +119,15 @@ pub(super) fn automatically(db: &mut Db, resolvers: &Resolvers) -> Result<(), Er
         return Ok(());
     }
     let loaded = db.loaded()?;
-    let mut settled = BTreeSet::new();
-    for mut open in conflict::open(db)? {
+    for open in conflict::open(db)? {
         let Some(resolver) = resolvers.get(&open.entity) else {
             continue;
         };
-        if settled.contains(&open.group_n) {
+        // Settling one before it may have changed it, or taken it along.
+        let mut now = Parked::of_group(db, open.group_n)?.into_iter();
+        let Some(mut open) = now.find(|it| it.n == open.n && it.is_conflict()) else {
             continue;
-        }
+        };
         conflict::show(db, &loaded, &mut open)?;
         let info = conflict::info(&loaded, &open)?;
         let asked = std::panic::catch_unwind(AssertUnwindSafe(|| resolver(&info)));
@@ -140,7 +140,6 @@ pub(super) fn automatically(db: &mut Db, resolvers: &Resolvers) -> Result<(), Er
             Ok(None) if is_heavy => {}
             Ok(_) => {
                 settle(db, &loaded, &open, &resolution)?;
-                settled.insert(open.group_n);
             }
             Err(_) => {}
         }
@@ -224,11 +223,21 @@ fn server_row(db: &Db, loaded: &Loaded, parked: &Parked) -> Result<Option<Attrib
 type Rebased = Option<(Op, Attributes, Attributes)>;
 
 fn rebased(db: &Db, loaded: &Loaded, parked: &Parked, how: &Resolution) -> Result<Rebased, Error> {
-    match how {
-        Resolution::Theirs => Ok(None),
-        Resolution::Mine => mine(loaded, parked),
-        Resolution::Merged(values) => merged(db, loaded, parked, values),
+    let rebased = match how {
+        Resolution::Theirs => None,
+        Resolution::Mine => mine(loaded, parked)?,
+        Resolution::Merged(values) => merged(db, loaded, parked, values)?,
+    };
+    let is_change = matches!(&rebased, Some((Op::Update | Op::Delete, ..)));
+    if is_change && loaded.table(&parked.entity)?.entity.insert_only {
+        // The server would refuse it, and the row would leave the device without a decision.
+        let message = format!(
+            "rows of `{}` are only created on a device, and this one is there: take theirs",
+            parked.entity
+        );
+        return Err(Error::new(Code::INSERT_ONLY, message));
     }
+    Ok(rebased)
 }
 
 /// The user's version on top of the row that was shown; `None` if that is the server's already.
@@ -251,10 +260,9 @@ fn mine(loaded: &Loaded, parked: &Parked) -> Result<Rebased, Error> {
     let mut set = parked.set.clone();
     if parked.op == Op::Update {
         for name in entity.counters() {
-            // Only the difference counts, so it stays as it was made.
+            // Only the difference counts, so it stays as it was made, if that is known.
             if set.contains_key(&name) {
-                let before = parked.base.get(&name).cloned();
-                base.insert(name, before.unwrap_or(Value::Null));
+                base.extend(parked.base.get(&name).map(|before| (name, before.clone())));
             }
         }
     }
@@ -343,7 +351,15 @@ fn find(db: &Db, name: &str) -> Result<Parked, Error> {
     match found {
         Some((n, state)) if state == "parked" => {
             let mut mates = Parked::of_group(db, n)?.into_iter();
-            mates.find(|mate| mate.at == at).ok_or_else(unknown)
+            let found = mates.find(|mate| mate.at == at).ok_or_else(unknown)?;
+            if found.is_decided() {
+                let message = format!(
+                    "{name} is decided; it is sent as soon as the other conflicts of its \
+                     transaction are"
+                );
+                return Err(Error::new(Code::NOT_PARKED, message));
+            }
+            Ok(found)
         }
         Some((_, state)) => Err(settled(match state.as_str() {
             "settled" => "was applied",
@@ -353,7 +369,12 @@ fn find(db: &Db, name: &str) -> Result<Parked, Error> {
         None => {
             let sql = "SELECT 1 FROM afield_group WHERE instr(absorbed, ?1) > 0";
             let again = db.conn.prepare_cached(sql)?.exists([group.0])?;
-            Err(if again {
+            let sql = "SELECT 1 FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
+                       WHERE g.state = 'dropped' AND g.absorbed = ?1 AND c.at = ?2";
+            let decided = db.conn.prepare_cached(sql)?.exists(params![group.0, at])?;
+            Err(if decided {
+                settled("was decided already")
+            } else if again {
                 settled("was sent again")
             } else {
                 unknown()
@@ -362,8 +383,16 @@ fn find(db: &Db, name: &str) -> Result<Parked, Error> {
     }
 }
 
-fn place(parked: &Parked) -> usize {
-    usize::try_from(parked.at).unwrap_or(0)
+/// A change's name as it is now.
+fn name_of(db: &Db, n: i64) -> Result<String, Error> {
+    let sql = "SELECT g.id, c.at FROM afield_change AS c \
+               JOIN afield_group AS g ON g.n = c.group_n WHERE c.n = ?1";
+    let (id, at): ([u8; 16], i64) = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let at = usize::try_from(at).unwrap_or(0);
+    Ok(super::status::change_name(&GroupId(id), at))
 }
 
 fn rows(changes: &[Parked]) -> BTreeSet<(String, Vec<u8>)> {

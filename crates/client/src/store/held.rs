@@ -44,7 +44,7 @@ struct Reasons {
 impl Reasons {
     /// Adds a group that is stopped by itself, or by `root`.
     fn add(&mut self, waiting: &Waiting, root: Option<&String>) -> Result<(), Error> {
-        for change in &waiting.changes {
+        for change in waiting.changes.iter().filter(|it| it.stopped.is_some()) {
             let name = match root {
                 Some(root) => root.clone(),
                 None => super::status::change_name(&GroupId(waiting.id), change.at),

@@ -11,10 +11,12 @@ use afield_protocol::codec::Format;
 use afield_protocol::codec::cbor::{read_attributes, read_key};
 use afield_protocol::dependence::{Blocked, Step, Stopped};
 use afield_protocol::{
-    Change, Code, Frame, Group, GroupHash, GroupId, Model, Op, Part, Pattern, Position, limits, zoo,
+    Change, Code, Frame, Group, GroupHash, GroupId, Model, Op, Part, Pattern, Position,
+    VerdictKind, limits, zoo,
 };
 use rusqlite::params;
 
+use super::conflict::DECIDED;
 use super::db::{Db, Loaded};
 use crate::error::Error;
 
@@ -92,32 +94,27 @@ pub(super) struct Held {
     base: Vec<u8>,
     sets: Vec<u8>,
     pub(super) at: usize,
-    in_conflict: bool,
+    /// How it holds back later ones while its own group is not sent.
+    pub(super) stopped: Option<Stopped>,
 }
 
 impl Held {
     pub(super) fn with<T>(&self, look: impl FnOnce(Step<'_>) -> T) -> Result<T, Error> {
-        Ok(look(Step {
-            entity: &self.entity,
-            key: &read_key(&self.key)?,
-            op: self.op,
-            base: &read_attributes(&self.base)?,
-            set: &read_attributes(&self.sets)?,
-        }))
+        let (base, set) = (read_attributes(&self.base)?, read_attributes(&self.sets)?);
+        let key = read_key(&self.key)?;
+        Ok(look(Step::new(&self.entity, &key, self.op, &base, &set)))
     }
 }
 
 impl Waiting {
     /// Notes that the group is not sent.
     pub(super) fn block(&self, blocked: &mut Blocked) -> Result<(), Error> {
-        // Anything not yet tried holds back its whole row: sent in another order, a later edit
-        // could be applied to a row that it was not made for.
-        let stopped = |change: &Held| match self.state.as_str() {
-            "parked" if !change.in_conflict => Stopped::Refused,
-            _ => Stopped::Undecided,
-        };
-        let mut changes = self.changes.iter();
-        changes.try_for_each(|it| it.with(|step| blocked.add(step, stopped(it))))
+        for change in &self.changes {
+            if let Some(stopped) = change.stopped {
+                change.with(|step| blocked.add(step, stopped))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the group depends on one that is not sent.
@@ -262,26 +259,37 @@ impl Queue {
 }
 
 /// A group's changes. A parked change of a row that is gone holds nothing back: there is no row
-/// any more that a later change could be wrong about.
+/// any more that a later change could be wrong about. One that was decided does: it goes first.
 fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
-    let sql = "SELECT entity, key, op, base, sets, at, ?3 AND coalesce((SELECT result \
-               FROM afield_outcome WHERE change_n = afield_change.n ORDER BY n DESC LIMIT 1) \
-               = 'conflict', 0) FROM afield_change \
-               WHERE group_n = ?1 AND (overlay = 1 OR ?2) ORDER BY at";
-    let mut statement = db.conn.prepare_cached(sql)?;
-    let is_parked = waiting.state == "parked";
-    let mut rows = statement.query(params![waiting.n, !is_parked, is_parked])?;
+    let sql = format!(
+        "SELECT c.entity, c.key, c.op, c.base, c.sets, c.at, o.result, o.code \
+         FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
+         LEFT JOIN afield_outcome AS o ON g.state = 'parked' AND o.n = \
+           (SELECT max(n) FROM afield_outcome WHERE change_n = c.n AND group_id = g.id) \
+         WHERE g.n = ?1 AND (c.overlay = 1 OR g.state <> 'parked' OR {DECIDED}) ORDER BY c.at"
+    );
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([waiting.n])?;
+    let model = &db.loaded()?.model;
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
-        let op: String = row.get(2)?;
+        let (entity, op): (String, String) = (row.get(0)?, row.get(2)?);
+        let (result, code): (Option<String>, Option<String>) = (row.get(6)?, row.get(7)?);
+        let code = code.map(|word| Code::parse(&word));
+        let stopped = match result.as_deref().and_then(VerdictKind::parse) {
+            Some(kind) => Stopped::by(model, &entity, kind, code.as_ref()),
+            // Anything not yet tried holds back its whole row: sent in another order, a later
+            // edit could be applied to a row that it was not made for.
+            None => Some(Stopped::Undecided),
+        };
         changes.push(Held {
-            entity: row.get(0)?,
+            stopped,
+            entity,
             key: row.get(1)?,
             op: self::op(&op)?,
             base: row.get(3)?,
             sets: row.get(4)?,
             at: usize::try_from(row.get::<_, i64>(5)?).unwrap_or(0),
-            in_conflict: row.get(6)?,
         });
     }
     Ok(changes)
@@ -361,10 +369,8 @@ fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
         .chunks_exact(16)
         .filter_map(|id| Some(GroupId(id.try_into().ok()?)));
     Ok(Group {
-        id: GroupId(id),
         absorbed: absorbed.collect(),
-        origins: Vec::new(),
-        changes,
+        ..Group::new(GroupId(id), changes)
     })
 }
 

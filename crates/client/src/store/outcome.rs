@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::ids::rewrite::Renames;
 use super::status::OutcomeInfo;
-use super::{erase, overlay, rebase};
+use super::{conflict, erase, overlay, rebase};
 use crate::error::Error;
 
 /// A change of the group that an outcome speaks of.
@@ -159,6 +159,9 @@ fn settle(
             rebase::became(db, loaded, &change.entity, &change.key, change.n, sets)
         }
         VerdictKind::Conflict => {
+            if verdict.code.as_ref() == Some(&Code::ABSORBED_KNOWN) {
+                conflict::count_as_seen(db, loaded, &change.entity, &change.key, change.n)?;
+            }
             let theirs = match &verdict.theirs {
                 Some(Theirs::Row(row)) => Some(write_attributes(row)),
                 Some(Theirs::Gone) | None => None,

@@ -23,7 +23,7 @@ pub(crate) fn release(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Res
     let Some(server) = table.server_row(&db.conn, &values)? else {
         return Ok(());
     };
-    let overlays = overlays(db, entity, key)?;
+    let overlays = overlays(db, entity, key, i64::MAX)?;
     let is_last = overlays.is_empty();
     let visible = overlays
         .into_iter()
@@ -37,6 +37,19 @@ pub(crate) fn release(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Res
         table.drop_server_row(&db.conn, &values)?;
     }
     Ok(())
+}
+
+/// The row as change `n` left it, with what pulls have brought below it since.
+pub(super) fn up_to(
+    db: &Db,
+    table: &Table,
+    key: &[u8],
+    n: i64,
+) -> Result<Option<Vec<Value>>, Error> {
+    let values = read_key(key)?;
+    let server = table.server_row(&db.conn, &values)?.flatten();
+    let overlays = overlays(db, &table.entity.name, key, n)?.into_iter();
+    Ok(overlays.fold(server, |row, overlay| lay(table, &values, row, &overlay)))
 }
 
 /// Identifiers of `entity` that have a copy of the server's row.
@@ -55,11 +68,12 @@ struct Overlay {
     set: Attributes,
 }
 
-fn overlays(db: &Db, entity: &str, key: &[u8]) -> Result<Vec<Overlay>, Error> {
+/// The overlays of a row up to change `n`, oldest first.
+fn overlays(db: &Db, entity: &str, key: &[u8], n: i64) -> Result<Vec<Overlay>, Error> {
     let sql = "SELECT op, base, sets FROM afield_change \
-               WHERE overlay = 1 AND entity = ?1 AND key = ?2 ORDER BY n";
+               WHERE overlay = 1 AND entity = ?1 AND key = ?2 AND n <= ?3 ORDER BY n";
     let mut statement = db.conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![entity, key])?;
+    let mut rows = statement.query(params![entity, key, n])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (op, base, set): (String, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);

@@ -30,8 +30,8 @@ pub(super) struct Behind {
 
 /// Columns of [`Behind::read`].
 const BEHIND: &str = "SELECT c.n, g.n, c.entity, c.key, c.op, c.base, c.sets, g.state, \
-     (SELECT result FROM afield_outcome WHERE change_n = c.n ORDER BY n DESC LIMIT 1) \
-     FROM afield_change AS c JOIN afield_group AS g ON g.n = c.group_n";
+     (SELECT result FROM afield_outcome WHERE change_n = c.n AND group_id = g.id \
+      ORDER BY n DESC LIMIT 1) FROM afield_change AS c JOIN afield_group AS g ON g.n = c.group_n";
 
 impl Behind {
     fn read(row: &Row<'_>) -> Result<Self, Error> {
@@ -50,12 +50,18 @@ impl Behind {
         })
     }
 
+    /// Whether it was refused, and nobody has decided about it.
     fn is_parked(&self) -> bool {
-        self.state == "parked"
+        self.state == "parked" && self.result.is_some()
     }
 
     fn is_conflict(&self) -> bool {
         self.is_parked() && self.result.as_deref() == Some("conflict")
+    }
+
+    /// Whether it is sent, or sent again, once nothing stands before it.
+    fn goes(&self) -> bool {
+        self.state == "pending" || self.state == "parked" && self.result.is_none()
     }
 }
 
@@ -89,7 +95,7 @@ pub(super) fn became(
     n: i64,
     became: Attributes,
 ) -> Result<(), Error> {
-    put_in_bases(db, loaded, entity, key, n, became, &["pending"])
+    put_in_bases(db, loaded, entity, key, n, became, Behind::goes)
 }
 
 /// The same for what was before a change that did not take effect. The base of a change that is on
@@ -102,7 +108,8 @@ pub(super) fn undone(
     n: i64,
     before: Attributes,
 ) -> Result<(), Error> {
-    put_in_bases(db, loaded, entity, key, n, before, &["pending", "sent"])
+    let counts = |later: &Behind| later.goes() || later.state == "sent";
+    put_in_bases(db, loaded, entity, key, n, before, counts)
 }
 
 /// A refused group goes again: its values are in the bases of later changes as before.
@@ -136,7 +143,7 @@ fn put_in_bases(
     key: &[u8],
     n: i64,
     mut became: Attributes,
-    states: &[&str],
+    counts: impl Fn(&Behind) -> bool,
 ) -> Result<(), Error> {
     let counters = counters(loaded, entity);
     became.retain(|name, _| !counters.contains(name));
@@ -146,7 +153,7 @@ fn put_in_bases(
                 *value = became.clone();
             }
         }
-        if states.contains(&later.state.as_str()) {
+        if counts(&later) {
             write(db, &later)?;
         }
         became.retain(|name, _| !later.set.contains_key(name));
@@ -313,16 +320,9 @@ pub(super) fn dependants(
     create: &Parked,
 ) -> Result<BTreeMap<i64, Vec<Behind>>, Error> {
     let mut blocked = Blocked::default();
-    blocked.add(
-        Step {
-            entity: &create.entity,
-            key: &read_key(&create.key)?,
-            op: create.op,
-            base: &create.base,
-            set: &create.set,
-        },
-        Stopped::Refused,
-    );
+    let key = read_key(&create.key)?;
+    let made = Step::new(&create.entity, &key, create.op, &create.base, &create.set);
+    blocked.add(made, Stopped::Refused);
     let sql = format!(
         "{BEHIND} WHERE g.state IN ('pending', 'sent', 'parked') AND g.n >= ?1 AND c.n <> ?2 \
          ORDER BY g.n, c.at"
@@ -333,13 +333,7 @@ pub(super) fn dependants(
     while let Some(row) = rows.next()? {
         let later = Behind::read(row)?;
         let key = read_key(&later.key)?;
-        let step = Step {
-            entity: &later.entity,
-            key: &key,
-            op: later.op,
-            base: &later.base,
-            set: &later.set,
-        };
+        let step = Step::new(&later.entity, &key, later.op, &later.base, &later.set);
         if !blocked.holds(&loaded.model, step) {
             continue;
         }

@@ -7,6 +7,7 @@ use afield_protocol::{Attributes, Code, GroupId, Key, Op, Value, VerdictKind};
 use rusqlite::{Row, params};
 
 use super::actions::current_key;
+use super::conflict::DECIDED;
 use super::db::Db;
 use super::{conflict, held, outbox};
 use crate::error::Error;
@@ -157,23 +158,41 @@ pub(super) fn change_name(group: &GroupId, at: usize) -> String {
 /// that what another process just wrote is counted.
 pub(super) fn changes(db: &mut Db) -> Result<Vec<ChangeInfo>, Error> {
     let held = held::held(db)?;
-    let sql = "SELECT g.n, g.id, g.state, c.at, c.entity, c.key, c.op, c.base, c.sets, c.theirs, \
-               o.code, o.attribute, o.message \
-               FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
-               LEFT JOIN afield_outcome AS o ON g.state IN ('parked', 'dropped') \
-               AND o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) ORDER BY c.n";
-    let mut statement = db.conn.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT g.n, g.id, g.state, c.at, c.entity, c.key, c.op, c.base, c.sets, c.theirs, \
+         o.code, o.attribute, o.message, {DECIDED} \
+         FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
+         LEFT JOIN afield_outcome AS o ON g.state IN ('parked', 'dropped') \
+         AND o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) ORDER BY c.n"
+    );
+    let open = open_by_group(db)?;
+    let mut statement = db.conn.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(change(row, &held)?);
+        let waits_for = match row.get(13)? {
+            true => &open,
+            false => &held,
+        };
+        found.push(change(row, waits_for.get(&row.get(0)?))?);
     }
     Ok(found)
 }
 
-fn change(row: &Row<'_>, held: &HashMap<i64, Option<String>>) -> Result<ChangeInfo, Error> {
+/// The first open conflict of each group: what was decided of it waits for that one.
+fn open_by_group(db: &Db) -> Result<HashMap<i64, Option<String>>, Error> {
+    let mut found = HashMap::new();
+    for open in conflict::open(db)? {
+        found
+            .entry(open.group_n)
+            .or_insert_with(|| Some(open.name()));
+    }
+    Ok(found)
+}
+
+/// A change; `reason` if it waits for another.
+fn change(row: &Row<'_>, reason: Option<&Option<String>>) -> Result<ChangeInfo, Error> {
     let state: String = row.get(2)?;
-    let reason = held.get(&row.get(0)?);
     let state = match state.as_str() {
         _ if reason.is_some() => ChangeState::Held,
         "pending" => ChangeState::Pending,
@@ -277,7 +296,8 @@ pub(super) fn row_state(db: &mut Db, entity: &str, key: &[Value]) -> Result<RowS
     let key = write_key(&current_key(&db.conn, loaded.table(entity)?, key)?);
     let sql = "SELECT g.n, g.state, o.result FROM afield_change AS c \
                JOIN afield_group AS g ON g.n = c.group_n LEFT JOIN afield_outcome AS o \
-               ON o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) \
+               ON o.n = (SELECT max(n) FROM afield_outcome \
+                         WHERE change_n = c.n AND group_id = g.id) \
                WHERE c.entity = ?1 AND c.key = ?2 AND g.state IN ('pending', 'sent', 'parked')";
     let mut statement = db.conn.prepare_cached(sql)?;
     let found = statement.query_map(params![entity, key], |row| {
@@ -291,6 +311,7 @@ pub(super) fn row_state(db: &mut Db, entity: &str, key: &[Value]) -> Result<RowS
     let held = held::held(db)?;
     let state = |(n, state, result): &(i64, String, Option<String>)| match state.as_str() {
         "parked" if result.as_deref() == Some("conflict") => RowState::Conflict,
+        "parked" if result.is_none() => RowState::Held,
         "parked" => RowState::Parked,
         _ if held.contains_key(n) => RowState::Held,
         "sent" => RowState::Sent,

@@ -1,7 +1,7 @@
 //! Temporary identifiers that somebody still holds after the server gave the real ones.
 
 use afield::protocol::{Attributes, Code, Op, Value, Verdict};
-use afield::{ChangeInfo, Store, SyncStore};
+use afield::{ChangeInfo, Params, Store, SyncStore};
 
 use crate::ids::{create_sheet, none_left, renamed, settle, temporary, world};
 use crate::store_crash::dies_everywhere_in;
@@ -49,6 +49,55 @@ fn p3_entity_actions_understand_an_old_identifier() {
     store.delete("part", &part).unwrap();
     store.delete("sheet", key).unwrap();
     assert!(query(&store, "SELECT * FROM sheet").is_empty());
+    none_left(&mut store);
+}
+
+#[test]
+fn p3_actions_find_what_sql_wrote_under_an_old_identifier_before_them() {
+    let old = temporary(1);
+    let insert = "INSERT INTO part (sheet_id, no, name) VALUES (?1, 1, 'lid')";
+    for sheet in [&old, &int(41)] {
+        let (_world, mut store, _sync) = known();
+        let key = [sheet.clone(), int(1)];
+        let whole = attributes([("sheet_id", sheet.clone()), ("no", int(1))]);
+        store
+            .transaction(|tx| {
+                tx.execute(insert, &Params::from([old.clone()]))?;
+                if *sheet == old {
+                    assert!(tx.get("part", &key)?.is_some());
+                    let taken = tx.create("part", &whole).unwrap_err();
+                    assert_eq!(*taken.code(), Code::KEY_EXISTS);
+                }
+                tx.update("part", &key, &attributes([("name", text("box"))]))
+            })
+            .unwrap();
+        let change = newest(&mut store);
+        assert_eq!((change.op, change.key), (Op::Create, vec![int(41), int(1)]));
+        assert_eq!(change.set["name"], text("box"));
+        let parts = query(&store, "SELECT sheet_id, no, name FROM part");
+        assert_eq!(parts, [[int(41), int(1), text("box")]]);
+        none_left(&mut store);
+        let (_world, mut store, _sync) = known();
+        store
+            .transaction(|tx| {
+                tx.execute(insert, &Params::from([old.clone()]))?;
+                tx.delete("part", &key)
+            })
+            .unwrap();
+        assert!(query(&store, "SELECT * FROM part").is_empty());
+    }
+    // A second row under the old identifier is the first one, to actions as well.
+    let (_world, mut store, _sync) = known();
+    let second = "INSERT INTO sheet (id, title) VALUES (?1, 'b')";
+    let again = attributes([("id", old.clone()), ("next_id", old.clone())]);
+    store
+        .transaction(|tx| {
+            tx.execute(second, &Params::from([old.clone()]))?;
+            tx.create_or_update("sheet", &again)
+        })
+        .unwrap();
+    let shown = query(&store, "SELECT * FROM sheet");
+    assert_eq!(shown, [[int(41), text("b"), int(41)]]);
     none_left(&mut store);
 }
 

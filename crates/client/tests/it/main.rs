@@ -23,6 +23,7 @@ mod store_gone;
 mod store_held;
 mod store_install;
 mod store_kinds;
+mod store_known;
 mod store_open;
 mod store_outbox;
 mod store_overlays;

@@ -244,3 +244,22 @@ fn an_edit_may_be_taken_back_where_an_attribute_is_read_only() {
     }
     assert!(store.changes().unwrap().is_empty());
 }
+
+#[test]
+fn p1_a_store_is_closed_in_good_order_after_a_panic_in_a_transaction() {
+    let world = World::new();
+    let mut store = world.store();
+    let row = attributes([("word", text("half"))]);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        store.transaction(|tx| {
+            let key = tx.create("label", &row)?;
+            assert!(key.is_empty(), "a mistake of the app's");
+            Ok(())
+        })
+    }));
+    assert!(panicked.is_err());
+    drop(store);
+    let mut store = world.store();
+    assert!(store.get("label", &[text("half")]).unwrap().is_none());
+    store.create("label", &row).unwrap();
+}

@@ -1,10 +1,10 @@
 //! Refused changes: sent back, sent again, given up.
 
 use afield::protocol::zoo::plant;
-use afield::protocol::{Code, Op, Value, Verdict, VerdictKind};
+use afield::protocol::{Code, Merge, Op, Value, Verdict, VerdictKind};
 use afield::{ChangeInfo, ChangeState, Resolution, RowState};
 
-use crate::sheets::{Desk, ends, set, sheet};
+use crate::sheets::{Desk, ends, set, sheet, sheets};
 use crate::world::{World, attributes, execute, id, int, query, request, settle, text};
 
 fn remark(id: i64, sheet: &str) -> afield::protocol::Attributes {
@@ -18,10 +18,14 @@ fn waits_for() -> Verdict {
 /// The user's value is refused, and a remark waits for nothing.
 fn refused() -> (Desk, String) {
     let mut desk = Desk::new();
+    let name = refused_in(&mut desk);
+    (desk, name)
+}
+
+fn refused_in(desk: &mut Desk) -> String {
     desk.mine("s1", &set("a", "bad"));
     assert_eq!(ends(&desk.push()), ["rejected"]);
-    let name = desk.culprit();
-    (desk, name)
+    desk.culprit()
 }
 
 /// A create is refused.
@@ -295,7 +299,8 @@ fn what_waited_for_a_dropped_edit_is_as_if_that_had_never_been() {
 #[test]
 fn p8_other_edits_of_the_row_flow_and_nobody_conflicts_with_himself() {
     for retry in [true, false] {
-        let (mut desk, name) = refused();
+        let mut desk = Desk::with(sheets(Merge::Attribute));
+        let name = refused_in(&mut desk);
         desk.mine("s1", &set("b", "flows"));
         assert_eq!(
             ends(&desk.round()),
@@ -315,12 +320,42 @@ fn p8_other_edits_of_the_row_flow_and_nobody_conflicts_with_himself() {
         assert_eq!(desk.seen("s1"), desk.rows["s1"]);
     }
     // The same for an edit that was made before the refusal came.
-    let mut desk = Desk::new();
+    let mut desk = Desk::with(sheets(Merge::Attribute));
     desk.mine("s1", &set("a", "bad"));
     let outgoing = request(&mut desk.sync);
     desk.mine("s1", &set("b", "flows"));
     desk.take(&outgoing);
     assert_eq!(ends(&desk.push()), ["applied"]);
+}
+
+/// Where a change of any attribute counts, the refused value would be in the way of every edit.
+#[test]
+fn p8_a_refused_edit_by_record_holds_its_row_until_it_is_decided() {
+    for retry in [true, false] {
+        let (mut desk, name) = refused();
+        desk.mine("s1", &set("b", "later"));
+        desk.mine("s2", &set("b", "flows"));
+        let done = desk.round();
+        assert_eq!((done.len(), ends(&done)[0]), (1, "applied"));
+        assert_eq!(desk.rows["s2"]["b"], text("flows"));
+        let changes = desk.store.changes().unwrap();
+        let held = of(&changes, ChangeState::Held);
+        assert_eq!(held.len(), 1, "{changes:?}");
+        assert_eq!(held[0].waits_for.as_ref(), Some(&name));
+        assert_eq!(desk.seen("s1"), sheet("bad", "later", 5));
+        let a = if retry {
+            desk.store.retry(&name, Some(&set("a", "good"))).unwrap();
+            "good"
+        } else {
+            desk.store.drop_change(&name).unwrap();
+            "a0"
+        };
+        let done = desk.round();
+        assert!(ends(&done).iter().all(|end| *end == "applied"), "{done:?}");
+        assert_eq!(desk.rows["s1"], sheet(a, "later", 5));
+        assert_eq!(desk.seen("s1"), desk.rows["s1"]);
+        assert_eq!(desk.store.status().unwrap().held, 0);
+    }
 }
 
 #[test]

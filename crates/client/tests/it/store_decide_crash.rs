@@ -88,6 +88,52 @@ fn p1_settling_a_conflict() {
     }
 }
 
+/// Two changes in one group, of which a copy of the device sent a part; the second was decided.
+fn half_decided(world: &World) {
+    let mut store = world.store();
+    edited(world);
+    let mut sync = world.sync();
+    let sent = request(&mut sync);
+    settle(&mut sync, &sent, &Verdict::applied());
+    store
+        .transaction(|tx| {
+            tx.update("stock", &[text("x"), int(1)], &amount(-1))?;
+            tx.update("stock", &[text("y"), int(1)], &amount(7))
+        })
+        .unwrap();
+    let sent = request(&mut sync);
+    let known = Verdict::conflict(Code::ABSORBED_KNOWN, Theirs::Row(amount(9)));
+    settle(&mut sync, &sent, &known);
+    let second = format!("{}.1", sent.groups[0].id);
+    store.resolve(&second, &Resolution::Mine).unwrap();
+}
+
+#[test]
+fn p1_settling_the_last_conflict_of_a_group() {
+    for resolution in [Resolution::Mine, Resolution::Theirs] {
+        dies_everywhere(6, half_decided, |world| {
+            let name = name(world);
+            world.store().resolve(&name, &resolution).map(|_| ())
+        });
+    }
+}
+
+#[test]
+fn p2_storing_an_outcome_that_counts_no_more() {
+    let prepare = |world: &World| {
+        let mut model = world.model.clone();
+        let stock = model.entities.iter_mut().find(|it| it.name == "stock");
+        stock.unwrap().attributes[2].counter = true;
+        world.sync().install(&model).unwrap();
+        sent(world);
+    };
+    dies_everywhere(3, prepare, |world| {
+        let known = Verdict::conflict(Code::ABSORBED_KNOWN, Theirs::Row(amount(9)));
+        let outcomes = [outcome(first(world), vec![known])];
+        world.sync().store_outcomes(1, &outcomes).map(|_| ())
+    });
+}
+
 #[test]
 fn p1_folding_an_edit_into_a_conflict() {
     let prepare = |world: &World| {

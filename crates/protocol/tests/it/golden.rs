@@ -239,12 +239,7 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
 
 /// Frames of which a list is empty, or a number at its limit.
 fn empty_frames() -> [(&'static str, Frame); 6] {
-    let group = Group {
-        id: GroupId([0; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes: Vec::new(),
-    };
+    let group = Group::new(GroupId([0; 16]), Vec::new());
     let page = Page {
         from: Vec::new(),
         reset: Vec::new(),

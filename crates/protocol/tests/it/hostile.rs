@@ -240,12 +240,7 @@ fn integers_beyond_64_bits_are_refused() {
 #[test]
 fn a_group_with_another_hash_is_refused() {
     let model = model();
-    let group = afield_protocol::Group {
-        id: afield_protocol::GroupId([7; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes: Vec::new(),
-    };
+    let group = afield_protocol::Group::new(afield_protocol::GroupId([7; 16]), Vec::new());
     let frames = [Frame::Group(group)];
     let mut bytes = written(Format::Cbor, &model, &frames);
     let hash = bytes.len() - 4;

@@ -58,12 +58,7 @@ fn first_sync(server: &Server, changes: Vec<Change>) -> Vec<Frame> {
     let pull: Vec<_> = names.iter().map(|name| (*name, None)).collect();
     let mut frames = vec![Frame::Hello(server.hello(&pull))];
     if !changes.is_empty() {
-        frames.push(Frame::Group(Group {
-            id: GroupId([3; 16]),
-            absorbed: Vec::new(),
-            origins: Vec::new(),
-            changes,
-        }));
+        frames.push(Frame::Group(Group::new(GroupId([3; 16]), changes)));
     }
     frames.push(Frame::End);
     server.synced(&frames)

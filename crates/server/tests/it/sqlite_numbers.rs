@@ -51,12 +51,7 @@ fn create(id: i64, set: &[(&str, Value)]) -> Change {
 }
 
 fn group(id: u8, changes: Vec<Change>) -> Group {
-    Group {
-        id: GroupId([id; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes,
-    }
+    Group::new(GroupId([id; 16]), changes)
 }
 
 fn push(db: &SqliteDatabase, groups: &[Group]) -> Vec<GroupOutcome> {

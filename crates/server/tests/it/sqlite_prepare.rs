@@ -207,12 +207,7 @@ fn p5_a_schema_that_no_longer_fits_is_refused_until_prepared_again() {
 }
 
 fn group() -> afield_protocol::Group {
-    afield_protocol::Group {
-        id: afield_protocol::GroupId([1; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes: Vec::new(),
-    }
+    afield_protocol::Group::new(afield_protocol::GroupId([1; 16]), Vec::new())
 }
 
 #[test]

@@ -37,12 +37,7 @@ fn change(op: Op, key: &str, set: &[(&str, Value)]) -> Change {
 }
 
 fn group(id: u8, changes: Vec<Change>) -> Group {
-    Group {
-        id: GroupId([id; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes,
-    }
+    Group::new(GroupId([id; 16]), changes)
 }
 
 fn try_push(db: &SqliteDatabase, groups: &[Group]) -> Result<Vec<GroupOutcome>, StorageError> {

@@ -44,18 +44,16 @@ fn p4_p5_complete_pulls_see_whole_transactions_while_others_write() {
             for n in 0..WRITES {
                 let mut id = [0; 16];
                 id[..8].copy_from_slice(&n.to_be_bytes());
-                let group = Group {
-                    id: GroupId(id),
-                    absorbed: Vec::new(),
-                    origins: Vec::new(),
-                    changes: vec![Change {
+                let group = Group::new(
+                    GroupId(id),
+                    vec![Change {
                         entity: "line".into(),
                         op: Op::Create,
                         key: vec![1.into(), n.into()],
                         base: Attributes::new(),
                         set: Attributes::new(),
                     }],
-                };
+                );
                 assert!(storage.push(&model, "ada", &[group]).unwrap()[0].is_applied());
             }
         });

@@ -20,18 +20,16 @@ fn download(db: &SqliteDatabase) -> Vec<Vec<Value>> {
 }
 
 fn push(db: &SqliteDatabase, id: u8, op: Op, key: &Value, set: Attributes) -> VerdictKind {
-    let group = Group {
-        id: GroupId([id; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes: vec![Change {
+    let group = Group::new(
+        GroupId([id; 16]),
+        vec![Change {
             entity: "t".into(),
             op,
             key: vec![key.clone()],
             base: Attributes::new(),
             set,
         }],
-    };
+    );
     let outcomes = db.storage().push(db.model(), "ada", &[group]).unwrap();
     let verdict = &outcomes[0].verdicts[0];
     assert!(

@@ -97,18 +97,16 @@ fn planted_faults_are_found() {
 }
 
 fn group(id: u8, op: Op, shelf: i64) -> Group {
-    Group {
-        id: GroupId([id; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes: vec![Change {
+    Group::new(
+        GroupId([id; 16]),
+        vec![Change {
             entity: "stock".into(),
             op,
             key: vec![Value::from(1)],
             base: Attributes::new(),
             set: Attributes::from([("shelf".into(), shelf.into())]),
         }],
-    }
+    )
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::violation::{Promise, Violation};
 /// A change that waits for a decision.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
-    entry: Entry,
+    pub(super) entry: Entry,
     pub(super) is_conflict: bool,
     pub(super) code: Code,
 }
@@ -25,7 +25,7 @@ impl Open {
     }
 
     /// What the user types instead of the value that was refused, or into a merged row.
-    fn typed(&self, decision: Decision, n: u32) -> Option<(usize, Value)> {
+    pub(super) fn typed(&self, decision: Decision, n: u32) -> Option<(usize, Value)> {
         let entity = self.entry.row.0;
         let at = match decision {
             Decision::Merged => typed_places(entity)[0],
@@ -47,9 +47,20 @@ impl World {
         n: u32,
     ) -> Result<(), Violation> {
         let open = self.open(device);
-        let Some(open) = open.get(pick as usize % open.len().max(1)).cloned() else {
-            return Ok(());
-        };
+        match open.get(pick as usize % open.len().max(1)).cloned() {
+            Some(open) => self.decide_one(device, &open, decision, n),
+            None => Ok(()),
+        }
+    }
+
+    /// The user decides about this change.
+    pub(super) fn decide_one(
+        &mut self,
+        device: usize,
+        open: &Open,
+        decision: Decision,
+        n: u32,
+    ) -> Result<(), Violation> {
         let decision = match (open.is_conflict, decision) {
             (true, Decision::Retry) | (false, Decision::Mine) => match open.is_conflict {
                 true => Decision::Mine,
@@ -69,9 +80,9 @@ impl World {
         let typed = open.typed(decision, n);
         let mut theirs = None;
         let done = self.devices[device]
-            .with_store(|store| settle(store, &open, decision, typed.as_ref(), &mut theirs))?;
-        self.showed(device, &open, theirs.as_ref());
-        self.may_change(device, &open, decision, theirs.as_ref());
+            .with_store(|store| settle(store, open, decision, typed.as_ref(), &mut theirs))?;
+        self.showed(device, open, theirs.as_ref());
+        self.may_change(device, open, decision, theirs.as_ref());
         if let Some((at, value)) = &typed {
             let tagged = &mut self.records[device].tagged;
             let theirs = theirs.as_ref().and_then(|row| Tag::of(row.get("tag")?));
@@ -93,7 +104,16 @@ impl World {
     pub(super) fn open(&self, device: usize) -> Vec<Open> {
         let view = &self.records[device].view;
         let parked = view.tagged_log.iter();
-        let parked = parked.filter(|entry| entry.state == GroupState::Parked);
+        // What is decided and waits for the others of its group has its record already.
+        let is_record = |kept: &Entry, entry: &Entry| {
+            let of = (kept.absorbed.as_slice(), kept.at);
+            kept.state == GroupState::Dropped && of == (&[entry.group], entry.at)
+        };
+        let is_decided = |entry: &Entry| {
+            let mut log = view.tagged_log.iter();
+            log.any(|kept| is_record(kept, entry))
+        };
+        let parked = parked.filter(|entry| entry.state == GroupState::Parked && !is_decided(entry));
         let open = parked.filter_map(|entry| {
             let (kind, code) = view.outcomes.get(&(entry.group, entry.at))?.first()?;
             let code = code.clone().filter(|code| *code != Code::GROUP_REFUSED)?;
@@ -139,13 +159,8 @@ impl World {
             }
         }
         if open.code == Code::ABSORBED_KNOWN {
-            // Part of its group was applied from a copy; who sends it again counts twice.
-            let record = &self.records[device];
-            let mates = record.view.tagged_log.iter();
-            for mate in mates.filter(|mate| mate.group == open.entry.group) {
-                let tags = record.tagged.tags(mate);
-                tags.iter().for_each(|tag| self.counters.forget(tag));
-            }
+            // Whether a copy counted the same, its user alone can tell.
+            tags.iter().for_each(|tag| self.counters.forget(tag));
         }
         if matches!(decision, Decision::Mine | Decision::Retry) {
             return;

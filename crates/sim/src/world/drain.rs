@@ -9,7 +9,7 @@ use crate::oracle::tagged::drained::{check_same, check_settled, unsettled};
 use crate::violation::Violation;
 
 /// More than the longest pause of a group that failed alone.
-const ROUND_MS: i64 = 6 * 60 * 1_000;
+pub(super) const ROUND_MS: i64 = 6 * 60 * 1_000;
 
 /// Rounds of one sync of each device in which everything must drain. Two suffice for changes to
 /// reach the others; the rest is for groups that fail alone beside others.
@@ -26,6 +26,18 @@ const DECISIONS_MAX: usize = 200;
 impl World {
     /// Ends all faults but the team's failing trigger, drains, ends that too, drains again.
     pub(super) fn drain(&mut self) -> Result<(), Violation> {
+        self.end_faults()?;
+        self.rounds(true)?;
+        self.server.heal()?;
+        self.say(|| "     the team mends its trigger".into());
+        self.rounds(false)?;
+        self.settle_all()?;
+        self.tally.count("world");
+        Ok(())
+    }
+
+    /// Nothing fails any more but the team's trigger; what is under way comes to its end.
+    pub(super) fn end_faults(&mut self) -> Result<(), Violation> {
         self.server.armed = None;
         for device in 0..self.devices.len() {
             self.devices[device].disarm();
@@ -37,12 +49,6 @@ impl World {
         while !self.late.is_empty() {
             self.arrive_late(0)?;
         }
-        self.rounds(true)?;
-        self.server.heal()?;
-        self.say(|| "     the team mends its trigger".into());
-        self.rounds(false)?;
-        self.settle_all()?;
-        self.tally.count("world");
         Ok(())
     }
 
@@ -112,7 +118,7 @@ impl World {
         Ok(())
     }
 
-    fn drained(&self, poisoned: bool) -> Result<(), Violation> {
+    pub(super) fn drained(&self, poisoned: bool) -> Result<(), Violation> {
         for (device, record) in self.records.iter().enumerate() {
             record.check_drained(poisoned).map_err(|v| at(device, v))?;
             if !poisoned {
@@ -125,7 +131,7 @@ impl World {
     }
 }
 
-fn at(device: usize, mut violation: Violation) -> Violation {
+pub(super) fn at(device: usize, mut violation: Violation) -> Violation {
     violation.detail = format!("d{device}: {}", violation.detail);
     violation
 }

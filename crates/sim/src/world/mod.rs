@@ -10,6 +10,7 @@ mod orders;
 mod server;
 mod sync;
 mod template;
+pub(crate) mod thousand;
 mod writes;
 
 use afield_protocol::{Group, Value};
@@ -54,6 +55,10 @@ pub(crate) struct World {
     /// What orders' counters should stand at.
     counters: Counters,
     has_backup: bool,
+    /// The oracle looks at every so many-th step; at what is sent and at reports always.
+    look_each: u32,
+    /// Steps since it looked last.
+    unseen: u32,
     pub(crate) tally: Tally,
     /// What happened, if somebody wants to read it.
     trace: Option<Vec<String>>,
@@ -123,6 +128,8 @@ impl World {
             intents: Counts::default(),
             counters: Counters::default(),
             has_backup: false,
+            look_each: 1,
+            unseen: 0,
             tally: Tally::default(),
             trace: traced.then(Vec::new),
             clock,
@@ -242,8 +249,18 @@ impl World {
         }
     }
 
-    /// The oracle looks at every device that changed.
+    /// The oracle looks at every device that changed, if it is time.
     fn look(&mut self) -> Result<(), Violation> {
+        self.unseen += 1;
+        match self.unseen >= self.look_each {
+            true => self.look_now(),
+            false => Ok(()),
+        }
+    }
+
+    /// The oracle looks at every device that changed.
+    fn look_now(&mut self) -> Result<(), Violation> {
+        self.unseen = 0;
         for at in 0..self.devices.len() {
             if self.devices[at].is_changed()? {
                 let view = View::read(&self.devices[at].other)?;

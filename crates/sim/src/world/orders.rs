@@ -14,7 +14,7 @@ use crate::statements::{Side, Statement};
 use crate::violation::{Promise, Violation};
 
 /// Deeds of a transaction, each with the identifier of the row that it made.
-type Deeds = Vec<(Deed, Option<Key>)>;
+pub(super) type Deeds = Vec<(Deed, Option<Key>)>;
 
 impl World {
     /// Somebody writes orders, lines and remarks in one transaction.
@@ -130,6 +130,18 @@ impl World {
         Ok(())
     }
 
+    /// Somebody does one thing on the server.
+    pub(super) fn team_does(&mut self, deed: &Deed) -> Result<(), Violation> {
+        let team = &self.server.team;
+        team.execute_batch("BEGIN IMMEDIATE; UPDATE sim_context SET who = 'foreign'")?;
+        run(team, deed, Side::Server, false)?;
+        team.execute_batch("UPDATE sim_context SET who = 'push'; COMMIT")?;
+        self.tally.count("foreign transaction of orders");
+        self.counters.add(&deed.tag, deed.by);
+        self.server_record.observe(&self.server.team)?;
+        Ok(())
+    }
+
     /// What the app on a device sees.
     fn picture(&self, device: usize) -> Picture {
         let record = &self.records[device];
@@ -153,7 +165,11 @@ impl World {
     }
 
     /// Notes what a write did, and that it can be read.
-    fn wrote_orders(&mut self, device: usize, deeds: Option<&Deeds>) -> Result<(), Violation> {
+    pub(super) fn wrote_orders(
+        &mut self,
+        device: usize,
+        deeds: Option<&Deeds>,
+    ) -> Result<(), Violation> {
         let after = View::read(&self.devices[device].other)?;
         let record = &mut self.records[device];
         let counted = record.tagged.wrote(&record.view, &after);
@@ -226,7 +242,11 @@ fn write_all(
 }
 
 /// Writes one deed; gives the identifier of a row that it made.
-fn write(tx: &mut Transaction<'_>, edit: &OrderEdit, deed: &Deed) -> Result<Option<Key>, Error> {
+pub(super) fn write(
+    tx: &mut Transaction<'_>,
+    edit: &OrderEdit,
+    deed: &Deed,
+) -> Result<Option<Key>, Error> {
     let entity = app::name(deed.tag.entity());
     if edit.by_action {
         return match deed.kind {

@@ -69,7 +69,7 @@ impl World {
                         let sent = groups.iter().map(|group| group.id);
                         process.sent.extend(sent.clone());
                         let sent = sent.collect();
-                        self.look()?;
+                        self.look_now()?;
                         self.records[device].check_sent(&sent, &self.server_record)?;
                     }
                     self.devices[device].lanes[lane].link = Link::Request(body);
@@ -79,7 +79,7 @@ impl World {
                 Command::Progress(_) => {}
                 Command::Finished(report) => {
                     process.link = Link::Idle;
-                    self.look()?;
+                    self.look_now()?;
                     self.finished(device, lane, &report)?;
                 }
             }

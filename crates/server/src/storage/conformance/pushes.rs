@@ -38,12 +38,7 @@ pub(super) fn delete(entity: &str, key: impl Into<Value>) -> Change {
 }
 
 pub(super) fn group(id: u8, changes: Vec<Change>) -> Group {
-    Group {
-        id: GroupId([id; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes,
-    }
+    Group::new(GroupId([id; 16]), changes)
 }
 
 pub(super) fn push(db: &dyn Database, groups: &[Group]) -> Vec<GroupOutcome> {

@@ -190,18 +190,16 @@ impl Drop for Server {
 
 /// A group with one create of row `id`.
 pub(crate) fn group(id: u8, note: &str) -> Group {
-    Group {
-        id: GroupId([id; 16]),
-        absorbed: Vec::new(),
-        origins: Vec::new(),
-        changes: vec![Change {
+    Group::new(
+        GroupId([id; 16]),
+        vec![Change {
             entity: "visit".into(),
             op: Op::Create,
             key: vec![Value::Integer(i64::from(id))],
             base: [].into(),
             set: [("note".to_owned(), Value::from(note))].into(),
         }],
-    }
+    )
 }
 
 /// What kinds of frames came, shortly.

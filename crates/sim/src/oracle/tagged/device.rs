@@ -191,11 +191,16 @@ impl TaggedDevice {
 
     /// What was typed is kept, and visible until the server's rows contain it.
     fn check_typed(&self, view: &View, server: &ServerRecord) -> Result<(), Violation> {
+        let visible: HashSet<(usize, usize, &Value)> = (view.tagged.iter())
+            .flat_map(|row| {
+                let cells = row.values.iter().enumerate();
+                cells.map(|(at, value)| (row.tag.entity(), at, value))
+            })
+            .collect();
         for ((tag, at), value) in &self.typed {
             // Values are unique: a row may get another tag when its user prefers somebody else's.
             let entity = tag.entity();
-            let mut rows = view.tagged.iter().filter(|row| row.tag.entity() == entity);
-            if rows.any(|row| row.values[*at] == *value) {
+            if visible.contains(&(entity, *at, value)) {
                 continue;
             }
             let attribute = app::attribute_name(entity, *at);
@@ -297,8 +302,7 @@ impl TaggedDevice {
 /// Rows that a reference may point to though they are not there.
 fn lost(view: &View, server: &ServerRecord) -> Lost {
     let log = view.tagged_log.iter();
-    let deleted =
-        log.filter(|entry| entry.op == Op::Delete && entry.state != GroupState::Dropped);
+    let deleted = log.filter(|entry| entry.op == Op::Delete && entry.state != GroupState::Dropped);
     let deleted = deleted.filter_map(|entry| {
         let key = key_of(&entry.row);
         Some((entry.row.0, integer(key.first()?)?))
@@ -306,6 +310,9 @@ fn lost(view: &View, server: &ServerRecord) -> Lost {
     Lost {
         is_restored: server.is_restored,
         deleted: deleted.collect(),
+        growing: (app::TAGGED.iter().copied())
+            .filter(|entity| !view.standing[*entity].1)
+            .collect(),
     }
 }
 

@@ -55,6 +55,9 @@ pub(crate) struct Lost {
     /// Rows that the user deleted, by entity: a pull may have brought the row under its real
     /// identifier before the outcome that makes it one with the user's own, which is still there.
     pub(crate) deleted: HashSet<(usize, i64)>,
+    /// Entities whose first download grows: the row will come under its real identifier, and what
+    /// refers to it there was read later and is there already.
+    pub(crate) growing: HashSet<usize>,
 }
 
 /// Checks that each reference points to the row that the tag names, unless that is gone.
@@ -109,17 +112,19 @@ impl<'a> Found<'a> {
                 None if self.lost.is_restored && !is_temporary(&Value::Integer(id)) => true,
                 None => {
                     let mut others = rows.iter().filter(|(_, known)| **known == name);
-                    others.all(|(other, _)| self.is_twin_deleted(entity, id, *other))
+                    others.all(|(other, _)| self.is_twin_missing(entity, id, *other))
                 }
             },
             _ => false,
         }
     }
 
-    /// Whether `id`, which the user deleted, was the same row as `other`.
-    fn is_twin_deleted(&self, entity: usize, id: i64, other: i64) -> bool {
+    /// Whether `id` is of the same row as `other`, and not there for a reason.
+    fn is_twin_missing(&self, entity: usize, id: i64, other: i64) -> bool {
         let is_temporary = |id| is_temporary(&Value::Integer(id));
-        is_temporary(id) != is_temporary(other) && self.lost.deleted.contains(&(entity, id))
+        let is_to_come = self.lost.growing.contains(&entity) && !is_temporary(id);
+        is_temporary(id) != is_temporary(other)
+            && (is_to_come || self.lost.deleted.contains(&(entity, id)))
     }
 
     /// The reference that points elsewhere than the row's tag says.
