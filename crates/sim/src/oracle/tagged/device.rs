@@ -63,8 +63,14 @@ impl TaggedDevice {
             self.deleted.insert((*tag).clone());
             let mut log = before.tagged_log.iter().rev();
             let is_unsent = |entry: &&Entry| entry.state == GroupState::Pending;
-            if let Some(entry) = log.find(|e| is_unsent(e) && self.tags(e).contains(tag)) {
-                self.overtaken.insert((*tag).clone(), entry.op);
+            let unsent = log.find(|e| is_unsent(e) && self.tags(e).contains(tag));
+            let captured = old.values().filter(|row| row.tag == **tag).any(|row| {
+                let name = (tag.entity(), write_key(row.key()));
+                before.captured.contains(&name)
+            });
+            let op = unsent.map(|entry| entry.op);
+            if let Some(op) = op.or(captured.then_some(Op::Update)) {
+                self.overtaken.insert((*tag).clone(), op);
             }
             self.typed.retain(|(typed, _), _| typed != *tag);
         }
