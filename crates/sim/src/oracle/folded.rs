@@ -50,7 +50,7 @@ fn is_foldable(view: &View, entry: &Entry) -> bool {
         .is_some_and(|(kind, _)| *kind == VerdictKind::Conflict);
     let is_over = |state| matches!(state, GroupState::Settled | GroupState::Dropped);
     let unfinished = |other: &&Entry| !is_over(other.state);
-    let newest = view.entries(&entry.row).filter(unfinished).next_back();
+    let newest = view.entries(&entry.row).rfind(unfinished);
     entry.op == Op::Create
         && entry.state == GroupState::Parked
         && is_conflict
