@@ -187,9 +187,9 @@ impl Store {
 
     /// Settles a conflict: the user's version, the server's, or values put together from both.
     /// Unless it is the server's, the change goes with the next sync as if it had been made on
-    /// the row that [`Store::conflicts`] showed; the new name of the change is given back. It is the
-    /// old one while other conflicts of its transaction are open: the change goes when the last of
-    /// them is decided. What was decided about stays among the changes, as dropped.
+    /// the row that [`Store::conflicts`] showed; the new name of the change is given back. It is
+    /// the old one while other conflicts of its transaction are open: the change goes when the last
+    /// of them is decided. What was decided about stays among the changes, as dropped.
     ///
     /// # Errors
     /// `unknown-change`, or `not-parked` if there is no conflict to decide; a merged value has
