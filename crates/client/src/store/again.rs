@@ -176,11 +176,7 @@ fn count_from_server(db: &Db, loaded: &Loaded, changes: &[Parked]) -> Result<(),
         if missing.is_empty() {
             continue;
         }
-        let key = read_key(&change.key)?;
-        let server = match table.server_row(&db.conn, &key)? {
-            Some(server) => server,
-            None => table.row(&db.conn, &key)?,
-        };
+        let server = table.known_row(&db.conn, &read_key(&change.key)?)?;
         let Some(server) = server.map(|row| row_attributes(&table.entity, &row)) else {
             continue;
         };

@@ -79,13 +79,21 @@ pub(super) struct Parked {
     since_ms: i64,
 }
 
-/// Reads parked changes; conditions on group `g`, change `c` and outcome `o` may follow.
-const PARKED: &str = "SELECT c.n, g.n, g.id, c.at, c.entity, c.key, c.op, c.base, c.sets, \
-     c.overlay, c.theirs, c.refreshed, o.result, o.code, o.stored_at \
-     FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
-     LEFT JOIN afield_outcome AS o \
-     ON o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n AND group_id = g.id) \
-     WHERE g.state = 'parked'";
+/// The newest outcome of change `c` under the id that its group `g` has now. Outcomes under former
+/// ids are decided, and belong to the history.
+pub(super) const NEWEST_OUTCOME: &str =
+    "(SELECT max(n) FROM afield_outcome WHERE change_n = c.n AND group_id = g.id)";
+
+/// Reads parked changes; `rest` may have conditions on group `g`, change `c` and outcome `o`.
+fn parked(rest: &str) -> String {
+    format!(
+        "SELECT c.n, g.n, g.id, c.at, c.entity, c.key, c.op, c.base, c.sets, \
+         c.overlay, c.theirs, c.refreshed, o.result, o.code, o.stored_at \
+         FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
+         LEFT JOIN afield_outcome AS o ON o.n = {NEWEST_OUTCOME} \
+         WHERE g.state = 'parked' {rest}"
+    )
+}
 
 /// Whether change `c` of group `g` was decided and waits for open conflicts of its group: what was
 /// decided about is in the history, and the outcome with it.
@@ -120,7 +128,7 @@ impl Parked {
 
     /// The parked changes of a group, in its order.
     pub(super) fn of_group(db: &Db, group: i64) -> Result<Vec<Self>, Error> {
-        let sql = format!("{PARKED} AND g.n = ?1 ORDER BY c.at");
+        let sql = parked("AND g.n = ?1 ORDER BY c.at");
         let mut statement = db.conn.prepare_cached(&sql)?;
         let mut rows = statement.query([group])?;
         let mut found = Vec::new();
@@ -160,7 +168,7 @@ pub(super) fn conflicts(db: &mut Db) -> Result<Vec<ConflictInfo>, Error> {
 
 /// The changes in open conflict, oldest first.
 pub(super) fn open(db: &Db) -> Result<Vec<Parked>, Error> {
-    let sql = format!("{PARKED} AND o.result = 'conflict' ORDER BY c.n");
+    let sql = parked("AND o.result = 'conflict' ORDER BY c.n");
     let mut statement = db.conn.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
@@ -179,11 +187,7 @@ pub(super) fn show(db: &Db, loaded: &Loaded, parked: &mut Parked) -> Result<(), 
     let Ok(table) = loaded.table(&parked.entity) else {
         return Ok(());
     };
-    let key = read_key(&parked.key)?;
-    let now = match table.server_row(&db.conn, &key)? {
-        Some(server) => server,
-        None => table.row(&db.conn, &key)?,
-    };
+    let now = table.known_row(&db.conn, &read_key(&parked.key)?)?;
     parked.theirs = now.map(|row| row_attributes(&table.entity, &row));
     parked.refreshed = false;
     let theirs = parked.theirs.as_ref().map(write_attributes);

@@ -35,11 +35,7 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
     let keys: Vec<Vec<u8>> = keys.collect::<Result<_, _>>()?;
     for key in keys {
         let values = read_key(&key)?;
-        let is_there = match table.server_row(&db.conn, &values)? {
-            Some(server) => server.is_some(),
-            None => table.row(&db.conn, &values)?.is_some(),
-        };
-        if !is_there {
+        if table.known_row(&db.conn, &values)?.is_none() {
             changes(db, name, &key, Reach::Seen)?;
             overlay::release(db, loaded, name, &key)?;
         }

@@ -16,7 +16,7 @@ use afield_protocol::{
 };
 use rusqlite::params;
 
-use super::conflict::DECIDED;
+use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::{Db, Loaded};
 use crate::error::Error;
 
@@ -269,8 +269,7 @@ fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
     let sql = format!(
         "SELECT c.entity, c.key, c.op, c.base, c.sets, c.at, o.result, o.code \
          FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
-         LEFT JOIN afield_outcome AS o ON g.state = 'parked' AND o.n = \
-           (SELECT max(n) FROM afield_outcome WHERE change_n = c.n AND group_id = g.id) \
+         LEFT JOIN afield_outcome AS o ON g.state = 'parked' AND o.n = {NEWEST_OUTCOME} \
          WHERE g.n = ?1 AND (c.overlay = 1 OR g.state <> 'parked' OR {DECIDED}) ORDER BY c.at"
     );
     let mut statement = db.conn.prepare_cached(&sql)?;

@@ -7,7 +7,7 @@ use afield_protocol::{Attributes, Code, GroupId, Key, Op, Value, VerdictKind};
 use rusqlite::{Row, params};
 
 use super::actions::current_key;
-use super::conflict::DECIDED;
+use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::Db;
 use super::{conflict, held, outbox, scope};
 use crate::error::Error;
@@ -306,12 +306,13 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
 pub(super) fn row_state(db: &mut Db, entity: &str, key: &[Value]) -> Result<RowState, Error> {
     let loaded = db.loaded()?;
     let key = write_key(&current_key(&db.conn, loaded.table(entity)?, key)?);
-    let sql = "SELECT g.n, g.state, o.result FROM afield_change AS c \
-               JOIN afield_group AS g ON g.n = c.group_n LEFT JOIN afield_outcome AS o \
-               ON o.n = (SELECT max(n) FROM afield_outcome \
-                         WHERE change_n = c.n AND group_id = g.id) \
-               WHERE c.entity = ?1 AND c.key = ?2 AND g.state IN ('pending', 'sent', 'parked')";
-    let mut statement = db.conn.prepare_cached(sql)?;
+    let sql = format!(
+        "SELECT g.n, g.state, o.result FROM afield_change AS c \
+         JOIN afield_group AS g ON g.n = c.group_n \
+         LEFT JOIN afield_outcome AS o ON o.n = {NEWEST_OUTCOME} \
+         WHERE c.entity = ?1 AND c.key = ?2 AND g.state IN ('pending', 'sent', 'parked')"
+    );
+    let mut statement = db.conn.prepare_cached(&sql)?;
     let found = statement.query_map(params![entity, key], |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     })?;

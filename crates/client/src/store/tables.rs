@@ -181,6 +181,19 @@ impl Table {
         }))
     }
 
+    /// The server's row of an identifier as far as this device knows: below overlays its copy,
+    /// else the row that is seen.
+    pub(super) fn known_row(
+        &self,
+        db: &Connection,
+        key: &[Value],
+    ) -> Result<Option<Vec<Value>>, Error> {
+        match self.server_row(db, key)? {
+            Some(server) => Ok(server),
+            None => self.row(db, key),
+        }
+    }
+
     /// Writes the server's row of an identifier; `None` says that the server has none.
     pub(crate) fn put_server_row(
         &self,

@@ -85,6 +85,16 @@ impl Desk {
         self.store.update("sheet", &[text(id)], set).unwrap();
     }
 
+    /// The user writes both sheets in one transaction.
+    pub(crate) fn mine_together(&mut self, first: &Attributes, second: &Attributes) {
+        self.store
+            .transaction(|tx| {
+                tx.update("sheet", &[text("s1")], first)?;
+                tx.update("sheet", &[text("s2")], second)
+            })
+            .unwrap();
+    }
+
     pub(crate) fn seen(&self, id: &str) -> Attributes {
         let mut store = self.world.store();
         let mut row = store.get("sheet", &[text(id)]).unwrap().unwrap();

@@ -308,12 +308,7 @@ fn p3_a_folded_delete_is_the_version_to_decide_about() {
 fn behind() -> Desk {
     let mut desk = in_conflict(Merge::Record, "b");
     desk.pull();
-    desk.store
-        .transaction(|tx| {
-            tx.update("sheet", &[text("s1")], &set("b", "second"))?;
-            tx.update("sheet", &[text("s2")], &set("b", "second"))
-        })
-        .unwrap();
+    desk.mine_together(&set("b", "second"), &set("b", "second"));
     desk.mine("s1", &set("a", "third"));
     assert!(desk.push().is_empty(), "the whole row waits");
     let waits: Vec<_> = desk.store.changes().unwrap();
@@ -368,12 +363,7 @@ fn p2_after_a_decision_edits_are_folded_as_ever() {
 fn mates_of_a_conflict_go_again_with_it() {
     for (resolution, groups) in [(Resolution::Mine, 2), (Resolution::Theirs, 1)] {
         let mut desk = Desk::new();
-        desk.store
-            .transaction(|tx| {
-                tx.update("sheet", &[text("s1")], &set("a", "mine"))?;
-                tx.update("sheet", &[text("s2")], &set("a", "mate"))
-            })
-            .unwrap();
+        desk.mine_together(&set("a", "mine"), &set("a", "mate"));
         desk.theirs("s1", "a", text("theirs"));
         assert_eq!(ends(&desk.round()), ["conflict"]);
         assert_eq!(state(&mut desk, "s2"), RowState::Parked);

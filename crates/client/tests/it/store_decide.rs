@@ -112,12 +112,7 @@ fn p8_what_was_sent_back_and_is_not_held_waits_for_the_next_sync() {
 #[test]
 fn retry_sends_the_group_again_with_better_values() {
     let mut desk = Desk::new();
-    desk.store
-        .transaction(|tx| {
-            tx.update("sheet", &[text("s1")], &set("a", "bad"))?;
-            tx.update("sheet", &[text("s2")], &set("a", "mate"))
-        })
-        .unwrap();
+    desk.mine_together(&set("a", "bad"), &set("a", "mate"));
     assert_eq!(ends(&desk.push()), ["rejected"]);
     let name = desk.culprit();
     let again = desk.store.retry(&name, Some(&set("a", "good"))).unwrap();

@@ -1,13 +1,13 @@
 //! Every decision, failed at each of its points: nothing of it stays, and nothing is lost.
 
 use afield::protocol::{Attributes, Code, GroupId, Theirs, Verdict};
-use afield::{Error, Resolution};
+use afield::{Error, Outgoing, Resolution, Store, SyncStore};
 
 use crate::store_crash::{dies_everywhere, edited};
 use crate::world::{World, attributes, id, int, outcome, request, settle, text};
 
-/// Two changes in one group, the first of them refused by `verdict`; one behind it.
-fn parked(world: &World, verdict: Verdict) {
+/// Two changes in one group, sent and not yet answered.
+fn sent_together(world: &World) -> (Store, SyncStore, Outgoing) {
     edited(world);
     let mut sync = world.sync();
     let sent = request(&mut sync);
@@ -20,6 +20,12 @@ fn parked(world: &World, verdict: Verdict) {
         })
         .unwrap();
     let sent = request(&mut sync);
+    (store, sync, sent)
+}
+
+/// Two changes in one group, the first of them refused by `verdict`; one behind it.
+fn parked(world: &World, verdict: Verdict) {
+    let (mut store, mut sync, sent) = sent_together(world);
     let mate = Verdict::rejected(Code::GROUP_REFUSED, "with another");
     let outcomes = [outcome(sent.groups[0].id, vec![verdict, mate])];
     sync.store_outcomes(sent.request, &outcomes).unwrap();
@@ -90,18 +96,7 @@ fn p1_settling_a_conflict() {
 
 /// Two changes in one group, of which a copy of the device sent a part; the second was decided.
 fn half_decided(world: &World) {
-    let mut store = world.store();
-    edited(world);
-    let mut sync = world.sync();
-    let sent = request(&mut sync);
-    settle(&mut sync, &sent, &Verdict::applied());
-    store
-        .transaction(|tx| {
-            tx.update("stock", &[text("x"), int(1)], &amount(-1))?;
-            tx.update("stock", &[text("y"), int(1)], &amount(7))
-        })
-        .unwrap();
-    let sent = request(&mut sync);
+    let (mut store, mut sync, sent) = sent_together(world);
     let known = Verdict::conflict(Code::ABSORBED_KNOWN, Theirs::Row(amount(9)));
     settle(&mut sync, &sent, &known);
     let second = format!("{}.1", sent.groups[0].id);

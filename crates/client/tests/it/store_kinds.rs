@@ -107,12 +107,7 @@ fn p3_an_edit_of_a_counter_behind_a_conflict_adds_to_what_was_decided() {
         desk.theirs("s1", "b", text("theirs"));
         desk.theirs("s1", "visits", int(10));
         desk.round();
-        desk.store
-            .transaction(|tx| {
-                tx.update("sheet", &[text("s1")], &visits(13))?;
-                tx.update("sheet", &[text("s2")], &set("a", "mate"))
-            })
-            .unwrap();
+        desk.mine_together(&visits(13), &set("a", "mate"));
         let name = desk.conflict();
         desk.store.resolve(&name, &resolution).unwrap();
         assert_eq!(desk.seen("s1")["visits"], int(total));

@@ -145,12 +145,7 @@ fn p6_a_group_that_is_given_up_whole_is_one_in_the_history() {
 #[test]
 fn p2_a_mate_that_is_dropped_does_not_send_an_open_conflict() {
     let mut desk = Desk::new();
-    desk.store
-        .transaction(|tx| {
-            tx.update("sheet", &[text("s1")], &set("a", "mine"))?;
-            tx.update("sheet", &[text("s2")], &set("a", "mate"))
-        })
-        .unwrap();
+    desk.mine_together(&set("a", "mine"), &set("a", "mate"));
     desk.theirs("s1", "a", text("theirs"));
     assert_eq!(ends(&desk.round()), ["conflict"]);
     let open = desk.conflict();
