@@ -22,6 +22,7 @@ mod sqlite_numbers;
 mod sqlite_prepare;
 mod sqlite_push;
 mod sqlite_rights;
+mod sqlite_scopes;
 mod sqlite_storage;
 mod sqlite_together;
 mod sqlite_values;

@@ -4,7 +4,7 @@ use afield_protocol::{
     Attribute, Entity, Identifier, Merge, Model, Pattern, Reference, Type, Unit,
 };
 
-use super::scopes;
+use super::scopes::{entities as scoped_entities, scopes, tables as scoped_tables};
 use crate::resolved::{Scope, ServerColumn, ServerEntity, ServerModel};
 
 /// The tables; SQL that every database takes, but for `NUMBERED_KEY`.
@@ -55,7 +55,7 @@ const TABLES: &str = "
 
 /// The tables' statements; `numbered_key` declares a key that the database numbers itself.
 pub fn schema(numbered_key: &str) -> String {
-    TABLES.replace("NUMBERED_KEY", numbered_key) + &scopes::tables()
+    TABLES.replace("NUMBERED_KEY", numbered_key) + &scoped_tables()
 }
 
 /// The model over [`schema`].
@@ -107,11 +107,10 @@ pub fn model() -> ServerModel {
         ),
     ];
     entities.extend(numbered());
-    entities.extend(scopes::entities());
-    ServerModel {
-        scopes: scopes::scopes(),
-        ..server_model(entities)
-    }
+    entities.extend(scoped_entities());
+    let mut model = server_model(entities);
+    model.scopes = scopes();
+    model
 }
 
 /// Orders that the server numbers, with lines, remarks about lines, and other rows that refer to

@@ -39,7 +39,8 @@ pub fn p5_values_change_in_the_middle_of_downloads(db: &mut dyn Database) {
         "UPDATE any_task SET id = 'm' || id WHERE part = 0",
         "UPDATE both_task SET owner = 'ada'; DELETE FROM any_task WHERE part = 1",
         "DELETE FROM firm WHERE id = 'f1'; UPDATE firm_task SET firm_id = 'f2'",
-        "INSERT INTO firm VALUES ('f1', 4); UPDATE firm SET region_id = 4 WHERE id = 'f2'",
+        "DELETE FROM firm WHERE id = 'f1'; INSERT INTO firm VALUES ('f1', 4);
+         UPDATE firm SET region_id = 4 WHERE id = 'f2'",
     ];
     for first in 0..changes.len() {
         for rows_max in [1, 2, 5] {

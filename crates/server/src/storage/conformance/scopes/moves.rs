@@ -29,7 +29,7 @@ pub fn p7_a_first_download_brings_the_scope_and_nothing_else(db: &mut dyn Databa
     eve.pull(db, &SCOPED, 10);
     assert_eq!(
         (eve.delivered, eve.told),
-        (0, 1),
+        (0, 3),
         "her own name alone is hers"
     );
 }

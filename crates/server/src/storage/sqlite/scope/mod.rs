@@ -14,6 +14,8 @@ mod lists;
 mod marks;
 mod now;
 mod pull;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
@@ -190,8 +192,13 @@ fn stored_as(affinity: Affinity) -> &'static str {
             "CASE WHEN typeof(v) IN ('integer', 'real') THEN CAST(v AS TEXT) ELSE v END"
         }
         // Text is a number if it equals what it is cast to: '7' does, '7a' does not.
-        Affinity::Integer | Affinity::Real | Affinity::Numeric => {
+        Affinity::Integer | Affinity::Numeric => {
             "CASE WHEN v = CAST(v AS NUMERIC) THEN CAST(v AS NUMERIC) ELSE v END"
+        }
+        // A whole number that no real is equal to is in no such column; IN would round it.
+        Affinity::Real => {
+            "CASE WHEN v <> CAST(v AS NUMERIC) THEN v \
+             WHEN CAST(v AS REAL) = CAST(v AS NUMERIC) THEN CAST(v AS REAL) END"
         }
     }
 }
