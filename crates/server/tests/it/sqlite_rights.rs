@@ -8,7 +8,7 @@ use afield_server::resolved::{Condition, Holds, Scope, ServerModel};
 use afield_server::storage::conformance::{
     Database, ada, entity, eve, rights_model, rights_schema, server_model,
 };
-use afield_server::storage::{Caller, Storage};
+use afield_server::storage::Caller;
 
 use crate::sqlite_database::SqliteDatabase;
 
@@ -83,7 +83,11 @@ fn p7_a_trigger_that_moves_the_row_away_makes_the_change_forbidden() {
     ] {
         let verdicts = push(&db, &ada(), &[group(id, changes)]).remove(0).verdicts;
         let code = verdicts[culprit].code.clone();
-        let expected = if culprit == 0 { Code::FORBIDDEN } else { Code::GONE };
+        let expected = if culprit == 0 {
+            Code::FORBIDDEN
+        } else {
+            Code::GONE
+        };
         assert_eq!(code, Some(expected), "{verdicts:?}");
     }
     assert_eq!(sites(&db), before);
@@ -124,7 +128,10 @@ fn p7_values_that_a_trigger_made_are_not_repeated_to_who_lost_the_row() {
     assert_eq!(push(&db, &ada(), &groups)[0].verdicts, [Verdict::applied()]);
     // Of a row that Eve makes, the number stays told: it is no value of anybody else's.
     let task = [("owner", "eve".into())];
-    let made = [group(2, vec![change(Op::Create, "task", FIRST_TEMPORARY.into(), &task)])];
+    let made = [group(
+        2,
+        vec![change(Op::Create, "task", FIRST_TEMPORARY.into(), &task)],
+    )];
     let first = push(&db, &eve(), &made);
     db.execute("UPDATE task SET owner = 'ada', site = NULL");
     assert_eq!(push(&db, &eve(), &made), first);
@@ -142,10 +149,21 @@ fn p7_a_trigger_that_rolls_back_within_a_scope_refuses_its_group_alone() {
     let groups = [
         group(1, vec![pin(), title("no"), pin()]),
         group(2, vec![foreign]),
-        group(3, vec![change(Op::Update, "project", 1.into(), &[("name", "fine".into())])]),
+        group(
+            3,
+            vec![change(
+                Op::Update,
+                "project",
+                1.into(),
+                &[("name", "fine".into())],
+            )],
+        ),
     ];
     let outcomes = push(&db, &ada(), &groups);
-    let codes: Vec<_> = outcomes.iter().map(|o| o.verdicts[0].code.clone()).collect();
+    let codes: Vec<_> = outcomes
+        .iter()
+        .map(|o| o.verdicts[0].code.clone())
+        .collect();
     assert_eq!(codes, [Some(Code::GROUP_REFUSED), Some(Code::GONE), None]);
     assert_eq!(push(&db, &ada(), &groups), outcomes);
 }
@@ -174,10 +192,22 @@ fn p7_rights_hold_for_every_spelling_of_an_identifier() {
             let edit = |op, id: &str, set: &[(&str, Value)]| change(op, "t", id.into(), set);
             let next = |id: &str| edit(Op::Update, lower, &[("next", id.into())]);
             for (id, change, code) in [
-                (1, edit(Op::Update, other, &[("owner", "ada".into())]), Some(Code::GONE)),
+                (
+                    1,
+                    edit(Op::Update, other, &[("owner", "ada".into())]),
+                    Some(Code::GONE),
+                ),
                 (2, edit(Op::Delete, other, &[]), None),
-                (3, edit(Op::Create, other, &[("owner", "ada".into())]), Some(Code::KEY_TAKEN)),
-                (4, edit(Op::Update, lower, &[("owner", "eve".into())]), Some(Code::FORBIDDEN)),
+                (
+                    3,
+                    edit(Op::Create, other, &[("owner", "ada".into())]),
+                    Some(Code::KEY_TAKEN),
+                ),
+                (
+                    4,
+                    edit(Op::Update, lower, &[("owner", "eve".into())]),
+                    Some(Code::FORBIDDEN),
+                ),
                 (5, next(other), Some(Code::REFERENCE)),
             ] {
                 assert_eq!(push_one(&db, id, change).code, code, "{kind} {mine} {id}");
