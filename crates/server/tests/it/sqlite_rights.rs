@@ -5,10 +5,10 @@ use afield_protocol::{
     Verdict, VerdictKind,
 };
 use afield_server::resolved::{Condition, Holds, Scope, ServerModel};
+use afield_server::storage::Caller;
 use afield_server::storage::conformance::{
     Database, ada, entity, eve, rights_model, rights_schema, server_model,
 };
-use afield_server::storage::Caller;
 
 use crate::sqlite_database::SqliteDatabase;
 
@@ -79,7 +79,7 @@ fn p7_a_trigger_that_moves_the_row_away_makes_the_change_forbidden() {
     let pin = change(Op::Update, "pin", 1.into(), &[("kind", Value::Null)]);
     for (id, changes, culprit) in [
         (3, vec![edit.clone(), pin.clone()], 0),
-        (4, vec![pin.clone(), edit.clone()], 1),
+        (4, vec![pin.clone(), edit], 1),
     ] {
         let verdicts = push(&db, &ada(), &[group(id, changes)]).remove(0).verdicts;
         let code = verdicts[culprit].code.clone();

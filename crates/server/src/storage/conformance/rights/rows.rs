@@ -9,9 +9,8 @@ use crate::storage::conformance::Database;
 
 const T: i64 = FIRST_TEMPORARY;
 
-/// Into another scope, into none, and out of one of two ways without the other.
-pub fn p7_rows_do_not_end_outside_the_scope(db: &mut dyn Database) {
-    let before = dump(db);
+/// Changes whose rows would not be Ada's, each with the attribute that its refusal names.
+fn leaving() -> Vec<(Change, Option<&'static str>)> {
     let shelf = |op, owner: Value| {
         let place = if op == Op::Create { 9 } else { 1 };
         let values = [("owner", owner)];
@@ -19,7 +18,7 @@ pub fn p7_rows_do_not_end_outside_the_scope(db: &mut dyn Database) {
         saw(shelf, &[("owner", "red".into())])
     };
     let task = |values: &[(&str, Value)]| create("task", T, values);
-    let cases = [
+    vec![
         (
             site(Op::Update, MINE, &[("region", "south".into())]),
             Some("region"),
@@ -59,8 +58,13 @@ pub fn p7_rows_do_not_end_outside_the_scope(db: &mut dyn Database) {
         (task(&[("label", "x".into())]), None),
         (create("project", T, &[("name", "x".into())]), None),
         (create("project", 7, &[("name", "x".into())]), None),
-    ];
-    for (id, (change, attribute)) in (1..).zip(cases) {
+    ]
+}
+
+/// Into another scope, into none, and out of one of two ways without the other.
+pub fn p7_rows_do_not_end_outside_the_scope(db: &mut dyn Database) {
+    let before = dump(db);
+    for (id, (change, attribute)) in (1..).zip(leaving()) {
         let shown = format!("{change:?}");
         let verdict = push_one(db, id, change);
         assert_refused(&verdict, Code::FORBIDDEN, attribute);

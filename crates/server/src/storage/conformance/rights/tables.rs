@@ -91,23 +91,21 @@ fn caller(user: &str, team: &str) -> Caller {
 
 /// The model over [`rights_schema`].
 pub fn rights_model() -> ServerModel {
-    let regions = || held("region", "regions");
-    let site_region = Condition {
-        column: "site".into(),
-        path: vec![Hop {
-            table: "site".into(),
-            key: "id".into(),
-            column: "region".into(),
-        }],
-        holds: Holds::Scope("regions".into()),
-    };
-    let task = [
-        ("id", Integer),
-        ("owner", Text),
-        ("site", Uuid),
-        ("label", Text),
-        ("parent", Integer),
-    ];
+    let mut model = server_model(entities());
+    model.scopes = [
+        ("regions", "SELECT region FROM member WHERE who = :user"),
+        ("projects", "SELECT project FROM seat WHERE who = :user"),
+        ("halls", "SELECT hall FROM shelf WHERE words = :user"),
+    ]
+    .map(|(name, query)| NamedScope {
+        name: name.into(),
+        query: query.into(),
+    })
+    .into();
+    model
+}
+
+fn entities() -> Vec<ServerEntity> {
     let site = [
         ("id", Uuid),
         ("region", Text),
@@ -126,7 +124,7 @@ pub fn rights_model() -> ServerModel {
     let member = [("id", Text), ("who", Text), ("region", Text)];
     let project = [("id", Integer), ("name", Text)];
     let seat = [("id", Text), ("who", Text), ("project", Integer)];
-    let entities = vec![
+    vec![
         made(
             "region",
             ReadOnlyOptimized,
@@ -142,19 +140,10 @@ pub fn rights_model() -> ServerModel {
             &[],
         ),
         made("member", Lww, 1, &member, &[&[user("who")]]).naming(&["region"], "region"),
-        made("site", Lww, 1, &site, &[&[regions()]])
+        made("site", Lww, 1, &site, &[&[held("region", "regions")]])
             .naming(&["region"], "region")
             .naming(&["buddy"], "site"),
-        made(
-            "task",
-            Detect,
-            1,
-            &task,
-            &[&[site_region], &[user("owner")]],
-        )
-        .naming(&["site"], "site")
-        .naming(&["parent"], "task")
-        .numbered(),
+        task(),
         made("shelf", Detect, 2, &SHELF, &[&[team("owner")]]),
         made("bin", Detect, 1, &BIN, &[&[held("hall", "halls")]]),
         made("pin", Lww, 1, &pin, &[&[user("owner")]])
@@ -169,19 +158,32 @@ pub fn rights_model() -> ServerModel {
         ),
         made("project", Lww, 1, &project, &[&[held("id", "projects")]]).numbered(),
         made("seat", Lww, 1, &seat, &[&[user("who")]]).naming(&["project"], "project"),
-    ];
-    let mut model = server_model(entities);
-    model.scopes = [
-        ("regions", "SELECT region FROM member WHERE who = :user"),
-        ("projects", "SELECT project FROM seat WHERE who = :user"),
-        ("halls", "SELECT hall FROM shelf WHERE words = :user"),
     ]
-    .map(|(name, query)| NamedScope {
-        name: name.into(),
-        query: query.into(),
-    })
-    .into();
-    model
+}
+
+/// Ada's by its site's region, or by its owner.
+fn task() -> ServerEntity {
+    let attributes = [
+        ("id", Integer),
+        ("owner", Text),
+        ("site", Uuid),
+        ("label", Text),
+        ("parent", Integer),
+    ];
+    let site_region = Condition {
+        column: "site".into(),
+        path: vec![Hop {
+            table: "site".into(),
+            key: "id".into(),
+            column: "region".into(),
+        }],
+        holds: Holds::Scope("regions".into()),
+    };
+    let ways: [&[Condition]; 2] = [&[site_region], &[user("owner")]];
+    made("task", Detect, 1, &attributes, &ways)
+        .naming(&["site"], "site")
+        .naming(&["parent"], "task")
+        .numbered()
 }
 
 const SHELF: [(&str, Type); 4] = [
