@@ -119,7 +119,7 @@ macro_rules! storage_rights_conformance {
             p7_references_are_asked_where_the_database_does_not
             p3_a_reference_that_is_not_changed_is_not_asked_again
             p8_references_to_rows_of_the_same_envelope_are_fine
-            p7_references_by_temporary_identifiers_are_asked_for_too
+            p7_references_by_temporary_identifiers_are_asked_too
             p7_a_repeat_leaves_out_what_left_the_scope
             p7_a_refused_group_tells_nothing_that_only_it_opened
             p7_parts_of_a_settled_group_tell_nothing_either

@@ -11,14 +11,11 @@ use crate::storage::conformance::Database;
 const T: i64 = FIRST_TEMPORARY;
 const NEW: &str = "0190b3a1-5c1e-7cc3-98a1-00000000000d";
 
-/// Every way to name a row of another table, with Eve's row and with none: the verdicts are the
-/// same, byte by byte, and say which attribute it is.
-pub fn p7_references_to_rows_of_others_are_references_to_nothing(db: &mut dyn Database) {
-    let before = dump(db);
-    let north = || ("region", Value::from("north"));
-    /// How a row is named, another's, one that is not there, and the attribute.
-    type Case = (fn(Value) -> Change, Value, Value, &'static str);
-    let cases: [Case; 5] = [
+/// A change that names a row, Eve's row, that of nobody, and the attribute that holds it.
+type Naming = (fn(Value) -> Change, Value, Value, &'static str);
+
+fn namings() -> [Naming; 5] {
+    [
         (
             |id| update("site", MINE, &[("buddy", id)]),
             FOREIGN.into(),
@@ -55,7 +52,14 @@ pub fn p7_references_to_rows_of_others_are_references_to_nothing(db: &mut dyn Da
             3.into(),
             "",
         ),
-    ];
+    ]
+}
+
+/// Every way to name a row of another table, with Eve's row and with none: the verdicts are the
+/// same, byte by byte, and say which attribute it is.
+pub fn p7_references_to_rows_of_others_are_references_to_nothing(db: &mut dyn Database) {
+    let before = dump(db);
+    let north = || ("region", Value::from("north"));
     let mut id = 0;
     let mut answer = |changes: Vec<Change>| {
         id += 1;
@@ -63,7 +67,7 @@ pub fn p7_references_to_rows_of_others_are_references_to_nothing(db: &mut dyn Da
             .remove(0)
             .verdicts
     };
-    for (make, foreign, missing, attribute) in cases {
+    for (make, foreign, missing, attribute) in namings() {
         let shown = format!("{:?}", make(foreign.clone()));
         let beside = || update("site", MINE, &[("title", "beside".into()), north()]);
         for alone in [true, false] {
@@ -190,9 +194,8 @@ pub fn p8_references_to_rows_of_the_same_envelope_are_fine(db: &mut dyn Database
     );
 }
 
-/// With temporary identifiers: a child before its parent, one of another group, and one whose
-/// parent is somebody else's meanwhile.
-pub fn p7_references_by_temporary_identifiers_are_asked_for_too(db: &mut dyn Database) {
+/// A child before its parent, and one of another group; and a parent that left since.
+pub fn p7_references_by_temporary_identifiers_are_asked_too(db: &mut dyn Database) {
     let task = |id: i64, parent: i64| {
         create(
             "task",

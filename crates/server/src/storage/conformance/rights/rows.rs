@@ -9,8 +9,8 @@ use crate::storage::conformance::Database;
 
 const T: i64 = FIRST_TEMPORARY;
 
-/// Changes that end outside the scope, and the attribute to blame if there is one.
-fn outside() -> Vec<(Change, Option<&'static str>)> {
+/// Changes whose rows would not be Ada's, each with the attribute that its refusal names.
+fn leaving() -> Vec<(Change, Option<&'static str>)> {
     let shelf = |op, owner: Value| {
         let place = if op == Op::Create { 9 } else { 1 };
         let values = [("owner", owner)];
@@ -64,7 +64,7 @@ fn outside() -> Vec<(Change, Option<&'static str>)> {
 /// Into another scope, into none, and out of one of two ways without the other.
 pub fn p7_rows_do_not_end_outside_the_scope(db: &mut dyn Database) {
     let before = dump(db);
-    for (id, (change, attribute)) in (1..).zip(outside()) {
+    for (id, (change, attribute)) in (1..).zip(leaving()) {
         let shown = format!("{change:?}");
         let verdict = push_one(db, id, change);
         assert_refused(&verdict, Code::FORBIDDEN, attribute);

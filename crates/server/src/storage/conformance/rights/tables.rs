@@ -89,17 +89,37 @@ fn caller(user: &str, team: &str) -> Caller {
     caller
 }
 
+/// The model over [`rights_schema`].
+pub fn rights_model() -> ServerModel {
+    let mut model = server_model(entities());
+    model.scopes = [
+        ("regions", "SELECT region FROM member WHERE who = :user"),
+        ("projects", "SELECT project FROM seat WHERE who = :user"),
+        ("halls", "SELECT hall FROM shelf WHERE words = :user"),
+    ]
+    .map(|(name, query)| NamedScope {
+        name: name.into(),
+        query: query.into(),
+    })
+    .into();
+    model
+}
+
 fn entities() -> Vec<ServerEntity> {
-    let regions = || held("region", "regions");
-    let site_region = Condition {
-        column: "site".into(),
-        path: vec![Hop {
-            table: "site".into(),
-            key: "id".into(),
-            column: "region".into(),
-        }],
-        holds: Holds::Scope("regions".into()),
-    };
+    let site = [
+        ("id", Uuid),
+        ("region", Text),
+        ("title", Text),
+        ("tally", Integer),
+        ("buddy", Uuid),
+    ];
+    let pin = [
+        ("id", Integer),
+        ("owner", Text),
+        ("hall", Integer),
+        ("place", Integer),
+        ("kind", Text),
+    ];
     let region = [("code", Text), ("name", Text)];
     let member = [("id", Text), ("who", Text), ("region", Text)];
     let project = [("id", Integer), ("name", Text)];
@@ -120,22 +140,13 @@ fn entities() -> Vec<ServerEntity> {
             &[],
         ),
         made("member", Lww, 1, &member, &[&[user("who")]]).naming(&["region"], "region"),
-        made("site", Lww, 1, &SITE, &[&[regions()]])
+        made("site", Lww, 1, &site, &[&[held("region", "regions")]])
             .naming(&["region"], "region")
             .naming(&["buddy"], "site"),
-        made(
-            "task",
-            Detect,
-            1,
-            &TASK,
-            &[&[site_region], &[user("owner")]],
-        )
-        .naming(&["site"], "site")
-        .naming(&["parent"], "task")
-        .numbered(),
+        task(),
         made("shelf", Detect, 2, &SHELF, &[&[team("owner")]]),
         made("bin", Detect, 1, &BIN, &[&[held("hall", "halls")]]),
-        made("pin", Lww, 1, &PIN, &[&[user("owner")]])
+        made("pin", Lww, 1, &pin, &[&[user("owner")]])
             .naming(&["hall", "place"], "shelf")
             .naming(&["kind"], "kind"),
         made(
@@ -150,45 +161,30 @@ fn entities() -> Vec<ServerEntity> {
     ]
 }
 
-/// The model over [`rights_schema`].
-pub fn rights_model() -> ServerModel {
-    let mut model = server_model(entities());
-    model.scopes = [
-        ("regions", "SELECT region FROM member WHERE who = :user"),
-        ("projects", "SELECT project FROM seat WHERE who = :user"),
-        ("halls", "SELECT hall FROM shelf WHERE words = :user"),
-    ]
-    .map(|(name, query)| NamedScope {
-        name: name.into(),
-        query: query.into(),
-    })
-    .into();
-    model
+/// Ada's by its site's region, or by its owner.
+fn task() -> ServerEntity {
+    let attributes = [
+        ("id", Integer),
+        ("owner", Text),
+        ("site", Uuid),
+        ("label", Text),
+        ("parent", Integer),
+    ];
+    let site_region = Condition {
+        column: "site".into(),
+        path: vec![Hop {
+            table: "site".into(),
+            key: "id".into(),
+            column: "region".into(),
+        }],
+        holds: Holds::Scope("regions".into()),
+    };
+    let ways: [&[Condition]; 2] = [&[site_region], &[user("owner")]];
+    made("task", Detect, 1, &attributes, &ways)
+        .naming(&["site"], "site")
+        .naming(&["parent"], "task")
+        .numbered()
 }
-
-const TASK: [(&str, Type); 5] = [
-    ("id", Integer),
-    ("owner", Text),
-    ("site", Uuid),
-    ("label", Text),
-    ("parent", Integer),
-];
-
-const SITE: [(&str, Type); 5] = [
-    ("id", Uuid),
-    ("region", Text),
-    ("title", Text),
-    ("tally", Integer),
-    ("buddy", Uuid),
-];
-
-const PIN: [(&str, Type); 5] = [
-    ("id", Integer),
-    ("owner", Text),
-    ("hall", Integer),
-    ("place", Integer),
-    ("kind", Text),
-];
 
 const SHELF: [(&str, Type); 4] = [
     ("hall", Integer),
