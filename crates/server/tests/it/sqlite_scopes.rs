@@ -154,11 +154,9 @@ fn p7_the_same_columns_in_other_ways_take_every_row_anew() {
     let area = || condition("region_id", &[], Holds::Scope("regions".into()));
     let change = |db: &mut SqliteDatabase, ways: Vec<Vec<_>>| {
         db.stop();
-        for name in ["both_task"] {
-            let at = |e: &&mut ServerEntity| e.local.name == name;
-            let task = db.model.entities.iter_mut().find(at).unwrap();
-            *task = task.clone().scoped(ways.clone());
-        }
+        let at = |e: &&mut ServerEntity| e.local.name == "both_task";
+        let task = db.model.entities.iter_mut().find(at).unwrap();
+        *task = task.clone().scoped(ways);
         db.start();
     };
     let mut db = SqliteDatabase::new();
@@ -258,11 +256,7 @@ fn held_wanted_is_asked_in_the_stream() {
 /// `--release -- --ignored --nocapture p9_nothing_new`.
 #[test]
 #[ignore = "measures"]
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "it measures and tells"
-)]
+#[expect(clippy::disallowed_methods, reason = "it measures and tells")]
 fn p9_nothing_new_costs_little_with_many_values() {
     let db = SqliteDatabase::new();
     let mut cost = Vec::new();

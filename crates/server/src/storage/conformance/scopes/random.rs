@@ -33,7 +33,7 @@ pub fn random_scopes(db: &mut dyn Database, seed: u64) {
         ScopedDevice::of("u2", Some("t2")),
         ScopedDevice::of("u3", None),
     ];
-    let is_strict = seed % 2 == 0;
+    let is_strict = seed.is_multiple_of(2);
     for device in &mut devices {
         device.is_strict = is_strict;
     }

@@ -43,7 +43,7 @@ impl Now {
             let mut numbers = HashMap::new();
             let mut values = Vec::new();
             for value in scope.held(conn, condition, caller)? {
-                let Some(value) = comparable(value) else {
+                let Some(value) = comparable(&value) else {
                     continue;
                 };
                 let bytes = bytes_of(&value);
@@ -108,12 +108,12 @@ pub(super) fn bytes_of(cell: &Raw) -> Vec<u8> {
 
 /// A value that is compared here as SQL does; nothing else is ever held. The empty blob stands
 /// for null in marks.
-fn comparable(value: Raw) -> Option<Raw> {
-    match &value {
+fn comparable(value: &Raw) -> Option<Raw> {
+    match value {
         Raw::Null => None,
         Raw::Blob(bytes) if bytes.is_empty() => None,
         Raw::Text(text) if std::str::from_utf8(text).is_err() => None,
-        _ => Some(whole(&value)),
+        _ => Some(whole(value)),
     }
 }
 
