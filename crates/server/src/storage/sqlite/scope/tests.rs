@@ -90,43 +90,45 @@ fn load(
     EntityTable::load(conn, &model, &entity)
 }
 
+/// Literals that SQLite compares in surprising ways.
+const ZOO: [&str; 31] = [
+    "7",
+    "'7'",
+    "' 7 '",
+    "'7.0'",
+    "7.0",
+    "'07'",
+    "'7a'",
+    "x'37'",
+    "1e3",
+    "'1e3'",
+    "'abc'",
+    "'ABC'",
+    "9007199254740993",
+    "9007199254740992.0",
+    "'9007199254740993'",
+    "-0.0",
+    "0",
+    "'-0'",
+    "1e300",
+    "9223372036854775807",
+    "9223372036854775808.0",
+    "'0x10'",
+    "16",
+    "NULL",
+    "'inf'",
+    "9e999",
+    "'true'",
+    "1",
+    "0.1",
+    "'0.1'",
+    "''",
+];
+
 /// A value is held or not, whoever is asked: the sets here, the predicate for pushes, or SQL that
 /// compares the row's column with what the query finds.
 #[test]
 fn p7_values_are_equal_here_exactly_if_they_are_in_sql() {
-    let zoo = [
-        "7",
-        "'7'",
-        "' 7 '",
-        "'7.0'",
-        "7.0",
-        "'07'",
-        "'7a'",
-        "x'37'",
-        "1e3",
-        "'1e3'",
-        "'abc'",
-        "'ABC'",
-        "9007199254740993",
-        "9007199254740992.0",
-        "'9007199254740993'",
-        "-0.0",
-        "0",
-        "'-0'",
-        "1e300",
-        "9223372036854775807",
-        "9223372036854775808.0",
-        "'0x10'",
-        "16",
-        "NULL",
-        "'inf'",
-        "9e999",
-        "'true'",
-        "1",
-        "0.1",
-        "'0.1'",
-        "''",
-    ];
     for declared in [
         "INTEGER",
         "TEXT",
@@ -137,7 +139,7 @@ fn p7_values_are_equal_here_exactly_if_they_are_in_sql() {
         "VARCHAR(9)",
         "BOOLEAN",
     ] {
-        for held in zoo {
+        for held in ZOO {
             let conn = Connection::open_in_memory().unwrap();
             let sql = format!(
                 "CREATE TABLE t (id INTEGER PRIMARY KEY, c {declared});
@@ -148,7 +150,7 @@ fn p7_values_are_equal_here_exactly_if_they_are_in_sql() {
             let caller = Caller::user("ada");
             let (scope, _) = table.scoped().unwrap();
             let now = Now::ask(&conn, &KEY, "t", scope, &caller).unwrap();
-            for (id, cell) in (0_i64..).zip(zoo) {
+            for (id, cell) in (0_i64..).zip(ZOO) {
                 let insert = format!("INSERT INTO t VALUES ({id}, {cell})");
                 conn.execute_batch(&insert).unwrap();
                 let sql =
@@ -175,7 +177,8 @@ fn p7_claims_are_text_numbers_or_truth_values_and_nothing_else() {
     let conn = Connection::open_in_memory().unwrap();
     let way = vec![condition("c", &[], Holds::Claim("team".into()))];
     let sql = "CREATE TABLE t (id TEXT PRIMARY KEY, c);
-        INSERT INTO t VALUES ('text', 'red'), ('one', 1), ('half', 0.5), ('null', NULL), ('list', '[]')";
+        INSERT INTO t VALUES ('text', 'red'), ('one', 1), ('half', 0.5), ('null', NULL),
+          ('list', '[]')";
     let table = load(&conn, sql, &["id"], way, "SELECT 1").unwrap();
     for (claim, expected) in [
         (json!("red"), Some("text")),
@@ -200,12 +203,15 @@ fn p7_claims_are_text_numbers_or_truth_values_and_nothing_else() {
     assert!(!table.is_in_scope(&conn, &Caller::user("x"), &key).unwrap());
 }
 
+const TABLES: &str = "
+    CREATE TABLE t (
+      id INTEGER PRIMARY KEY, n INTEGER, w TEXT, c TEXT COLLATE NOCASE, a
+    );
+    CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT, name TEXT COLLATE RTRIM, n INTEGER);
+    CREATE TABLE m (user_id TEXT, n INTEGER, w TEXT);";
+
 #[test]
 fn what_cannot_be_compared_exactly_is_refused() {
-    let tables =
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, w TEXT, c TEXT COLLATE NOCASE, a);
-        CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT, name TEXT COLLATE RTRIM, n INTEGER);
-        CREATE TABLE m (user_id TEXT, n INTEGER, w TEXT);";
     let by = |column: &str, path: &[(&str, &str, &str)]| condition(column, path, by_query());
     for (wrong, query, word) in [
         (
@@ -264,10 +270,14 @@ fn what_cannot_be_compared_exactly_is_refused() {
         ),
     ] {
         let conn = Connection::open_in_memory().unwrap();
-        let error = load(&conn, tables, &["id"], vec![wrong], query).unwrap_err();
+        let error = load(&conn, TABLES, &["id"], vec![wrong], query).unwrap_err();
         assert!(error.message.contains(word), "{query}: {error}");
         assert!(!error.is_retryable);
     }
+}
+
+#[test]
+fn queries_of_every_shape_are_asked() {
     for query in [
         "SELECT n FROM m WHERE user_id = :user AND w IS NOT :claim_team -- a comment",
         "WITH x AS (SELECT n FROM m) SELECT n FROM x; ",
@@ -275,7 +285,14 @@ fn what_cannot_be_compared_exactly_is_refused() {
         "SELECT CAST(w AS INTEGER) FROM m UNION SELECT n FROM m",
     ] {
         let conn = Connection::open_in_memory().unwrap();
-        let table = load(&conn, tables, &["id"], vec![by("n", &[])], query).unwrap();
+        let table = load(
+            &conn,
+            TABLES,
+            &["id"],
+            vec![condition("n", &[], by_query())],
+            query,
+        )
+        .unwrap();
         let (scope, _) = table.scoped().unwrap();
         scope.held(&conn, 0, &Caller::user("ada")).unwrap();
     }
