@@ -239,7 +239,11 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
             .iter()
             .map(|s| json!({ "sql": s.sql, "reason": s.reason }))
             .collect();
-        out.json(&json!({ "statements": sql }));
+        let slow = capture::warnings(path, &model)?;
+        for warning in &slow {
+            out.say(&format!("-- {warning}"));
+        }
+        out.json(&json!({ "statements": sql, "warnings": slow }));
         if plan.is_empty() {
             out.say("Nothing to do: change capture is in place.");
         }
@@ -247,7 +251,11 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
     }
     let report = capture::prepare(path, &model, random)?;
     let done = report.statements.len();
-    out.json(&json!({ "statements": done, "tables": report.tables }));
+    let slow = &report.warnings;
+    out.json(&json!({ "statements": done, "tables": report.tables, "warnings": slow }));
+    for warning in slow {
+        out.say(&format!("Warning: {warning}"));
+    }
     out.say(&match done {
         0 => format!("Nothing to do; captured tables: {}.", report.tables.len()),
         _ => format!(

@@ -4,8 +4,7 @@
 //! read a key of another entity out of it. Layout, all of it under the code at its end:
 //!
 //! ```text
-//!   version 1 byte | epoch 8 | change number varint | progress 1 | held 8
-//!   | seen varint, last… | code 8
+//!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 | seen varint, last… | code 8
 //! ```
 //!
 //! `held`, a digest of the values whose rows the device has, is there only for an entity with a

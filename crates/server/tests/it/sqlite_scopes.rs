@@ -162,8 +162,8 @@ fn p7_the_same_columns_in_other_ways_take_every_row_anew() {
     let mut db = SqliteDatabase::new();
     db.execute(
         "INSERT INTO region_member VALUES ('ada', 1);
-         INSERT INTO both_task (id, owner, region_id) VALUES
-             (1, 'ada', 1), (2, 'ada', 2), (3, 'x', 1)",
+         INSERT INTO both_task (id, owner, region_id) VALUES (1, 'ada', 1),
+           (2, 'ada', 2), (3, 'x', 1)",
     );
     let mut ada = ScopedDevice::of("ada", None);
     ada.pull(&db, &["both_task"], 10);

@@ -13,10 +13,13 @@
 //! change numbers. What is delivered early and changes later has a mark with a higher number, so
 //! that it is delivered again; the page that is complete closes every gap.
 
+mod part;
+
 use afield_protocol::zoo::planted;
-use afield_protocol::{Frame, Held, Page, PageEnd, Pattern, Position};
+use afield_protocol::{Frame, Page, PageEnd, Pattern, Position};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
+use self::part::Part;
 use super::entity::EntityTable;
 use super::error::While;
 use super::page::{EntityWriter, Lookup, PageWriter};
@@ -108,51 +111,6 @@ pub(super) fn pull(
     let held = held.collect();
     let (frames, end, highest) = snapshot.page(request, reset, &entities, page.frames);
     Ok((PulledPage { frames, end, held }, highest))
-}
-
-/// An entity while its page is made.
-enum Part<'a> {
-    /// All its rows are everyone's.
-    Whole(Pulled<'a>),
-    /// It has a scope.
-    Scoped(Box<ScopedPull<'a>>),
-}
-
-impl Part<'_> {
-    fn name(&self) -> &str {
-        match self {
-            Self::Whole(entity) => entity.name,
-            Self::Scoped(entity) => entity.name,
-        }
-    }
-
-    fn is_scanning(&self) -> bool {
-        match self {
-            Self::Whole(entity) => matches!(entity.state, State::Scan { .. }),
-            Self::Scoped(entity) => entity.is_scanning(),
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        match self {
-            Self::Whole(entity) => matches!(entity.state, State::Done | State::Never),
-            Self::Scoped(entity) => entity.is_done(),
-        }
-    }
-
-    fn told(&self) -> Option<Frame> {
-        match self {
-            Self::Whole(_) => None,
-            Self::Scoped(entity) => entity.told(),
-        }
-    }
-
-    fn held(&self, listed: &Listed<'_>) -> Option<Held> {
-        match self {
-            Self::Whole(_) => None,
-            Self::Scoped(entity) => Some(entity.held(listed)),
-        }
-    }
 }
 
 /// What the transaction sees of the bookkeeping.

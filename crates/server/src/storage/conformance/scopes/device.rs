@@ -13,13 +13,13 @@ use crate::storage::{Caller, PullRequest, PulledPage};
 /// Identifiers by entity.
 type Keys = BTreeMap<String, BTreeSet<Vec<u8>>>;
 
-/// A row's cells, and the numbers of the ways in by which it came.
-type Kept = (Vec<Value>, Vec<Option<i64>>);
+/// A row, and the numbers of the ways in by which it came.
+type Brought = (Vec<Value>, Vec<Option<i64>>);
 
 /// What is kept of an entity: rows, and the numbers of the ways in by which each came.
 #[derive(Clone, Debug, Default)]
 struct Table {
-    rows: BTreeMap<Vec<u8>, Kept>,
+    rows: BTreeMap<Vec<u8>, Brought>,
     values: BTreeSet<i64>,
 }
 
@@ -248,10 +248,7 @@ fn is_in(db: &dyn Database, entity: &str, numbers: &[Option<i64>]) -> bool {
 }
 
 /// The rows of a block, and the numbers behind each.
-fn rows_of(
-    db: &dyn Database,
-    block: &afield_protocol::RowBlock,
-) -> Vec<(Vec<Value>, Vec<Option<i64>>)> {
+fn rows_of(db: &dyn Database, block: &afield_protocol::RowBlock) -> Vec<Brought> {
     let local = &db.model().entity(&block.entity).unwrap().local;
     let names: Vec<String> = local.columns().into_iter().map(|(name, _)| name).collect();
     assert_eq!(block.columns, names);

@@ -1,12 +1,25 @@
 //! A memory of which values stand behind a digest, so that devices seldom have to say it. It only
 //! saves a round: whatever is missing here comes from the device.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use afield_protocol::{Code, Held};
+
+use super::now::{Now, digest};
+use crate::storage::{Caller, StorageError};
 
 /// Bytes of lists that a server remembers: those of some ten thousand users with a hundred
 /// values each.
 pub(in super::super) const LISTS_BYTES: usize = 8 * 1024 * 1024;
+
+/// Where lists of values come from.
+pub(in super::super) struct Listed<'r> {
+    pub lists: &'r Lists,
+    pub caller: &'r Caller,
+    /// What the request says that the device has.
+    pub said: &'r [Held],
+}
 
 /// What a list takes beside its numbers.
 const OVERHEAD_BYTES: usize = 160;
@@ -84,6 +97,36 @@ impl Lists {
             if let Some(list) = kept.lists.remove(&oldest) {
                 kept.bytes -= bytes(&oldest, &list);
             }
+        }
+    }
+}
+
+impl Listed<'_> {
+    /// The values behind a digest; `None` if the request says others.
+    pub(super) fn find(
+        &self,
+        entity: &str,
+        held: u64,
+        now: &Now,
+    ) -> Result<Option<HashSet<i64>>, StorageError> {
+        if let Some(said) = self.said.iter().find(|said| said.entity == entity) {
+            let said: HashSet<i64> = said.gained.iter().copied().collect();
+            let fits = digest(said.iter().copied()) == held;
+            return Ok(fits.then_some(said));
+        }
+        if held == now.digest {
+            return Ok(Some(now.all().collect()));
+        }
+        if held == digest([]) {
+            return Ok(Some(HashSet::new()));
+        }
+        match self.lists.find(entity, held, &self.caller.user) {
+            Some(list) => Ok(Some(list.iter().copied().collect())),
+            None => Err(StorageError {
+                code: Code::HELD_WANTED,
+                message: format!("say which values the device has rows of in `{entity}`"),
+                is_retryable: false,
+            }),
         }
     }
 }

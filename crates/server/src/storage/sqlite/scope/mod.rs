@@ -22,8 +22,8 @@ use std::ops::Range;
 use rusqlite::{Connection, Statement};
 
 pub(super) use self::check::{columns, missing_indexes};
-pub(super) use self::lists::{LISTS_BYTES, Lists};
-pub(super) use self::pull::{Listed, ScopedPull};
+pub(super) use self::lists::{LISTS_BYTES, Listed, Lists};
+pub(super) use self::pull::ScopedPull;
 use super::raw::Raw;
 use super::schema::{Affinity, TableSchema};
 use super::sql_text::quote;

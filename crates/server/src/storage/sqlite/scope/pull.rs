@@ -15,22 +15,25 @@
 //! held. A row comes with the numbers of those values alone that the device has, or is just told
 //! the rows of: a value that is lost before its scan has begun leaves nothing on the device.
 
+mod reached;
+mod ways;
+
 use std::collections::HashSet;
 
-use afield_protocol::{Code, Frame, Held, Pattern, Value, ValueRef};
+use afield_protocol::{Frame, Held, Pattern};
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::super::cell::Canonical;
+use self::reached::Reached;
 use super::super::entity::EntityTable;
 use super::super::error::While;
 use super::super::page::{EntityWriter, Lookup, PageWriter};
-use super::super::raw::{Raw, read_raw_key, write_raw_key};
+use super::super::raw::{Raw, write_raw_key};
 use super::super::statements::ScopedSql;
 use super::ScopeSql;
-use super::lists::Lists;
+use super::lists::Listed;
 use super::marks::Marks;
-use super::now::{Now, bytes_of, digest};
-use crate::position::{CodeKey, Place, Progress, read_varint, write_varint};
+use super::now::{Now, digest};
+use crate::position::{CodeKey, Place, Progress};
 use crate::storage::{Caller, StorageError};
 
 const DOING: &str = "reading a page of a scope";
@@ -41,14 +44,6 @@ const LOOKED_AT_MAX: usize = 20_000;
 
 /// Bytes that a value takes on the wire at most.
 const NUMBER_BYTES: usize = 9;
-
-/// Where lists of values come from.
-pub(in super::super) struct Listed<'r> {
-    pub lists: &'r Lists,
-    pub caller: &'r Caller,
-    /// What the request says that the device has.
-    pub said: &'r [Held],
-}
 
 /// An entity with a scope while its page is made.
 pub(in super::super) struct ScopedPull<'a> {
@@ -68,14 +63,6 @@ pub(in super::super) struct ScopedPull<'a> {
     scan: Option<Reached>,
     is_done: bool,
     is_fresh: bool,
-}
-
-/// How far the scan of a value has come.
-#[derive(Clone, Debug, PartialEq)]
-struct Reached {
-    condition: usize,
-    number: i64,
-    last: Vec<Raw>,
 }
 
 impl<'a> ScopedPull<'a> {
@@ -118,10 +105,12 @@ impl<'a> ScopedPull<'a> {
             return Ok(false);
         };
         let (scan, seen) = match &place.progress {
-            Progress::After { last, seen } => match self.read_reached(last) {
-                Some(reached) => (Some(reached), Some(*seen)),
-                None => return Ok(false),
-            },
+            Progress::After { last, seen } => {
+                match Reached::read(last, self.scope, self.table.key_width()) {
+                    Some(reached) => (Some(reached), Some(*seen)),
+                    None => return Ok(false),
+                }
+            }
             Progress::Closing { seen } => (None, Some(*seen)),
             Progress::BeforeFirst | Progress::Idle => (None, None),
         };
@@ -367,7 +356,7 @@ impl<'a> ScopedPull<'a> {
         let (change, progress) = match (&self.scan, self.seen) {
             _ if self.is_done => (snapshot, Progress::Idle),
             (Some(reached), seen) => {
-                let (last, seen) = (write_reached(reached), seen.unwrap_or(snapshot));
+                let (last, seen) = (reached.write(), seen.unwrap_or(snapshot));
                 (self.from, Progress::After { last, seen })
             }
             (None, Some(seen)) => (self.from, Progress::Closing { seen }),
@@ -395,99 +384,5 @@ impl<'a> ScopedPull<'a> {
             from = batch.upto;
         }
         Ok(false)
-    }
-
-    /// Whether a row that had these cells came to the device by a value that it has.
-    fn was_mine(&self, cells: &[Vec<u8>]) -> bool {
-        let held = self.numbers(cells, None);
-        let mut ways = self.scope.ways.iter();
-        ways.any(|way| way.clone().all(|at| held[at].is_some()))
-    }
-
-    /// For each condition the number of the row's value, if the device has the value or is just
-    /// being told its rows.
-    fn numbers(&self, cells: &[Vec<u8>], told: Option<(usize, i64)>) -> Vec<Option<i64>> {
-        let number = |(at, condition): (usize, &super::ConditionSql)| {
-            let number = self.now.number(at, cells.get(condition.column)?)?;
-            (self.has.contains(&number) || told == Some((at, number))).then_some(number)
-        };
-        let conditions = self.scope.conditions.iter().enumerate();
-        conditions.map(number).collect()
-    }
-
-    /// What stands behind the row's attributes: the numbers of each way that holds. `None` if
-    /// none does.
-    fn beside(&self, held: &[Option<i64>]) -> Option<Vec<Canonical<'static>>> {
-        let mut beside = Vec::with_capacity(held.len());
-        let mut is_mine = false;
-        for way in &self.scope.ways {
-            let numbers = held.get(way.clone())?;
-            let holds = numbers.iter().all(Option::is_some);
-            is_mine |= holds;
-            beside.extend(numbers.iter().map(|number| match number {
-                Some(number) if holds => Canonical::Owned(Value::Integer(*number)),
-                _ => Canonical::Borrowed(ValueRef::Null),
-            }));
-        }
-        is_mine.then_some(beside)
-    }
-
-    /// The bytes of the scope columns of a row that one of the statements returned.
-    fn scope_cells(&self, row: &Row<'_>) -> rusqlite::Result<Vec<Vec<u8>>> {
-        let first = self.table.entity.columns.len();
-        (first..first + self.scope.columns.len())
-            .map(|at| Ok(bytes_of(&Raw::from_stored(row.get_ref(at)?))))
-            .collect()
-    }
-
-    fn read_reached(&self, bytes: &[u8]) -> Option<Reached> {
-        let (condition, rest) = read_varint(bytes)?;
-        let condition = usize::try_from(condition).ok()?;
-        let (number, key) = rest.split_first_chunk::<8>()?;
-        let last = read_raw_key(key)?;
-        let fits = condition < self.scope.conditions.len() && last.len() == self.table.key_width();
-        fits.then_some(Reached {
-            condition,
-            number: i64::from_be_bytes(*number),
-            last,
-        })
-    }
-}
-
-fn write_reached(reached: &Reached) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write_varint(&mut bytes, reached.condition as u64);
-    bytes.extend_from_slice(&reached.number.to_be_bytes());
-    bytes.extend_from_slice(&write_raw_key(&reached.last));
-    bytes
-}
-
-impl Listed<'_> {
-    /// The values behind a digest; `None` if the request says others.
-    fn find(
-        &self,
-        entity: &str,
-        held: u64,
-        now: &Now,
-    ) -> Result<Option<HashSet<i64>>, StorageError> {
-        if let Some(said) = self.said.iter().find(|said| said.entity == entity) {
-            let said: HashSet<i64> = said.gained.iter().copied().collect();
-            let fits = digest(said.iter().copied()) == held;
-            return Ok(fits.then_some(said));
-        }
-        if held == now.digest {
-            return Ok(Some(now.all().collect()));
-        }
-        if held == digest([]) {
-            return Ok(Some(HashSet::new()));
-        }
-        match self.lists.find(entity, held, &self.caller.user) {
-            Some(list) => Ok(Some(list.iter().copied().collect())),
-            None => Err(StorageError {
-                code: Code::HELD_WANTED,
-                message: format!("say which values the device has rows of in `{entity}`"),
-                is_retryable: false,
-            }),
-        }
     }
 }

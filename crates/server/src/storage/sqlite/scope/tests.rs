@@ -90,8 +90,8 @@ fn load(
     EntityTable::load(conn, &model, &entity)
 }
 
-/// Cells that are easily taken for one another.
-const CELLS: [&str; 31] = [
+/// Literals that SQLite compares in surprising ways.
+const ZOO: [&str; 31] = [
     "7",
     "'7'",
     "' 7 '",
@@ -129,7 +129,6 @@ const CELLS: [&str; 31] = [
 /// compares the row's column with what the query finds.
 #[test]
 fn p7_values_are_equal_here_exactly_if_they_are_in_sql() {
-    let zoo = CELLS;
     for declared in [
         "INTEGER",
         "TEXT",
@@ -140,7 +139,7 @@ fn p7_values_are_equal_here_exactly_if_they_are_in_sql() {
         "VARCHAR(9)",
         "BOOLEAN",
     ] {
-        for held in zoo {
+        for held in ZOO {
             let conn = Connection::open_in_memory().unwrap();
             let sql = format!(
                 "CREATE TABLE t (id INTEGER PRIMARY KEY, c {declared});
@@ -151,7 +150,7 @@ fn p7_values_are_equal_here_exactly_if_they_are_in_sql() {
             let caller = Caller::user("ada");
             let (scope, _) = table.scoped().unwrap();
             let now = Now::ask(&conn, &KEY, "t", scope, &caller).unwrap();
-            for (id, cell) in (0_i64..).zip(zoo) {
+            for (id, cell) in (0_i64..).zip(ZOO) {
                 let insert = format!("INSERT INTO t VALUES ({id}, {cell})");
                 conn.execute_batch(&insert).unwrap();
                 let sql =
@@ -179,7 +178,7 @@ fn p7_claims_are_text_numbers_or_truth_values_and_nothing_else() {
     let way = vec![condition("c", &[], Holds::Claim("team".into()))];
     let sql = "CREATE TABLE t (id TEXT PRIMARY KEY, c);
         INSERT INTO t VALUES ('text', 'red'), ('one', 1), ('half', 0.5), ('null', NULL),
-            ('list', '[]')";
+          ('list', '[]')";
     let table = load(&conn, sql, &["id"], way, "SELECT 1").unwrap();
     for (claim, expected) in [
         (json!("red"), Some("text")),
@@ -204,17 +203,16 @@ fn p7_claims_are_text_numbers_or_truth_values_and_nothing_else() {
     assert!(!table.is_in_scope(&conn, &Caller::user("x"), &key).unwrap());
 }
 
-const TABLES: &str =
-    "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, w TEXT, c TEXT COLLATE NOCASE, a);
+const TABLES: &str = "
+    CREATE TABLE t (
+      id INTEGER PRIMARY KEY, n INTEGER, w TEXT, c TEXT COLLATE NOCASE, a
+    );
     CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT, name TEXT COLLATE RTRIM, n INTEGER);
     CREATE TABLE m (user_id TEXT, n INTEGER, w TEXT);";
 
-fn by(column: &str, path: &[(&str, &str, &str)]) -> Condition {
-    condition(column, path, by_query())
-}
-
 #[test]
 fn what_cannot_be_compared_exactly_is_refused() {
+    let by = |column: &str, path: &[(&str, &str, &str)]| condition(column, path, by_query());
     for (wrong, query, word) in [
         (
             by("gone", &[]),
@@ -287,7 +285,14 @@ fn queries_of_every_shape_are_asked() {
         "SELECT CAST(w AS INTEGER) FROM m UNION SELECT n FROM m",
     ] {
         let conn = Connection::open_in_memory().unwrap();
-        let table = load(&conn, TABLES, &["id"], vec![by("n", &[])], query).unwrap();
+        let table = load(
+            &conn,
+            TABLES,
+            &["id"],
+            vec![condition("n", &[], by_query())],
+            query,
+        )
+        .unwrap();
         let (scope, _) = table.scoped().unwrap();
         scope.held(&conn, 0, &Caller::user("ada")).unwrap();
     }
