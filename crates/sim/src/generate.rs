@@ -235,18 +235,31 @@ impl Generator {
                 way,
             });
         }
+        if self.rng.bool() {
+            // The server reads for the second, whose request is numbered later, before it applies
+            // what the first one sends; and the first one's answer arrives first.
+            for (lane, steps) in [(1, 1), (0, 4), (1, 4)] {
+                self.steps(device, lane, steps);
+            }
+        }
         for _ in 0..self.rng.usize(3..8) {
             let lane = self.rng.usize(0..2);
-            for _ in 0..self.rng.usize(1..4) {
-                let step = self.step();
-                self.actions.push(Action::Step { device, lane, step });
-            }
+            let steps = self.rng.usize(1..4);
+            self.steps(device, lane, steps);
             match self.rng.u32(0..12) {
                 0 => self.user(device),
                 1 => self.other_process(device),
                 2 => self.foreign(),
                 _ => {}
             }
+        }
+    }
+
+    /// A sync in this lane goes on.
+    fn steps(&mut self, device: usize, lane: usize, steps: usize) {
+        for _ in 0..steps {
+            let step = self.step();
+            self.actions.push(Action::Step { device, lane, step });
         }
     }
 
