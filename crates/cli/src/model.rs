@@ -9,7 +9,7 @@ use afield_server::catalog::Catalog;
 use afield_server::model::add::add as add_table;
 use afield_server::model::file::{DatabaseUrl, Overrides};
 use afield_server::model::init::{InitOptions, generate};
-use afield_server::model::{ModelFile, resolve};
+use afield_server::model::{Checked, ModelFile, check};
 use afield_server::resolved::ServerModel;
 use afield_server::storage::sqlite::{self as capture, catalog};
 use clap::Args;
@@ -118,8 +118,23 @@ pub(crate) fn database(file: &ModelFile) -> &Path {
 
 /// Holds a model file against its database.
 pub(crate) fn resolved(file: &ModelFile) -> Result<ServerModel, Failure> {
-    let catalog = catalog::read_file(database(file))?;
-    Ok(resolve(file, &catalog)?)
+    Ok(held(file)?.model)
+}
+
+/// Like [`resolved`]; what is worth knowing goes to standard error.
+pub(crate) fn checked(file: &ModelFile, out: &Output) -> Result<ServerModel, Failure> {
+    let Checked { model, warnings } = held(file)?;
+    for warning in &warnings {
+        out.note(&warning.to_string());
+    }
+    Ok(model)
+}
+
+fn held(file: &ModelFile) -> Result<Checked, Failure> {
+    let path = database(file);
+    let catalog = catalog::read_file(path)?;
+    let queries = catalog::SqliteQueries::open(path)?;
+    Ok(check(file, &catalog, &queries)?)
 }
 
 /// Writes a model file for an existing database.
@@ -214,7 +229,7 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
         });
         return Ok(());
     }
-    let model = resolved(&file)?;
+    let model = checked(&file, out)?;
     if args.dry_run {
         let plan = capture::plan(path, &model)?;
         for statement in &plan {
@@ -224,7 +239,11 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
             .iter()
             .map(|s| json!({ "sql": s.sql, "reason": s.reason }))
             .collect();
-        out.json(&json!({ "statements": sql }));
+        let slow = capture::warnings(path, &model)?;
+        for warning in &slow {
+            out.say(&format!("-- {warning}"));
+        }
+        out.json(&json!({ "statements": sql, "warnings": slow }));
         if plan.is_empty() {
             out.say("Nothing to do: change capture is in place.");
         }
@@ -232,7 +251,11 @@ pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
     }
     let report = capture::prepare(path, &model, random)?;
     let done = report.statements.len();
-    out.json(&json!({ "statements": done, "tables": report.tables }));
+    let slow = &report.warnings;
+    out.json(&json!({ "statements": done, "tables": report.tables, "warnings": slow }));
+    for warning in slow {
+        out.say(&format!("Warning: {warning}"));
+    }
     out.say(&match done {
         0 => format!("Nothing to do; captured tables: {}.", report.tables.len()),
         _ => format!(

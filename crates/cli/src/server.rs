@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use afield_server::auth::{Auth, Secret, TokenRules};
+use afield_server::auth::Auth;
 use afield_server::http::{HttpLimits, ServerState};
 use afield_server::model::ModelFile;
 use afield_server::serve::{self, ServeOptions, system_clock};
@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::model::{ModelArgs, database, random, resolved};
+use crate::model::{ModelArgs, checked, database, random};
 use crate::output::Output;
 
 /// `afield serve`.
@@ -54,7 +54,7 @@ pub(crate) struct TokenArgs {
 pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
     log(args.log_json);
     let file = args.model.read(args.listen.clone(), out)?;
-    let state = state(&file)?;
+    let state = state(&file, out)?;
     let scheme = if file.server.tls.is_some() {
         "https"
     } else {
@@ -81,8 +81,8 @@ pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
 }
 
 /// Everything the server needs, opened.
-pub(crate) fn state(file: &ModelFile) -> Result<ServerState, Failure> {
-    let model = resolved(file)?;
+pub(crate) fn state(file: &ModelFile, out: &Output) -> Result<ServerState, Failure> {
+    let model = checked(file, out)?;
     let storage = SqliteStorage::open(database(file), &model, random)?;
     let limits = HttpLimits::from(&file.limits);
     Ok(ServerState::new(
@@ -116,18 +116,13 @@ pub(crate) fn issue(
     ttl_s: i64,
 ) -> Result<String, Failure> {
     let now = system_clock()();
-    Ok(auth(file)?.issue(user, now.saturating_add(ttl_s), claims))
+    auth(file)?
+        .issue(user, now.saturating_add(ttl_s), claims)
+        .map_err(|error| Failure::refused("secret", error.to_string()))
 }
 
 fn auth(file: &ModelFile) -> Result<Auth, Failure> {
-    let secret = Secret::read(&file.auth.secret_file)
-        .map_err(|error| Failure::refused("secret", error.to_string()))?;
-    let rules = TokenRules {
-        issuer: file.auth.issuer.clone(),
-        audience: file.auth.audience.clone(),
-        user_claim: file.auth.user_claim.clone(),
-    };
-    Ok(Auth::new(secret, rules))
+    Auth::open(&file.auth).map_err(|error| Failure::refused("secret", error.to_string()))
 }
 
 fn parse_claim(claim: &str) -> Result<(String, Value), Failure> {

@@ -114,6 +114,9 @@ codes! {
         "See the names that `changes` lists.";
     NOT_PARKED = "not-parked", "The change is not refused: there is nothing to decide.",
         "See the state that `changes` shows.";
+    HELD_WANTED = "held-wanted",
+        "The server must know which values of its scope the device has rows of.",
+        "Send them with the next request; Afield's client does so by itself.";
     UNKNOWN_REQUEST = "unknown-request", "There is no such request.",
         "See the list of requests.";
 }

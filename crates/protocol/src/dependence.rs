@@ -181,6 +181,7 @@ mod tests {
             attributes: names.iter().map(attribute).collect(),
             strict: false,
             insert_only: false,
+            scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
         }

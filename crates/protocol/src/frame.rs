@@ -1,8 +1,8 @@
 //! The messages of one sync: what a request and its answer are made of.
 //!
 //! ```text
-//! request:  hello, group*, part?, end
-//! answer:   welcome, outcome*, received?, settled, ( page, (rows | gone)*, page-end )*, end
+//! request:  hello, held*, group*, part?, end
+//! answer:   welcome, outcome*, received?, settled, ( page, (rows | gone | held)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
 //! ```
 //!
@@ -67,6 +67,21 @@ pub struct Received {
     pub group: GroupId,
     /// How many of its first bytes the server keeps: where the next piece begins.
     pub bytes: u32,
+}
+
+/// Values of its scope that a user holds, as far as a device has their rows. Each is a number that
+/// the server makes of the value; what it stands for only the server knows.
+///
+/// In a request: all values whose rows the device has of an entity, for a server that asked with
+/// `held-wanted`. In a page: what changes in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The local entity.
+    pub entity: String,
+    /// The device now has the rows of these.
+    pub gained: Vec<i64>,
+    /// The user holds these no more: rows that nothing else brings leave the device.
+    pub lost: Vec<i64>,
 }
 
 /// Opens a page.
@@ -134,4 +149,6 @@ pub enum Frame {
     Part(Part),
     /// How far the server has a large group.
     Received(Received),
+    /// Values of a scope.
+    Held(Held),
 }

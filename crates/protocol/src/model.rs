@@ -71,6 +71,10 @@ pub enum Identifier {
 /// makes. No server's identifier reaches it, and every integer of JavaScript's can hold it.
 pub const FIRST_TEMPORARY: i64 = 1 << 52;
 
+/// What the names of the columns begin with that hold the values of its scope which brought a row.
+/// No attribute's name begins so.
+pub const SCOPE_COLUMN: &str = "afield_scope_";
+
 /// Whether `value`, an identifier that the server makes, is a device's temporary one.
 pub fn is_temporary(value: &Value) -> bool {
     matches!(value, Value::Integer(id) if *id >= FIRST_TEMPORARY)
@@ -98,6 +102,12 @@ pub struct Entity {
     /// Rows are sent and then forgotten by the device; none are pulled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insert_only: bool,
+    /// How the rows of a user are chosen, if values that he gains and loses choose them: for each
+    /// way in, how many values must be held for it. Rows come with the number of each value, in
+    /// columns behind the attributes; a row leaves when no way in is left. Empty: rows come and go
+    /// one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<usize>,
     /// Useful indexes: local attribute names, never unique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<Vec<String>>,
@@ -283,12 +293,19 @@ impl Entity {
         counters.map(|attribute| attribute.name.clone()).collect()
     }
 
-    /// Names and types of all attributes, as row blocks carry them.
+    /// Names and types of the columns that row blocks carry: all attributes, then the values that
+    /// brought the row.
     pub fn columns(&self) -> Vec<(String, Type)> {
-        self.attributes
-            .iter()
-            .map(|a| (a.name.clone(), a.kind))
-            .collect()
+        let attributes = self.attributes.iter().map(|a| (a.name.clone(), a.kind));
+        let scope =
+            (1..=self.scope_width()).map(|at| (format!("{SCOPE_COLUMN}{at}"), Type::Integer));
+        attributes.chain(scope).collect()
+    }
+
+    /// How many values of its scope stand with each row: those of every way in, one after another.
+    /// Those of a way by which a row does not come are null.
+    pub fn scope_width(&self) -> usize {
+        self.scope.iter().sum()
     }
 
     fn check(&self) -> Result<(), ModelError> {
@@ -328,6 +345,9 @@ impl Entity {
                     self.name, attribute.name
                 )));
             }
+        }
+        if self.scope.contains(&0) || (!self.is_synced() && !self.scope.is_empty()) {
+            return Err(ModelError(format!("`{}`: its scope is empty", self.name)));
         }
         let listed = self
             .indexes
@@ -426,6 +446,7 @@ mod tests {
                 ],
                 strict: false,
                 insert_only: false,
+                scope: Vec::new(),
                 indexes: vec![vec!["note".into()]],
                 references: Vec::new(),
             }],

@@ -1,9 +1,12 @@
-//! Who is asking: HS256 tokens (RFC 7519) and the secret that signs them.
+//! Who is asking: tokens (RFC 7519), and the secret or public key that they are checked with.
 //!
-//! Exactly one algorithm is accepted, whatever a token's header says; the signature is checked in
-//! constant time before anything else of the token is read; a token without an end is refused.
-//! The clock comes in as an argument.
+//! The key fixes the one algorithm that is accepted: HS256 for a secret, RS256, ES256 or EdDSA for
+//! a public key. What a token's header says is only compared with it, and keys that the header
+//! names or carries are not looked at. The signature is checked before any claim is read; a token
+//! without an end is refused. The clock comes in as an argument.
 
+mod object;
+mod public_key;
 mod secret;
 
 use base64::Engine as _;
@@ -12,6 +15,11 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value as Json};
 use sha2::Sha256;
 
+use self::object::Object;
+use crate::model::file::{AuthSection, KeyFile};
+use crate::storage::Caller;
+
+pub use public_key::{PublicKey, PublicKeyError};
 pub use secret::{Secret, SecretError};
 
 /// Seconds that the clocks of two servers may differ.
@@ -23,12 +31,44 @@ const TOKEN_BYTES: usize = 8 * 1024;
 /// Longest name of a user: it is a key of the ledger.
 const USER_BYTES: usize = 256;
 
-/// Checks tokens, and issues them for development.
+/// Latest end or beginning of a token, in seconds: the year 9999. A later one is no time in
+/// seconds (in milliseconds, it would never end).
+const TIME_MAX_S: f64 = 253_402_300_799.0;
+
+/// Checks tokens, and issues them where it has the secret.
 #[derive(Clone, Debug)]
 pub struct Auth {
-    secret: Secret,
+    key: Key,
     rules: TokenRules,
 }
+
+/// What tokens are checked with.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// The secret of HS256, which signs too.
+    Secret(Secret),
+    /// A public key, which only checks.
+    Public(PublicKey),
+}
+
+/// The file of a key is not as it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// That of a secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// That of a public key.
+    #[error(transparent)]
+    Public(#[from] PublicKeyError),
+}
+
+/// A public key signs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the model file names a public key (`public_key_file`), which checks tokens and cannot sign \
+     them; ask whoever has the private key for a token, or use `secret_file` for development"
+)]
+pub struct CannotSign;
 
 /// What a token must say besides being signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +110,9 @@ pub enum TokenError {
     #[error("the token is malformed")]
     Malformed,
     /// It names another algorithm.
-    #[error("the token's algorithm is not HS256")]
+    #[error("the token's algorithm (`alg`) is not the one of the server's key")]
     Algorithm,
-    /// It was not signed with this secret.
+    /// It was not signed with this key.
     #[error("the token's signature is wrong")]
     Signature,
     /// It has no `exp`.
@@ -95,15 +135,84 @@ pub enum TokenError {
     User,
 }
 
+impl From<Claims> for Caller {
+    fn from(claims: Claims) -> Self {
+        Self {
+            user: claims.user,
+            claims: claims.all,
+        }
+    }
+}
+
+impl From<Secret> for Key {
+    fn from(secret: Secret) -> Self {
+        Self::Secret(secret)
+    }
+}
+
+impl From<PublicKey> for Key {
+    fn from(key: PublicKey) -> Self {
+        Self::Public(key)
+    }
+}
+
+impl Key {
+    /// The one word for it in a token's header.
+    fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "HS256",
+            Self::Public(key) => key.algorithm(),
+        }
+    }
+
+    /// Whether `signature` is of `signed`, with this key.
+    fn is_signed(&self, signed: &str, signature: &[u8]) -> bool {
+        match self {
+            // In constant time.
+            Self::Secret(secret) => mac(secret, signed).verify_slice(signature).is_ok(),
+            Self::Public(key) => key.is_signed(signed.as_bytes(), signature),
+        }
+    }
+}
+
 impl Auth {
-    /// Checks with this secret and these rules.
-    pub fn new(secret: Secret, rules: TokenRules) -> Self {
-        Self { secret, rules }
+    /// Checks with this key and these rules.
+    pub fn new(key: impl Into<Key>, rules: TokenRules) -> Self {
+        let key = key.into();
+        Self { key, rules }
+    }
+
+    /// Checks with the key and the rules that a model file names.
+    ///
+    /// # Errors
+    /// The key's file is not as it must be.
+    pub fn open(section: &AuthSection) -> Result<Self, KeyError> {
+        let key = match &section.key {
+            KeyFile::Secret(path) => Secret::read(path)?.into(),
+            KeyFile::Public(path) => Key::Public(PublicKey::read(path)?),
+        };
+        let rules = TokenRules {
+            issuer: section.issuer.clone(),
+            audience: section.audience.clone(),
+            user_claim: section.user_claim.clone(),
+        };
+        Ok(Self { key, rules })
     }
 
     /// A signed token for `user` that ends at `expires_at_s` (seconds since 1970), with `claims`
     /// besides. The rules' issuer and audience are filled in, unless `claims` has them.
-    pub fn issue(&self, user: &str, expires_at_s: i64, claims: &Map<String, Json>) -> String {
+    ///
+    /// # Errors
+    /// The key is a public one.
+    pub fn issue(
+        &self,
+        user: &str,
+        expires_at_s: i64,
+        claims: &Map<String, Json>,
+    ) -> Result<String, CannotSign> {
+        let Key::Secret(secret) = &self.key else {
+            return Err(CannotSign);
+        };
         let mut all = Map::new();
         if let Some(issuer) = &self.rules.issuer {
             all.insert("iss".into(), issuer.as_str().into());
@@ -116,8 +225,8 @@ impl Auth {
         all.insert("exp".into(), expires_at_s.into());
         let header = BASE64.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
         let signed = format!("{header}.{}", BASE64.encode(Json::Object(all).to_string()));
-        let signature = self.mac(&signed).finalize().into_bytes();
-        format!("{signed}.{}", BASE64.encode(signature))
+        let signature = mac(secret, &signed).finalize().into_bytes();
+        Ok(format!("{signed}.{}", BASE64.encode(signature)))
     }
 
     /// What the value of an `Authorization` header says.
@@ -147,10 +256,10 @@ impl Auth {
         let signature = BASE64
             .decode(signature)
             .map_err(|_| TokenError::Malformed)?;
-        check_algorithm(&object(header)?)?;
-        self.mac(signed)
-            .verify_slice(&signature)
-            .map_err(|_| TokenError::Signature)?;
+        self.check_header(&object(header)?)?;
+        if !self.key.is_signed(signed, &signature) {
+            return Err(TokenError::Signature);
+        }
         self.check(object(payload)?, now_s)
     }
 
@@ -185,36 +294,38 @@ impl Auth {
         })
     }
 
-    fn mac(&self, signed: &str) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.bytes())
-            .expect("HMAC takes a key of any length");
-        mac.update(signed.as_bytes());
-        mac
+    /// The key's algorithm and nothing else; a header that asks for extensions (`crit`) asks for
+    /// too much.
+    fn check_header(&self, header: &Map<String, Json>) -> Result<(), TokenError> {
+        if header.get("alg").and_then(Json::as_str) != Some(self.key.algorithm()) {
+            return Err(TokenError::Algorithm);
+        }
+        if header.contains_key("crit") {
+            return Err(TokenError::Malformed);
+        }
+        Ok(())
     }
 }
 
-/// HS256 and nothing else; a header that asks for extensions (`crit`) asks for too much.
-fn check_algorithm(header: &Map<String, Json>) -> Result<(), TokenError> {
-    if header.get("alg").and_then(Json::as_str) != Some("HS256") {
-        return Err(TokenError::Algorithm);
-    }
-    if header.contains_key("crit") {
-        return Err(TokenError::Malformed);
-    }
-    Ok(())
+fn mac(secret: &Secret, signed: &str) -> Hmac<Sha256> {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret.bytes()).expect("HMAC takes a key of any length");
+    mac.update(signed.as_bytes());
+    mac
 }
 
 fn object(part: &str) -> Result<Map<String, Json>, TokenError> {
     let bytes = BASE64.decode(part).map_err(|_| TokenError::Malformed)?;
     match serde_json::from_slice(&bytes) {
-        Ok(Json::Object(object)) => Ok(object),
-        _ => Err(TokenError::Malformed),
+        Ok(Object(members)) => Ok(members),
+        Err(_) => Err(TokenError::Malformed),
     }
 }
 
 /// A NumericDate; fractions are allowed.
 fn seconds(claim: &Json) -> Result<f64, TokenError> {
-    claim.as_f64().ok_or(TokenError::Malformed)
+    let seconds = claim.as_f64().filter(|seconds| *seconds <= TIME_MAX_S);
+    seconds.ok_or(TokenError::Malformed)
 }
 
 fn names(claim: &Json, audience: &str) -> bool {
@@ -233,8 +344,12 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
+    fn secret(byte: u8) -> Secret {
+        Secret::from_bytes(vec![byte; 32]).unwrap()
+    }
+
     fn auth(rules: TokenRules) -> Auth {
-        Auth::new(Secret::from_bytes(vec![7; 32]).unwrap(), rules)
+        Auth::new(secret(7), rules)
     }
 
     fn strict() -> Auth {
@@ -248,7 +363,10 @@ mod tests {
     /// A token of any header and payload, signed with the right secret.
     fn signed(auth: &Auth, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
-        let signature = BASE64.encode(auth.mac(&signed).finalize().into_bytes());
+        let Key::Secret(secret) = &auth.key else {
+            panic!("a public key signs nothing");
+        };
+        let signature = BASE64.encode(mac(secret, &signed).finalize().into_bytes());
         format!("{signed}.{signature}")
     }
 
@@ -256,7 +374,9 @@ mod tests {
     fn what_is_issued_verifies_and_keeps_its_claims() {
         let auth = strict();
         let claims = json!({ "region": [1, 2], "aud": ["other", "field"] });
-        let token = auth.issue("ann@x", NOW + 60, claims.as_object().unwrap());
+        let token = auth
+            .issue("ann@x", NOW + 60, claims.as_object().unwrap())
+            .unwrap();
         let read = auth
             .verify_header(Some(&format!("bearer {token}")), NOW)
             .unwrap();
@@ -287,14 +407,16 @@ mod tests {
     #[test]
     fn time_has_a_leeway_and_no_more() {
         let auth = auth(TokenRules::default());
-        let token = auth.issue("ann", NOW, &Map::new());
+        let token = auth.issue("ann", NOW, &Map::new()).unwrap();
         assert!(auth.verify(&token, NOW + LEEWAY_S - 1).is_ok());
         assert_eq!(
             auth.verify(&token, NOW + LEEWAY_S),
             Err(TokenError::Expired)
         );
         let later = json!({ "nbf": NOW + 100 });
-        let token = auth.issue("ann", NOW + 500, later.as_object().unwrap());
+        let token = auth
+            .issue("ann", NOW + 500, later.as_object().unwrap())
+            .unwrap();
         assert_eq!(auth.verify(&token, NOW + 69), Err(TokenError::NotYet));
         assert!(auth.verify(&token, NOW + 70).is_ok());
     }
@@ -327,7 +449,7 @@ mod tests {
         let good = signed(&auth, HEAD, &body);
         let (signed_part, signature) = good.rsplit_once('.').unwrap();
         let alg = |alg: &str| signed(&auth, &HEAD.replacen("\"HS256\"", alg, 1), &body);
-        let other = Auth::new(Secret::from_bytes(vec![8; 32]).unwrap(), auth.rules.clone());
+        let other = Auth::new(secret(8), auth.rules.clone());
         let cases = [
             ("nothing", String::new(), Malformed),
             ("words", "no token at all".to_owned(), Malformed),
@@ -355,6 +477,11 @@ mod tests {
                 signed(&auth, r#"{"alg":"HS256","crit":["x"]}"#, &body),
                 Malformed,
             ),
+            (
+                "alg twice",
+                signed(&auth, r#"{"alg":"HS256","alg":"HS256"}"#, &body),
+                Malformed,
+            ),
             ("header no object", signed(&auth, "[]", &body), Malformed),
             ("long token", "x".repeat(9_000), Malformed),
         ];
@@ -375,6 +502,22 @@ mod tests {
             ("no end", with(&format!("\"exp\":{exp},"), ""), Endless),
             ("end no number", with(&exp, "\"2099\""), Malformed),
             ("end null", with(&exp, "null"), Malformed),
+            (
+                "end in milliseconds",
+                with(&exp, &format!("{exp}000")),
+                Malformed,
+            ),
+            ("end out of range", with(&exp, "1e999"), Malformed),
+            (
+                "end twice",
+                with("\"exp\"", &format!("\"exp\":{exp},\"exp\"")),
+                Malformed,
+            ),
+            (
+                "user twice",
+                with(email, &format!("{email},{email}")),
+                Malformed,
+            ),
             ("expired", with(&exp, &format!("{}", NOW - 60)), Expired),
             ("expired long ago", with(&exp, "-1e300"), Expired),
             (

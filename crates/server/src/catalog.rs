@@ -83,6 +83,8 @@ pub struct Column {
     pub default: Option<Literal>,
     /// Whether the database computes it.
     pub generated: bool,
+    /// The collation, where values are compared otherwise than byte by byte.
+    pub collation: Option<String>,
 }
 
 /// A reference to another table.
@@ -108,6 +110,45 @@ pub struct Measured {
     pub largest: Vec<(String, u64)>,
     /// Columns of type uuid that hold something other than UUIDs in lower case.
     pub odd_uuids: Vec<String>,
+}
+
+/// A database that can be asked about queries without running them.
+pub trait Queries {
+    /// What a query finds and needs. Nothing is read, nothing can be written.
+    ///
+    /// # Errors
+    /// It is no query, or more than one, or would change something.
+    fn describe(&self, sql: &str) -> Result<QueryShape, QueryProblem>;
+}
+
+/// What a query finds and needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryShape {
+    /// The columns of its result.
+    pub columns: Vec<QueryColumn>,
+    /// Its parameters as they are written, each once; `?` for those without a name.
+    pub parameters: Vec<String>,
+    /// The tables and views that it reads, each once, in the order of their names.
+    pub tables: Vec<String>,
+}
+
+/// A column of a query's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryColumn {
+    /// Its name.
+    pub name: String,
+    /// Table and column that it shows as they are, if it is no expression.
+    pub origin: Option<(String, String)>,
+}
+
+/// Why a query cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct QueryProblem {
+    /// The byte of the query where the problem begins, if the database can tell.
+    pub at: Option<usize>,
+    /// What is wrong and what to do.
+    pub message: String,
 }
 
 /// How far rows are counted: enough to tell large from small without reading a large table.

@@ -4,11 +4,12 @@
 //! read a key of another entity out of it. Layout, all of it under the code at its end:
 //!
 //! ```text
-//!   version 1 byte | epoch 8 | change number varint | progress 1 | seen varint, last key… | code 8
+//!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 | seen varint, last… | code 8
 //! ```
 //!
-//! What follows the progress is there only while a download is unfinished: how far beyond the
-//! change number its rows have been read, and the last key.
+//! `held`, a digest of the values whose rows the device has, is there only for an entity with a
+//! scope; the progress says so. What follows is there only while a download is unfinished: how far
+//! beyond the change number its rows have been read, and the last key.
 //!
 //! The entity's name is part of what the code is computed over, and not of the token: a token
 //! of one entity is no token of another. A token that cannot be read is no error anywhere: its
@@ -19,7 +20,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// The layout above. Another number means: start over.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+
+/// Marks the progress of a token that has a digest.
+const WITH_HELD: u8 = 16;
 
 /// Bytes of the code: a forger has one chance in 2^64 a try, and gains a wrong page of rows that
 /// he may read anyway.
@@ -38,6 +42,8 @@ pub struct Place {
     pub change: i64,
     /// What is unfinished.
     pub progress: Progress,
+    /// Of an entity with a scope: a digest of the values whose rows the device has.
+    pub held: Option<u64>,
 }
 
 /// How far a download has come.
@@ -49,7 +55,7 @@ pub enum Progress {
     BeforeFirst,
     /// The download goes on behind a key.
     After {
-        /// The key, in the storage's own encoding.
+        /// The key, in the storage's own encoding; of a scan of one value, that value too.
         last: Vec<u8>,
         /// The change number of the newest snapshot that rows were read from.
         seen: i64,
@@ -78,18 +84,26 @@ pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
     token.extend_from_slice(&place.epoch);
     write_varint(&mut token, place.change.unsigned_abs());
     let beyond = place.seen().abs_diff(place.change);
+    let progress = match &place.progress {
+        Progress::Idle => 0,
+        Progress::BeforeFirst => 1,
+        Progress::After { .. } => 2,
+        Progress::Closing { .. } => 3,
+    };
+    match place.held {
+        None => token.push(progress),
+        Some(held) => {
+            token.push(progress | WITH_HELD);
+            token.extend_from_slice(&held.to_be_bytes());
+        }
+    }
     match &place.progress {
-        Progress::Idle => token.push(0),
-        Progress::BeforeFirst => token.push(1),
+        Progress::Idle | Progress::BeforeFirst => {}
         Progress::After { last, .. } => {
-            token.push(2);
             write_varint(&mut token, beyond);
             token.extend_from_slice(last);
         }
-        Progress::Closing { .. } => {
-            token.push(3);
-            write_varint(&mut token, beyond);
-        }
+        Progress::Closing { .. } => write_varint(&mut token, beyond),
     }
     let code = code(key, entity, &token).finalize().into_bytes();
     token.extend(code.into_iter().take(CODE_BYTES));
@@ -110,10 +124,18 @@ pub fn open(key: &CodeKey, entity: &str, token: &[u8]) -> Option<Place> {
     let (change, rest) = read_varint(rest)?;
     let change = i64::try_from(change).ok()?;
     let (progress, rest) = rest.split_first()?;
+    let (held, rest) = match progress & WITH_HELD {
+        0 => (None, rest),
+        _ => {
+            let (held, rest) = rest.split_first_chunk::<8>()?;
+            (Some(u64::from_be_bytes(*held)), rest)
+        }
+    };
     Some(Place {
         epoch: *epoch,
         change,
-        progress: progress_of(*progress, rest, change)?,
+        progress: progress_of(progress & !WITH_HELD, rest, change)?,
+        held,
     })
 }
 
@@ -191,15 +213,20 @@ mod tests {
                 },
             ]
         };
-        let place = |change| {
+        let place = |held: Option<u64>, change| {
             progress(change).map(|progress| Place {
                 epoch: *b"an epoch",
                 change,
                 progress,
+                held,
             })
         };
         let changes = [0, 1, 127, 128, 300, 1 << 40, i64::MAX];
-        changes.into_iter().flat_map(place).collect()
+        let without = changes.into_iter().flat_map(|at| place(None, at));
+        let with = changes
+            .into_iter()
+            .flat_map(|at| place(Some(at.unsigned_abs() + 7), at));
+        without.chain(with).collect()
     }
 
     #[test]
@@ -207,7 +234,8 @@ mod tests {
         for place in places() {
             let token = seal(&KEY, "visit", &place);
             assert_eq!(open(&KEY, "visit", &token), Some(place.clone()));
-            assert!(place.progress != Progress::Idle || token.len() <= 28);
+            let most = 28 + 8 * usize::from(place.held.is_some());
+            assert!(place.progress != Progress::Idle || token.len() <= most);
         }
     }
 

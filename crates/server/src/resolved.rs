@@ -10,6 +10,8 @@ pub struct ServerModel {
     /// The synced entities, by the same names as in `device`, in the same order; local-only
     /// entities are left out.
     pub entities: Vec<ServerEntity>,
+    /// Queries for the values that a user holds.
+    pub scopes: Vec<NamedScope>,
 }
 
 /// A local entity and the table it comes from.
@@ -21,6 +23,84 @@ pub struct ServerEntity {
     pub table: String,
     /// One column for each of `local.attributes`, in the same order.
     pub columns: Vec<ServerColumn>,
+    /// Whose rows they are.
+    pub scope: Scope,
+}
+
+/// Which rows of an entity are a user's: those for which every condition of one way in holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All rows, whoever asks.
+    Everyone,
+    /// The ways in; never empty, and none of them is.
+    Ways(Vec<Vec<Condition>>),
+}
+
+/// A value of a row must be one that the user holds. Null never is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// The column of the row itself that decides: its value, or the reference that the path
+    /// begins with. Unquoted.
+    pub column: String,
+    /// The rest of the path, if the value is another row's.
+    pub path: Vec<Hop>,
+    /// What the user holds.
+    pub holds: Holds,
+}
+
+/// One step of a path: the row of `table` whose `key` is the value so far, and its `column`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The table that is referred to, unquoted.
+    pub table: String,
+    /// Its column that the reference names.
+    pub key: String,
+    /// Its column with the next value.
+    pub column: String,
+}
+
+/// The values that a user holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// The user's own name.
+    User,
+    /// One claim of the token: text, number or truth value.
+    Claim(String),
+    /// What a query finds: the name of one of the model's scopes.
+    Scope(String),
+}
+
+/// `[scope.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedScope {
+    /// Its name.
+    pub name: String,
+    /// A query of one column; `:user` and `:claim_NAME` are bound.
+    pub query: String,
+}
+
+impl Scope {
+    /// Whether values that are gained and lost choose the rows, so that a device must know them.
+    pub fn is_everyone(&self) -> bool {
+        *self == Self::Everyone
+    }
+
+    /// How many conditions each way in has: what devices are told of it.
+    pub fn widths(&self) -> Vec<usize> {
+        match self {
+            Self::Everyone => Vec::new(),
+            Self::Ways(ways) => ways.iter().map(Vec::len).collect(),
+        }
+    }
+
+    /// All conditions, way by way.
+    pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        let ways = match self {
+            Self::Everyone => &[],
+            Self::Ways(ways) => ways.as_slice(),
+        };
+        ways.iter().flatten()
+    }
 }
 
 /// A column of the team's table.
@@ -40,5 +120,10 @@ impl ServerModel {
         self.entities
             .iter()
             .find(|entity| entity.local.name == name)
+    }
+
+    /// The scope of this name.
+    pub fn scope(&self, name: &str) -> Option<&NamedScope> {
+        self.scopes.iter().find(|scope| scope.name == name)
     }
 }

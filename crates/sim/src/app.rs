@@ -189,10 +189,12 @@ pub(crate) fn model() -> ServerModel {
             local: local.clone(),
             table: TABLES[at].to_owned(),
             columns: COLUMNS[at].iter().map(server_column).collect(),
+            scope: afield_server::resolved::Scope::Everyone,
         });
     ServerModel {
         entities: entities.collect(),
         device,
+        scopes: Vec::new(),
     }
 }
 
@@ -233,6 +235,7 @@ fn entity(at: usize) -> Entity {
         attributes: COLUMNS[at].iter().map(|c| attribute(at, c)).collect(),
         strict: false,
         insert_only: false,
+        scope: Vec::new(),
         indexes: Vec::new(),
         references: match at {
             SITE => vec![refer(&["region"], REGION)],

@@ -26,6 +26,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "A..B", group = "what", value_parser = range)]
     pub(crate) seeds: Option<Range<u64>>,
 
+    /// With --seeds: go on behind a promise that is not kept, and list those worlds at the end.
+    #[arg(long, requires = "seeds")]
+    pub(crate) keep_going: bool,
+
     /// Plant each fault of the zoo, or only NAME, and see in how many worlds it is found.
     #[arg(long, value_name = "NAME", group = "what", num_args = 0..=1,
           default_missing_value = "")]
@@ -108,6 +112,8 @@ after each sitting of a user, at each request that is sent and each report of a 
 const EXAMPLES: &str = "\
 Examples:
   cargo sim --seeds 0..1000          a thousand worlds; exit 1 if one breaks a promise
+  cargo sim --seeds 1000..20000 --keep-going
+                                     … all of them, with a list of those that broke one
   cargo sim --seed 213               that world again
   cargo sim --seed 213 --trace       … with everything that happens in it
   cargo sim --seed 213 --shrink      … cut down to what breaks the promise

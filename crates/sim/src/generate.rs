@@ -78,17 +78,23 @@ struct Themes {
 impl Themes {
     fn new(rng: &mut Rng) -> Self {
         let mut one_in = |n: u32| rng.u32(0..n) == 0;
+        let restores = one_in(4);
         Self {
             device_crashes: one_in(3),
             power: one_in(3),
             server_crashes: one_in(4),
-            restores: one_in(4),
+            restores,
             copies: one_in(4),
             lanes: one_in(3),
             altered: one_in(6),
             poisons: if one_in(4) { 2 } else { 0 },
             network: [0, 8, 20, 40][rng.usize(0..4)],
-            orders: [0, 50, 50, 100][rng.usize(0..4)],
+            // Numbers that a restore took back mean other rows afterwards, or none: what becomes
+            // of changes that name them is not decided before a device notices epochs.
+            orders: match restores {
+                true => 0,
+                false => [0, 50, 50, 100][rng.usize(0..4)],
+            },
         }
     }
 }
@@ -229,18 +235,31 @@ impl Generator {
                 way,
             });
         }
+        if self.rng.bool() {
+            // The server reads for the second, whose request is numbered later, before it applies
+            // what the first one sends; and the first one's answer arrives first.
+            for (lane, steps) in [(1, 1), (0, 4), (1, 4)] {
+                self.steps(device, lane, steps);
+            }
+        }
         for _ in 0..self.rng.usize(3..8) {
             let lane = self.rng.usize(0..2);
-            for _ in 0..self.rng.usize(1..4) {
-                let step = self.step();
-                self.actions.push(Action::Step { device, lane, step });
-            }
+            let steps = self.rng.usize(1..4);
+            self.steps(device, lane, steps);
             match self.rng.u32(0..12) {
                 0 => self.user(device),
                 1 => self.other_process(device),
                 2 => self.foreign(),
                 _ => {}
             }
+        }
+    }
+
+    /// A sync in this lane goes on.
+    fn steps(&mut self, device: usize, lane: usize, steps: usize) {
+        for _ in 0..steps {
+            let step = self.step();
+            self.actions.push(Action::Step { device, lane, step });
         }
     }
 

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     };
     match (&arguments.seed, &arguments.seeds, &arguments.zoo) {
         (Some(seed), ..) => report::one(*seed, planted, &arguments),
+        (_, Some(seeds), _) if arguments.keep_going => report::all(seeds.clone(), planted, jobs),
         (_, Some(seeds), _) => report::many(seeds.clone(), planted, jobs),
         (_, _, Some(name)) => match zoo::chosen(name) {
             Ok(faults) => report::zoo(&faults, jobs),

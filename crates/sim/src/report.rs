@@ -9,8 +9,11 @@ use crate::generate::Plan;
 use crate::shrink::shrink;
 use crate::tally::Tally;
 use crate::world::thousand::Size;
-use crate::worlds::{Broken, jobs, play, play_all, play_each, play_orders};
+use crate::worlds::{Broken, Go, jobs, play, play_all, play_each, play_orders, watch_each};
 use crate::zoo::{Fault, SEEDS};
+
+/// Worlds between two lines that say how far it is.
+const PROGRESS: u64 = 500;
 
 /// Runs the world of one seed.
 pub(crate) fn one(seed: u64, planted: Option<&'static Fault>, arguments: &Arguments) -> ExitCode {
@@ -55,6 +58,50 @@ pub(crate) fn many(seeds: Range<u64>, planted: Option<&'static Fault>, jobs: usi
         speed(tally.of("world"), took, jobs)
     );
     ExitCode::SUCCESS
+}
+
+/// Runs the worlds of all seeds, whatever they break, and says now and then how far it is.
+pub(crate) fn all(seeds: Range<u64>, planted: Option<&'static Fault>, jobs: usize) -> ExitCode {
+    let planted = planted.map(|fault| fault.name);
+    let begun = now();
+    let (mut tally, mut failed, mut done) = (Tally::default(), Vec::new(), 0_u64);
+    let world = |seed| play(&Plan::new(seed), planted, false);
+    watch_each(seeds.clone(), jobs, world, |played| {
+        done += 1;
+        tally.merge(&played.tally);
+        if let Some(broken) = played.broken {
+            print_broken(&broken, planted, false);
+            failed.push(broken);
+        }
+        if done.is_multiple_of(PROGRESS) {
+            let speed = speed(done, begun.elapsed(), jobs);
+            let count = failed.len();
+            println!(
+                "{done} worlds from seed {}: {count} broken, {speed}",
+                seeds.start
+            );
+        }
+        Go::On
+    });
+    print_tally(&tally);
+    failed.sort_by_key(|broken| broken.seed);
+    for Broken {
+        seed, violation, ..
+    } in &failed
+    {
+        println!("seed {seed}: {}", violation.invariant);
+    }
+    println!(
+        "seeds {}..{}: {} of {done} worlds broke a promise, {}",
+        seeds.start,
+        seeds.end,
+        failed.len(),
+        speed(done, begun.elapsed(), jobs)
+    );
+    match failed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
 /// Lets the thousand orders happen, once or with several seeds.

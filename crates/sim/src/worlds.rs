@@ -68,40 +68,70 @@ pub(crate) fn play_all(
     play_each(seeds, jobs, |seed| play(&Plan::new(seed), planted, false))
 }
 
-/// Runs one world for each seed, as long as none breaks a promise.
+/// Runs one world for each seed, as long as none breaks a promise; gives the lowest seed that
+/// does, and counts of what happened.
 pub(crate) fn play_each(
     seeds: Range<u64>,
     jobs: usize,
     world: impl Fn(u64) -> Ended + Sync,
 ) -> (Option<Broken>, Tally) {
+    let (mut lowest, mut tally) = (None::<Broken>, Tally::default());
+    watch_each(seeds, jobs, world, |played| {
+        tally.merge(&played.tally);
+        if let Some(broken) = played.broken
+            && lowest.as_ref().is_none_or(|known| broken.seed < known.seed)
+        {
+            lowest = Some(broken);
+        }
+        lowest.as_ref().map_or(Go::On, |known| Go::To(known.seed))
+    });
+    (lowest, tally)
+}
+
+/// A world that is over.
+pub(crate) struct Played {
+    pub(crate) broken: Option<Broken>,
+    pub(crate) tally: Tally,
+}
+
+/// How far to go.
+pub(crate) enum Go {
+    On,
+    /// No seed above this one is of interest any more.
+    To(u64),
+}
+
+/// Runs one world for each seed; `each` is told of every one, in the order in which they end.
+pub(crate) fn watch_each(
+    seeds: Range<u64>,
+    jobs: usize,
+    world: impl Fn(u64) -> Ended + Sync,
+    each: impl FnMut(Played) -> Go + Send,
+) {
     let next = AtomicU64::new(seeds.start);
-    let lowest = AtomicU64::new(u64::MAX);
-    let found: Mutex<(Option<Broken>, Tally)> = Mutex::default();
+    let last = AtomicU64::new(u64::MAX);
+    let each = Mutex::new(each);
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || seed > lowest.load(Ordering::Relaxed) {
+                    if seed >= seeds.end || seed > last.load(Ordering::Relaxed) {
                         return;
                     }
                     let ended = world(seed);
-                    let mut found = found.lock().unwrap_or_else(|error| error.into_inner());
-                    found.1.merge(&ended.tally);
-                    if let Some((step, violation)) = ended.violation
-                        && seed < lowest.fetch_min(seed, Ordering::Relaxed)
-                    {
-                        found.0 = Some(Broken {
-                            seed,
-                            step,
-                            violation,
-                        });
+                    let broken = ended.violation.map(|(step, violation)| Broken {
+                        seed,
+                        step,
+                        violation,
+                    });
+                    let tally = ended.tally;
+                    let mut each = each.lock().unwrap_or_else(|error| error.into_inner());
+                    if let Go::To(seed) = each(Played { broken, tally }) {
+                        last.fetch_min(seed, Ordering::Relaxed);
                     }
                 }
             });
         }
     });
-    found
-        .into_inner()
-        .unwrap_or_else(|error| error.into_inner())
 }

@@ -184,7 +184,7 @@ fn start(file: &ModelFile, listen: Option<SocketAddr>) -> Result<Server, Failure
             .find(|address| std::net::TcpListener::bind(address).is_ok())
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))),
     };
-    let state = state(file)?;
+    let state = state(file, &Output::silent())?;
     let (ready, address) = mpsc::channel();
     let thread = thread::spawn(move || {
         let tell = |address| {

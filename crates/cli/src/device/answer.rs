@@ -204,6 +204,9 @@ pub(crate) fn status_json(status: &Status) -> Json {
     if !status.downloading.is_empty() {
         map.insert("downloading".into(), json!(status.downloading));
     }
+    if !status.scope_values.is_empty() {
+        map.insert("scope_values".into(), json!(status.scope_values));
+    }
     if let Some(reason) = reason {
         map.insert("reason".into(), reason.into());
     }

@@ -69,7 +69,19 @@ pub(super) fn status(client: &Client, out: &Output) -> Result<(), Failure> {
         Some(at) => out.say(&format!("Last complete sync: {}.", ago(now_ms() - at))),
         None => out.say("No sync was complete yet."),
     }
+    if !status.scope_values.is_empty() {
+        out.say(&scope_line(&status));
+    }
     Ok(())
+}
+
+/// How many values of each scope the user holds.
+fn scope_line(status: &afield::Status) -> String {
+    let values = status.scope_values.iter();
+    let values: Vec<_> = values
+        .map(|(entity, count)| format!("{entity} {count}"))
+        .collect();
+    format!("Values held of each scope: {}.", values.join(", "))
 }
 
 fn changes_line(pending: u64) -> String {

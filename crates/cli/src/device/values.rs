@@ -158,6 +158,7 @@ mod tests {
             attributes: attributes.map(attribute).into(),
             strict: false,
             insert_only: false,
+            scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
         }

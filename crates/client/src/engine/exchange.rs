@@ -39,6 +39,8 @@ pub(super) enum Step {
     Continue,
     /// Something was stored; read on.
     Progressed,
+    /// A page was stored; read on.
+    Paged,
     /// The answer is whole.
     Ended,
     /// Another sync of this store was faster.
@@ -60,6 +62,9 @@ impl Exchange {
         });
         let mut body = Vec::new();
         Format::Cbor.write(model, &hello, &mut body);
+        for held in outgoing.held {
+            Format::Cbor.write(model, &Frame::Held(held), &mut body);
+        }
         for group in &outgoing.groups {
             body.extend_from_slice(&group.bytes);
         }
@@ -187,7 +192,7 @@ impl Exchange {
         report.remaining = end.remaining;
         self.complete = end.complete;
         self.progressed = true;
-        Ok(Step::Progressed)
+        Ok(Step::Paged)
     }
 }
 

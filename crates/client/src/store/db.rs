@@ -205,6 +205,23 @@ impl Db {
         result
     }
 
+    /// Moves what the write-ahead log holds into the main file and empties it, so that nothing
+    /// stays there of what was deleted. False if others are reading or writing: nobody, and least
+    /// of all the user, waits for this.
+    pub(super) fn empty_log(&mut self) -> Result<bool, Error> {
+        self.conn.busy_handler(None::<fn(i32) -> bool>)?;
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy: Result<bool, _> = self.conn.query_row(sql, [], |row| row.get(0));
+        self.conn.busy_handler(Some(wait_for_lock))?;
+        match busy {
+            Ok(busy) => Ok(!busy),
+            Err(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok(false),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
     /// Whether a commit of this connection survives a power cut.
     fn is_durable(&self) -> bool {
         let level: Result<i64, _> =
@@ -273,10 +290,11 @@ fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connect
     conn.pragma_update(None, "synchronous", "FULL")?;
     // What is deleted may be somebody's who must not see it any more: it is overwritten.
     conn.pragma_update(None, "secure_delete", "ON")?;
-    if !has_bookkeeping(&conn)? {
+    if !has_table(&conn, "afield_meta")? {
         make(&conn, user, env)?;
     }
     check_owner(&conn, user)?;
+    add_held(&conn)?;
     Ok(conn)
 }
 
@@ -309,9 +327,25 @@ fn use_wal(conn: &Connection) -> Result<(), Error> {
     Err(Error::new(Code::STORE_DAMAGED, message))
 }
 
-fn has_bookkeeping(conn: &Connection) -> Result<bool, Error> {
-    let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'afield_meta'";
-    Ok(conn.query_row(sql, [], |_| Ok(())).optional()?.is_some())
+fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    Ok(conn
+        .query_row(sql, [name], |_| Ok(()))
+        .optional()?
+        .is_some())
+}
+
+/// Adds the tables of the values that are held to a store of a version that had none.
+fn add_held(conn: &Connection) -> Result<(), Error> {
+    if has_table(conn, "afield_held")? {
+        return Ok(());
+    }
+    let transaction =
+        rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
+    if !has_table(&transaction, "afield_held")? {
+        transaction.execute_batch(include_str!("held.sql"))?;
+    }
+    Ok(transaction.commit()?)
 }
 
 fn make(conn: &Connection, user: &str, env: &mut dyn Environment) -> Result<(), Error> {
@@ -320,8 +354,9 @@ fn make(conn: &Connection, user: &str, env: &mut dyn Environment) -> Result<(), 
     let device = afield_protocol::GroupId(id).to_string();
     let transaction =
         rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
-    if !has_bookkeeping(&transaction)? {
+    if !has_table(&transaction, "afield_meta")? {
         transaction.execute_batch(include_str!("bookkeeping.sql"))?;
+        transaction.execute_batch(include_str!("held.sql"))?;
         let sql = "INSERT INTO afield_meta (one, format, device, user) VALUES (1, ?1, ?2, ?3)";
         transaction.execute(sql, params![FORMAT, device, user])?;
     }

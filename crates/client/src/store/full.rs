@@ -46,6 +46,7 @@ fn model() -> Model {
             attributes: vec![attribute("id"), attribute("text")],
             strict: false,
             insert_only: false,
+            scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
         }],

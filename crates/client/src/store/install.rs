@@ -10,8 +10,8 @@ use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
 use super::ids::numbering;
-use super::seal;
 use super::tables::Table;
+use super::{scope, seal};
 use crate::error::Error;
 
 /// Installs `model` inside a write transaction.
@@ -91,6 +91,7 @@ fn drop_tables(db: &Db, entity: &Entity) -> Result<i64, Error> {
     let highest = numbering::highest(db, entity)?;
     run(db, &Table::new(entity.clone(), 0).drop())?;
     numbering::keep(db, entity, highest)?;
+    scope::forget(db, &entity.name)?;
     let sql = "UPDATE afield_change SET overlay = 0 WHERE entity = ?1";
     db.conn.execute(sql, [&entity.name])?;
     let sql = "DELETE FROM afield_entity WHERE name = ?1 RETURNING touched";

@@ -22,12 +22,14 @@ mod overlay;
 mod page;
 mod query;
 mod rebase;
+mod scope;
 mod seal;
 mod sql;
 mod stage;
 mod status;
 mod sync_store;
 mod tables;
+mod target;
 mod triggers;
 mod watch;
 

@@ -32,6 +32,8 @@ pub struct RequestCaps {
     /// Bytes of a group that is sent whole, and of the parts of a larger one; halved by the
     /// engine after a failure.
     pub part: usize,
+    /// Whether to list the values of scopes that are held: the server asked for them.
+    pub held: bool,
 }
 
 impl Default for RequestCaps {
@@ -41,6 +43,7 @@ impl Default for RequestCaps {
             changes: limits::BATCH_CHANGES,
             bytes: limits::BATCH_BYTES,
             part: limits::PART_BYTES,
+            held: false,
         }
     }
 }
@@ -75,6 +78,8 @@ pub struct Outgoing {
     pub more: bool,
     /// Positions of the entities to pull.
     pub pull: Vec<(String, Option<Position>)>,
+    /// Values of their scopes whose rows the device has, if the server asked for them.
+    pub held: Vec<afield_protocol::Held>,
 }
 
 /// What waits in the outbox, as far as the choice of groups needs it.

@@ -4,11 +4,12 @@ use afield_protocol::zoo;
 use rusqlite::params;
 
 use super::db::Db;
+use super::scope;
 use super::sql::quoted;
 use super::tables::Table;
 use crate::error::Error;
 
-/// Stages a row; parameters in column order.
+/// Stages a row; parameters in column order, then the values that brought it.
 pub(super) fn row(table: &Table) -> String {
     insert(table, 0)
 }
@@ -19,8 +20,17 @@ pub(super) fn gone(table: &Table) -> String {
 }
 
 fn insert(table: &Table, gone: u8) -> String {
+    let columns: String = table
+        .scope_columns
+        .iter()
+        .map(|name| format!(", {name}"))
+        .collect();
+    let first = table.width() + 1;
+    let marks: String = (first..first + table.scope_columns.len())
+        .map(|at| format!(", ?{at}"))
+        .collect();
     format!(
-        "INSERT OR REPLACE INTO {} (gone, {}) VALUES ({gone}, {})",
+        "INSERT OR REPLACE INTO {} (gone, {}{columns}) VALUES ({gone}, {}{marks})",
         table.stage,
         table.columns,
         table.marks()
@@ -31,28 +41,31 @@ fn insert(table: &Table, gone: u8) -> String {
 pub(super) fn start_over(db: &Db, table: &Table) -> Result<(), Error> {
     let sql = format!("DELETE FROM {}", table.stage);
     db.conn.prepare_cached(&sql)?.execute([])?;
+    scope::unstage(db, &table.entity.name)?;
     let sql = "UPDATE afield_entity SET stage_reset = 1 WHERE name = ?1";
     db.conn.prepare_cached(sql)?.execute([&table.entity.name])?;
     Ok(())
 }
 
 /// Moves what is staged into the tables. Rows that are there already as staged are not written,
-/// so that a `read-only` entity sent whole costs what differs.
-pub(super) fn switch(db: &Db, table: &Table) -> Result<(), Error> {
+/// so that a `read-only` entity sent whole costs what differs. Gives how many rows leave because
+/// nothing brings them any more.
+pub(super) fn switch(db: &Db, table: &Table) -> Result<u64, Error> {
     let sql = "SELECT stage_reset FROM afield_entity WHERE name = ?1";
     let starts_over: bool =
         (db.conn.prepare_cached(sql)?).query_row(params![table.entity.name], |row| row.get(0))?;
     let starts_over = starts_over && !zoo::planted("reset-keeps-rows");
+    let left = scope::before_switch(db, table, starts_over)?;
     for sql in statements(table, starts_over) {
         db.conn.prepare_cached(&sql)?.execute([])?;
         db.crash_point("switch")?;
     }
-    Ok(())
+    Ok(left)
 }
 
 /// The statements of the switch. Without a fresh start each costs what is staged, not what the
 /// table holds.
-fn statements(table: &Table, starts_over: bool) -> [String; 5] {
+fn statements(table: &Table, starts_over: bool) -> Vec<String> {
     let Table {
         name,
         server,
@@ -76,7 +89,7 @@ fn statements(table: &Table, starts_over: bool) -> [String; 5] {
         .map(|attribute| format!(", {} = NULL", quoted(&attribute.name)))
         .collect();
     let staged = table.prefixed("t", &table.entity.attributes);
-    [
+    let rows = [
         format!("DELETE FROM {name} AS t WHERE {leaves} AND NOT {overlaid}"),
         format!("UPDATE {server} AS t SET existed = 0{emptied} WHERE {leaves}"),
         format!(
@@ -90,8 +103,10 @@ fn statements(table: &Table, starts_over: bool) -> [String; 5] {
             same_row(table),
             table.on_conflict()
         ),
-        format!("DELETE FROM {stage}"),
-    ]
+    ];
+    let ways = scope::switched(table, &leaves);
+    let end = format!("DELETE FROM {stage}");
+    rows.into_iter().chain(ways).chain([end]).collect()
 }
 
 /// Whether row `n` is as row `t`. Where the column would keep 1 and 1.0 apart, so does this.
@@ -136,6 +151,7 @@ mod tests {
                 ],
                 strict: false,
                 insert_only: false,
+                scope: vec![1, key_width],
                 indexes: Vec::new(),
                 references: Vec::new(),
             };
@@ -146,13 +162,25 @@ mod tests {
             for sql in table.create() {
                 conn.execute_batch(&sql).unwrap();
             }
-            for sql in statements(&table, false) {
+            conn.execute_batch(include_str!("held.sql")).unwrap();
+            let mut all = scope::prepared(&table, false);
+            all.extend(statements(&table, false));
+            all.extend(scope::losing(&table));
+            for sql in all {
                 let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-                let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
+                let nothing = vec![rusqlite::types::Null; plan.parameter_count()];
+                let nothing = rusqlite::params_from_iter(nothing);
+                let steps = plan
+                    .query_map(nothing, |row| row.get::<_, String>(3))
+                    .unwrap();
                 let steps: Vec<_> = steps.collect::<Result<_, _>>().unwrap();
-                let scans = |step: &&String| step.contains("SCAN n") || step.contains("SCAN visit");
+                let scans = |step: &&String| {
+                    let scanned = ["SCAN n", "SCAN visit", "SCAN afield_scope", "SCAN w"];
+                    scanned.iter().any(|scan| step.contains(scan))
+                };
                 assert_eq!(steps.iter().find(scans), None, "{sql}: {steps:?}");
-                let is_delete = sql.starts_with("DELETE FROM \"visit\"");
+                let is_delete = sql.starts_with("DELETE FROM \"visit\"")
+                    || sql.starts_with("DELETE FROM \"afield_scope_visit\"");
                 let scan = steps.iter().any(|step| step.as_str() == "SCAN t");
                 assert!(!(is_delete && scan), "{sql}: {steps:?}");
             }

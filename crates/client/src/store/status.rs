@@ -1,6 +1,6 @@
 //! What a store says about itself: status, changes, outcomes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_key};
 use afield_protocol::{Attributes, Code, GroupId, Key, Op, Value, VerdictKind};
@@ -9,7 +9,7 @@ use rusqlite::{Row, params};
 use super::actions::current_key;
 use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::Db;
-use super::{conflict, held, outbox};
+use super::{conflict, held, outbox, scope};
 use crate::error::Error;
 
 /// Where a change stands.
@@ -143,6 +143,9 @@ pub struct Status {
     pub conflicts: u64,
     /// Entities whose first download is not complete.
     pub downloading: Vec<String>,
+    /// How many values of its scope the user holds, as far as their rows are here, of each entity
+    /// whose scope has values.
+    pub scope_values: BTreeMap<String, u64>,
     /// When a sync last completed, in milliseconds since 1970.
     pub last_success_ms: Option<i64>,
     /// Why the newest sync failed, if it did.
@@ -279,6 +282,15 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
             {
                 status.downloading.push(name);
             }
+        }
+        for table in loaded
+            .tables
+            .iter()
+            .filter(|it| !it.entity.scope.is_empty())
+        {
+            let name = table.entity.name.clone();
+            let count = scope::count(db, &name)?;
+            status.scope_values.insert(name, count);
         }
     }
     let sql = "SELECT last_success, last_error FROM afield_meta";

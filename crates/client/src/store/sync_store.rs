@@ -12,7 +12,7 @@ use super::db::Db;
 use super::outbox::{Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
-use super::{conflict, decide, install, outcome};
+use super::{conflict, decide, install, outcome, scope};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -27,6 +27,9 @@ pub struct SyncStore {
     resolvers: Resolvers,
     /// Groups that this sync was told to send later.
     sent_back: HashSet<i64>,
+    /// Whether rows left whose scope has values since the write-ahead log was emptied, as far as
+    /// is known: a process before this one may have died in between.
+    rows_left: bool,
 }
 
 impl SyncStore {
@@ -44,6 +47,7 @@ impl SyncStore {
             db,
             resolvers: Resolvers::new(),
             sent_back: HashSet::new(),
+            rows_left: true,
         })
     }
 
@@ -126,6 +130,10 @@ impl SyncStore {
                 Some(unit) => page::positions(db, &synced(&loaded.model, unit)?)?,
                 None => Vec::new(),
             };
+            let held = match caps.held {
+                true => scope::all(db, &pull)?,
+                false => Vec::new(),
+            };
             let sql = "UPDATE afield_meta SET request = request + 1 RETURNING request, device";
             let (request, device) = db
                 .conn
@@ -139,6 +147,7 @@ impl SyncStore {
                 part: envelope.part,
                 more: envelope.more,
                 pull,
+                held,
             })
         })
     }
@@ -191,8 +200,23 @@ impl SyncStore {
     ) -> Result<PageApplied, Error> {
         // What is lost with the power can be pulled again: the position goes with the rows.
         self.synchronous("NORMAL")?;
-        self.db
-            .write("page", |db| page::apply(db, request, page, content, end))
+        let done = self
+            .db
+            .write("page", |db| page::apply(db, request, page, content, end))?;
+        self.rows_left |= done.left;
+        Ok(done.page)
+    }
+
+    /// Moves what the write-ahead log holds into the main file and empties it, so that nothing
+    /// stays there of rows that left. False if another connection is reading or writing at this
+    /// moment: nobody waits for this.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn empty_log(&mut self) -> Result<bool, Error> {
+        let is_empty = self.db.empty_log()?;
+        self.rows_left &= !is_empty;
+        Ok(is_empty)
     }
 
     /// Lets a group wait that failed alone, longer each time.
@@ -247,7 +271,8 @@ impl SyncStore {
         Ok(true)
     }
 
-    /// Notes how a sync ended, and drops history that is old enough.
+    /// Notes how a sync ended, and drops history that is old enough. If rows left whose scope has
+    /// values, what there was of them leaves the write-ahead log too, as soon as nobody reads.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -260,7 +285,16 @@ impl SyncStore {
             db.conn
                 .execute(sql, params![error.map(Code::as_str), now])?;
             prune(db, now - HISTORY_MS)
-        })
+        })?;
+        let is_scoped = self.db.loaded.as_ref().is_some_and(|loaded| {
+            let mut entities = loaded.model.entities.iter();
+            entities.any(|entity| !entity.scope.is_empty())
+        });
+        if self.rows_left && is_scoped {
+            // The sync is through whatever becomes of this; the next one tries again.
+            let _ = self.empty_log();
+        }
+        Ok(())
     }
 
     /// Milliseconds since 1970, by the store's own clock.

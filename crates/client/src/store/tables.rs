@@ -5,9 +5,10 @@
 //! afield_before_contact     capture: the row before the current group touched it, once
 //! afield_server_contact     the server's row, for rows that carry unsettled changes
 //! afield_stage_contact      pages of a download that is not complete
+//! afield_scope_contact      which values of its scope brought each row, if it has such a scope
 //! ```
 
-use afield_protocol::{Entity, Identifier, Value};
+use afield_protocol::{Entity, Identifier, SCOPE_COLUMN, Value};
 use rusqlite::Connection;
 
 use super::sql::{bound, literal, quoted, values};
@@ -23,6 +24,9 @@ pub(crate) struct Table {
     pub(crate) before: String,
     pub(crate) server: String,
     pub(crate) stage: String,
+    pub(super) scope: String,
+    /// The columns of the values that brought a row, quoted; none if its scope has no values.
+    pub(super) scope_columns: Vec<String>,
     /// All columns, quoted, separated by commas.
     pub(crate) columns: String,
     /// The identifier's columns, likewise.
@@ -45,6 +49,10 @@ impl Table {
             before: quoted(&format!("afield_before_{}", entity.name)),
             server: quoted(&format!("afield_server_{}", entity.name)),
             stage: quoted(&format!("afield_stage_{}", entity.name)),
+            scope: quoted(&format!("afield_scope_{}", entity.name)),
+            scope_columns: (1..=entity.scope_width())
+                .map(|at| quoted(&format!("{SCOPE_COLUMN}{at}")))
+                .collect(),
             columns: list(&entity.attributes),
             key_columns: list(entity.key()),
             numbered: vec![None; entity.attributes.len()],
@@ -232,11 +240,11 @@ impl Table {
         let mut statements = vec![self.create_table(&self.name, "", true)];
         statements.extend(self.create_indexes());
         if self.entity.is_synced() {
-            let gone = "gone INTEGER NOT NULL, ";
-            statements.push(self.create_table(&self.stage, gone, false));
+            statements.push(self.create_stage());
             let existed = "existed INTEGER NOT NULL, ";
             statements.push(self.create_table(&self.before, existed, false));
             statements.push(self.create_table(&self.server, existed, false));
+            statements.extend(self.create_scope());
         }
         statements.extend(self.create_triggers());
         statements
@@ -244,9 +252,15 @@ impl Table {
 
     /// Everything that removes them. The app's own triggers on the table go with it.
     pub(crate) fn drop(&self) -> Vec<String> {
-        [&self.name, &self.before, &self.server, &self.stage]
-            .map(|table| format!("DROP TABLE IF EXISTS {table}"))
-            .into()
+        [
+            &self.name,
+            &self.before,
+            &self.server,
+            &self.stage,
+            &self.scope,
+        ]
+        .map(|table| format!("DROP TABLE IF EXISTS {table}"))
+        .into()
     }
 
     fn create_table(&self, name: &str, extra: &str, defaults: bool) -> String {
@@ -259,6 +273,42 @@ impl Table {
             columns.collect::<Vec<_>>().join(", "),
             self.key_columns
         )
+    }
+
+    fn create_stage(&self) -> String {
+        let columns = (0..self.width()).map(|at| self.column(at, false));
+        let scope = self.scope_columns.iter();
+        let columns = columns.chain(scope.map(|name| format!("{name} INTEGER")));
+        format!(
+            "CREATE TABLE {} (gone INTEGER NOT NULL, {}, PRIMARY KEY ({}))",
+            self.stage,
+            columns.collect::<Vec<_>>().join(", "),
+            self.key_columns
+        )
+    }
+
+    /// What makes the table of the values that brought each row, if it has such a scope.
+    fn create_scope(&self) -> Vec<String> {
+        if self.scope_columns.is_empty() {
+            return Vec::new();
+        }
+        let keys = (0..self.entity.key_width).map(|at| self.column(at, false));
+        let values = self.scope_columns.iter();
+        let columns: Vec<_> = keys
+            .chain(values.map(|name| format!("{name} INTEGER")))
+            .collect();
+        let table = format!(
+            "CREATE TABLE {} ({}, PRIMARY KEY ({}))",
+            self.scope,
+            columns.join(", "),
+            self.key_columns
+        );
+        let indexes = self.scope_columns.iter().enumerate().map(|(at, column)| {
+            let name = format!("{SCOPE_COLUMN}{}_of_{}", at + 1, self.entity.name);
+            let name = quoted(&name);
+            format!("CREATE INDEX {name} ON {} ({column})", self.scope)
+        });
+        [table].into_iter().chain(indexes).collect()
     }
 
     /// The definition of a column.

@@ -171,6 +171,33 @@ fn p2_lost_answers_and_late_ones() {
 }
 
 #[test]
+fn p2_what_gets_real_identifiers_before_it_is_sent_is_another_group() {
+    let world = world();
+    let (mut store, mut sync) = (world.store(), world.sync());
+    let sheet = create_sheet(&mut store, "a");
+    let sent = request(&mut sync);
+    let photo = |n, sheet: &Value| attributes([("id", id(n)), ("sheet_id", sheet.clone())]);
+    store.create("photo", &photo(1, &sheet)).unwrap();
+    store
+        .transaction(|tx| {
+            tx.create("photo", &photo(2, &sheet))?;
+            tx.create("photo", &photo(3, &sheet))
+        })
+        .unwrap();
+    store
+        .create("label", &attributes([("word", text("x"))]))
+        .unwrap();
+    // A copy of the device sends what the server takes under these ids, with what it says now.
+    let before: Vec<_> = store.changes().unwrap().iter().map(|c| c.group).collect();
+    settle(&mut sync, &sent, 0, vec![renamed(&[int(41)])]);
+    let groups = world.groups(&request(&mut sync));
+    let absorbed: Vec<_> = groups.iter().map(|group| group.absorbed.clone()).collect();
+    assert_eq!(absorbed, [vec![before[1]], vec![before[2]], vec![]]);
+    assert!(groups[..2].iter().all(|group| !before.contains(&group.id)));
+    assert_eq!(groups[2].id, before[4]);
+}
+
+#[test]
 fn p3_all_outcomes_of_a_batch_at_once() {
     let world = world();
     let (mut store, mut sync, sent, _) = family(&world);

@@ -366,6 +366,7 @@ pub(crate) fn model() -> Model {
         attributes,
         strict: false,
         insert_only: false,
+        scope: Vec::new(),
         indexes: Vec::new(),
         references: Vec::new(),
     };

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::world::World;
 
-const TEXT: &str = include_str!("../../src/store/bookkeeping.sql");
+const TEXT: &str = concat!(
+    include_str!("../../src/store/bookkeeping.sql"),
+    include_str!("../../src/store/held.sql"),
+);
 
 /// Tables with their columns, each with what the text says of it.
 fn documented() -> BTreeMap<String, Vec<(String, String)>> {
@@ -13,9 +16,12 @@ fn documented() -> BTreeMap<String, Vec<(String, String)>> {
     for line in TEXT.lines() {
         if let Some(rest) = line.strip_prefix("CREATE TABLE ") {
             current = Some((rest.trim_end_matches(" (").to_owned(), Vec::new()));
-        } else if line == ");" {
+        } else if line.starts_with(')') {
             tables.extend(current.take());
         } else if let Some((_, columns)) = &mut current {
+            if line.starts_with("  PRIMARY KEY") {
+                continue;
+            }
             let (definition, comment) = line.split_once("--").unwrap_or((line, ""));
             let name = definition.split_whitespace().next().unwrap_or_default();
             columns.push((name.to_owned(), comment.trim().to_owned()));

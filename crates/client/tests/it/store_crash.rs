@@ -25,8 +25,12 @@ fn dump(world: &World) -> Vec<String> {
         if !is_table {
             continue;
         }
+        let rowid = match sql.is_some_and(|sql| sql.ends_with("WITHOUT ROWID")) {
+            true => "NULL",
+            false => "rowid",
+        };
         let mut rows = conn
-            .prepare(&format!("SELECT rowid, * FROM \"{name}\""))
+            .prepare(&format!("SELECT {rowid}, * FROM \"{name}\""))
             .unwrap();
         let width = rows.column_count();
         let mut rows = rows.query([]).unwrap();

@@ -262,6 +262,7 @@ pub(crate) fn entity(
         attributes: attributes.iter().map(|(n, k)| attribute(n, *k)).collect(),
         strict: false,
         insert_only: false,
+        scope: Vec::new(),
         indexes: Vec::new(),
         references: Vec::new(),
     }

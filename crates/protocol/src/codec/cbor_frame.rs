@@ -77,6 +77,11 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             e.array(3)?.u8(12)?.bytes(&received.group.0)?;
             e.u32(received.bytes)?.ok()
         }
+        Frame::Held(held) => {
+            e.array(4)?.u8(13)?.str(&held.entity)?;
+            numbers_to(e, &held.gained)?;
+            numbers_to(e, &held.lost)
+        }
     }
 }
 
@@ -96,6 +101,11 @@ fn positions_to(e: &mut Out<'_>, positions: &[(String, Option<Position>)]) -> Wr
         };
     }
     Ok(())
+}
+
+fn numbers_to(e: &mut Out<'_>, numbers: &[i64]) -> Written {
+    e.array(numbers.len() as u64)?;
+    numbers.iter().try_for_each(|number| e.i64(*number)?.ok())
 }
 
 fn strings_to(e: &mut Out<'_>, strings: &[String]) -> Written {

@@ -13,12 +13,12 @@ use super::Malformed;
 use super::cbor::{attributes, check, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
+use crate::frame::{Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 13] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3];
+const FRAME_ITEMS: [u64; 14] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -68,9 +68,14 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             at: d.u32()?,
             bytes: d.bytes()?.to_vec(),
         }),
-        _ => Frame::Received(Received {
+        12 => Frame::Received(Received {
             group: GroupId(fixed(d)?),
             bytes: d.u32()?,
+        }),
+        _ => Frame::Held(Held {
+            entity: string(d)?,
+            gained: list(d, |d| Ok(d.i64()?))?,
+            lost: list(d, |d| Ok(d.i64()?))?,
         }),
     };
     if d.position() == body.len() {

@@ -9,7 +9,7 @@ use super::json::{exact, from_attributes, from_value};
 use crate::change::{Change, Group, Origin};
 use crate::code::Code;
 use crate::frame::{Frame, Position};
-use crate::model::{Entity, Model};
+use crate::model::{Entity, Model, SCOPE_COLUMN};
 use crate::outcome::{Theirs, Verdict};
 use crate::rows::RowBlock;
 use crate::value::{Type, Value, ValueRef};
@@ -60,6 +60,10 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
         Frame::Received(received) => json!({
             "frame": "received", "group": received.group.to_string(), "bytes": received.bytes,
         }),
+        Frame::Held(held) => json!({
+            "frame": "held", "entity": held.entity,
+            "gained": numbers_json(&held.gained), "lost": numbers_json(&held.lost),
+        }),
     }
 }
 
@@ -95,6 +99,11 @@ fn positions_json(positions: &[(String, Option<Position>)]) -> Json {
         )
     });
     Json::Object(pairs.collect())
+}
+
+fn numbers_json(numbers: &[i64]) -> Json {
+    let exact = |number: &i64| from_value(Type::Integer, ValueRef::Integer(*number));
+    Json::Array(numbers.iter().map(exact).collect())
 }
 
 fn key_json(entity: Option<&Entity>, key: &[Value]) -> Json {
@@ -151,9 +160,11 @@ fn rows_json(model: &Model, block: &RowBlock) -> Json {
     json!({ "frame": "rows", "entity": block.entity, "columns": block.columns, "rows": rows })
 }
 
-/// The type of an attribute; one that the model does not know is taken for text.
+/// The type of a column of rows; one that the model does not know is taken for text.
 pub(super) fn kind(entity: Option<&Entity>, name: &str) -> Type {
-    entity
-        .and_then(|entity| entity.attribute(name))
-        .map_or(Type::Text, |a| a.kind)
+    if name.starts_with(SCOPE_COLUMN) {
+        return Type::Integer;
+    }
+    let attribute = entity.and_then(|entity| entity.attribute(name));
+    attribute.map_or(Type::Text, |attribute| attribute.kind)
 }

@@ -9,7 +9,7 @@ use super::json_frame::kind;
 use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
+use crate::frame::{Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::{RowBlock, RowBlockWriter};
@@ -48,12 +48,26 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
             group: group_id(from.get("group")?)?,
             bytes: from.number("bytes")?,
         }),
+        "held" => Frame::Held(Held {
+            entity: from.text("entity")?.to_owned(),
+            gained: from.list("gained", number_64)?,
+            lost: from.list("lost", number_64)?,
+        }),
         "problem" => Frame::Problem(Problem {
             code: Code::parse(from.text("code")?),
             message: from.text("message")?.to_owned(),
         }),
         other => return Err(Malformed::new(format!("unknown frame `{other}`"))),
     })
+}
+
+fn number_64(json: &Json) -> Result<i64, Malformed> {
+    match to_value(Type::Integer, json) {
+        Ok(Value::Integer(number)) => Ok(number),
+        _ => Err(Malformed::new(
+            "a value of a scope is an integer of 64 bits",
+        )),
+    }
 }
 
 fn hello(from: &Fields<'_>) -> Result<Hello, Malformed> {

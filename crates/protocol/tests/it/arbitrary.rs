@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use afield_protocol::{
-    Attributes, Cell, Change, Code, Entity, Frame, Group, GroupId, GroupOutcome, Hello, Key, Model,
-    Op, Origin, Page, PageEnd, Part, Position, Problem, Received, RowBlock, RowBlockWriter, Theirs,
-    Type, Value, Verdict, VerdictKind, Welcome,
+    Attributes, Cell, Change, Code, Entity, Frame, Group, GroupId, GroupOutcome, Held, Hello, Key,
+    Model, Op, Origin, Page, PageEnd, Part, Position, Problem, Received, RowBlock, RowBlockWriter,
+    Theirs, Type, Value, Verdict, VerdictKind, Welcome,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -280,6 +280,44 @@ fn hello() -> impl Strategy<Value = Hello> {
     )
 }
 
+/// A frame that needs no model.
+fn small_frame() -> BoxedStrategy<Frame> {
+    let part = (
+        bytes_of::<16>(),
+        bytes_of::<32>(),
+        any::<[u32; 2]>(),
+        vec(any::<u8>(), 0..50),
+    );
+    let part = part.prop_map(|(group, hash, [total, at], bytes)| {
+        Frame::Part(Part {
+            group: GroupId(group),
+            hash,
+            total,
+            at,
+            bytes,
+        })
+    });
+    let received = (bytes_of::<16>(), any::<u32>()).prop_map(|(group, bytes)| {
+        Frame::Received(Received {
+            group: GroupId(group),
+            bytes,
+        })
+    });
+    let held = (
+        "[a-z]{1,9}",
+        vec(any::<i64>(), 0..9),
+        vec(any::<i64>(), 0..3),
+    );
+    let held = held.prop_map(|(entity, gained, lost)| {
+        Frame::Held(Held {
+            entity,
+            gained,
+            lost,
+        })
+    });
+    prop_oneof![part, received, held].boxed()
+}
+
 /// Any frame over the sample model.
 pub(crate) fn frame(model: &Model) -> BoxedStrategy<Frame> {
     let page = (positions(), vec("[a-z]{0,6}", 0..3))
@@ -303,35 +341,13 @@ pub(crate) fn frame(model: &Model) -> BoxedStrategy<Frame> {
             message,
         })
     });
-    let part = (
-        bytes_of::<16>(),
-        bytes_of::<32>(),
-        any::<[u32; 2]>(),
-        vec(any::<u8>(), 0..50),
-    );
-    let part = part.prop_map(|(group, hash, [total, at], bytes)| {
-        Frame::Part(Part {
-            group: GroupId(group),
-            hash,
-            total,
-            at,
-            bytes,
-        })
-    });
-    let received = (bytes_of::<16>(), any::<u32>()).prop_map(|(group, bytes)| {
-        Frame::Received(Received {
-            group: GroupId(group),
-            bytes,
-        })
-    });
     let welcome = (any::<u32>(), bytes_of::<8>())
         .prop_map(|(protocol, epoch)| Frame::Welcome(Welcome { protocol, epoch }));
     prop_oneof![
         1 => prop::sample::select(vec![Frame::Settled, Frame::End]),
         1 => hello().prop_map(Frame::Hello),
         1 => welcome,
-        1 => part,
-        1 => received,
+        3 => small_frame(),
         2 => group(model).prop_map(Frame::Group),
         2 => outcome,
         1 => page,

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use afield_protocol::codec::Format;
 use afield_protocol::{
-    Attributes, Change, Code, FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Hello, Model,
-    Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Problem, Received, RowBlock, RowBlockWriter,
-    Theirs, Type, Value, Verdict, Welcome,
+    Attributes, Change, Code, FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Held, Hello,
+    Model, Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Problem, Received, RowBlock,
+    RowBlockWriter, Theirs, Type, Value, Verdict, Welcome,
 };
 use sha2::{Digest, Sha256};
 
@@ -199,6 +199,14 @@ fn received() -> Frame {
     })
 }
 
+fn held() -> Frame {
+    Frame::Held(Held {
+        entity: "part".into(),
+        gained: vec![1 << 60, 7],
+        lost: vec![-1],
+    })
+}
+
 /// Every golden stream of frames by its name.
 fn streams() -> Vec<(String, Vec<Frame>)> {
     let rows_of_part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
@@ -217,6 +225,7 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         ("frame-problem", problem()),
         ("frame-part", part()),
         ("frame-received", received()),
+        ("frame-held", held()),
     ];
     let named = |(name, frame): (&str, Frame)| (name.to_owned(), vec![frame]);
     let mut streams: Vec<_> = frames

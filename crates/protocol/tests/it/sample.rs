@@ -40,6 +40,7 @@ pub(crate) fn model() -> Model {
             Entity {
                 strict: false,
                 insert_only: false,
+                scope: Vec::new(),
                 indexes: vec![vec!["a_date".into(), "a_text".into()]],
                 ..entity("sample", Pattern::DetectConflicts, 1, attributes)
             },
@@ -86,6 +87,7 @@ fn entity(name: &str, pattern: Pattern, width: usize, attributes: Vec<Attribute>
         attributes,
         strict: false,
         insert_only: false,
+        scope: Vec::new(),
         indexes: Vec::new(),
         references: Vec::new(),
     }

@@ -4,7 +4,7 @@
 use afield_protocol::codec::Format;
 use afield_protocol::limits::PAGE_BYTES_FIRST;
 use afield_protocol::{
-    Code, Frame, GroupOutcome, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Received,
+    Code, Frame, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Received,
     Welcome,
 };
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use super::ServerState;
 use super::body::Piece;
 use super::observe::Observed;
 use super::problem::storage_problem;
-use crate::storage::{PullRequest, StorageError};
+use crate::storage::{Caller, PullRequest, StorageError};
 
 /// Bytes handed to the connection at once: small enough that the time one takes says whether the
 /// device still reads.
@@ -26,7 +26,8 @@ type Positions = Vec<(String, Option<Position>)>;
 /// An answer in the making.
 pub(super) struct Answer {
     server: ServerState,
-    user: String,
+    caller: Caller,
+    held: Vec<Held>,
     format: Format,
     seen: Observed,
     /// What is still to be pulled; `None` when nothing is.
@@ -41,15 +42,17 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn new(
         server: ServerState,
-        user: String,
-        hello: Hello,
+        caller: Caller,
+        asked: (Hello, Vec<Held>),
         format: Format,
         seen: Observed,
     ) -> Self {
+        let (hello, held) = asked;
         let problem = pull_problem(&server, &hello);
         Self {
             server,
-            user,
+            caller,
+            held,
             format,
             seen,
             pull: Some(hello.pull).filter(|pull| !pull.is_empty()),
@@ -82,7 +85,14 @@ impl Answer {
         let close = match (self.problem.take(), self.pull.take()) {
             (Some(problem), _) => Frame::Problem(problem),
             (None, None) => Frame::End,
-            (None, Some(positions)) => return self.page(positions).await,
+            // Outcomes of this request stand, so that no status can say it.
+            (None, Some(positions)) => match self.page(positions).await {
+                Err(error) if error.code == Code::HELD_WANTED => Frame::Problem(Problem {
+                    code: error.code,
+                    message: error.message,
+                }),
+                page => return page,
+            },
         };
         self.is_ended = true;
         Ok(self.encode([close]))
@@ -123,7 +133,8 @@ impl Answer {
     async fn page(&mut self, positions: Positions) -> Result<Vec<u8>, StorageError> {
         let limits = &self.server.0.limits;
         let request = PullRequest {
-            user: self.user.clone(),
+            caller: self.caller.clone(),
+            held: self.held.clone(),
             entities: positions,
             rows_max: limits.page_rows,
             bytes_max: (self.carried / 4)
@@ -133,15 +144,18 @@ impl Answer {
         let format = self.format;
         let page = self.server.blocking(move |inner| {
             let page = inner.storage.pull(&inner.model, &request)?;
+            let held = page.held;
             let next = following(&request.entities, page.end)?;
             let rows = page.frames.iter().map(rows_in).sum();
             let mut bytes = Vec::new();
             page.frames
                 .iter()
                 .for_each(|f| format.write(&inner.model.device, f, &mut bytes));
-            Ok((bytes, rows, next))
+            Ok((bytes, rows, next, held))
         });
-        let (bytes, rows, next): (_, usize, _) = page.await?;
+        let (bytes, rows, next, held): (_, usize, _, _) = page.await?;
+        // The next page goes on from here, whatever the storage remembers.
+        self.held = held;
         self.seen.add_rows(rows);
         self.carried += bytes.len();
         self.pull = next;

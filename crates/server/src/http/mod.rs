@@ -160,7 +160,9 @@ impl ServerState {
             is_retryable,
         }) = &result
         {
-            if *is_retryable {
+            if *code == Code::HELD_WANTED {
+                tracing::debug!(%message, "the device is asked what it has");
+            } else if *is_retryable {
                 tracing::warn!(%code, %message, "the storage could not answer now");
             } else {
                 tracing::error!(%code, %message, "the storage failed");

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use super::ServerState;
 use super::problem::Refusal;
 use super::request::Room;
-use crate::storage::PartTaken;
+use crate::storage::{Caller, PartTaken};
 
 /// What became of a piece.
 pub(super) enum Taken {
@@ -21,12 +21,12 @@ pub(super) enum Taken {
 /// the ledger has the group: whoever dies before that, the last piece comes again.
 pub(super) async fn take(
     server: &ServerState,
-    user: &str,
+    caller: &Caller,
     part: Part,
     room: &mut Room,
 ) -> Result<Taken, Refusal> {
     let group = part.group;
-    let (owner, total) = (user.to_owned(), part.total as usize);
+    let (owner, total) = (caller.user.clone(), part.total as usize);
     let (taken, part) = server
         .blocking(move |inner| Ok((inner.storage.take_part(&owner, &part)?, part)))
         .await
@@ -39,14 +39,14 @@ pub(super) async fn take(
     room.take(&server.0.upload_bytes, total)?;
     let whole = read(server, &bytes, &part);
     drop(bytes);
-    let user = user.to_owned();
+    let caller = caller.clone();
     let outcome = server
         .blocking(move |inner| {
             let outcomes = match whole {
-                Some(whole) => inner.storage.push(&inner.model, &user, &[whole])?,
+                Some(whole) => inner.storage.push(&inner.model, &caller, &[whole])?,
                 None => Vec::new(),
             };
-            inner.storage.forget_parts(&user, group)?;
+            inner.storage.forget_parts(&caller.user, group)?;
             Ok(outcomes.into_iter().next())
         })
         .await

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use afield_protocol::codec::{Format, FrameReader};
 use afield_protocol::limits::GROUP_BYTES_MAX;
-use afield_protocol::{Code, Frame, Group, Hello, Model, PROTOCOL_VERSION, Part};
+use afield_protocol::{Code, Frame, Group, Held, Hello, Model, PROTOCOL_VERSION, Part};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +19,8 @@ use super::{HttpLimits, ServerState};
 #[derive(Debug)]
 pub(super) struct SyncRequest {
     pub(super) hello: Hello,
+    /// The values of its scopes that the device has rows of, where it says so.
+    pub(super) held: Vec<Held>,
     pub(super) groups: Vec<Group>,
     /// A piece of a large group.
     pub(super) part: Option<Part>,
@@ -157,11 +159,12 @@ impl Room {
     }
 }
 
-/// Puts frames together in their only order: hello, groups, a part, end.
+/// Puts frames together in their only order: hello, held, groups, a part, end.
 struct Decoder {
     format: Format,
     reader: FrameReader,
     hello: Option<Hello>,
+    held: Vec<Held>,
     groups: Vec<Group>,
     part: Option<Part>,
     is_ended: bool,
@@ -174,6 +177,7 @@ impl Decoder {
             format,
             reader: FrameReader::new(format),
             hello: None,
+            held: Vec::new(),
             groups: Vec::new(),
             part: None,
             is_ended: false,
@@ -207,6 +211,10 @@ impl Decoder {
                 Ok(())
             }
             _ if self.hello.is_none() => Err(malformed("the first frame must be hello")),
+            Frame::Held(held) if self.groups.is_empty() && self.part.is_none() => {
+                self.held.push(held);
+                Ok(())
+            }
             Frame::Group(group) if self.part.is_none() => {
                 self.groups.push(group);
                 Ok(())
@@ -221,7 +229,7 @@ impl Decoder {
                 Ok(())
             }
             _ => Err(malformed(
-                "a request is made of hello, groups, a part and end",
+                "a request is made of hello, held, groups, a part and end",
             )),
         }
     }
@@ -234,6 +242,7 @@ impl Decoder {
         match self.hello {
             Some(hello) if self.is_ended && self.reader.is_drained() => Ok(SyncRequest {
                 hello,
+                held: self.held,
                 groups: self.groups,
                 part: self.part,
                 room: self.room,

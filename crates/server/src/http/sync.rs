@@ -16,6 +16,7 @@ use super::observe::Observed;
 use super::parts::{self, Taken};
 use super::problem::Refusal;
 use super::request::{self, SyncRequest};
+use crate::storage::Caller;
 
 /// Answers a sync. Nothing of a request is applied before all of it has come.
 pub(super) async fn sync(State(server): State<ServerState>, request: Request) -> Response {
@@ -43,29 +44,37 @@ async fn answer(
     let place = place.map_err(|_| Refusal::busy())?;
     let SyncRequest {
         hello,
+        held,
         groups,
         part,
         mut room,
     } = request::read(body, headers, format, server).await?;
     seen.add_groups(groups.len());
     let is_pushing = !groups.is_empty() || part.is_some();
-    let user = claims.user.clone();
+    let caller = Caller::from(claims);
+    let pushing = caller.clone();
     let mut outcomes = server
         .blocking(move |inner| match groups.as_slice() {
             [] => Ok(Vec::new()),
-            groups => inner.storage.push(&inner.model, &user, groups),
+            groups => inner.storage.push(&inner.model, &pushing, groups),
         })
         .await
         .map_err(|error| Refusal::of_storage(&error))?;
     let mut received = None;
     if let Some(part) = part {
-        match parts::take(server, &claims.user, part, &mut room).await? {
+        match parts::take(server, &caller, part, &mut room).await? {
             Taken::Settled(outcome) => outcomes.push(outcome),
             Taken::Kept(kept) => received = Some(kept),
         }
     }
     drop(room);
-    let mut answer = Answer::new(server.clone(), claims.user, hello, accepted, seen.clone());
+    let mut answer = Answer::new(
+        server.clone(),
+        caller,
+        (hello, held),
+        accepted,
+        seen.clone(),
+    );
     let opening = opening(&mut answer, outcomes, received, is_pushing).await?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {

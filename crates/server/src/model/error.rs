@@ -47,6 +47,10 @@ impl<'a> Lines<'a> {
         Self { text, starts }
     }
 
+    pub(super) fn slice(&self, span: &std::ops::Range<usize>) -> Option<&'a str> {
+        self.text.get(span.clone())
+    }
+
     pub(super) fn place(&self, offset: usize) -> Place {
         let line = self.starts.partition_point(|start| *start <= offset);
         let start = self

@@ -1,6 +1,7 @@
 //! `afield.toml` as data: every key parsed and checked, nothing held against a database yet.
 
 mod entity;
+mod named;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -10,10 +11,13 @@ use toml::de::DeTable;
 
 use super::error::{ModelError, Place};
 use super::later;
-pub use super::reader::At;
+pub use super::reader::{At, Text};
 use super::reader::{Reader, Section};
-pub use entity::{EntitySection, FromServer, IdKind, Listed, LocalAttribute, Source};
-pub use settings::{AuthSection, DatabaseUrl, LimitsSection, ServerSection, SyncSection, TlsFiles};
+pub use entity::{EntitySection, FromServer, IdKind, Listed, LocalAttribute, Scoped, Source};
+pub use named::ScopeSection;
+pub use settings::{
+    AuthSection, DatabaseUrl, KeyFile, LimitsSection, ServerSection, SyncSection, TlsFiles,
+};
 
 /// A parsed model file.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +38,8 @@ pub struct ModelFile {
     pub units: Vec<UnitSection>,
     /// `[local.…]` in file order.
     pub entities: Vec<EntitySection>,
+    /// `[scope.…]` in file order.
+    pub scopes: Vec<ScopeSection>,
     /// Keys that have no effect in this version, for the person who wrote them.
     pub warnings: Vec<ModelError>,
 }
@@ -120,7 +126,9 @@ impl ModelFile {
                 reason.text();
             }
         }
-        top.refuse_later(later::TOP);
+        let scopes = top
+            .take_section("scope")
+            .map_or_else(Vec::new, |all| named::read(&all));
         top.finish();
         Self {
             path: path.to_owned(),
@@ -131,6 +139,7 @@ impl ModelFile {
             version,
             units,
             entities,
+            scopes,
             warnings: Vec::new(),
         }
     }

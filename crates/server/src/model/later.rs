@@ -9,10 +9,6 @@ pub(super) const SERVER: &[(&str, &str)] = &[(
     "remove it; there is no administration over HTTP so far",
 )];
 
-/// Keys of `[auth]`.
-pub(super) const AUTH: &[(&str, &str)] =
-    &[("public_key_file", "use `secret_file` and HS256 tokens")];
-
 /// Keys of `[unit.…]`.
 pub(super) const UNIT: &[(&str, &str)] = &[(
     "edit",
@@ -49,11 +45,14 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
 /// Switches of `[local.…]` that may be written as what they are anyway.
 pub(super) const ENTITY_SWITCHES: &[(&str, &str)] = &[("erase", "remove it")];
 
-/// Top-level tables.
-pub(super) const TOP: &[(&str, &str)] = &[(
-    "scope",
-    "use `scope = \"everyone\"`, or leave the entity out",
-)];
+/// Keys of `[scope.…]`.
+pub(super) const SCOPE: &[(&str, &str)] = &[
+    (
+        "chosen",
+        "write a `query` of all values that the user may choose from",
+    ),
+    ("keep_chosen", "remove it"),
+];
 
 /// Keys that are read and checked but change nothing yet.
 pub(super) const WITHOUT_EFFECT: &str =

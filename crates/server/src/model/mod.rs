@@ -14,11 +14,13 @@ mod error;
 pub mod file;
 pub mod init;
 mod later;
+mod owner;
 mod propose;
 mod quantity;
 mod reader;
 pub mod resolve;
+pub mod scope;
 
 pub use error::{ModelError, Place};
 pub use file::ModelFile;
-pub use resolve::resolve;
+pub use resolve::{Checked, check, resolve};

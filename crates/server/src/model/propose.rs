@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Identifier, Pattern, Type};
 
+use super::owner::own_rows;
 use super::resolve::{identifier_of, name_problem, table_problem, too_high_problem};
 use crate::catalog::{Column, ROWS_COUNTED_MAX, Table};
 
@@ -118,7 +119,13 @@ fn section(table: &Table, name: &str) -> String {
         attribute(&mut text, table, column, &mut locals);
     }
     line(&mut text, "]");
-    comment(&mut text, &scope_warning(table));
+    match own_rows(table) {
+        None => comment(&mut text, &scope_warning(table)),
+        Some((column, own)) => {
+            comment(&mut text, &own_warning(table, column));
+            line(&mut text, &format!("# {own}"));
+        }
+    }
     line(&mut text, "scope = \"everyone\"");
     text
 }
@@ -184,18 +191,31 @@ fn rows(table: &Table) -> String {
 }
 
 fn scope_warning(table: &Table) -> String {
-    let many = table
-        .measured
-        .as_ref()
-        .is_some_and(|measured| measured.rows > MANY_ROWS);
-    let size = if many {
-        " It has many rows: mind the first download."
-    } else {
-        ""
+    format!(
+        "WARNING: every user gets every row. Take this section out unless all may see all.{}",
+        size_warning(table)
+    )
+}
+
+fn own_warning(table: &Table, column: &Column) -> String {
+    let nobodys = match column.not_null {
+        true => "",
+        false => " (rows where it is null are nobody's then)",
     };
     format!(
-        "WARNING: every user gets every row. Take this section out unless all may see all.{size}"
+        "WARNING: every user gets every row. `{}` looks like the user whose row it is: if all may \
+         not see all, use the next line in place of the one behind it{nobodys}.{}",
+        column.name.escape_debug(),
+        size_warning(table)
     )
+}
+
+fn size_warning(table: &Table) -> &'static str {
+    let measured = table.measured.as_ref();
+    match measured.is_some_and(|measured| measured.rows > MANY_ROWS) {
+        true => " It has many rows: mind the first download.",
+        false => "",
+    }
 }
 
 fn attribute(text: &mut String, table: &Table, column: &Column, locals: &mut Names) {

@@ -20,6 +20,38 @@ pub struct At<T> {
     pub place: Place,
 }
 
+/// A text and where each of its characters stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Text {
+    /// The text.
+    pub value: String,
+    /// Where it stands, its quote included.
+    pub place: Place,
+    /// Where its first character stands, if the file has it letter by letter (no escapes).
+    begins: Option<Place>,
+}
+
+impl Text {
+    /// Where the character at this byte stands; where that cannot be told, the text's own place.
+    pub fn place_of(&self, offset: usize) -> Place {
+        let (Some(begins), Some(before)) = (self.begins, self.value.get(..offset)) else {
+            return self.place;
+        };
+        let breaks = before.matches('\n').count();
+        let columns = |text: &str| text.chars().count();
+        match before.rfind('\n') {
+            None => Place {
+                column: begins.column + columns(before),
+                ..begins
+            },
+            Some(last) => Place {
+                line: begins.line + breaks,
+                column: columns(before.get(last + 1..).unwrap_or("")) + 1,
+            },
+        }
+    }
+}
+
 /// Collects mistakes of one file.
 pub(super) struct Reader<'a> {
     file: &'a str,
@@ -40,6 +72,18 @@ impl<'a> Reader<'a> {
 
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
         self.lines.place(span.start)
+    }
+
+    /// Where the characters of a text begin, behind its quotes, if they stand there as they are.
+    fn begin_of(&self, span: &Range<usize>, value: &str) -> Option<Place> {
+        let written = self.lines.slice(span)?;
+        let quotes = ["\"\"\"\n", "\"\"\"", "'''\n", "'''", "\"", "'"];
+        let quote = quotes
+            .into_iter()
+            .find(|quote| written.starts_with(quote))?;
+        let inner = written.get(quote.len()..)?;
+        let is_verbatim = inner.strip_suffix(quote.trim_end()) == Some(value);
+        is_verbatim.then(|| self.lines.place(span.start + quote.len()))
     }
 
     /// Notes a mistake.
@@ -133,6 +177,17 @@ impl<'r, 't> Node<'r, 't> {
 
     pub(super) fn text_at(&self) -> Option<At<String>> {
         self.text().map(|text| self.at(text))
+    }
+
+    pub(super) fn placed_text(&self) -> Option<Text> {
+        let value = self.text()?;
+        let begins = self.reader.begin_of(&self.span, &value);
+        let place = self.place;
+        Some(Text {
+            value,
+            place,
+            begins,
+        })
     }
 
     pub(super) fn truth(&self) -> Option<bool> {
@@ -310,6 +365,11 @@ impl<'r, 't> Section<'r, 't> {
             let message = format!("{at}: unknown key `{}`; {near}", entry.key);
             self.reader.wrong(entry.place, message);
         }
+    }
+
+    /// Whether the key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
     }
 
     fn key_place(&self, key: &str) -> Option<Place> {

@@ -1,13 +1,16 @@
 //! Holds a model file against a database: every entity finds its table, every attribute its
 //! column, or an error says which does not and what is near.
 
+mod advice;
 mod columns;
 mod identifier;
+mod queries;
+mod scope;
 mod structure;
 mod switches;
 mod units;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Attribute, Code, Entity, Identifier, Merge, Model, Pattern, Type};
@@ -15,22 +18,60 @@ use afield_protocol::{Attribute, Code, Entity, Identifier, Merge, Model, Pattern
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
-use crate::catalog::{Catalog, Table, TableKind};
-use crate::resolved::{ServerEntity, ServerModel};
+use crate::catalog::{Catalog, Column, Queries, Table, TableKind};
+use crate::resolved::{Scope, ServerEntity, ServerModel};
 
-/// The model as the server works with it.
+/// A model that fits its database.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// The model as the server works with it.
+    pub model: ServerModel,
+    /// What is no mistake, and worth knowing.
+    pub warnings: Vec<ModelError>,
+}
+
+/// The model as the server works with it; the queries of its scopes are taken as they are.
 ///
 /// # Errors
 /// Everything in the file that does not fit the database, in file order.
 pub fn resolve(file: &ModelFile, catalog: &Catalog) -> Result<ServerModel, Vec<ModelError>> {
+    Ok(hold(file, catalog, None)?.model)
+}
+
+/// The model as the server works with it; `queries` is asked about the queries of its scopes.
+///
+/// # Errors
+/// Everything in the file that does not fit the database, in file order.
+pub fn check(
+    file: &ModelFile,
+    catalog: &Catalog,
+    queries: &dyn Queries,
+) -> Result<Checked, Vec<ModelError>> {
+    hold(file, catalog, Some(queries))
+}
+
+fn hold(
+    file: &ModelFile,
+    catalog: &Catalog,
+    queries: Option<&dyn Queries>,
+) -> Result<Checked, Vec<ModelError>> {
     let mut resolver = Resolver {
         file,
         catalog,
         errors: Vec::new(),
+        warnings: Vec::new(),
+        query_columns: HashMap::new(),
+        used_scopes: HashSet::new(),
     };
+    let scopes = resolver.named_scopes(queries);
     let entities = resolver.entities();
     let units = resolver.units();
-    let Resolver { mut errors, .. } = resolver;
+    resolver.check_used();
+    let Resolver {
+        mut errors,
+        mut warnings,
+        ..
+    } = resolver;
     let mut device = Vec::new();
     let mut server = Vec::new();
     for entity in entities {
@@ -54,12 +95,16 @@ pub fn resolve(file: &ModelFile, catalog: &Catalog) -> Result<ServerModel, Vec<M
         ));
     }
     if errors.is_empty() {
-        Ok(ServerModel {
+        warnings.sort_by_key(|warning| warning.place);
+        let model = ServerModel {
             device,
             entities: server,
-        })
+            scopes,
+        };
+        Ok(Checked { model, warnings })
     } else {
         errors.sort_by_key(|error| error.place);
+        errors.dedup();
         Err(errors)
     }
 }
@@ -117,6 +162,11 @@ struct Resolver<'a> {
     file: &'a ModelFile,
     catalog: &'a Catalog,
     errors: Vec<ModelError>,
+    warnings: Vec<ModelError>,
+    /// What the query of each named scope finds, where that is a column.
+    query_columns: HashMap<String, (&'a Table, &'a Column)>,
+    /// Names of the scopes that entities use.
+    used_scopes: HashSet<String>,
 }
 
 fn error_at(file: &ModelFile, place: Place, message: String) -> ModelError {
@@ -128,9 +178,16 @@ fn error_at(file: &ModelFile, place: Place, message: String) -> ModelError {
     }
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
     fn wrong(&mut self, place: Place, message: String) {
         self.errors.push(error_at(self.file, place, message));
+    }
+
+    fn warn(&mut self, place: Place, message: String) {
+        let warning = error_at(self.file, place, message);
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     fn not_yet(&mut self, place: Place, message: String) {
@@ -229,11 +286,13 @@ impl Resolver<'_> {
                 attributes,
                 strict: false,
                 insert_only: false,
+                scope: Vec::new(),
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
             table: String::new(),
             columns: Vec::new(),
+            scope: Scope::Everyone,
         })
     }
 
@@ -260,6 +319,7 @@ impl Resolver<'_> {
         }
         let identifier = self.identifier(at, server, table);
         let (attributes, columns) = self.columns(name, *place, server, table);
+        let scope = self.scope(name, server, table);
         Some(ServerEntity {
             local: Entity {
                 name: name.clone(),
@@ -270,11 +330,13 @@ impl Resolver<'_> {
                 attributes,
                 strict: self.strict(name, server),
                 insert_only: self.insert_only(name, server),
+                scope: scope.widths(),
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
             table: table.name.clone(),
             columns,
+            scope,
         })
     }
 

@@ -7,7 +7,8 @@
 pub mod conformance;
 pub mod sqlite;
 
-use afield_protocol::{Code, Frame, Group, GroupId, GroupOutcome, PageEnd, Part, Position};
+use afield_protocol::{Code, Frame, Group, GroupId, GroupOutcome, Held, PageEnd, Part, Position};
+use serde_json::{Map, Value as Json};
 
 use crate::resolved::ServerModel;
 
@@ -21,7 +22,8 @@ pub trait Storage: Send + Sync {
     ///
     /// # Errors
     /// The database failed. A position that this database cannot continue from is no error: the
-    /// page starts that entity over.
+    /// page starts that entity over. [`Code::HELD_WANTED`]: the request must say which values of
+    /// its scope the device has rows of.
     fn pull(&self, model: &ServerModel, request: &PullRequest) -> Result<PulledPage, StorageError>;
 
     /// Applies groups in order, each whole or not at all and in one transaction with its ledger
@@ -33,7 +35,7 @@ pub trait Storage: Send + Sync {
     fn push(
         &self,
         model: &ServerModel,
-        user: &str,
+        caller: &Caller,
         groups: &[Group],
     ) -> Result<Vec<GroupOutcome>, StorageError>;
 
@@ -56,11 +58,32 @@ pub trait Storage: Send + Sync {
     fn health(&self) -> Result<(), StorageError>;
 }
 
+/// Who asks: what the token says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Caller {
+    /// The user that it names.
+    pub user: String,
+    /// All its claims.
+    pub claims: Map<String, Json>,
+}
+
+impl Caller {
+    /// A user whose token claims nothing else.
+    pub fn user(user: impl Into<String>) -> Self {
+        Self {
+            user: user.into(),
+            claims: Map::new(),
+        }
+    }
+}
+
 /// Whose rows, since when, and how many at once.
 #[derive(Clone, Debug)]
 pub struct PullRequest {
-    /// The user that the token names.
-    pub user: String,
+    /// Who asks.
+    pub caller: Caller,
+    /// The values of its scopes that the device has rows of, where it says so.
+    pub held: Vec<Held>,
     /// Entities by local name with the device's positions.
     pub entities: Vec<(String, Option<Position>)>,
     /// Most rows in the page.
@@ -76,6 +99,9 @@ pub struct PulledPage {
     pub frames: Vec<Frame>,
     /// What the last frame says.
     pub end: PageEnd,
+    /// The values whose rows the device has after this page, of each entity with a scope: what the
+    /// request for the next page may say.
+    pub held: Vec<Held>,
 }
 
 /// What became of a piece of a large group.

@@ -47,13 +47,24 @@ fn p7_without_a_good_token_nothing_is_read_or_written() {
         format!("Bearer {none}.{payload}.{signature}"),
         format!("Bearer {head}.{payload}.{}", &signature[1..]),
         format!("Bearer {head}.{head}.{signature}"),
-        format!("Bearer {}", other.issue("ann", NOW + 60, &Map::new())),
-        format!("Bearer {}", auth().issue("ann", NOW - 60, &Map::new())),
-        format!("Bearer {}", auth().issue("ann", 0, &Map::new())),
-        format!("Bearer {}", auth().issue("", NOW + 60, &Map::new())),
         format!(
             "Bearer {}",
-            auth().issue("ann", NOW + 900, later.as_object().unwrap())
+            other.issue("ann", NOW + 60, &Map::new()).unwrap()
+        ),
+        format!(
+            "Bearer {}",
+            auth().issue("ann", NOW - 60, &Map::new()).unwrap()
+        ),
+        format!("Bearer {}", auth().issue("ann", 0, &Map::new()).unwrap()),
+        format!(
+            "Bearer {}",
+            auth().issue("", NOW + 60, &Map::new()).unwrap()
+        ),
+        format!(
+            "Bearer {}",
+            auth()
+                .issue("ann", NOW + 900, later.as_object().unwrap())
+                .unwrap()
         ),
     ];
     let hello = Frame::Hello(server.hello(&[("visit", None)]));
@@ -186,7 +197,7 @@ fn logs_say_what_happened_without_values_or_tokens() {
     let mut server = Server::start();
     let secret = "the-patient-has-a-secret";
     let user = "lena\n\"forged line\"";
-    let token = auth().issue(user, NOW + 60, &Map::new());
+    let token = auth().issue(user, NOW + 60, &Map::new()).unwrap();
     server.storage.set(|script| {
         script.more_pages = 2;
         script.failing_page = Some(2);

@@ -4,6 +4,7 @@
     reason = "a test says what failed by failing there"
 )]
 
+mod http_forged;
 mod http_limits;
 mod http_numbers;
 mod http_other;
@@ -11,15 +12,20 @@ mod http_real;
 mod http_serve;
 mod http_support;
 mod http_sync;
+mod http_tokens;
 mod model_catalog;
 mod model_file;
 mod model_init;
 mod model_resolve;
+mod model_scope;
+mod model_scope_query;
 mod sqlite_database;
 mod sqlite_marks;
 mod sqlite_numbers;
 mod sqlite_prepare;
 mod sqlite_push;
+mod sqlite_rights;
+mod sqlite_scopes;
 mod sqlite_storage;
 mod sqlite_together;
 mod sqlite_values;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use afield_protocol::Code;
-use afield_server::model::file::{DatabaseUrl, Overrides};
+use afield_server::model::file::{DatabaseUrl, KeyFile, Overrides};
 use afield_server::model::{ModelError, ModelFile};
 
 const GOOD: &str = r#"
@@ -51,7 +51,7 @@ fn a_good_file_says_what_it_says() {
         file.server.database,
         DatabaseUrl::Sqlite(PathBuf::from("team/data/team.db"))
     );
-    assert_eq!(file.auth.secret_file, Path::new("team/secret"));
+    assert_eq!(file.auth.key, KeyFile::Secret("team/secret".into()));
     assert_eq!(file.server.retention, Duration::from_secs(30 * 86_400));
     assert_eq!((file.version, file.limits.body), (3, 1 << 20));
     assert_eq!(file.entities.len(), 2);
@@ -126,7 +126,7 @@ fn each_mistake_names_file_line_column_and_remedy() {
         (
             entity,
             "scope = \"everybody\"",
-            "20:9: [local.visit] scope: unknown scope",
+            "20:10: [local.visit] scope: unknown scope `everybody`; did you mean `everyone`?",
         ),
         ("type = \"text\"", "type = \"txt\"", "did you mean `text`?"),
         (
@@ -141,16 +141,54 @@ fn each_mistake_names_file_line_column_and_remedy() {
             "no database this server knows",
         ),
     ] {
-        let errors = mistakes(old, text);
-        let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let place = shown.iter().find(|line| line.contains(expected));
-        assert!(place.is_some(), "{text}: {shown:#?}");
-        assert!(
-            place.unwrap().starts_with("team/afield.toml:"),
-            "{shown:#?}"
-        );
-        assert!(!shown.concat().contains("pw@h"), "a password in a message");
+        assert_named(old, text, expected);
     }
+}
+
+#[test]
+fn each_mistake_in_keys_and_scopes_names_file_line_column_and_remedy() {
+    for (old, text, expected) in [
+        (
+            "secret_file = \"secret\"",
+            "secret_file = \"secret\"\npublic_key_file = \"jwt.pem\"",
+            "8:19: [auth] public_key_file: stands beside `secret_file`",
+        ),
+        (
+            "secret_file = \"secret\"",
+            "public_key_file = \"\"",
+            "7:19: [auth] public_key_file: is empty",
+        ),
+        (
+            "[limits]",
+            "[scope.mine]\nqery = \"SELECT 1\"\n[limits]",
+            "9:1: [scope.mine]: unknown key `qery`; did you mean `query`?",
+        ),
+        (
+            "[limits]",
+            "[scope.mine]\n[limits]",
+            "8:1: [scope.mine]: `query` is missing; write `query = ",
+        ),
+        (
+            "[limits]",
+            "[scope.mine]\nquery = 7\n[limits]",
+            "9:9: [scope.mine] query: expects text in quotes",
+        ),
+    ] {
+        assert_named(old, text, expected);
+    }
+}
+
+#[track_caller]
+fn assert_named(old: &str, text: &str, expected: &str) {
+    let errors = mistakes(old, text);
+    let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let place = shown.iter().find(|line| line.contains(expected));
+    assert!(place.is_some(), "{text}: {shown:#?}");
+    assert!(
+        place.unwrap().starts_with("team/afield.toml:"),
+        "{shown:#?}"
+    );
+    assert!(!shown.concat().contains("pw@h"), "a password in a message");
 }
 
 #[test]
@@ -166,13 +204,15 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
         (entity, "erase = true"),
         (entity, "[local.visit.lookup]\nx = \"a.b\""),
         (entity, "[local.visit.rule]\nx = { required = true }"),
-        ("scope = \"everyone\"", "scope = \"user_id = :user\""),
         (
             "entities = [\"visit\"]",
             "entities = [\"visit\"]\nedit = \"online\"",
         ),
-        ("secret_file = \"secret\"", "public_key_file = \"jwt.pem\""),
-        ("[limits]", "[scope.mine]\nquery = \"SELECT 1\"\n[limits]"),
+        ("[limits]", "[scope.mine]\nchosen = \"SELECT 1\"\n[limits]"),
+        (
+            "[limits]",
+            "[scope.mine]\nquery = \"SELECT 1\"\nkeep_chosen = \"7 days\"\n[limits]",
+        ),
         ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (
             "{ type = \"text\" }",

@@ -309,3 +309,62 @@ fn random_databases_get_models_that_work() {
         );
     }
 }
+
+/// The line that `init` shows beside its warning can be used as it stands.
+#[test]
+fn a_column_that_looks_like_the_user_is_shown_with_the_scope_to_use() {
+    for (columns, expected) in [
+        ("owner TEXT", "# scope = \"owner = :user\""),
+        ("UserId UUID, note TEXT", "# scope = \"UserId = :user\""),
+        ("user_id INTEGER", "# scope = \"user_id = :claim.user_id\""),
+        (
+            "user_id TEXT, assigned_to TEXT",
+            "# scope = \"assigned_to = :user\"",
+        ),
+        ("a INT REFERENCES users", "# scope = \"a = :claim.a\""),
+        (
+            "\"in\" TEXT REFERENCES Users(name)",
+            "# scope = \"\\\"in\\\" = :user\"",
+        ),
+        ("created_by TEXT", ""),
+        ("owner TEXT COLLATE NOCASE", ""),
+        ("owner REAL", ""),
+        ("a INT REFERENCES parties", ""),
+    ] {
+        let (_connection, catalog) = database(&format!(
+            "CREATE TABLE t (id TEXT PRIMARY KEY, {columns});
+             CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT UNIQUE)"
+        ));
+        let text = generate(&catalog, &OPTIONS);
+        let everyone = resolved(&text, &catalog);
+        assert!(
+            everyone
+                .entities
+                .iter()
+                .all(|entity| entity.scope.is_everyone())
+        );
+        let shown = text.lines().find(|line| line.starts_with("# scope = "));
+        assert_eq!(shown.unwrap_or_default(), expected, "{columns}\n{text}");
+        let flat = text.replace("\n# ", " ");
+        assert!(
+            flat.contains("WARNING: every user gets every row."),
+            "{text}"
+        );
+        assert!(
+            flat.contains("Take this section out unless all may see all."),
+            "{text}"
+        );
+        if shown.is_some() {
+            let narrowed = text.replacen(
+                &format!("{expected}\nscope = \"everyone\""),
+                &expected[2..],
+                1,
+            );
+            let model = resolved(&narrowed, &catalog);
+            assert!(
+                !model.entity("t").unwrap().scope.is_everyone(),
+                "{narrowed}"
+            );
+        }
+    }
+}

@@ -23,6 +23,7 @@ pub(crate) struct SqliteDatabase {
     foreign: Option<Connection>,
     storage: Option<SqliteStorage>,
     recursive_triggers: bool,
+    list_memory: Option<usize>,
     random: fastrand::Rng,
 }
 
@@ -44,6 +45,7 @@ impl SqliteDatabase {
             foreign: None,
             storage: None,
             recursive_triggers: false,
+            list_memory: None,
             random: fastrand::Rng::with_seed(7),
         };
         let random = &mut database.random;
@@ -65,6 +67,14 @@ impl SqliteDatabase {
         self
     }
 
+    /// How many bytes the server may remember of what users hold.
+    pub(crate) fn list_memory(mut self, bytes: usize) -> Self {
+        self.list_memory = Some(bytes);
+        self.stop();
+        self.start();
+        self
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("team.db")
     }
@@ -78,7 +88,11 @@ impl SqliteDatabase {
         let random = &mut self.random;
         let path = self.folder.path().join("team.db");
         let storage = SqliteStorage::open(&path, &self.model, |b| random.fill(b)).unwrap();
-        self.storage = Some(storage.with_clock(|| 1_000));
+        let storage = storage.with_clock(|| 1_000);
+        self.storage = Some(match self.list_memory {
+            Some(bytes) => storage.with_list_memory(bytes),
+            None => storage,
+        });
         let foreign = Connection::open(&path).unwrap();
         // As fast as it gets: these tests do not cut the power.
         foreign.pragma_update(None, "synchronous", "off").unwrap();

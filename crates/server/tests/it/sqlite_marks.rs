@@ -298,7 +298,8 @@ fn p5_a_page_is_never_cut_between_marks_of_one_number() {
     let page = db.storage().pull(
         db.model(),
         &afield_server::storage::PullRequest {
-            user: "ada".into(),
+            caller: afield_server::storage::Caller::user("ada"),
+            held: Vec::new(),
             entities: vec![("stock".into(), first.positions.get("stock").cloned())],
             rows_max: 1,
             bytes_max: usize::MAX,

@@ -55,7 +55,13 @@ fn group(id: u8, changes: Vec<Change>) -> Group {
 }
 
 fn push(db: &SqliteDatabase, groups: &[Group]) -> Vec<GroupOutcome> {
-    db.storage().push(db.model(), "ada", groups).unwrap()
+    db.storage()
+        .push(
+            db.model(),
+            &afield_server::storage::Caller::user("ada"),
+            groups,
+        )
+        .unwrap()
 }
 
 fn push_one(db: &SqliteDatabase, id: u8, change: Change) -> Verdict {

@@ -110,7 +110,14 @@ fn a_plan_changes_nothing_and_says_what_is_run() {
             "remark",
             "paper",
             "card",
-            "slip"
+            "slip",
+            "own_task",
+            "area_task",
+            "firm_task",
+            "both_task",
+            "any_task",
+            "team_task",
+            "whole_task"
         ],
         "all but `event`, whose rows only come from devices"
     );
@@ -183,7 +190,8 @@ fn p5_a_schema_that_no_longer_fits_is_refused_until_prepared_again() {
         device.pull(&db, &["stock", "line"], 10);
         db.execute(change);
         let request = afield_server::storage::PullRequest {
-            user: "ada".into(),
+            caller: afield_server::storage::Caller::user("ada"),
+            held: Vec::new(),
             entities: vec![("stock".into(), None)],
             rows_max: 1,
             bytes_max: 1,
@@ -192,7 +200,11 @@ fn p5_a_schema_that_no_longer_fits_is_refused_until_prepared_again() {
         assert!(error.message.contains("run `afield prepare`"), "{error}");
         let error = db
             .storage()
-            .push(db.model(), "ada", &[group()])
+            .push(
+                db.model(),
+                &afield_server::storage::Caller::user("ada"),
+                &[group()],
+            )
             .unwrap_err();
         assert!(error.message.contains("run `afield prepare`"), "{error}");
         db.execute("UPDATE stock SET words = 'unmarked' WHERE id = 1");

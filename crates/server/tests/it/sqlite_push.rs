@@ -41,7 +41,11 @@ fn group(id: u8, changes: Vec<Change>) -> Group {
 }
 
 fn try_push(db: &SqliteDatabase, groups: &[Group]) -> Result<Vec<GroupOutcome>, StorageError> {
-    db.storage().push(db.model(), "ada", groups)
+    db.storage().push(
+        db.model(),
+        &afield_server::storage::Caller::user("ada"),
+        groups,
+    )
 }
 
 fn push_one(db: &SqliteDatabase, id: u8, change: Change) -> Verdict {

@@ -3,8 +3,8 @@
 use std::sync::Barrier;
 
 use afield_protocol::{Attributes, Change, Group, GroupId, Op};
-use afield_server::storage::PullRequest;
 use afield_server::storage::conformance::{Database, Replica, assert_same, model};
+use afield_server::storage::{Caller, PullRequest};
 use rusqlite::Connection;
 
 use crate::sqlite_database::SqliteDatabase;
@@ -54,7 +54,8 @@ fn p4_p5_complete_pulls_see_whole_transactions_while_others_write() {
                         set: Attributes::new(),
                     }],
                 );
-                assert!(storage.push(&model, "ada", &[group]).unwrap()[0].is_applied());
+                let ada = Caller::user("ada");
+                assert!(storage.push(&model, &ada, &[group]).unwrap()[0].is_applied());
             }
         });
         for rows_max in [2, 100] {
@@ -129,7 +130,8 @@ fn p5_a_database_restored_under_a_running_server_is_noticed() {
         Replica::default().pull(&db, &["stock"], 10);
         db.execute(restored);
         let request = PullRequest {
-            user: "ada".into(),
+            caller: Caller::user("ada"),
+            held: Vec::new(),
             entities: vec![("stock".into(), None)],
             rows_max: 10,
             bytes_max: 10,

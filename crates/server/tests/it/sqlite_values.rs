@@ -2,6 +2,7 @@
 
 use afield_protocol::{Attributes, Change, Group, GroupId, Op, Pattern, Type, Value, VerdictKind};
 use afield_server::resolved::ServerModel;
+use afield_server::storage::Caller;
 use afield_server::storage::conformance::{Database, Replica, entity, server_model};
 
 use crate::sqlite_database::SqliteDatabase;
@@ -30,7 +31,10 @@ fn push(db: &SqliteDatabase, id: u8, op: Op, key: &Value, set: Attributes) -> Ve
             set,
         }],
     );
-    let outcomes = db.storage().push(db.model(), "ada", &[group]).unwrap();
+    let outcomes = db
+        .storage()
+        .push(db.model(), &Caller::user("ada"), &[group])
+        .unwrap();
     let verdict = &outcomes[0].verdicts[0];
     assert!(
         verdict.values.is_empty() && verdict.key.is_none(),

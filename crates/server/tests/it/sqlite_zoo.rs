@@ -136,7 +136,14 @@ fn p2_p5_a_server_that_dies_anywhere_repeats_its_answers() {
 /// Pushes and pulls; panics where the server dies.
 fn session(db: &SqliteDatabase, device: &mut Replica) {
     for group in [group(1, Op::Create, 5), group(2, Op::Update, 7)] {
-        let outcomes = db.storage().push(db.model(), "ada", &[group]).unwrap();
+        let outcomes = db
+            .storage()
+            .push(
+                db.model(),
+                &afield_server::storage::Caller::user("ada"),
+                &[group],
+            )
+            .unwrap();
         assert!(outcomes[0].is_applied());
         device.pull(db, &["stock"], 10);
     }

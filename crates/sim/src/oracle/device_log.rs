@@ -11,6 +11,7 @@ use afield_protocol::{Attributes, GroupId, Key, Op, Value};
 use super::Counts;
 use super::audit::Effect;
 use super::device::DeviceRecord;
+use super::folded::Written;
 use super::server::ServerRecord;
 use super::view::{Entry, GroupState, View};
 use crate::app;
@@ -34,10 +35,14 @@ pub(crate) struct Known {
 #[derive(Clone, Debug)]
 struct Group {
     state: GroupState,
-    content: Vec<(RowName, Op, Attributes)>,
+    content: Content,
     /// What another process wrote, if this group came of it: not durable before its seal is.
     unsealed: BTreeMap<RowName, Difference>,
+    /// What it said before something that another process wrote was folded into it, and that.
+    former: Option<(Content, BTreeMap<RowName, Difference>)>,
 }
+
+type Content = Vec<(RowName, Op, Attributes)>;
 
 impl DeviceRecord {
     /// A user's write returned, or may have happened: notes what it did to the tables. Gives
@@ -71,15 +76,23 @@ impl DeviceRecord {
     pub(crate) fn lost_power(&mut self, view: &View) {
         let present: HashSet<GroupId> = view.log.iter().map(|entry| entry.group).collect();
         let groups = std::mem::take(&mut self.known.groups);
-        for (id, group) in groups {
+        for (id, mut group) in groups {
             let is_undone = group.state == GroupState::Pending
                 && !group.unsealed.is_empty()
                 && !present.contains(&id);
             if is_undone {
                 self.known.unsealed.extend(group.unsealed);
-            } else {
-                self.known.groups.insert(id, group);
+                continue;
             }
+            if let Some((former, unsealed)) = group.former.take()
+                && self::groups(view)
+                    .get(&id)
+                    .is_some_and(|now| content(now) == former)
+            {
+                group.content = former;
+                self.known.unsealed.extend(unsealed);
+            }
+            self.known.groups.insert(id, group);
         }
     }
 
@@ -104,8 +117,9 @@ impl DeviceRecord {
             sealed = std::mem::take(&mut self.known.unsealed);
         }
         let fresh = std::mem::take(&mut self.known.fresh);
-        let written = |name: &RowName| sealed.contains_key(name) || fresh.contains_key(name);
+        let written = Written { sealed, fresh };
         self.check_known(view, server, &written)?;
+        let Written { sealed, fresh } = written;
         // What both wrote is looked for once: one may have undone what the other did.
         let mut both = sealed.clone();
         for (name, difference) in fresh {
@@ -124,7 +138,7 @@ impl DeviceRecord {
         &self,
         view: &View,
         server: &ServerRecord,
-        written: &impl Fn(&RowName) -> bool,
+        written: &Written,
     ) -> Result<(), Violation> {
         let groups = groups(view);
         let absorbed: HashSet<GroupId> = view
@@ -135,7 +149,7 @@ impl DeviceRecord {
         for (id, known) in &self.known.groups {
             let Some(entries) = groups.get(id) else {
                 let is_undone = known.state == GroupState::Pending
-                    && matches!(known.content.as_slice(), [(name, ..)] if written(name));
+                    && matches!(known.content.as_slice(), [(name, ..)] if written.contains(name));
                 let may_go = known.state == GroupState::Pending || server.made_wait(*id);
                 if absorbed.contains(id) && may_go || is_undone {
                     continue;
@@ -150,13 +164,23 @@ impl DeviceRecord {
                 let invariant = "a group never goes back";
                 return Err(Violation::new(Promise::P1, invariant, detail));
             }
-            if content(entries) != known.content {
+            if content(entries) != self.content_now(id, known, written) {
                 let detail = format!("group {id} was {:?}, is {entries:?}", known.content);
                 let invariant = "what a group says never changes";
                 return Err(Violation::new(Promise::P2, invariant, detail));
             }
         }
         Ok(())
+    }
+
+    /// What a group must say after what was written since the last look.
+    fn content_now(&self, id: &GroupId, known: &Group, written: &Written) -> Content {
+        let mut content = known.content.clone();
+        let before = self.view.log.iter().filter(|entry| entry.group == *id);
+        for ((_, _, set), entry) in content.iter_mut().zip(before) {
+            set.extend(written.folded(&self.view, entry));
+        }
+        content
     }
 
     /// What was written is in the outbox.
@@ -196,9 +220,15 @@ impl DeviceRecord {
             let setting = view
                 .entries(name)
                 .rev()
-                .find_map(|entry| setting(entry, attribute));
+                .find_map(|entry| setting_of(entry, attribute));
             let is_undone = former.is_some_and(|entry| entry.base.get(attribute) == Some(value));
-            if setting != Some(value) && !is_undone {
+            // A write on top of it of which nobody knows whether it happened, and which did.
+            let is_overtaken = (view.entries(name))
+                .any(|e| setting_of(e, attribute) == Some(value))
+                && (view.entries(name)).any(|entry| {
+                    entry.base.get(attribute) == Some(value) && entry.set.contains_key(attribute)
+                });
+            if setting != Some(value) && !is_undone && !is_overtaken {
                 return lost(format!("{attribute} = {value}"));
             }
         }
@@ -208,14 +238,22 @@ impl DeviceRecord {
     fn note(&mut self, view: &View, sealed: &BTreeMap<RowName, Difference>) {
         let before = std::mem::take(&mut self.known.groups);
         for (id, entries) in groups(view) {
-            let unsealed = match before.get(&id) {
-                Some(known) => known.unsealed.clone(),
-                None => sealed.clone(),
+            let content = content(&entries);
+            let (unsealed, former) = match before.get(&id) {
+                Some(known) if known.content == content => {
+                    (known.unsealed.clone(), known.former.clone())
+                }
+                Some(known) => {
+                    let former = (known.content.clone(), sealed.clone());
+                    (known.unsealed.clone(), Some(former))
+                }
+                None => (sealed.clone(), None),
             };
             let group = Group {
                 state: entries[0].state,
-                content: content(&entries),
+                content,
                 unsealed,
+                former,
             };
             self.known.groups.insert(id, group);
         }
@@ -224,7 +262,7 @@ impl DeviceRecord {
 
 /// What a change makes of an attribute, if anything: a row that is made again is empty where it
 /// says nothing.
-fn setting<'a>(entry: &'a Entry, attribute: &str) -> Option<&'a Value> {
+fn setting_of<'a>(entry: &'a Entry, attribute: &str) -> Option<&'a Value> {
     match entry.set.get(attribute) {
         None if entry.op == Op::Create => Some(&Value::Null),
         found => found,
@@ -298,7 +336,7 @@ fn groups(view: &View) -> HashMap<GroupId, Vec<&Entry>> {
     groups
 }
 
-fn content(entries: &[&Entry]) -> Vec<(RowName, Op, Attributes)> {
+fn content(entries: &[&Entry]) -> Content {
     let content = entries.iter();
     content
         .map(|entry| (entry.row.clone(), entry.op, entry.set.clone()))

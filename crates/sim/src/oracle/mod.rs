@@ -6,6 +6,7 @@
 //! server   every state that the server was in; what it answered; what took effect, and how often
 //! intents  every value that a user of a device typed, and how often
 //! device   what a device shows and holds, against all of that
+//! folded   what a later write makes of a change in open conflict
 //! drained  what must be true once nothing fails any more
 //! tagged   all of that for rows whose identifiers the server makes
 //! ```
@@ -14,6 +15,7 @@ pub(crate) mod audit;
 pub(crate) mod device;
 pub(crate) mod device_log;
 pub(crate) mod drained;
+mod folded;
 pub(crate) mod push;
 pub(crate) mod server;
 pub(crate) mod tagged;

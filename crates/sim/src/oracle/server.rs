@@ -29,6 +29,8 @@ pub(crate) struct ServerRecord {
     /// What belongs to the present history alone.
     pub(super) history: History,
     backup: Option<History>,
+    /// Whether it ever went back to a copy.
+    pub(super) is_restored: bool,
     /// What tagged rows ever were.
     pub(super) tagged: TagMemory,
 }
@@ -138,6 +140,7 @@ impl ServerRecord {
 
     /// The server went back to the copy.
     pub(crate) fn restored(&mut self, conn: &Connection) -> Result<(), Violation> {
+        self.is_restored = true;
         self.history = self.backup.clone().unwrap_or_default();
         let state: Result<State, Violation> = (0..app::ENTITIES)
             .map(|entity| Ok(Rc::new(read_entity(conn, entity)?)))

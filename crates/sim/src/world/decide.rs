@@ -7,6 +7,7 @@ use super::World;
 use super::device::{Done, unexplained};
 use crate::action::Decision;
 use crate::app;
+use crate::oracle::device::is_erased;
 use crate::oracle::view::{Entry, GroupState, View};
 use crate::tag::{HITS, Tag, typed_places};
 use crate::violation::{Promise, Violation};
@@ -68,6 +69,8 @@ impl World {
             },
             (false, Decision::Theirs) => Decision::Drop,
             (false, Decision::Merged) => Decision::Retry,
+            // Nothing is left of the row but what was typed: no row can be made of that.
+            (true, _) if is_erased(&open.entry) => Decision::Theirs,
             // A delete has no values to merge.
             (true, Decision::Merged) if open.entry.op == Op::Delete => Decision::Theirs,
             (_, decision) => decision,
@@ -165,6 +168,15 @@ impl World {
         if matches!(decision, Decision::Mine | Decision::Retry) {
             return;
         }
+        // With a deletion goes what was folded into it.
+        let tagged = &self.records[device].tagged;
+        let is_delete = open.entry.op == Op::Delete;
+        for tag in tags
+            .iter()
+            .filter(|tag| is_delete && tagged.is_overtaken(tag))
+        {
+            self.counters.forget(tag);
+        }
         // With what is given up goes what was counted, of later changes too.
         let hits = app::attribute_name(app::ORDER, HITS);
         let record = &self.records[device];
@@ -185,8 +197,9 @@ impl World {
         let view = View::read(&self.devices[device].other)?;
         let mut rows = view.tagged.iter();
         let Some(row) = rows.find(|row| row.values.get(at) == Some(&value)) else {
-            // A later edit may be on top.
-            let is_open = |entry: &Entry| entry.state == GroupState::Pending;
+            // A later edit may be on top; and what is decided waits for the others of its group.
+            let is_open =
+                |entry: &Entry| matches!(entry.state, GroupState::Pending | GroupState::Parked);
             let mut log = view.tagged_log.iter();
             if log.any(|entry| is_open(entry) && entry.set.values().any(|set| *set == value)) {
                 return Ok(());

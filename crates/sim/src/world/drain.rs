@@ -5,7 +5,7 @@ use afield_protocol::Code;
 use super::World;
 use super::device::LANES;
 use crate::action::Decision;
-use crate::oracle::tagged::drained::{check_same, check_settled};
+use crate::oracle::tagged::drained::{check_same, check_settled, unsettled};
 use crate::violation::Violation;
 
 /// More than the longest pause of a group that failed alone.
@@ -16,7 +16,8 @@ pub(super) const ROUND_MS: i64 = 6 * 60 * 1_000;
 const ROUNDS: usize = 5;
 
 /// Rounds in which users decide about everything that was not applied. A conflict can come again
-/// once for each other device that decided in between.
+/// once for each other device that decided in between. A group tells of one refused change at a
+/// time: for each change that is not settled there may be two more, of which one decides.
 const DECIDING_ROUNDS: usize = 8;
 
 /// More than the changes that a device can have parked.
@@ -69,7 +70,9 @@ impl World {
 
     /// Every user decides about everything that was not applied, until nothing is left.
     fn settle_all(&mut self) -> Result<(), Violation> {
-        for round in 0..DECIDING_ROUNDS {
+        let open = self.records.iter().map(|record| unsettled(&record.view));
+        let rounds = DECIDING_ROUNDS + 2 * open.max().unwrap_or(0);
+        for round in 0..rounds {
             for device in 0..self.devices.len() {
                 self.decide_all(device, round)?;
                 self.clock.advance(ROUND_MS);

@@ -51,7 +51,13 @@ impl World {
                     deeds
                         .iter()
                         .for_each(|(deed, _)| self.counters.forget(&deed.tag));
-                    return self.died(device, true);
+                    self.died(device, true)?;
+                    let after = View::read(&self.devices[device].other)?;
+                    let tagged = &mut self.records[device].tagged;
+                    for (deed, _) in &deeds {
+                        tagged.may_have_typed(&deed.tag, &deed.set, &after);
+                    }
+                    return Ok(());
                 }
                 self.died(device, false)?;
                 return self.wrote_orders(device, None);
@@ -170,6 +176,8 @@ impl World {
         counted
             .iter()
             .for_each(|(tag, by)| self.counters.add(tag, *by));
+        let unmade = record.tagged.unmade();
+        unmade.for_each(|tag| self.counters.forget(tag));
         let deeds: Vec<Deed> = deeds
             .into_iter()
             .flatten()
@@ -217,7 +225,15 @@ fn write_all(
             Some(Value::Integer(id)) => Some(*id),
             _ => None,
         });
-        picture.done(&deed, id.filter(|_| deed.is_numbered()));
+        // The app goes on with the identifier that it was given: an old one may have been replaced.
+        let done = match &key {
+            Some(key) if !deed.is_numbered() => Deed {
+                key: key.clone(),
+                ..deed.clone()
+            },
+            _ => deed.clone(),
+        };
+        picture.done(&done, id.filter(|_| deed.is_numbered()));
         if let Some(last) = deeds.last_mut() {
             last.1 = key;
         }

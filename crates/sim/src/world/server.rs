@@ -166,7 +166,9 @@ impl SimServer {
         user: &str,
         groups: &[Group],
     ) -> Result<Asked<Vec<GroupOutcome>>, Violation> {
-        self.ask(|storage, model| storage.push(model, user, groups))
+        self.ask(|storage, model| {
+            storage.push(model, &afield_server::storage::Caller::user(user), groups)
+        })
     }
 
     /// Reads a page.
@@ -177,7 +179,8 @@ impl SimServer {
         rows_max: usize,
     ) -> Result<Asked<PulledPage>, Violation> {
         let request = PullRequest {
-            user: user.to_owned(),
+            caller: afield_server::storage::Caller::user(user),
+            held: Vec::new(),
             entities: entities.to_vec(),
             rows_max,
             bytes_max: 1024 * 1024,

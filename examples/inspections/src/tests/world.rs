@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
 use afield::native::{Client, ClientOptions};
-use afield_server::auth::{Auth, Secret, TokenRules};
+use afield_server::auth::{Auth, Secret};
 use afield_server::http::{HttpLimits, ServerState, router};
 use afield_server::model::file::Overrides;
 use afield_server::model::{ModelFile, resolve};
@@ -75,20 +75,16 @@ impl World {
     }
 
     fn auth(&self) -> Auth {
-        let file = self.file();
-        let secret = Secret::read(&file.auth.secret_file).unwrap();
-        let rules = TokenRules {
-            issuer: None,
-            audience: None,
-            user_claim: file.auth.user_claim,
-        };
-        Auth::new(secret, rules)
+        Auth::open(&self.file().auth).unwrap()
     }
 
     /// A device of `user`, which has not synchronised yet.
     pub(crate) fn client(&self, user: &str, url: &str) -> Client {
         let expires = system_clock()() + 3_600;
-        let token = self.auth().issue(user, expires, &serde_json::Map::new());
+        let token = self
+            .auth()
+            .issue(user, expires, &serde_json::Map::new())
+            .unwrap();
         let folder = path_of(self, "devices");
         let mut options = ClientOptions::new(folder, user).server(url).token(token);
         options.model = Some(crate::model::model().unwrap());

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
 use afield_protocol::{Attributes, Code, Key, Value, is_temporary, zoo};
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::super::db::{Db, Loaded};
 use super::super::sql::quoted;
@@ -82,8 +82,8 @@ impl Renames {
     }
 
     /// Renames rows, references to them and everything that is kept of them.
-    pub(in crate::store) fn apply(self, db: &Db, loaded: &Loaded) -> Result<(), Error> {
-        let mut touched = Touched::new();
+    pub(in crate::store) fn apply(self, db: &mut Db, loaded: &Loaded) -> Result<(), Error> {
+        let mut touched = Touched::default();
         self.remember(db)?;
         for table in &loaded.tables {
             if self.concerns(table) {
@@ -96,6 +96,9 @@ impl Renames {
         }
         for (n, row, new) in self.rows {
             rename(db, loaded, n, row, new, &mut touched)?;
+        }
+        for group in &touched.groups {
+            other_group(db, *group)?;
         }
         show(db, loaded, &touched)
     }
@@ -167,7 +170,8 @@ impl Renames {
             let any = self.replace_attributes(table, &mut base) || any;
             if self.replace_attributes(table, &mut sets) || any {
                 let key = write_key(&key);
-                touched.insert((name.clone(), stored.key, key.clone()));
+                let renamed = (name.clone(), stored.key, key.clone());
+                touched.rows.insert(renamed);
                 stored.key = key;
                 stored.base = write_attributes(&base);
                 stored.sets = write_attributes(&sets);
@@ -175,7 +179,7 @@ impl Renames {
             }
         }
         for stored in found {
-            stored.write(db)?;
+            stored.write(db, touched)?;
             db.crash_point("rename-change")?;
         }
         Ok(())
@@ -238,10 +242,32 @@ fn check(table: &Table, key: &Key) -> Result<(), Error> {
     Err(Error::new(Code::MALFORMED, message))
 }
 
+/// A group that was not sent and says something else now is another one, in place of the former: a
+/// copy of the device may have sent that under its id, as it was.
+fn other_group(db: &mut Db, group: i64) -> Result<(), Error> {
+    let sql = "SELECT id, absorbed FROM afield_group \
+               WHERE n = ?1 AND state = 'pending' AND frozen IS NULL";
+    let unsent: Option<([u8; 16], Vec<u8>)> = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([group], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((old, mut absorbed)) = unsent else {
+        return Ok(());
+    };
+    absorbed.extend_from_slice(&old);
+    let id = db.random_id();
+    let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
+    db.conn
+        .prepare_cached(sql)?
+        .execute(params![group, id, absorbed])?;
+    db.crash_point("rename-group")
+}
+
 /// Computes the rows again, under their old names and their new ones.
 fn show(db: &Db, loaded: &Loaded, touched: &Touched) -> Result<(), Error> {
     let mut entities = BTreeSet::new();
-    for (entity, old, new) in touched {
+    for (entity, old, new) in &touched.rows {
         let table = loaded.table(entity)?;
         if old != new {
             let key = read_key(new)?;

@@ -17,8 +17,14 @@ use crate::error::Error;
 /// A row: its entity, and its identifier in canonical CBOR.
 pub(super) type Row = (String, Vec<u8>);
 
-/// Rows that were renamed or refer to such: entity, old and new identifier.
-pub(super) type Touched = BTreeSet<(String, Vec<u8>, Vec<u8>)>;
+/// What a renaming changed.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// Rows that were renamed or refer to such: entity, old and new identifier.
+    pub(super) rows: BTreeSet<(String, Vec<u8>, Vec<u8>)>,
+    /// Groups that say something else now, by their place in the outbox.
+    pub(super) groups: BTreeSet<i64>,
+}
 
 /// Renames one row from change `n` on, which made it, and what later changes say of it.
 pub(super) fn rename(
@@ -40,12 +46,17 @@ pub(super) fn rename(
         // A row that the app made later under the same identifier is another one.
         let sql = "UPDATE afield_change SET key = ?4 WHERE entity = ?1 AND key = ?2 AND n >= ?3 \
                    AND n < coalesce((SELECT min(n) FROM afield_change WHERE entity = ?1 \
-                   AND key = ?2 AND n > ?3 AND op = 'create'), 9223372036854775807)";
+                   AND key = ?2 AND n > ?3 AND op = 'create'), 9223372036854775807) \
+                   RETURNING group_n";
         let bytes = write_key(&new);
         let values = params![entity, old, n, bytes];
-        db.conn.prepare_cached(sql)?.execute(values)?;
+        let mut statement = db.conn.prepare_cached(sql)?;
+        let groups = statement.query_map(values, |row| row.get(0))?;
+        for group in groups {
+            touched.groups.insert(group?);
+        }
         db.crash_point("rename-row")?;
-        touched.insert((entity.clone(), old.clone(), bytes));
+        touched.rows.insert((entity.clone(), old.clone(), bytes));
         if zoo::planted("ids-forget-references") {
             continue;
         }
@@ -108,10 +119,13 @@ fn redirect(
         any |= saw && redirected.contains(&stored.key) && put(&mut base, names, new);
         if any {
             redirected.insert(stored.key.clone());
-            touched.insert((name.clone(), stored.key.clone(), stored.key.clone()));
+            let name = name.clone();
+            touched
+                .rows
+                .insert((name, stored.key.clone(), stored.key.clone()));
             stored.base = write_attributes(&base);
             stored.sets = write_attributes(&sets);
-            stored.write(db)?;
+            stored.write(db, touched)?;
             db.crash_point("rename-reference")?;
         }
     }
@@ -158,10 +172,13 @@ impl Stored {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    pub(super) fn write(&self, db: &Db) -> Result<(), Error> {
-        let sql = "UPDATE afield_change SET key = ?2, base = ?3, sets = ?4 WHERE n = ?1";
+    pub(super) fn write(&self, db: &Db, touched: &mut Touched) -> Result<(), Error> {
+        let sql = "UPDATE afield_change SET key = ?2, base = ?3, sets = ?4 WHERE n = ?1 \
+                   RETURNING group_n";
         let values = params![self.n, self.key, self.base, self.sets];
-        db.conn.prepare_cached(sql)?.execute(values)?;
+        let mut statement = db.conn.prepare_cached(sql)?;
+        let group = statement.query_row(values, |row| row.get(0))?;
+        touched.groups.insert(group);
         Ok(())
     }
 }

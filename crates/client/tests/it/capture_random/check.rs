@@ -43,6 +43,9 @@ fn compare(group: &mut Outgoing, id: GroupId, actual: &[&ChangeInfo]) -> Result<
     if group.id.is_some_and(|known| known != id) {
         return fail("the group has another identity");
     }
+    if group.former.contains(&id) {
+        return fail("the group says something else under its former identity");
+    }
     if actual.len() != group.changes.len() {
         return fail("the group has other rows");
     }

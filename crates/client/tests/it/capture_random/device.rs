@@ -25,7 +25,7 @@ pub(super) enum State {
     Parked,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     pub(super) row: RowId,
     pub(super) op: Op,
@@ -39,9 +39,18 @@ pub(super) struct Change {
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) id: Option<GroupId>,
+    /// Identities that it had before it said something else.
+    pub(super) former: Vec<GroupId>,
     pub(super) state: State,
     pub(super) bytes: Option<Vec<u8>>,
     pub(super) changes: Vec<Change>,
+}
+
+impl Outgoing {
+    /// It says something else now: a copy of the device may have sent it as it was.
+    pub(super) fn is_another(&mut self) {
+        self.former.extend(self.id.take());
+    }
 }
 
 /// Where an entity's download stands.
@@ -168,6 +177,7 @@ impl Device {
         }
         self.groups.push(Outgoing {
             id: None,
+            former: Vec::new(),
             state: State::Pending,
             bytes: None,
             changes,
@@ -199,7 +209,7 @@ impl Device {
         if old.is_nothing() {
             self.groups.pop();
         } else {
-            last.id = None;
+            last.is_another();
         }
         true
     }

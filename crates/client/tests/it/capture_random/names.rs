@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afield::protocol::codec::cbor::{read_key, write_key};
 use afield::protocol::{Attributes, Group, GroupId, Op, Value, is_temporary};
 
-use super::device::{Device, RowId, Snapshot};
+use super::device::{Device, RowId, Snapshot, State};
 use super::schema::NUMBERED;
 
 /// Entities whose identifiers begin with a job's.
@@ -102,6 +102,7 @@ impl Device {
                 alone.push((group, at, row, new));
             }
         }
+        let before = self.groups.clone();
         for change in self.groups.iter_mut().flat_map(|group| &mut group.changes) {
             renumber_row(&batch, &mut change.row);
             renumber_attributes(&batch, &mut change.base);
@@ -110,6 +111,11 @@ impl Device {
         self.ids.extend(batch);
         for (group, at, row, new) in alone {
             self.rename_alone((group, at), &row, &new);
+        }
+        for (group, before) in self.groups.iter_mut().zip(before) {
+            if group.state == State::Pending && group.changes != before.changes {
+                group.is_another();
+            }
         }
         self.sealed = self.visible();
     }

@@ -6,6 +6,7 @@ use super::At;
 use crate::model::error::{Place, suggestion};
 use crate::model::later;
 use crate::model::reader::{Node, Section};
+use crate::model::scope::{self, WrittenScope};
 
 /// `[local.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,17 @@ pub struct FromServer {
     pub never: Vec<At<String>>,
     /// Local names of numbers that are sent as differences.
     pub counter: Vec<At<String>>,
+    /// Whose rows.
+    pub scope: Scoped,
+}
+
+/// `scope = …`: whose rows, and where that stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scoped {
+    /// What it says.
+    pub written: WrittenScope,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// `id = …`: who makes new identifiers.
@@ -120,12 +132,12 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
              `\"detect-conflicts\"`",
         );
     }
-    match section.take("scope") {
-        Some(scope) => check_scope(&scope),
-        None => missing(
+    let scope = section.take("scope");
+    if scope.is_none() {
+        missing(
             "scope",
             "it is mandatory; write `scope = \"everyone\"` if every user may see every row",
-        ),
+        );
     }
     let attributes = section.take("attributes");
     if attributes.is_none() {
@@ -155,6 +167,11 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
+        // Without one there is an error, and no model.
+        scope: scope.and_then(|node| read_scope(&node)).unwrap_or(Scoped {
+            written: WrittenScope::Everyone,
+            place: section.place,
+        }),
     }
 }
 
@@ -210,18 +227,18 @@ fn read_id(node: &Node<'_, '_>) -> Option<At<IdKind>> {
     }
 }
 
-fn check_scope(node: &Node<'_, '_>) {
-    let Some(text) = node.text() else { return };
-    if text.trim() == "everyone" {
-        return;
-    }
-    let near = suggestion(&text, ["everyone"]);
-    if near.starts_with("did you mean") {
-        node.wrong(format!("unknown scope {text:?}; {near}"));
-    } else {
-        let what = format!("{}: a scope other than `everyone`", node.name);
-        let remedy = "leave the entity out until then, unless every user may see every row";
-        node.reader.not_yet(node.place, &what, remedy);
+fn read_scope(node: &Node<'_, '_>) -> Option<Scoped> {
+    let text = node.placed_text()?;
+    match scope::parse(&text) {
+        Ok(written) => Some(Scoped {
+            written,
+            place: text.place,
+        }),
+        Err(At { value, place }) => {
+            let message = format!("{}: {value}", node.name);
+            node.reader.wrong(place, message);
+            None
+        }
     }
 }
 

@@ -44,14 +44,23 @@ pub struct TlsFiles {
 /// `[auth]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthSection {
-    /// The HS256 secret.
-    pub secret_file: PathBuf,
+    /// What tokens are checked with.
+    pub key: KeyFile,
     /// What `iss` must be.
     pub issuer: Option<String>,
     /// What `aud` must contain.
     pub audience: Option<String>,
     /// The claim that names the user.
     pub user_claim: String,
+}
+
+/// What tokens are checked with; it fixes their algorithm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFile {
+    /// The HS256 secret.
+    Secret(PathBuf),
+    /// A public key in PEM: RS256, ES256 or EdDSA.
+    Public(PathBuf),
 }
 
 /// `[sync]`.
@@ -234,9 +243,23 @@ impl AuthSection {
             }
             Some(text)
         };
-        let secret = take("secret_file").and_then(not_empty);
+        let secret = take("secret_file");
+        let public = take("public_key_file");
+        if let (Some(_), Some(public)) = (&secret, &public) {
+            public.wrong(
+                "stands beside `secret_file`, and a token can be signed in one way only; remove \
+                 one of them",
+            );
+        }
+        let key = match public.and_then(not_empty) {
+            Some(public) => KeyFile::Public(folder.join(public)),
+            None => {
+                let secret = secret.and_then(not_empty);
+                KeyFile::Secret(folder.join(secret.as_deref().unwrap_or(".afield/secret")))
+            }
+        };
         let auth = Self {
-            secret_file: folder.join(secret.as_deref().unwrap_or(".afield/secret")),
+            key,
             issuer: take("issuer").and_then(not_empty),
             audience: take("audience").and_then(not_empty),
             user_claim: take("user_claim")
@@ -244,7 +267,6 @@ impl AuthSection {
                 .unwrap_or("sub".into()),
         };
         if let Some(section) = section {
-            section.refuse_later(later::AUTH);
             section.finish();
         }
         auth

@@ -17,7 +17,9 @@ mod pushes;
 mod random;
 mod refusals;
 mod replica;
+mod rights;
 mod schema;
+mod scopes;
 
 use afield_protocol::Value;
 
@@ -32,7 +34,9 @@ pub use self::pushes::*;
 pub use self::random::*;
 pub use self::refusals::*;
 pub use self::replica::{Replica, Rows};
+pub use self::rights::*;
 pub use self::schema::{entity, model, schema, server_model};
+pub use self::scopes::*;
 use crate::resolved::ServerModel;
 use crate::storage::Storage;
 
@@ -159,6 +163,24 @@ macro_rules! storage_conformance {
             p2_parts_of_a_settled_group_get_its_outcome
             p9_parts_are_bounded
             p5_random_writers_against_random_pages
+            p7_a_first_download_brings_the_scope_and_nothing_else
+            p7_rows_enter_and_leave_by_their_own_columns
+            p5_a_grant_brings_untouched_rows_and_its_end_takes_them
+            p5_a_moved_parent_moves_its_rows
+            p5_a_row_leaves_with_its_last_way_in
+            p5_values_that_flap_lose_nothing
+            p7_null_is_held_by_nobody
+            p7_foreign_writes_leave_no_trace
+            p7_rows_that_went_before_a_grant_are_never_named
+            read_only_starts_over_for_its_own_rows_and_values
+            p5_values_change_in_the_middle_of_downloads
+            p7_a_value_lost_during_its_scan_takes_its_rows_along
+            p7_a_value_regained_within_a_download_brings_only_what_is_there
+            p5_a_forgotten_list_is_asked_for
+            p7_forged_lists_start_over
+            p7_another_users_positions_bring_nothing_of_his
+            p5_hundreds_of_values
+            p7_random_scopes_against_random_pages
         }
     };
     (@ $make:expr; $($case:ident)*) => {

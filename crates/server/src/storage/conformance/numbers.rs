@@ -12,6 +12,7 @@ use super::pushes::{
     assert_refused, cell, change, create, delete, group, push, push_one, set, update,
 };
 use super::{Database, Replica, assert_same, table};
+use crate::storage::Caller;
 
 /// The first identifiers that a device gives meanwhile.
 pub(super) const T: i64 = FIRST_TEMPORARY;
@@ -218,7 +219,7 @@ pub fn p7_origins_of_other_users_are_unknown(db: &mut dyn Database) {
     let never = with_origins(3, &[(T, 99)], vec![line(Op::Create, T, 1, "")]);
     let outcomes = db
         .storage()
-        .push(db.model(), "bob", &[child, never])
+        .push(db.model(), &Caller::user("bob"), &[child, never])
         .unwrap();
     for outcome in &outcomes {
         assert_refused(&outcome.verdicts[0], Code::WAITS_FOR, None);

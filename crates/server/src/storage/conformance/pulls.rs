@@ -350,7 +350,8 @@ pub fn p7_positions_of_another_entity_start_over(db: &mut dyn Database) {
 /// The model names what may be pulled.
 pub fn unknown_entities_are_an_error_of_the_pull(db: &mut dyn Database) {
     let request = PullRequest {
-        user: "ada".into(),
+        caller: crate::storage::Caller::user("ada"),
+        held: Vec::new(),
         entities: vec![("nothing".into(), None)],
         rows_max: 10,
         bytes_max: 1_000,

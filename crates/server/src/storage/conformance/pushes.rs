@@ -5,6 +5,7 @@ use afield_protocol::{
 };
 
 use super::{Database, Replica, assert_same, table};
+use crate::storage::Caller;
 
 pub(super) const VISIT: &str = "0190b3a1-5c1e-7cc3-98a1-000000000001";
 
@@ -44,7 +45,7 @@ pub(super) fn group(id: u8, changes: Vec<Change>) -> Group {
 pub(super) fn push(db: &dyn Database, groups: &[Group]) -> Vec<GroupOutcome> {
     let outcomes = db
         .storage()
-        .push(db.model(), "ada", groups)
+        .push(db.model(), &Caller::user("ada"), groups)
         .expect("the push works");
     assert_eq!(outcomes.len(), groups.len());
     for (outcome, group) in outcomes.iter().zip(groups) {
@@ -305,7 +306,7 @@ pub fn ledgers_of_users_are_apart(db: &mut dyn Database) {
     assert!(push(db, &[mine])[0].is_applied());
     let outcomes = db
         .storage()
-        .push(db.model(), "bob", &[theirs])
+        .push(db.model(), &Caller::user("bob"), &[theirs])
         .expect("the push works");
     assert!(outcomes[0].is_applied());
     assert_eq!(table(db, "stock").len(), 2);

@@ -77,7 +77,8 @@ impl Replica {
             .map(|name| ((*name).to_owned(), self.positions.get(*name).cloned()))
             .collect();
         let request = PullRequest {
-            user: "ada".into(),
+            caller: crate::storage::Caller::user("ada"),
+            held: Vec::new(),
             entities: from.clone(),
             rows_max,
             bytes_max,

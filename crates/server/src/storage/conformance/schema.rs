@@ -4,7 +4,8 @@ use afield_protocol::{
     Attribute, Entity, Identifier, Merge, Model, Pattern, Reference, Type, Unit,
 };
 
-use crate::resolved::{ServerColumn, ServerEntity, ServerModel};
+use super::scopes::{entities as scoped_entities, scopes, tables as scoped_tables};
+use crate::resolved::{Scope, ServerColumn, ServerEntity, ServerModel};
 
 /// The tables; SQL that every database takes, but for `NUMBERED_KEY`.
 const TABLES: &str = "
@@ -54,7 +55,7 @@ const TABLES: &str = "
 
 /// The tables' statements; `numbered_key` declares a key that the database numbers itself.
 pub fn schema(numbered_key: &str) -> String {
-    TABLES.replace("NUMBERED_KEY", numbered_key)
+    TABLES.replace("NUMBERED_KEY", numbered_key) + &scoped_tables()
 }
 
 /// The model over [`schema`].
@@ -106,7 +107,10 @@ pub fn model() -> ServerModel {
         ),
     ];
     entities.extend(numbered());
-    server_model(entities)
+    entities.extend(scoped_entities());
+    let mut model = server_model(entities);
+    model.scopes = scopes();
+    model
 }
 
 /// Orders that the server numbers, with lines, remarks about lines, and other rows that refer to
@@ -188,6 +192,7 @@ pub fn server_model(entities: Vec<ServerEntity>) -> ServerModel {
             entities: entities.iter().map(|entity| entity.local.clone()).collect(),
         },
         entities,
+        scopes: Vec::new(),
     }
 }
 
@@ -227,10 +232,12 @@ pub fn entity(
             attributes: attributes.iter().map(attribute).collect(),
             strict: false,
             insert_only: false,
+            scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
         },
         table: name.to_owned(),
         columns: attributes.iter().map(column).collect(),
+        scope: Scope::Everyone,
     }
 }

@@ -4,17 +4,26 @@
 //! same group creates comes right behind that one. Rows that refer to each other in a circle, or
 //! to themselves, have no such order: they get the numbers that the tables would give next,
 //! before they are inserted.
+//!
+//! A change whose row would not be the caller's is taken back and tried again behind the others:
+//! one of them may create the membership that makes it his. It is never left standing in the hope
+//! of that, or what it wrote could open rows to the changes behind it that are nobody's to open.
+//! When all is done, each row that was written is looked at once more, with what it refers to.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use afield_protocol::{Change, Code, Group, Value, Verdict, VerdictKind};
-use rusqlite::Connection;
+use afield_protocol::{Change, Code, Group, Key, Value, Verdict, VerdictKind};
 
+use super::entity::EntityTable;
 use super::error::While;
 use super::numbers::{self, Numbers, Temporary};
-use super::tables::Tables;
-use super::write;
+use super::rights::{Rights, Written};
+use super::write::{self, Done};
 use crate::storage::StorageError;
+
+/// How often forbidden changes are tried again behind others: more than any chain of grants that
+/// one transaction makes, and a bound on what a forged group costs.
+const ROUNDS_MAX: usize = 8;
 
 /// How a group's changes went.
 pub(super) enum Run {
@@ -40,21 +49,23 @@ pub(super) struct Applied {
 
 /// Carries out the changes of `group`; `numbers` are those of the rows that other groups created.
 pub(super) fn changes(
-    conn: &Connection,
-    tables: &Tables,
+    rights: Rights<'_>,
     group: &Group,
     numbers: Numbers,
 ) -> Result<Run, StorageError> {
-    let own = |change: &Change| numbers::made_by(tables.entity(&change.entity)?, change);
+    let own = |change: &Change| numbers::made_by(rights.tables.entity(&change.entity)?, change);
     let mut applying = Applying {
-        conn,
-        tables,
+        rights,
         group,
         to_come: group.changes.iter().filter_map(own).collect(),
         numbers,
         made: Vec::new(),
         queue: (0..group.changes.len()).collect(),
         waiting: HashMap::new(),
+        postponed: Vec::new(),
+        rounds: 0,
+        stood: 0,
+        standing: Vec::new(),
         verdicts: vec![Verdict::applied(); group.changes.len()],
     };
     loop {
@@ -63,20 +74,17 @@ pub(super) fn changes(
                 return Ok(Run::Refused { at, verdict });
             }
         }
-        if applying.waiting.is_empty() {
-            return Ok(Run::Applied(Applied {
-                verdicts: applying.verdicts,
-                numbers: applying.numbers,
-                made: applying.made,
-            }));
+        if applying.waiting.is_empty() && applying.postponed.is_empty() {
+            return applying.end();
         }
-        applying.reserve()?;
+        if let Some((at, verdict)) = applying.again()? {
+            return Ok(Run::Refused { at, verdict });
+        }
     }
 }
 
 struct Applying<'a> {
-    conn: &'a Connection,
-    tables: &'a Tables,
+    rights: Rights<'a>,
     group: &'a Group,
     numbers: Numbers,
     /// Rows that the group creates and has not created yet.
@@ -86,6 +94,13 @@ struct Applying<'a> {
     queue: VecDeque<usize>,
     /// Places of changes that name a row to come.
     waiting: HashMap<Temporary, Vec<usize>>,
+    /// Places of changes that were forbidden when they were tried, with the refusals.
+    postponed: Vec<(usize, Verdict)>,
+    /// How often postponed changes were tried again, and how many stood then.
+    rounds: usize,
+    stood: usize,
+    /// Places of the changes that stand, with what they wrote.
+    standing: Vec<(usize, Option<Written>)>,
     verdicts: Vec<Verdict>,
 }
 
@@ -95,7 +110,7 @@ impl Applying<'_> {
         let Some(sent) = self.group.changes.get(at) else {
             return Ok(None);
         };
-        let Some(table) = self.tables.entity(&sent.entity) else {
+        let Some(table) = self.rights.tables.entity(&sent.entity) else {
             let message = format!("the server has no entity `{}`", sent.entity);
             return Ok(Some(Verdict::rejected(Code::UNKNOWN_ENTITY, message)));
         };
@@ -107,10 +122,15 @@ impl Applying<'_> {
             }
             return Ok(Some(refers_to_nothing(attribute, &row)));
         }
-        let verdict = write::change(self.conn, table, &numbered.change, &sent.key)?;
+        let Done { verdict, written } = self.carry_out(table, &numbered.change, &sent.key)?;
+        if verdict.code == Some(Code::FORBIDDEN) && self.can_wait(table) {
+            self.postponed.push((at, verdict));
+            return Ok(None);
+        }
         if verdict.kind != VerdictKind::Applied {
             return Ok(Some(verdict));
         }
+        self.standing.push((at, written));
         if let Some(row) = numbers::made_by(table, sent) {
             if let Some([Value::Integer(number)]) = verdict.key.as_deref() {
                 self.numbers.insert(row.clone(), *number);
@@ -129,13 +149,83 @@ impl Applying<'_> {
         Ok(None)
     }
 
+    /// Whether a change of this table that is forbidden now may be allowed behind the others.
+    fn can_wait(&self, table: &EntityTable) -> bool {
+        !table.entity.scope.is_everyone() && self.group.changes.len() > 1
+    }
+
+    /// One change; what it wrote is taken back if it is forbidden.
+    fn carry_out(
+        &self,
+        table: &EntityTable,
+        change: &Change,
+        sent: &Key,
+    ) -> Result<Done, StorageError> {
+        let conn = self.rights.conn;
+        let run = |sql| conn.execute_batch(sql).while_("applying a change");
+        if !self.can_wait(table) {
+            return write::change(self.rights, table, change, sent);
+        }
+        run("SAVEPOINT afield_change")?;
+        let done = write::change(self.rights, table, change, sent)?;
+        // A trigger that rolls back has ended the savepoint too.
+        if !conn.is_autocommit() {
+            if done.verdict.code == Some(Code::FORBIDDEN) {
+                run("ROLLBACK TO afield_change")?;
+            }
+            run("RELEASE afield_change")?;
+        }
+        Ok(done)
+    }
+
+    /// Queues what could not be done so far; or says what never can be.
+    fn again(&mut self) -> Result<Option<(usize, Verdict)>, StorageError> {
+        let has_moved = self.standing.len() > self.stood && self.rounds < ROUNDS_MAX;
+        self.stood = self.standing.len();
+        if has_moved && !self.postponed.is_empty() {
+            self.rounds += 1;
+            self.queue
+                .extend(self.postponed.drain(..).map(|(at, _)| at));
+            return Ok(None);
+        }
+        if self.waiting.is_empty() {
+            return Ok(self.postponed.drain(..).min_by_key(|(at, _)| *at));
+        }
+        self.reserve()?;
+        Ok(None)
+    }
+
+    /// Looks at what stands when all is done.
+    fn end(self) -> Result<Run, StorageError> {
+        let mut standing = self.standing;
+        standing.sort_by_key(|(at, _)| *at);
+        for (at, written) in standing {
+            let (Some(written), Some(change)) = (written, self.group.changes.get(at)) else {
+                continue;
+            };
+            let Some(table) = self.rights.tables.entity(&change.entity) else {
+                continue;
+            };
+            if let Some(verdict) = self.rights.staying(table, change, &written)? {
+                return Ok(Run::Refused { at, verdict });
+            }
+        }
+        Ok(Run::Applied(Applied {
+            verdicts: self.verdicts,
+            numbers: self.numbers,
+            made: self.made,
+        }))
+    }
+
     /// Gives numbers to rows whose creates wait for each other, and tries them again.
     fn reserve(&mut self) -> Result<(), StorageError> {
-        let mut places: Vec<usize> = self.waiting.drain().flat_map(|(_, at)| at).collect();
+        let waiting = self.waiting.drain().flat_map(|(_, at)| at);
+        let postponed = self.postponed.drain(..).map(|(at, _)| at);
+        let mut places: Vec<usize> = waiting.chain(postponed).collect();
         places.sort_unstable();
         let mut next: HashMap<&str, i64> = HashMap::new();
         for change in places.iter().filter_map(|at| self.group.changes.get(*at)) {
-            let Some(table) = self.tables.entity(&change.entity) else {
+            let Some(table) = self.rights.tables.entity(&change.entity) else {
                 continue;
             };
             let row = numbers::made_by(table, change);
@@ -144,7 +234,7 @@ impl Applying<'_> {
             };
             let number = match next.get(change.entity.as_str()) {
                 Some(number) => *number,
-                None => numbers::next(self.conn, table).while_("numbering a row")?,
+                None => numbers::next(self.rights.conn, table).while_("numbering a row")?,
             };
             next.insert(&change.entity, number.saturating_add(1));
             self.numbers.insert(row, number);

@@ -5,6 +5,7 @@
 
 mod defaults;
 mod measure;
+mod query;
 mod types;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 use super::sql_text::quote;
 use crate::catalog::{Catalog, Column, ForeignKey, Identity, Table, TableKind};
 pub use measure::measure;
+pub use query::SqliteQueries;
 
 /// The database cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +123,7 @@ fn table(connection: &Connection, name: String, word: &str) -> Result<Table, Cat
         return Ok(table);
     }
     columns(connection, &mut table)?;
+    collations(connection, &mut table)?;
     identity(connection, &mut table)?;
     foreign_keys(connection, &mut table)?;
     indexes(connection, &mut table)?;
@@ -166,8 +169,20 @@ fn column(row: &Row<'_>, hidden: i64) -> rusqlite::Result<Column> {
         not_null: row.get("notnull")?,
         default: default.and_then(|text| defaults::literal(&text, kind)),
         generated: hidden >= 2,
+        collation: None,
         declared,
     })
+}
+
+/// What values of each column are compared by, where that is not byte by byte.
+fn collations(connection: &Connection, table: &mut Table) -> rusqlite::Result<()> {
+    for column in &mut table.columns {
+        let (_, collation, ..) =
+            connection.column_metadata(Some("main"), table.name.as_str(), column.name.as_str())?;
+        let name = collation.map(|name| name.to_string_lossy().into_owned());
+        column.collation = name.filter(|name| !name.eq_ignore_ascii_case("binary"));
+    }
+    Ok(())
 }
 
 /// Whether the key is SQLite's row number, and whether AUTOINCREMENT gives it. The database says

@@ -1,15 +1,16 @@
 //! An entity over its table: the statements that read its rows, ready to run.
 
-use afield_protocol::{Attribute, Attributes, Identifier, Key, Model, Value};
+use afield_protocol::{Attribute, Attributes, Identifier, Key, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::cell::{Canonical, Form, Spelling};
 use super::error::{While, lasting};
 use super::raw::Raw;
 use super::schema::TableSchema;
-use super::statements::{Sql, key_terms};
-use crate::resolved::ServerEntity;
-use crate::storage::StorageError;
+use super::scope::{self, ScopeSql};
+use super::statements::{ScopedSql, Sql, key_terms};
+use crate::resolved::{ServerEntity, ServerModel};
+use crate::storage::{Caller, StorageError};
 
 /// A local entity and its table.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct EntityTable {
     numbered_by: Vec<Option<String>>,
     /// Names of the attributes that are sent as differences.
     pub counters: Vec<String>,
+    /// Whose rows they are; `None` if they are everyone's.
+    pub scope: Option<ScopeSql>,
     sql: Sql,
 }
 
@@ -41,12 +44,12 @@ impl EntityTable {
     /// Holds `entity` of `model` against the table as it is now.
     pub(super) fn load(
         conn: &Connection,
-        model: &Model,
+        model: &ServerModel,
         entity: &ServerEntity,
     ) -> Result<Self, StorageError> {
         let local = &entity.local;
         let numbered_by = |attribute: &Attribute| {
-            let numbering = model.numbered_by(local, &attribute.name)?;
+            let numbering = model.device.numbered_by(local, &attribute.name)?;
             Some(numbering.name.clone())
         };
         let schema = TableSchema::read(conn, &entity.table)?;
@@ -60,8 +63,10 @@ impl EntityTable {
             forms.push(form);
         }
         let (scan_order, key) = key_terms(&schema, entity)?;
+        let scope = ScopeSql::compile(conn, &model.scopes, entity, &schema)?;
         Ok(Self {
-            sql: Sql::build(&schema, entity, &scan_order, &key),
+            sql: Sql::build(&schema, entity, &scan_order, &key, scope.as_ref()),
+            scope,
             entity: entity.clone(),
             numbered_by: local.attributes.iter().map(numbered_by).collect(),
             counters: local.counters(),
@@ -93,14 +98,43 @@ impl EntityTable {
     pub(super) fn scan(&self, after: Option<&[Raw]>) -> (&str, Vec<Raw>) {
         match after {
             None => (&self.sql.scan_first, Vec::new()),
-            Some(key) => {
-                let cell = |at: &usize| key.get(*at).cloned().unwrap_or(Raw::Null);
-                (
-                    &self.sql.scan_after,
-                    self.scan_order.iter().map(cell).collect(),
-                )
-            }
+            Some(key) => (&self.sql.scan_after, self.behind(key)),
         }
+    }
+
+    /// The statements of an entity with a scope.
+    pub(super) fn scoped(&self) -> Option<(&ScopeSql, &ScopedSql)> {
+        self.scope.as_ref().zip(self.sql.scoped.as_ref())
+    }
+
+    /// The parameters of a statement that goes on behind a stored key.
+    pub(super) fn behind(&self, key: &[Raw]) -> Vec<Raw> {
+        let cell = |at: &usize| key.get(*at).cloned().unwrap_or(Raw::Null);
+        self.scan_order.iter().map(cell).collect()
+    }
+
+    /// Whether there is a row with this stored key and it is in the caller's scope.
+    pub(super) fn is_in_scope(
+        &self,
+        conn: &Connection,
+        caller: &Caller,
+        raw_key: &[Raw],
+    ) -> rusqlite::Result<bool> {
+        let Some((_, sql)) = self.scoped() else {
+            return Ok(self.with_row(conn, raw_key, |_| Ok(()))?.is_some());
+        };
+        let mut statement = conn.prepare_cached(&sql.is_mine)?;
+        scope::bind(&mut statement, caller)?;
+        for (at, cell) in raw_key.iter().enumerate() {
+            statement.raw_bind_parameter(at + 1, cell)?;
+        }
+        let mut rows = statement.raw_query();
+        rows.next()?.map_or(Ok(false), |row| row.get(0))
+    }
+
+    /// The statement that reads the row with a stored key.
+    pub(super) fn by_key(&self) -> &str {
+        &self.sql.by_key
     }
 
     /// The statement that lists change number and stored key of the marks above a number.
@@ -231,7 +265,7 @@ impl EntityTable {
 
 #[cfg(test)]
 mod tests {
-    use afield_protocol::{Entity, Merge, Pattern, Type};
+    use afield_protocol::{Entity, Merge, Model, Pattern, Type};
 
     use super::*;
     use crate::resolved::ServerColumn;
@@ -263,21 +297,27 @@ mod tests {
                 attributes: names.iter().map(attribute).collect(),
                 strict: false,
                 insert_only: false,
+                scope: Vec::new(),
                 indexes: Vec::new(),
                 references: Vec::new(),
             },
             table: "t".into(),
             columns: names.iter().map(column).collect(),
+            scope: crate::resolved::Scope::Everyone,
         };
-        let model = Model {
-            version: 1,
-            units: Vec::new(),
-            entities: vec![entity.local.clone()],
+        let model = ServerModel {
+            device: Model {
+                version: 1,
+                units: Vec::new(),
+                entities: vec![entity.local.clone()],
+            },
+            entities: vec![entity.clone()],
+            scopes: Vec::new(),
         };
         let table = EntityTable::load(conn, &model, &entity).unwrap();
         conn.execute_batch("CREATE TABLE afield_clock (change)")
             .unwrap();
-        for object in Capture::new(&table.schema, &names[..key.len()]).objects() {
+        for object in Capture::new(&table.schema, &names[..key.len()], &[]).objects() {
             conn.execute_batch(&object.sql).unwrap();
         }
         table

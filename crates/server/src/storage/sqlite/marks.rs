@@ -14,6 +14,10 @@
 //! statement is a `REPLACE` at all cannot be seen in a trigger: rows that stay are marked too,
 //! which only costs a lookup.
 //!
+//! Where an entity has a scope, a mark also has the row's columns that the scope compares, as they
+//! were; a row that leaves a value is marked under the old one and the new one, as if its key had
+//! changed. So a mark says whose the row was without telling what stood in it.
+//!
 //! The statement that fires a trigger may carry an OR clause, and it overrides the clauses inside
 //! the trigger. So the triggers write with upserts, which it does not touch.
 
@@ -37,6 +41,8 @@ pub(super) struct Capture<'a> {
     schema: &'a TableSchema,
     /// Key columns, in the order of the local entity's identifier.
     key: &'a [String],
+    /// The columns of the row that its entity's scope compares, each once.
+    scope: &'a [String],
     mark: String,
 }
 
@@ -62,17 +68,22 @@ pub(super) fn trigger_names(table: &str) -> impl Iterator<Item = String> {
 }
 
 impl<'a> Capture<'a> {
-    pub(super) fn new(schema: &'a TableSchema, key: &'a [String]) -> Self {
+    pub(super) fn new(schema: &'a TableSchema, key: &'a [String], scope: &'a [String]) -> Self {
         Self {
             schema,
             key,
+            scope,
             mark: quote(&mark_table(&schema.name)),
         }
     }
 
     /// Everything that captures this table, in the order in which it is made.
     pub(super) fn objects(&self) -> Vec<Object> {
-        let mut objects = vec![self.table(), self.index()];
+        let mut objects = vec![self.table()];
+        if self.scope.is_empty() {
+            objects.push(self.index());
+        }
+        objects.extend((1..=self.scope.len()).map(|at| self.scope_index(at)));
         objects.extend(self.after_triggers());
         if !planted("server-replace-not-marked") {
             objects.extend([self.before_insert(), self.before_update()]);
@@ -81,21 +92,17 @@ impl<'a> Capture<'a> {
     }
 
     fn table(&self) -> Object {
-        let columns: String = self
-            .key
-            .iter()
-            .enumerate()
-            .map(|(at, name)| {
-                let affinity = self
-                    .schema
-                    .column(name)
-                    .map_or("BLOB", |c| c.affinity.as_sql());
-                format!(
-                    "\n  key{} {affinity} NOT NULL, -- {}",
-                    at + 1,
-                    comment(name)
-                )
-            })
+        let column = |kind: &str, (at, name): (usize, &String), null: &str| {
+            let column = self.schema.column(name);
+            let affinity = column.map_or("BLOB", |c| c.affinity.as_sql());
+            let name = comment(name);
+            format!("\n  {kind}{} {affinity} NOT NULL, -- {name}{null}", at + 1)
+        };
+        let keys = self.key.iter().enumerate();
+        let scopes = self.scope.iter().enumerate();
+        let columns: String = keys
+            .map(|named| column("key", named, ""))
+            .chain(scopes.map(|named| column("scope", named, "; x'' where that is null")))
             .collect();
         let name = mark_table(&self.schema.name);
         Object {
@@ -124,6 +131,20 @@ impl<'a> Capture<'a> {
         }
     }
 
+    fn scope_index(&self, at: usize) -> Object {
+        let name = format!("afield_scope{at}_{}", self.schema.name);
+        let mark = &self.mark;
+        Object {
+            kind: "index",
+            sql: format!(
+                "CREATE INDEX {} ON {mark} (scope{at}, change)",
+                quote(&name)
+            ),
+            name,
+            reason: "finds the marks of a value since a change number".into(),
+        }
+    }
+
     fn after_triggers(&self) -> [Object; 4] {
         let new = self.mark_row("NEW");
         let old = self.mark_row("OLD");
@@ -145,7 +166,7 @@ impl<'a> Capture<'a> {
             self.trigger(
                 2,
                 "AFTER UPDATE",
-                &format!("{} AND ({})", self.has_key("OLD"), self.key_differs()),
+                &format!("{} AND ({})", self.has_key("OLD"), self.place_differs()),
                 &old,
                 "marks the old key of a row whose key changed",
             ),
@@ -201,38 +222,36 @@ impl<'a> Capture<'a> {
     }
 
     fn mark_key(&self) -> String {
-        let names: Vec<String> = (1..=self.key.len()).map(|at| format!("key{at}")).collect();
+        let keys = (1..=self.key.len()).map(|at| format!("key{at}"));
+        let scopes = (1..=self.scope.len()).map(|at| format!("scope{at}"));
+        let names: Vec<String> = keys.chain(scopes).collect();
         names.join(", ")
     }
 
     /// Marks the row `NEW` or `OLD` under the next change number.
     fn mark_row(&self, row: &str) -> String {
-        let key: Vec<String> = self
-            .key
-            .iter()
-            .map(|k| format!("{row}.{}", quote(k)))
-            .collect();
         self.mark_select(&format!(
             "{}, change FROM afield_clock WHERE 1",
-            key.join(", ")
+            self.cells(row)
         ))
     }
 
     /// Marks the table's rows for which `condition` holds, under the next change number.
     fn mark_rows(&self, condition: &str) -> String {
         let table = quote(&self.schema.name);
-        let key = |k: &String| format!("{table}.{}", quote(k));
-        let keys: Vec<String> = self.key.iter().map(key).collect();
-        let named: Vec<String> = self
-            .key
-            .iter()
-            .map(|k| format!("{} IS NOT NULL", key(k)))
-            .collect();
         self.mark_select(&format!(
             "{}, (SELECT change FROM afield_clock) FROM {table}\n    WHERE {} AND {condition}",
-            keys.join(", "),
-            named.join(" AND "),
+            self.cells(&table),
+            self.has_key(&table),
         ))
+    }
+
+    /// Key and scope columns of a row, as a mark has them.
+    fn cells(&self, row: &str) -> String {
+        let keys = self.key.iter().map(|k| format!("{row}.{}", quote(k)));
+        let scopes = (self.scope.iter()).map(|s| format!("COALESCE({row}.{}, x'')", quote(s)));
+        let cells: Vec<String> = keys.chain(scopes).collect();
+        cells.join(", ")
     }
 
     fn mark_select(&self, select: &str) -> String {
@@ -245,24 +264,28 @@ impl<'a> Capture<'a> {
         )
     }
 
-    /// Whether the row has a whole key: one with a NULL in it cannot be synchronised.
+    /// Whether the row has a whole key: one with a NULL in it cannot be synchronised. Nor is one
+    /// anybody's whose scope columns are all NULL.
     fn has_key(&self, row: &str) -> String {
-        let parts: Vec<String> = self
-            .key
-            .iter()
-            .map(|k| format!("{row}.{} IS NOT NULL", quote(k)))
-            .collect();
+        let named = |k: &String| format!("{row}.{} IS NOT NULL", quote(k));
+        let mut parts: Vec<String> = self.key.iter().map(named).collect();
+        let scopes: Vec<String> = self.scope.iter().map(named).collect();
+        match scopes.as_slice() {
+            [] => {}
+            [one] => parts.push(one.clone()),
+            more => parts.push(format!("({})", more.join(" OR "))),
+        }
         parts.join(" AND ")
     }
 
     /// Byte by byte: a key that changes from `a` to `A` is another key on a device, whatever the
     /// table's collation thinks of it.
-    fn key_differs(&self) -> String {
+    fn place_differs(&self) -> String {
         let differs = |k: &String| {
             let k = quote(k);
             format!("OLD.{k} COLLATE BINARY IS NOT NEW.{k}")
         };
-        let parts: Vec<String> = self.key.iter().map(differs).collect();
+        let parts: Vec<String> = self.key.iter().chain(self.scope).map(differs).collect();
         parts.join(" OR ")
     }
 

@@ -15,6 +15,7 @@
 //! anything but SQLite is waited for.
 
 mod apply;
+mod captures;
 pub mod catalog;
 mod cell;
 mod constraint;
@@ -30,7 +31,9 @@ mod pull;
 mod push;
 mod raw;
 mod references;
+mod rights;
 mod schema;
+mod scope;
 mod sql_text;
 mod statements;
 mod stops;
@@ -46,9 +49,12 @@ use afield_protocol::{Group, GroupId, GroupOutcome, Part};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use self::error::{While, crashed, lasting};
-pub use self::prepare::{Report, SCHEMA_VERSION, Statement, TABLES_SQL, plan, prepare, remove};
+pub use self::prepare::{
+    Report, SCHEMA_VERSION, Statement, TABLES_SQL, plan, prepare, remove, warnings,
+};
+use self::scope::{LISTS_BYTES, Lists};
 use self::tables::Tables;
-use super::{PartTaken, PullRequest, PulledPage, Storage, StorageError};
+use super::{Caller, PartTaken, PullRequest, PulledPage, Storage, StorageError};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
 
@@ -74,6 +80,7 @@ pub struct SqliteStorage {
     beacon: AtomicI64,
     tables: Mutex<Arc<Tables>>,
     clock: Option<Box<dyn Fn() -> i64 + Send + Sync>>,
+    lists: Lists,
 }
 
 impl std::fmt::Debug for SqliteStorage {
@@ -121,7 +128,16 @@ impl SqliteStorage {
             beacon: AtomicI64::new(beacon),
             tables: Mutex::new(Arc::new(tables)),
             clock: None,
+            lists: Lists::new(LISTS_BYTES),
         })
+    }
+
+    /// Remembers so many bytes of lists of what users hold; without any, devices must say it
+    /// whenever it changed.
+    #[must_use]
+    pub fn with_list_memory(mut self, bytes: usize) -> Self {
+        self.lists = Lists::new(bytes);
+        self
     }
 
     /// Takes the seconds since 1970 that the ledger notes from `clock` instead of SQLite's own.
@@ -160,6 +176,7 @@ impl SqliteStorage {
                 let conn = prepare::open_existing(&self.path)?;
                 conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
                 conn.pragma_update(None, "query_only", true)
+                    .and_then(|()| rusqlite::vtab::array::load_module(&conn))
                     .while_("opening the database")?;
                 conn
             }
@@ -235,10 +252,10 @@ impl Storage for SqliteStorage {
     fn push(
         &self,
         model: &ServerModel,
-        user: &str,
+        caller: &Caller,
         groups: &[Group],
     ) -> Result<Vec<GroupOutcome>, StorageError> {
-        push::push(self, model, user, groups)
+        push::push(self, model, caller, groups)
     }
 
     fn take_part(&self, user: &str, part: &Part) -> Result<PartTaken, StorageError> {

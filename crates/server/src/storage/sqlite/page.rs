@@ -2,7 +2,7 @@
 
 use afield_protocol::limits::ROWS_FRAME_BYTES;
 use afield_protocol::{Frame, Key, RowBlockWriter, Value, ValueRef};
-use rusqlite::Connection;
+use rusqlite::{Connection, Row, params_from_iter};
 
 use super::cell::Canonical;
 use super::entity::EntityTable;
@@ -29,10 +29,28 @@ impl PageWriter {
         self.rows_left == 0 || self.bytes_left == 0
     }
 
-    fn count(&mut self, bytes: usize) {
-        self.rows_left = self.rows_left.saturating_sub(1);
+    /// How many rows still fit.
+    pub(super) fn rows_left(&self) -> usize {
+        self.rows_left
+    }
+
+    /// Counts bytes that are no row.
+    pub(super) fn count_bytes(&mut self, bytes: usize) {
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
     }
+
+    fn count(&mut self, bytes: usize) {
+        self.rows_left = self.rows_left.saturating_sub(1);
+        self.count_bytes(bytes);
+    }
+}
+
+/// How marked rows are read, and which of them are the user's.
+pub(super) struct Lookup<'l, 'a> {
+    /// The statement that finds a row by its stored key.
+    pub sql: &'l str,
+    /// What stands behind the row's attributes; `None` if the row is not the user's.
+    pub beside: &'l dyn Fn(&Row<'_>) -> rusqlite::Result<Option<Vec<Canonical<'a>>>>,
 }
 
 /// One entity's part of a page.
@@ -67,13 +85,18 @@ impl<'a> EntityWriter<'a> {
     }
 
     /// Delivers the row that was marked under a stored key, or that it is gone.
-    pub(super) fn touched(&mut self, conn: &Connection, raw: &[Raw]) -> rusqlite::Result<()> {
+    pub(super) fn touched(
+        &mut self,
+        conn: &Connection,
+        raw: &[Raw],
+        lookup: &Lookup<'_, '_>,
+    ) -> rusqlite::Result<()> {
         let key = self.table.canonical_key(raw);
-        let mut is_there = self.row_of(conn, raw, &key)?;
+        let mut is_there = self.row_of(conn, raw, &key, lookup)?;
         // The same identifier may live on in another spelling.
         for other in self.table.spellings(&key) {
             if !is_there && other != raw {
-                is_there = self.row_of(conn, &other, &key)?;
+                is_there = self.row_of(conn, &other, &key, lookup)?;
             }
         }
         if !is_there {
@@ -82,19 +105,32 @@ impl<'a> EntityWriter<'a> {
         Ok(())
     }
 
-    /// Delivers the row with this stored key. False if the device, which compares byte by byte,
-    /// would not find it under `key`.
-    fn row_of(&mut self, conn: &Connection, raw: &[Raw], key: &[Value]) -> rusqlite::Result<bool> {
+    /// Delivers the row with this stored key, if it is the user's. False if the device, which
+    /// compares byte by byte, would not find it under `key`.
+    fn row_of(
+        &mut self,
+        conn: &Connection,
+        raw: &[Raw],
+        key: &[Value],
+        lookup: &Lookup<'_, '_>,
+    ) -> rusqlite::Result<bool> {
         let table = self.table;
-        let found = table.with_row(conn, raw, |row| {
-            let cells = table.cells(row)?;
-            self.row(&cells);
-            Ok(cells
-                .iter()
-                .zip(key)
-                .all(|(cell, part)| cell.as_ref() == part.as_ref()))
-        })?;
-        Ok(found == Some(true))
+        let mut statement = conn.prepare_cached(lookup.sql)?;
+        let mut rows = statement.query(params_from_iter(raw))?;
+        let Some(row) = rows.next()? else {
+            return Ok(false);
+        };
+        let Some(beside) = (lookup.beside)(row)? else {
+            return Ok(false);
+        };
+        let mut cells = table.cells(row)?;
+        let is_it = cells
+            .iter()
+            .zip(key)
+            .all(|(cell, part)| cell.as_ref() == part.as_ref());
+        cells.extend(beside);
+        self.row(&cells);
+        Ok(is_it)
     }
 
     fn gone(&mut self, key: Key) {

@@ -8,6 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::SqliteStorage;
 use super::error::{While, crashed};
 use super::ledger::{self, Entry};
+use super::rights;
 use crate::storage::{PartTaken, StorageError};
 
 const DOING: &str = "keeping a part of a group";
@@ -26,8 +27,11 @@ pub(super) fn take(
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .while_(DOING)?;
+    // Verdicts with values of a row are told only to whom the row is shown now. Which row it is
+    // the whole group says, so it comes once more, as a repeat.
     if let Some(Entry::Settled { hash, verdicts }) = ledger::find(&tx, user, part.group)?
         && hash == part.hash
+        && !verdicts.iter().any(rights::tells)
     {
         let group = part.group;
         return Ok(PartTaken::Known(GroupOutcome { group, verdicts }));

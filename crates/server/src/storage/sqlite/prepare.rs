@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
+use super::captures::{self, captures};
 use super::error::{While, lasting};
-use super::marks::{Capture, Object, mark_table, trigger_names};
-use super::schema::TableSchema;
+use super::marks::{Object, mark_table, trigger_names};
 use super::sql_text::{literal, quote};
 use crate::resolved::ServerModel;
 use crate::storage::StorageError;
@@ -44,6 +44,8 @@ pub struct Report {
     pub statements: Vec<Statement>,
     /// The tables that are captured now, as the database names them.
     pub tables: Vec<String>,
+    /// What will be slow, each with the statement that would mend it.
+    pub warnings: Vec<String>,
 }
 
 /// The statements that [`prepare`] would run. Changes nothing.
@@ -54,6 +56,15 @@ pub fn plan(path: &Path, model: &ServerModel) -> Result<Vec<Statement>, StorageE
     let mut conn = open_existing(path)?;
     let tx = conn.transaction().while_("reading the database")?;
     Ok(plan_in(&tx, model)?.statements)
+}
+
+/// What pulls of `model` are slow for in this database, each with its remedy. Changes nothing.
+///
+/// # Errors
+/// As [`plan`].
+pub fn warnings(path: &Path, model: &ServerModel) -> Result<Vec<String>, StorageError> {
+    let conn = open_existing(path)?;
+    captures::warnings(&conn, model)
 }
 
 /// Installs or upgrades change capture for the tables of `model`; `random` fills a buffer with
@@ -146,11 +157,12 @@ pub(super) fn check(conn: &Connection, model: &ServerModel) -> Result<(), Storag
     }
     check_version(conn)?;
     let captured = captured_tables(conn).while_("reading the schema")?;
-    for (schema, key) in captures(conn, model)? {
+    for wanted in captures(conn, model)? {
+        let schema = &wanted.schema;
         let is_captured = captured
             .iter()
             .any(|name| name.eq_ignore_ascii_case(&schema.name));
-        let objects = Capture::new(&schema, &key).objects();
+        let objects = wanted.objects();
         let missing = objects.iter().find(|object| !is_present(&present, object));
         if let Some(object) = missing.filter(|_| is_captured) {
             return Err(lasting(format!(
@@ -185,6 +197,7 @@ fn plan_in(conn: &Connection, model: &ServerModel) -> Result<Report, StorageErro
     let mut report = Report {
         statements: Vec::new(),
         tables: Vec::new(),
+        warnings: captures::warnings(conn, model)?,
     };
     for (name, sql) in own_tables() {
         if !present.contains_key(name) {
@@ -198,8 +211,9 @@ fn plan_in(conn: &Connection, model: &ServerModel) -> Result<Report, StorageErro
     } else {
         first_rows(conn, &mut report)?;
     }
-    for (schema, key) in captures(conn, model)? {
-        let objects = Capture::new(&schema, &key).objects();
+    for wanted in captures(conn, model)? {
+        let schema = &wanted.schema;
+        let objects = wanted.objects();
         let is_known = captured
             .iter()
             .any(|name| name.eq_ignore_ascii_case(&schema.name));
@@ -207,7 +221,7 @@ fn plan_in(conn: &Connection, model: &ServerModel) -> Result<Report, StorageErro
         if !is_known || objects.iter().any(|object| !is_present(&present, object)) {
             capture(&mut report, &present, &schema.name, &objects);
         }
-        report.tables.push(schema.name);
+        report.tables.push(schema.name.clone());
     }
     for table in captured {
         for sql in drop_capture(&present, &table) {
@@ -281,46 +295,6 @@ fn drop_capture(present: &BTreeMap<String, String>, table: &str) -> Vec<String> 
         .contains_key(&mark.to_ascii_lowercase())
         .then(|| format!("DROP TABLE {}", quote(&mark)));
     triggers.chain(table).collect()
-}
-
-/// The tables of the model as the database has them, each once, with their key columns.
-fn captures(
-    conn: &Connection,
-    model: &ServerModel,
-) -> Result<Vec<(TableSchema, Vec<String>)>, StorageError> {
-    let mut found: Vec<(TableSchema, Vec<String>)> = Vec::new();
-    // Rows that only come from devices are never pulled: marks of them would be of no use.
-    for entity in model.entities.iter().filter(|e| !e.local.insert_only) {
-        let schema = TableSchema::read(conn, &entity.table)?;
-        let columns = entity.columns.get(..entity.local.key_width).unwrap_or(&[]);
-        let mut key = Vec::new();
-        for column in columns {
-            let column = schema.column(&column.name).ok_or_else(|| {
-                lasting(format!("`{}` has no column `{}`", schema.name, column.name))
-            })?;
-            key.push(column.name.clone());
-        }
-        let names: Vec<&str> = key.iter().map(String::as_str).collect();
-        if key.is_empty() || schema.unique_over(&names).is_none() {
-            return Err(lasting(format!(
-                "`{}`: ({}) is neither its primary key nor unique, so it cannot identify a row",
-                schema.name,
-                key.join(", ")
-            )));
-        }
-        match found.iter().find(|(known, _)| known.name == schema.name) {
-            Some((_, known)) if *known == key => {}
-            Some(_) => {
-                return Err(lasting(format!(
-                    "`{}` stands in the model twice with different identifiers; \
-                     that is not available yet",
-                    schema.name
-                )));
-            }
-            None => found.push((schema, key)),
-        }
-    }
-    Ok(found)
 }
 
 fn check_version(conn: &Connection) -> Result<(), StorageError> {

@@ -6,18 +6,25 @@
 //!        └── position unknown, forged, of another history, or `read-only` and changed
 //! ```
 //!
+//! An entity whose rows are not everyone's goes the way of [`super::scope`] instead, in the same
+//! snapshot and the same page.
+//!
 //! Scans come first, since a delta before them would be read again. A page is cut only between
 //! change numbers. What is delivered early and changes later has a mark with a higher number, so
 //! that it is delivered again; the page that is complete closes every gap.
+
+mod part;
 
 use afield_protocol::zoo::planted;
 use afield_protocol::{Frame, Page, PageEnd, Pattern, Position};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
+use self::part::Part;
 use super::entity::EntityTable;
 use super::error::While;
-use super::page::{EntityWriter, PageWriter};
+use super::page::{EntityWriter, Lookup, PageWriter};
 use super::raw::{Raw, read_raw_key, write_raw_key};
+use super::scope::{Listed, ScopedPull};
 use super::tables::Tables;
 use super::{SqliteStorage, replaced};
 use crate::position::{self, Place, Progress};
@@ -68,42 +75,42 @@ pub(super) fn pull(
     request: &PullRequest,
 ) -> Result<(PulledPage, i64), StorageError> {
     let snapshot = Snapshot::take(conn, storage, beacon)?;
+    let listed = Listed {
+        lists: &storage.lists,
+        caller: &request.caller,
+        said: &request.held,
+    };
     let mut reset = Vec::new();
     let mut entities = Vec::new();
     for (name, position) in &request.entities {
         let (table, since) = tables.pulled(name)?;
-        if table.entity.local.insert_only {
-            let state = State::Never;
-            entities.push(Pulled { name, table, state });
-            continue;
-        }
-        let state = snapshot.resume(table, since, position.as_ref())?;
-        let state = state.unwrap_or_else(|| {
-            reset.extend(position.is_some().then(|| name.clone()));
-            State::Scan {
-                began: snapshot.change,
-                after: None,
-            }
-        });
-        entities.push(Pulled { name, table, state });
+        let (entity, starts_over) = snapshot.begin(name, table, since, position, &listed)?;
+        reset.extend((starts_over && position.is_some()).then(|| name.clone()));
+        entities.push(entity);
     }
     let mut page = PageWriter::new(request.rows_max, request.bytes_max);
+    let now = snapshot.change;
     for entity in &mut entities {
-        entity
-            .scan(conn, &mut page, snapshot.change)
-            .while_(DOING)?;
+        match entity {
+            Part::Whole(entity) => entity.scan(conn, &mut page, now),
+            Part::Scoped(entity) => entity.scan(conn, &mut page, now),
+        }
+        .while_(DOING)?;
     }
-    if !entities
-        .iter()
-        .any(|entity| matches!(entity.state, State::Scan { .. }))
-    {
+    if !entities.iter().any(Part::is_scanning) {
         for entity in &mut entities {
-            entity
-                .delta(conn, &mut page, snapshot.change)
-                .while_(DOING)?;
+            match entity {
+                Part::Whole(entity) => entity.delta(conn, &mut page, now),
+                Part::Scoped(entity) => entity.close(conn, &mut page, now),
+            }
+            .while_(DOING)?;
         }
     }
-    Ok(snapshot.page(request, reset, &entities, page.frames))
+    page.frames.extend(entities.iter().filter_map(Part::told));
+    let held = entities.iter().filter_map(|entity| entity.held(&listed));
+    let held = held.collect();
+    let (frames, end, highest) = snapshot.page(request, reset, &entities, page.frames);
+    Ok((PulledPage { frames, end, held }, highest))
 }
 
 /// What the transaction sees of the bookkeeping.
@@ -143,20 +150,63 @@ impl<'a> Snapshot<'a> {
             .while_(DOING)
     }
 
-    /// Where a position goes on; `None` if its entity starts over.
-    fn resume(
+    /// An entity from its position on, and whether it starts over.
+    fn begin<'e>(
+        &self,
+        name: &'e str,
+        table: &'e EntityTable,
+        since: i64,
+        position: &Option<Position>,
+        listed: &Listed<'_>,
+    ) -> Result<(Part<'e>, bool), StorageError> {
+        if table.entity.local.insert_only {
+            let state = State::Never;
+            return Ok((Part::Whole(Pulled { name, table, state }), false));
+        }
+        let place = self.place_of(table, since, position.as_ref())?;
+        if let Some(scoped) = table.scoped() {
+            let key = &self.storage.code_key;
+            let entity = (name, table);
+            let caller = listed.caller;
+            let mut entity =
+                ScopedPull::fresh(self.conn, key, entity, scoped, caller, self.change)?;
+            let resumed = match &place {
+                Some(place) => entity.resume(self.conn, place, listed, self.change)?,
+                None => false,
+            };
+            return Ok((Part::Scoped(Box::new(entity)), !resumed));
+        }
+        let state = match place {
+            Some(place) => self.resume(table, place)?,
+            None => None,
+        };
+        let starts_over = state.is_none();
+        let state = state.unwrap_or(State::Scan {
+            began: self.change,
+            after: None,
+        });
+        Ok((Part::Whole(Pulled { name, table, state }), starts_over))
+    }
+
+    /// What a position says, if it is one of this database's history.
+    fn place_of(
         &self,
         table: &EntityTable,
         since: i64,
         position: Option<&Position>,
-    ) -> Result<Option<State>, StorageError> {
-        let local = &table.entity.local;
-        let place =
-            position.and_then(|token| position::open(&self.storage.code_key, &local.name, token));
-        let Some(place) = place else {
-            return Ok(None);
-        };
-        if place.change < since || !self.is_our_history(&place)? {
+    ) -> Result<Option<Place>, StorageError> {
+        let name = &table.entity.local.name;
+        let key = &self.storage.code_key;
+        let place = position.and_then(|token| position::open(key, name, token));
+        Ok(match place {
+            Some(place) if place.change >= since && self.is_our_history(&place)? => Some(place),
+            _ => None,
+        })
+    }
+
+    /// Where an entity goes on whose rows are everyone's; `None` if it starts over.
+    fn resume(&self, table: &EntityTable, place: Place) -> Result<Option<State>, StorageError> {
+        if place.held.is_some() {
             return Ok(None);
         }
         let began = place.change;
@@ -173,7 +223,7 @@ impl<'a> Snapshot<'a> {
                 closing: Some(Seen { seen, last: () }),
             }),
             Progress::Idle => {
-                let is_whole = local.pattern == Pattern::ReadOnly;
+                let is_whole = table.entity.local.pattern == Pattern::ReadOnly;
                 let starts_over =
                     is_whole && table.is_marked_after(self.conn, began).while_(DOING)?;
                 (!starts_over).then_some(State::Delta {
@@ -203,21 +253,23 @@ impl<'a> Snapshot<'a> {
         &self,
         request: &PullRequest,
         reset: Vec<String>,
-        entities: &[Pulled<'_>],
+        entities: &[Part<'_>],
         content: Vec<Frame>,
-    ) -> (PulledPage, i64) {
+    ) -> (Vec<Frame>, PageEnd, i64) {
         let mut highest = 0;
         let mut to = Vec::new();
         for entity in entities {
-            let place = self.place(&entity.state);
+            let place = match entity {
+                Part::Whole(entity) => self.place(&entity.state),
+                Part::Scoped(entity) => entity.place(self.storage.epoch, self.change),
+            };
             highest = highest.max(place.seen());
-            let token = position::seal(&self.storage.code_key, entity.name, &place);
-            to.push((entity.name.to_owned(), token));
+            let token = position::seal(&self.storage.code_key, entity.name(), &place);
+            to.push((entity.name().to_owned(), token));
         }
         let end = PageEnd {
             to,
-            complete: (entities.iter())
-                .all(|entity| matches!(entity.state, State::Done | State::Never)),
+            complete: entities.iter().all(Part::is_done),
             remaining: None,
         };
         let mut frames = vec![Frame::Page(Page {
@@ -226,7 +278,7 @@ impl<'a> Snapshot<'a> {
         })];
         frames.extend(content);
         frames.push(Frame::PageEnd(end.clone()));
-        (PulledPage { frames, end }, highest)
+        (frames, end, highest)
     }
 
     fn place(&self, state: &State) -> Place {
@@ -255,6 +307,7 @@ impl<'a> Snapshot<'a> {
             epoch: self.storage.epoch,
             change,
             progress,
+            held: None,
         }
     }
 }
@@ -321,6 +374,10 @@ impl Pulled<'_> {
         };
         let skipped = i64::from(planted("server-delta-skips-one"));
         let mut content = EntityWriter::new(page, self.table);
+        let lookup = Lookup {
+            sql: self.table.by_key(),
+            beside: &|_| Ok(Some(Vec::new())),
+        };
         let mut statement = conn.prepare_cached(self.table.marks_after())?;
         let mut marks = statement.query([*from + skipped])?;
         while let Some(mark) = marks.next()? {
@@ -333,7 +390,7 @@ impl Pulled<'_> {
                 }
                 return Ok(());
             }
-            content.touched(conn, &self.table.raw_key(mark, 1)?)?;
+            content.touched(conn, &self.table.raw_key(mark, 1)?, &lookup)?;
             *from = change;
         }
         content.finish();

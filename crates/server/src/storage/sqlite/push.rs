@@ -15,11 +15,12 @@ use super::apply::{self, Run};
 use super::error::{While, crashed};
 use super::ledger::{self, Entry};
 use super::numbers::{self, Numbers, Origins};
+use super::rights::Rights;
 use super::stops::{Settled, Stops};
 use super::tables::Tables;
 use super::{SqliteStorage, references, write};
 use crate::resolved::ServerModel;
-use crate::storage::StorageError;
+use crate::storage::{Caller, StorageError};
 
 const DOING: &str = "applying changes";
 
@@ -27,7 +28,7 @@ const DOING: &str = "applying changes";
 pub(super) fn push(
     storage: &SqliteStorage,
     model: &ServerModel,
-    user: &str,
+    caller: &Caller,
     groups: &[Group],
 ) -> Result<Vec<GroupOutcome>, StorageError> {
     if groups.is_empty() {
@@ -37,7 +38,7 @@ pub(super) fn push(
     let envelope = Envelope {
         storage,
         model,
-        user,
+        caller,
     };
     if let Some(outcomes) = envelope.together(conn, groups)? {
         return Ok(outcomes);
@@ -54,7 +55,7 @@ pub(super) fn push(
 struct Envelope<'a> {
     storage: &'a SqliteStorage,
     model: &'a ServerModel,
-    user: &'a str,
+    caller: &'a Caller,
 }
 
 /// How a commit ended.
@@ -130,9 +131,14 @@ impl Envelope<'_> {
         tables: &'a Tables,
     ) -> Result<Applying<'a>, StorageError> {
         Ok(Applying {
+            rights: Rights {
+                conn,
+                tables,
+                caller: self.caller,
+            },
             conn,
             tables,
-            user: self.user,
+            user: &self.caller.user,
             at: self.storage.seconds(conn)?,
         })
     }
@@ -175,6 +181,7 @@ enum Ended {
 
 /// A transaction in which groups are applied.
 struct Applying<'a> {
+    rights: Rights<'a>,
     conn: &'a Connection,
     tables: &'a Tables,
     user: &'a str,
@@ -196,6 +203,7 @@ impl Applying<'_> {
             Some(Entry::Settled { hash, verdicts })
                 if hash == group.hash() || planted("server-ignores-hash") =>
             {
+                let verdicts = self.shown(group, &numbers, verdicts)?;
                 return known(verdicts);
             }
             Some(Entry::Settled { .. }) => return known(altered(group)),
@@ -225,9 +233,23 @@ impl Applying<'_> {
         }
     }
 
+    /// The verdicts of a group as they may be told now.
+    fn shown(
+        &self,
+        group: &Group,
+        numbers: &Numbers,
+        verdicts: Vec<Verdict>,
+    ) -> Result<Vec<Verdict>, StorageError> {
+        let changes = numbers.put_all(self.tables, &group.changes);
+        let pairs = changes.iter().zip(verdicts);
+        pairs
+            .map(|(change, verdict)| self.rights.shown(change, verdict))
+            .collect()
+    }
+
     fn apply(&self, group: &Group, numbers: Numbers) -> Result<Ended, StorageError> {
         self.run("SAVEPOINT afield_group")?;
-        let run = apply::changes(self.conn, self.tables, group, numbers.clone())?;
+        let run = apply::changes(self.rights, group, numbers.clone())?;
         match run {
             Run::Applied(applied) => {
                 self.run("RELEASE afield_group")?;
@@ -243,6 +265,7 @@ impl Applying<'_> {
                     self.run("ROLLBACK TO afield_group")?;
                 }
                 self.run("RELEASE afield_group")?;
+                let verdicts = self.shown(group, &numbers, verdicts)?;
                 self.settle(group, verdicts, numbers)
             }
         }
@@ -267,7 +290,7 @@ impl Applying<'_> {
         let mut verdicts = Vec::with_capacity(changes.len());
         for (change, sent) in changes.iter().zip(&group.changes) {
             let table = self.tables.entity(&change.entity);
-            let verdict = write::known_in_part(self.conn, table, change, &sent.key)?;
+            let verdict = write::known_in_part(self.rights, table, change, &sent.key)?;
             verdicts.push(verdict);
         }
         self.settle(group, verdicts, numbers)

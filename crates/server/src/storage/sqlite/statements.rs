@@ -3,6 +3,7 @@
 use super::error::lasting;
 use super::marks::mark_table;
 use super::schema::{TableSchema, TermOf};
+use super::scope::ScopeSql;
 use super::sql_text::quote;
 use crate::resolved::ServerEntity;
 use crate::storage::StorageError;
@@ -18,6 +19,24 @@ pub(super) struct Sql {
     pub key_is: String,
     pub marks_after: String,
     pub any_mark_after: String,
+    /// What an entity with a scope has in their place.
+    pub scoped: Option<ScopedSql>,
+}
+
+/// The statements of an entity with a scope. `N` is a scope column of it.
+#[derive(Debug)]
+pub(super) struct ScopedSql {
+    /// Attributes, then scope columns, of the row with a stored key.
+    pub by_key: String,
+    /// For each N: the same of the rows with a value, in the order of a download.
+    pub first: Vec<String>,
+    /// For each N: from behind a key, whose cells come before the value.
+    pub after: Vec<String>,
+    /// For each N: change, key and scope columns of marks under a list of values, above one
+    /// number and up to another, so many at most.
+    pub marks: Vec<String>,
+    /// Whether the row with a stored key is in the caller's scope.
+    pub is_mine: String,
 }
 
 /// A key column with the collation that its unique key compares it by, where that is not the
@@ -76,6 +95,7 @@ impl Sql {
         entity: &ServerEntity,
         scan_order: &[usize],
         key: &[KeyTerm],
+        scope: Option<&ScopeSql>,
     ) -> Self {
         let table = quote(&schema.name);
         let mark = quote(&mark_table(&schema.name));
@@ -121,6 +141,60 @@ impl Sql {
                 mark_key.join(", ")
             ),
             any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
+            scoped: scope.map(|scope| ScopedSql {
+                by_key: String::new(),
+                first: Vec::new(),
+                after: Vec::new(),
+                marks: marks_of_values(&mark, scope, key.len()),
+                is_mine: format!(
+                    "SELECT EXISTS (SELECT 1 FROM {table} WHERE {} AND {})",
+                    equals.join(" AND "),
+                    scope.predicate()
+                ),
+            }),
         }
+        .with_rows(&table, &columns, scope, &ordered, &holes, &named)
     }
+
+    /// Fills in the statements that read rows of a scope.
+    fn with_rows(
+        mut self,
+        table: &str,
+        columns: &str,
+        scope: Option<&ScopeSql>,
+        ordered: &str,
+        holes: &str,
+        named: &str,
+    ) -> Self {
+        let (Some(scoped), Some(scope)) = (&mut self.scoped, scope) else {
+            return self;
+        };
+        let quoted: Vec<String> = scope.columns.iter().map(|column| quote(column)).collect();
+        let read = format!("SELECT {columns}, {} FROM {table} WHERE", quoted.join(", "));
+        scoped.by_key = format!("{read} {}", self.key_is);
+        let value = holes.split(", ").count() + 1;
+        for column in &quoted {
+            let sorted = format!("{named} ORDER BY {ordered}");
+            scoped.first.push(format!("{read} {column} = ?1{sorted}"));
+            scoped.after.push(format!(
+                "{read} ({ordered}) > ({holes}) AND {column} = ?{value}{sorted}"
+            ));
+        }
+        self
+    }
+}
+
+fn marks_of_values(mark: &str, scope: &ScopeSql, key_width: usize) -> Vec<String> {
+    let width = scope.columns.len();
+    let keys: Vec<String> = (1..=key_width).map(|at| format!("m.key{at}")).collect();
+    let scopes: Vec<String> = (1..=width).map(|at| format!("m.scope{at}")).collect();
+    let cells = format!("{}, {}", keys.join(", "), scopes.join(", "));
+    // The cross join keeps the list outside: one range of the index for each value.
+    let sql = |at| {
+        format!(
+            "SELECT m.change, {cells} FROM rarray(?1) AS v CROSS JOIN {mark} AS m \
+             WHERE m.scope{at} = v.value AND m.change > ?2 AND m.change <= ?3 LIMIT ?4"
+        )
+    };
+    (1..=width).map(sql).collect()
 }

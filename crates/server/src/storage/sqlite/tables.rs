@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::entity::EntityTable;
 use super::error::{While, lasting};
+use super::references;
 use crate::resolved::{ServerColumn, ServerModel};
 use crate::storage::StorageError;
 
@@ -18,15 +19,18 @@ pub(super) struct Tables {
     entities: HashMap<String, EntityTable>,
     /// Since which change number an entity's marks are whole.
     since: HashMap<String, i64>,
+    /// For each reference of an entity, whether a push must ask for the row that it names.
+    asked: HashMap<String, Vec<bool>>,
 }
 
 impl Tables {
     pub(super) fn load(conn: &Connection, model: &ServerModel) -> Result<Self, StorageError> {
         let mut entities = HashMap::new();
         let mut since = HashMap::new();
+        let mut asked = HashMap::new();
         for entity in &model.entities {
             let name = &entity.local.name;
-            let table = EntityTable::load(conn, &model.device, entity)?;
+            let table = EntityTable::load(conn, model, entity)?;
             let is_number = |key: &ServerColumn| table.schema.is_numbered_by(&key.name);
             if table.is_numbered() && !entity.columns.first().is_some_and(is_number) {
                 return Err(lasting(format!(
@@ -45,6 +49,9 @@ impl Tables {
                     .while_("reading since when a table is captured")?;
                 since.insert(name.clone(), from);
             }
+            let references = references::asked(conn, model, &table);
+            let references = references.while_("reading the references of a table")?;
+            asked.insert(name.clone(), references);
             entities.insert(name.clone(), table);
         }
         Ok(Self {
@@ -52,6 +59,7 @@ impl Tables {
             schema_version: schema_version(conn)?,
             entities,
             since,
+            asked,
         })
     }
 
@@ -61,11 +69,19 @@ impl Tables {
         conn: &Connection,
         model: &ServerModel,
     ) -> Result<bool, StorageError> {
-        Ok(self.schema_version == schema_version(conn)? && self.model.entities == model.entities)
+        let is_same = self.model.entities == model.entities && self.model.scopes == model.scopes;
+        Ok(is_same && self.schema_version == schema_version(conn)?)
     }
 
     pub(super) fn entity(&self, name: &str) -> Option<&EntityTable> {
         self.entities.get(name)
+    }
+
+    /// Whether a push must ask for the row that a reference names: the database does not, or not
+    /// whether it is the caller's.
+    pub(super) fn asks_reference(&self, entity: &str, at: usize) -> bool {
+        let asked = self.asked.get(entity).and_then(|asked| asked.get(at));
+        asked.copied().unwrap_or(true)
     }
 
     /// The entity of a pull, which must exist, and since which change number its marks are whole:

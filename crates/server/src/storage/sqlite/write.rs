@@ -12,6 +12,7 @@ use super::constraint;
 use super::entity::{EntityTable, FoundRow};
 use super::error::{While, storage_error};
 use super::numbers;
+use super::rights::{self, Found, Rights};
 use super::sql_text::quote;
 use crate::storage::StorageError;
 
@@ -20,73 +21,151 @@ const READING: &str = "reading the row of a change";
 const NUMBERS_USED_UP: &str = "the server's table numbers its rows beyond 2^52, where devices \
                                have their temporary identifiers";
 
+/// What became of a change.
+pub(super) struct Done {
+    pub verdict: Verdict,
+    /// The row that it wrote, where somebody must look at it again at the end of its group.
+    pub written: Option<rights::Written>,
+}
+
 /// Decides a change and carries it out. Its identifiers are the server's, except that of a row
 /// which the table is to number; `sent` is the key as it came. What it wrote stands even if the
 /// verdict refuses it: the caller rolls back.
 pub(super) fn change(
-    conn: &Connection,
+    rights: Rights<'_>,
     table: &EntityTable,
     change: &Change,
     sent: &Key,
-) -> Result<Verdict, StorageError> {
-    if let Some(refused) = unwritable(table, change) {
-        return Ok(refused);
-    }
-    // Whatever row has this number on the server is another one.
-    let row = match numbers::made_by(table, change) {
-        Some(_) => None,
-        None => table.find(conn, &change.key).while_(READING)?,
+) -> Result<Done, StorageError> {
+    let settled = |verdict| {
+        Ok(Done {
+            verdict,
+            written: None,
+        })
     };
-    let now = match &row {
-        Some(row) => Now::Present(table.attributes(row)),
-        None => Now::Absent,
+    if let Some(refused) = unwritable(table, change) {
+        return settled(refused);
+    }
+    let (row, now) = match found(rights, table, change)? {
+        Found::Mine(row) => {
+            let now = Now::Present(table.attributes(&row));
+            (Some(row), now)
+        }
+        Found::Foreign => (None, Now::Foreign),
+        Found::Absent => (None, Now::Absent),
     };
     let counters = if planted("server-counter-overwrites") {
         &[]
     } else {
         table.counters.as_slice()
     };
-    let sent = |op| (op == Op::Create).then_some(sent);
     match conflict::decide(rule(table), counters, change, &now) {
         Decision::Nothing => {
-            let verdict = Verdict::applied();
-            Ok(with_key(verdict, table, sent(change.op), row.as_ref()))
+            let sent = (change.op == Op::Create).then_some(sent);
+            settled(with_key(Verdict::applied(), table, sent, row.as_ref()))
         }
-        Decision::Conflict(code) => Ok(Verdict::conflict(code, theirs(now))),
-        Decision::Rejected(code) => Ok(rejected(code)),
+        Decision::Conflict(code) => settled(Verdict::conflict(code, theirs(now))),
+        Decision::Rejected(code) => settled(rejected(code)),
         Decision::Apply { set, overwritten } => {
-            let written = match (change.op, &row) {
-                (Op::Create, _) => create(conn, table, change, &set),
-                (Op::Update, Some(row)) => update(conn, table, row, &set),
-                (Op::Delete, Some(row)) => delete(conn, table, row),
-                (Op::Update | Op::Delete, None) => Ok(Written::Row(None)),
+            let writing = Writing {
+                rights,
+                table,
+                change,
+                row: row.as_ref(),
             };
-            match written {
-                Ok(Written::Row(Some(row))) if has_too_high_number(table, &row) => {
-                    Ok(Verdict::rejected(Code::CONSTRAINT, NUMBERS_USED_UP))
-                }
-                Ok(Written::Row(row)) => {
-                    let verdict = Verdict::applied();
-                    let verdict = with_key(verdict, table, sent(change.op), row.as_ref());
-                    Ok(Verdict {
-                        overwritten,
-                        ..with_values(verdict, table, &set, row.as_ref())
-                    })
-                }
-                Ok(Written::Nothing) => Ok(Verdict::rejected(
+            writing.carry_out(sent, &set, overwritten)
+        }
+    }
+}
+
+/// The row of a change as its author may see it.
+fn found(rights: Rights<'_>, table: &EntityTable, change: &Change) -> Result<Found, StorageError> {
+    match numbers::made_by(table, change) {
+        // Whatever row has this number on the server is another one.
+        Some(_) => Ok(Found::Absent),
+        None => rights.find(table, change.op, &change.key).while_(READING),
+    }
+}
+
+/// A change that is to take effect, and the row as it was.
+struct Writing<'a> {
+    rights: Rights<'a>,
+    table: &'a EntityTable,
+    change: &'a Change,
+    row: Option<&'a FoundRow>,
+}
+
+impl Writing<'_> {
+    fn carry_out(
+        &self,
+        sent: &Key,
+        set: &Attributes,
+        overwritten: Attributes,
+    ) -> Result<Done, StorageError> {
+        let Self { table, change, .. } = *self;
+        let (conn, refused) = (self.rights.conn, |verdict| {
+            Ok(Done {
+                verdict,
+                written: None,
+            })
+        });
+        let written = match (change.op, self.row) {
+            (Op::Create, _) => create(conn, table, change, set),
+            (Op::Update, Some(row)) => update(conn, table, row, set),
+            (Op::Delete, Some(row)) => delete(conn, table, row),
+            (Op::Update | Op::Delete, None) => Ok(Written::Row(None)),
+        };
+        let row = match written {
+            Ok(Written::Row(row)) => row,
+            Ok(Written::Nothing) => {
+                return refused(Verdict::rejected(
                     Code::CONSTRAINT,
                     "a trigger of the server's database ignored the change",
-                )),
-                Err(error) => constraint::refusal(&error, table)
-                    .ok_or_else(|| storage_error(&error, "writing a change")),
+                ));
             }
+            Err(error) => {
+                return match constraint::refusal(&error, table) {
+                    Some(verdict) => refused(verdict),
+                    None => Err(storage_error(&error, "writing a change")),
+                };
+            }
+        };
+        if let Some(row) = &row {
+            if has_too_high_number(table, row) {
+                return refused(Verdict::rejected(Code::CONSTRAINT, NUMBERS_USED_UP));
+            }
+            let leaving = self.rights.leaving(table, change, row);
+            if let Some(verdict) = leaving.while_(READING)? {
+                return refused(verdict);
+            }
+        }
+        let sent = (change.op == Op::Create).then_some(sent);
+        let verdict = with_key(Verdict::applied(), table, sent, row.as_ref());
+        let verdict = with_values(verdict, table, set, row.as_ref());
+        Ok(Done {
+            verdict: Verdict {
+                overwritten,
+                ..verdict
+            },
+            written: row.map(|row| self.written(row)),
+        })
+    }
+
+    fn written(&self, row: FoundRow) -> rights::Written {
+        let tables = self.rights.tables;
+        let references =
+            rights::changed_references(tables, self.table, self.change, self.row, &row);
+        rights::Written {
+            raw_key: row.raw_key,
+            rowid: row.rowid,
+            references,
         }
     }
 }
 
 /// The verdict for a change of a group of which a part took effect through a copy of the device.
 pub(super) fn known_in_part(
-    conn: &Connection,
+    rights: Rights<'_>,
     table: Option<&EntityTable>,
     change: &Change,
     sent: &Key,
@@ -98,9 +177,9 @@ pub(super) fn known_in_part(
     let Some(table) = table.filter(|table| unwritable(table, change).is_none()) else {
         return Ok(conflict(Theirs::Gone));
     };
-    let row = match numbers::made_by(table, change) {
-        Some(_) => None,
-        None => table.find(conn, &change.key).while_(READING)?,
+    let row = match found(rights, table, change)? {
+        Found::Mine(row) => Some(row),
+        Found::Foreign | Found::Absent => None,
     };
     let theirs = match &row {
         Some(row) => Theirs::Row(table.attributes(row)),

@@ -56,7 +56,7 @@ pub(crate) fn auth() -> Auth {
 }
 
 pub(crate) fn token() -> String {
-    auth().issue("ann", NOW + 3_600, &Map::new())
+    auth().issue("ann", NOW + 3_600, &Map::new()).unwrap()
 }
 
 /// A running server; stops when dropped.
@@ -75,7 +75,26 @@ impl Server {
 
     pub(crate) fn start_with(limits: HttpLimits, change: impl FnOnce(&mut ServeOptions)) -> Self {
         let stub = Arc::new(StubStorage::default());
-        Self::start_all(Arc::clone(&stub) as _, stub, model(), limits, change)
+        Self::start_all(
+            Arc::clone(&stub) as _,
+            stub,
+            model(),
+            (auth(), limits),
+            change,
+        )
+    }
+
+    /// A server that checks tokens with this.
+    pub(crate) fn start_as(auth: Auth) -> Self {
+        let stub = Arc::new(StubStorage::default());
+        let limits = HttpLimits::default();
+        Self::start_all(
+            Arc::clone(&stub) as _,
+            stub,
+            model(),
+            (auth, limits),
+            |_| {},
+        )
     }
 
     /// A server on a storage of the test's own.
@@ -84,7 +103,7 @@ impl Server {
             storage,
             Arc::default(),
             model,
-            HttpLimits::default(),
+            (auth(), HttpLimits::default()),
             |_| {},
         )
     }
@@ -93,11 +112,11 @@ impl Server {
         storage: Arc<dyn Storage>,
         stub: Arc<StubStorage>,
         model: ServerModel,
-        limits: HttpLimits,
+        (auth, limits): (Auth, HttpLimits),
         change: impl FnOnce(&mut ServeOptions),
     ) -> Self {
         let clock: Clock = Arc::new(|| NOW);
-        let state = ServerState::new(storage, model.clone(), auth(), limits, clock);
+        let state = ServerState::new(storage, model.clone(), auth, limits, clock);
         let mut options = ServeOptions::new("127.0.0.1:0".parse().unwrap());
         change(&mut options);
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -218,6 +237,7 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Problem(_) => "problem",
         Frame::Part(_) => "part",
         Frame::Received(_) => "received",
+        Frame::Held(_) => "held",
     };
     frames.iter().map(kind).collect()
 }

@@ -6,7 +6,7 @@ use afield_protocol::{
     Code, Frame, Group, GroupId, GroupOutcome, Page, PageEnd, Part, RowBlockWriter, Value, Verdict,
 };
 use afield_server::resolved::ServerModel;
-use afield_server::storage::{PartTaken, PullRequest, PulledPage, Storage, StorageError};
+use afield_server::storage::{Caller, PartTaken, PullRequest, PulledPage, Storage, StorageError};
 
 /// What the storage is to do, and what it was asked.
 #[derive(Default)]
@@ -134,13 +134,17 @@ impl Storage for StubStorage {
             Frame::Rows(rows.take()),
             Frame::PageEnd(end.clone()),
         ];
-        Ok(PulledPage { frames, end })
+        Ok(PulledPage {
+            frames,
+            end,
+            held: Vec::new(),
+        })
     }
 
     fn push(
         &self,
         _model: &ServerModel,
-        user: &str,
+        caller: &Caller,
         groups: &[Group],
     ) -> Result<Vec<GroupOutcome>, StorageError> {
         let mut script = self.script.lock().unwrap();
@@ -149,9 +153,11 @@ impl Storage for StubStorage {
             drop(script);
             return Err(error);
         }
-        script
-            .pushed
-            .extend(groups.iter().map(|group| (user.to_owned(), group.clone())));
+        script.pushed.extend(
+            groups
+                .iter()
+                .map(|group| (caller.user.clone(), group.clone())),
+        );
         let outcome = |group: &Group| GroupOutcome {
             group: group.id,
             verdicts: vec![Verdict::applied(); group.changes.len()],

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::codec::cbor::write_key;
 use afield_protocol::{Key, Op, Value, is_temporary};
 
-use super::rows::{TaggedRow, check_references, integer};
+use super::rows::{Lost, TaggedRow, check_references, integer};
 use super::server::key_of;
 use crate::app;
 use crate::oracle::device::{is_erased, state_of};
@@ -26,6 +26,9 @@ pub(crate) struct TaggedDevice {
     typed: HashMap<(Tag, usize), Value>,
     /// Rows that the user deleted.
     deleted: HashSet<Tag>,
+    /// Those that had an unsent change then, with what that was: it may be folded into the
+    /// deletion, and the deletion of a row that was never sent is nothing at all.
+    overtaken: HashMap<Tag, Op>,
     /// Every value that it ever showed.
     pub(crate) shown: HashSet<(Tag, usize, Value)>,
 }
@@ -58,6 +61,17 @@ impl TaggedDevice {
         }
         for (tag, _) in old.keys().filter(|twin| !new.contains_key(*twin)) {
             self.deleted.insert((*tag).clone());
+            let mut log = before.tagged_log.iter().rev();
+            let is_unsent = |entry: &&Entry| entry.state == GroupState::Pending;
+            let unsent = log.find(|e| is_unsent(e) && self.tags(e).contains(tag));
+            let captured = old.values().filter(|row| row.tag == **tag).any(|row| {
+                let name = (tag.entity(), write_key(row.key()));
+                before.captured.contains(&name)
+            });
+            let op = unsent.map(|entry| entry.op);
+            if let Some(op) = op.or(captured.then_some(Op::Update)) {
+                self.overtaken.insert((*tag).clone(), op);
+            }
             self.typed.retain(|(typed, _), _| typed != *tag);
         }
         counted
@@ -73,10 +87,39 @@ impl TaggedDevice {
         self.typed.insert((tag.clone(), at), value);
     }
 
+    /// The power went in the middle of a write: what the log holds of it was typed.
+    pub(crate) fn may_have_typed(&mut self, tag: &Tag, set: &[(usize, Value)], after: &View) {
+        let entity = tag.entity();
+        let typed = typed_places(entity)
+            .iter()
+            .copied()
+            .chain([tag_place(entity)]);
+        for at in typed {
+            let attribute = app::attribute_name(entity, at);
+            for (_, value) in set.iter().filter(|(place, _)| *place == at) {
+                let holds = |entry: &Entry| entry.set.get(attribute) == Some(value);
+                if after.tagged_log.iter().any(holds) {
+                    self.typed(tag, at, value.clone());
+                }
+            }
+        }
+    }
+
+    /// Whether an unsent change of a row may have ended with the row's deletion.
+    pub(crate) fn is_overtaken(&self, tag: &Tag) -> bool {
+        self.overtaken.contains_key(tag)
+    }
+
+    /// Rows that were made and deleted again before anybody heard of them.
+    pub(crate) fn unmade(&self) -> impl Iterator<Item = &Tag> {
+        let unmade = self.overtaken.iter();
+        unmade.filter_map(|(tag, op)| (*op == Op::Create).then_some(tag))
+    }
+
     /// Looks at a device's file.
     pub(crate) fn check(&mut self, view: &View, server: &ServerRecord) -> Result<(), Violation> {
         self.check_names(view)?;
-        check_references(&view.tagged)?;
+        check_references(&view.tagged, &lost(view, server))?;
         check_ids(view)?;
         self.check_untouched(view, server)?;
         self.check_typed(view, server)?;
@@ -211,7 +254,12 @@ impl TaggedDevice {
             };
             let mut entries = view.tagged_log.iter();
             let is_held = entries.any(|e| is_replaced(e) && self.tags(e).contains(tag));
-            if server.was_there(tag) && !server.was_deleted(tag) && !is_held {
+            // A copy of the device may have sent what was taken back here.
+            let is_create = |entry: &Entry| entry.op == Op::Create;
+            let mut entries = view.tagged_log.iter();
+            let is_unmade = self.unmade().any(|unmade| unmade == tag)
+                && !entries.any(|e| is_create(e) && self.tags(e).contains(tag));
+            if !is_unmade && server.was_there(tag) && !server.was_deleted(tag) && !is_held {
                 let invariant = "what was deleted is in the outbox";
                 return Err(Violation::new(Promise::P1, invariant, tag.to_string()));
             }
@@ -254,6 +302,23 @@ impl TaggedDevice {
             }
         }
         Ok(())
+    }
+}
+
+/// Rows that a reference may point to though they are not there.
+fn lost(view: &View, server: &ServerRecord) -> Lost {
+    let log = view.tagged_log.iter();
+    let deleted = log.filter(|entry| entry.op == Op::Delete && entry.state != GroupState::Dropped);
+    let deleted = deleted.filter_map(|entry| {
+        let key = key_of(&entry.row);
+        Some((entry.row.0, integer(key.first()?)?))
+    });
+    Lost {
+        is_restored: server.is_restored,
+        deleted: deleted.collect(),
+        growing: (app::TAGGED.iter().copied())
+            .filter(|entity| !view.standing[*entity].1)
+            .collect(),
     }
 }
 

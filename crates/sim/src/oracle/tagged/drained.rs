@@ -54,9 +54,18 @@ impl Counters {
     }
 }
 
+fn is_over(state: GroupState) -> bool {
+    matches!(state, GroupState::Settled | GroupState::Dropped)
+}
+
+/// How many changes are parked, held or unsent.
+pub(crate) fn unsettled(view: &View) -> usize {
+    let log = view.tagged_log.iter();
+    log.filter(|entry| !is_over(entry.state)).count()
+}
+
 /// Nothing is parked, held or unsent any more.
 pub(crate) fn check_settled(view: &View) -> Result<(), Violation> {
-    let is_over = |state| matches!(state, GroupState::Settled | GroupState::Dropped);
     match view.tagged_log.iter().find(|entry| !is_over(entry.state)) {
         None => Ok(()),
         Some(entry) => {

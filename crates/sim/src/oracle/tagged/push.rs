@@ -104,10 +104,14 @@ impl ServerRecord {
                 };
                 states.iter().any(is_there)
             }
-            code if *code == Code::ABSORBED_KNOWN => group.absorbed.iter().any(|id| {
-                let known = self.history.ledger.get(id);
-                known.is_some_and(GroupOutcome::is_applied) || self.history.replaced.contains(id)
-            }),
+            code if *code == Code::ABSORBED_KNOWN => {
+                let is_replaced = |id| self.history.replaced.contains(id);
+                is_replaced(&group.id)
+                    || group.absorbed.iter().any(|id| {
+                        let known = self.history.ledger.get(id);
+                        known.is_some_and(GroupOutcome::is_applied) || is_replaced(id)
+                    })
+            }
             code => *code == Code::GROUP_REFUSED || *code == Code::WAITS_FOR,
         };
         if is_so {

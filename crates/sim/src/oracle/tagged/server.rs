@@ -6,7 +6,7 @@ use std::rc::Rc;
 use afield_protocol::codec::cbor::read_key;
 use afield_protocol::{Value, is_temporary};
 
-use super::rows::{TaggedRow, check_references, tagged};
+use super::rows::{Lost, TaggedRow, check_references, tagged};
 use crate::app;
 use crate::oracle::audit::{Effect, Line};
 use crate::oracle::server::ServerRecord;
@@ -116,7 +116,11 @@ impl ServerRecord {
                 return Err(Violation::new(Promise::P4, invariant, detail));
             }
         }
-        check_references(&rows)?;
+        let lost = Lost {
+            is_restored: self.is_restored,
+            ..Lost::default()
+        };
+        check_references(&rows, &lost)?;
         for (tag, times) in &self.history.tagged.made {
             let allowed = 1 + self.tagged.again.get(tag).copied().unwrap_or(0);
             if *times > allowed {

@@ -1,13 +1,13 @@
 //! The oracle of tagged rows itself: each invariant is shown a world that breaks it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use afield_protocol::codec::cbor::write_key;
 use afield_protocol::{FIRST_TEMPORARY, Value};
 
 use super::device::TaggedDevice;
 use super::drained::Counters;
-use super::rows::{TaggedRow, check_references};
+use super::rows::{Lost, TaggedRow, check_references};
 use crate::app;
 use crate::oracle::tests::{Server, server};
 use crate::oracle::view::View;
@@ -52,13 +52,36 @@ fn row(tag: Tag, values: &[Value]) -> TaggedRow {
 fn p4_a_reference_to_another_row_is_noticed_and_to_one_that_is_gone_is_not() {
     let order = |id: i64, n| row(Tag::order(n), &[id.into()]);
     let line = |id: i64| row(Tag::line(9, "o1"), &[id.into(), 1.into()]);
-    check_references(&[order(7, 1), line(7)]).unwrap();
-    check_references(&[order(8, 2), line(7)]).unwrap();
+    let none = Lost::default();
+    check_references(&[order(7, 1), line(7)], &none).unwrap();
+    check_references(&[order(8, 2), line(7)], &none).unwrap();
     let invariant = "a reference points to the row that it was made for";
-    let other = check_references(&[order(7, 1), order(8, 2), line(8)]);
+    let other = check_references(&[order(7, 1), order(8, 2), line(8)], &none);
     broken(other, Promise::P4, invariant);
-    let nothing = check_references(&[order(7, 1), line(FIRST_TEMPORARY)]);
+    let nothing = check_references(&[order(7, 1), line(FIRST_TEMPORARY)], &none);
     broken(nothing, Promise::P4, invariant);
+}
+
+#[test]
+fn p4_a_reference_to_a_row_that_was_lost_or_deleted_under_another_name_is_no_mistake() {
+    let order = |id: i64, n| row(Tag::order(n), &[id.into()]);
+    let line = |id: i64| row(Tag::line(9, "o1"), &[id.into(), 1.into()]);
+    let restored = Lost {
+        is_restored: true,
+        ..Lost::default()
+    };
+    let lost = [order(8, 1), line(7)];
+    check_references(&lost, &restored).unwrap();
+    assert!(check_references(&lost, &Lost::default()).is_err());
+    let temporary = [order(8, 1), line(FIRST_TEMPORARY)];
+    assert!(check_references(&temporary, &restored).is_err());
+    let deleted = Lost {
+        deleted: HashSet::from([(app::ORDER, FIRST_TEMPORARY)]),
+        ..Lost::default()
+    };
+    check_references(&temporary, &deleted).unwrap();
+    let other = [order(8, 1), line(FIRST_TEMPORARY + 1)];
+    assert!(check_references(&other, &deleted).is_err());
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! What a sync does about an answer that did not come, not whole, or not as hoped.
+
+use afield_protocol::{Code, GroupId, limits, zoo};
+
+use super::report::Failure;
+use super::{Command, Run};
+use crate::error::Error;
+use crate::store::SyncStore;
+
+/// Failures in a row without any progress after which a sync gives up; the next sync continues.
+const ATTEMPTS: u32 = 4;
+
+/// Groups failing alone, one after another, after which the server itself counts as failing.
+const LONE_FAILURES: u32 = 5;
+
+/// Times that a sync starts over because another one of the same store was faster, or because
+/// the model changed under it.
+pub(super) const RESTARTS: u32 = 5;
+
+/// First pause after a failure; it doubles up to [`PAUSE_MAX_MS`].
+const PAUSE_MS: i64 = 250;
+
+/// Longest pause inside one sync.
+const PAUSE_MAX_MS: i64 = 5_000;
+
+/// First pause of a group that failed alone; it doubles up to [`GROUP_PAUSE_MAX_MS`].
+const GROUP_PAUSE_MS: i64 = 5_000;
+
+/// Longest pause of a group that failed alone.
+const GROUP_PAUSE_MAX_MS: i64 = 5 * 60 * 1_000;
+
+/// Answers in a row that want the values held before a sync gives up: the first request with the
+/// list should have told the server all there is to know.
+const HELD_WANTED: u32 = 3;
+
+impl Run {
+    /// Starts the exchange over, from positions or a model that others changed meanwhile.
+    pub(super) fn restart(
+        &mut self,
+        store: &mut SyncStore,
+        code: &Code,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        commands.push(Command::Abort);
+        self.exchange = None;
+        self.restarts += 1;
+        if self.restarts > RESTARTS {
+            let message = "the store or the server's model kept changing during the sync";
+            return self.finish(store, Some((code.clone(), message.into())), commands);
+        }
+        if *code == Code::MODEL_CHANGED {
+            self.model = None;
+        }
+        self.next(store, commands)
+    }
+
+    /// Sends the request again with the values of scopes whose rows the device has. Groups that
+    /// had their outcomes are no longer among what it sends.
+    pub(super) fn tell_held(
+        &mut self,
+        store: &mut SyncStore,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        commands.push(Command::Abort);
+        self.exchange = None;
+        self.held_wanted += 1;
+        if self.held_wanted > HELD_WANTED {
+            let message = "the server keeps asking which values of its scope this device has rows \
+                           of; it was told each time";
+            return self.finish(store, Some((Code::HELD_WANTED, message.into())), commands);
+        }
+        self.caps.held = true;
+        self.next(store, commands)
+    }
+
+    /// Decides what a failure means for this sync.
+    pub(super) fn failed(
+        &mut self,
+        store: &mut SyncStore,
+        failure: Failure,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        let exchange = self.exchange.take();
+        let progressed = exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.progressed);
+        if progressed && failure.is_passing() {
+            self.attempts = 0;
+            return self.next(store, commands);
+        }
+        let largest = exchange.as_ref().map_or(0, |exchange| exchange.largest);
+        let groups: Vec<GroupId> = exchange.map_or_else(Vec::new, |exchange| {
+            let part = exchange.part.map(|(group, _)| group);
+            exchange.groups.into_iter().chain(part).collect()
+        });
+        let unsettled =
+            !progressed && failure.may_be_a_groups_fault() && !zoo::planted("bad-group-blocks-all");
+        let too_long = !progressed && failure.may_be_the_size();
+        match groups.as_slice() {
+            [_, _, ..] if unsettled || too_long => {
+                self.caps.groups = groups.len() / 2;
+                return self.next(store, commands);
+            }
+            [_] if (unsettled || too_long) && largest > limits::PART_BYTES_MIN => {
+                self.caps.part = (largest / 2).max(limits::PART_BYTES_MIN);
+                return self.next(store, commands);
+            }
+            [group] if unsettled && self.lone_failures < LONE_FAILURES => {
+                self.lone_failures += 1;
+                self.wait_alone(store, *group)?;
+                return self.next(store, commands);
+            }
+            _ => {}
+        }
+        self.attempts += 1;
+        if !failure.is_passing() || self.attempts >= ATTEMPTS {
+            return self.finish(store, Some((failure.code, failure.message)), commands);
+        }
+        let pause = jittered(store, PAUSE_MS, PAUSE_MAX_MS, self.attempts - 1);
+        let ms = failure
+            .retry_after_ms
+            .map_or(pause, |asked| asked.max(pause));
+        commands.push(Command::Wait { ms });
+        Ok(())
+    }
+
+    /// Lets a group wait, longer each time, while the rest goes on.
+    pub(super) fn wait_alone(
+        &mut self,
+        store: &mut SyncStore,
+        group: GroupId,
+    ) -> Result<(), Error> {
+        let attempts = store.attempts(group)?;
+        let pause = jittered(store, GROUP_PAUSE_MS, GROUP_PAUSE_MAX_MS, attempts);
+        store.back_off(group, pause)?;
+        self.report.backed_off += 1;
+        Ok(())
+    }
+}
+
+/// A pause that doubles with each attempt up to a cap, minus up to half of it at random, so that
+/// many devices do not come back at once.
+fn jittered(store: &mut SyncStore, first_ms: i64, max_ms: i64, attempts: u32) -> i64 {
+    let full = first_ms.saturating_mul(1 << attempts.min(20)).min(max_ms);
+    let mut random = [0; 8];
+    store.fill(&mut random);
+    let random = i64::from_le_bytes(random).unsigned_abs();
+    full - i64::try_from(random % (full.unsigned_abs() / 2 + 1)).unwrap_or(0)
+}

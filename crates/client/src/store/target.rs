@@ -1,0 +1,297 @@
+//! One entity of a page: where its rows go, and what becomes of it when the page ends.
+
+use std::collections::HashSet;
+
+use afield_protocol::codec::cbor::write_key;
+use afield_protocol::{Cell, Code, Frame, Held, Key, RowBlock, Value, zoo};
+use rusqlite::params;
+
+use super::db::{Db, Loaded};
+use super::page::{self, standing};
+use super::scope::{self, Question, Told};
+use super::sql::{Bound, bound};
+use super::tables::Table;
+use super::{conflict, overlay, stage};
+use crate::error::Error;
+
+/// One entity of a page: where its rows go.
+pub(super) struct Target<'a> {
+    pub(super) table: &'a Table,
+    pub(super) position: &'a Vec<u8>,
+    /// Whether its rows go to the stage first.
+    pub(super) staged: bool,
+    /// Identifiers that have overlays.
+    overlaid: HashSet<Vec<u8>>,
+    /// Overlaid identifiers that this page brought something for.
+    recompute: HashSet<Vec<u8>>,
+    touched: bool,
+    /// Whether this is, or belongs to, its first download.
+    is_first: bool,
+    /// Whether rows may have left with this page or, in a first download, with one before it.
+    pub(super) lost: bool,
+    /// Whether rows left with this page.
+    left: bool,
+    /// What the page says of the values of its scope.
+    told: Told,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(
+        db: &Db,
+        loaded: &'a Loaded,
+        entity: &str,
+        reset: bool,
+        complete: bool,
+        position: &'a Vec<u8>,
+    ) -> Result<Self, Error> {
+        let table = loaded.table(entity)?;
+        let standing = standing(db, entity)?;
+        // With no position there is nothing yet that a fresh start could replace.
+        let reset = reset && standing.newest().is_some();
+        if reset {
+            stage::start_over(db, table)?;
+        }
+        let is_first = !standing.complete;
+        let staged = reset || standing.stage_position.is_some() || !(is_first || complete);
+        let keys = overlay::keys(db, table)?;
+        let overlaid = keys.iter().map(|key| write_key(key)).collect();
+        let recompute = HashSet::new();
+        Ok(Self {
+            table,
+            position,
+            staged,
+            overlaid,
+            recompute,
+            touched: false,
+            is_first,
+            lost: is_first,
+            left: false,
+            told: Told::default(),
+        })
+    }
+
+    /// Whether rows may have left with this page whose scope has values.
+    pub(super) fn may_have_let_go(&self) -> bool {
+        self.left && !self.table.scope_columns.is_empty()
+    }
+
+    /// Stores the new values of its scope and the new position, and switches what was staged if
+    /// the page completes it. Gives how many rows left with the values.
+    pub(super) fn finish(
+        &mut self,
+        db: &Db,
+        loaded: &Loaded,
+        complete: bool,
+    ) -> Result<u64, Error> {
+        let name = &self.table.entity.name;
+        let mut left = 0;
+        if self.staged {
+            scope::stage(db, self.table, &self.told)?;
+        } else {
+            left += self.take_values(db, complete)?;
+        }
+        if self.staged && !complete {
+            let sql = "UPDATE afield_entity SET stage_position = ?2 WHERE name = ?1";
+            db.conn
+                .prepare_cached(sql)?
+                .execute(params![name, self.position])?;
+            return Ok(left);
+        }
+        if self.staged {
+            left += stage::switch(db, self.table)?;
+            self.recompute.extend(self.overlaid.drain());
+            self.touched = true;
+            self.lost = true;
+            self.left = true;
+        }
+        self.touched |= !self.recompute.is_empty();
+        for key in &self.recompute {
+            conflict::refreshed(db, name, key)?;
+            overlay::release(db, loaded, name, key)?;
+        }
+        let sql = "UPDATE afield_entity SET position = ?2, complete = max(complete, ?3), \
+                   stage_position = NULL, stage_reset = 0 WHERE name = ?1";
+        db.conn
+            .prepare_cached(sql)?
+            .execute(params![name, self.position, complete])?;
+        if self.touched {
+            page::touch(db, name)?;
+        }
+        Ok(left)
+    }
+
+    /// Stores the values that were gained and lost, and lets go what no way in is left for. Gives
+    /// how many rows that are.
+    fn take_values(&mut self, db: &Db, complete: bool) -> Result<u64, Error> {
+        let table = self.table;
+        let told = std::mem::take(&mut self.told);
+        scope::hold(db, table, &told)?;
+        let mut left = 0;
+        for value in &told.lost {
+            for column in 0..table.scope_columns.len() {
+                left += self.let_go(
+                    db,
+                    match complete {
+                        true => Question::Lost(column, *value),
+                        false => Question::LostWhileGrowing(column, *value),
+                    },
+                )?;
+                let sql = scope::forget_value(table, column);
+                db.conn.prepare_cached(&sql)?.execute([value])?;
+                db.crash_point("value-forgotten")?;
+            }
+        }
+        if complete && self.is_first && !table.scope_columns.is_empty() {
+            left += self.let_go(db, Question::Complete)?;
+        }
+        Ok(left)
+    }
+
+    /// Keeps a row beside the visible one, if that has overlays.
+    fn put_aside(&mut self, db: &Db, row: &[Cell<'_>]) -> Result<bool, Error> {
+        if self.staged || self.overlaid.is_empty() {
+            return Ok(false);
+        }
+        let values: Vec<Value> = row.iter().map(|cell| cell.as_ref().to_value()).collect();
+        let key = values.get(..self.table.entity.key_width).unwrap_or(&[]);
+        let bytes = write_key(key);
+        let is_overlaid = self.overlaid.contains(&bytes) && !zoo::planted("pull-over-unsent");
+        if is_overlaid {
+            self.table.put_server_row(&db.conn, key, Some(&values))?;
+            self.recompute.insert(bytes);
+        }
+        Ok(is_overlaid)
+    }
+
+    fn let_go(&mut self, db: &Db, question: Question) -> Result<u64, Error> {
+        let mut left = 0;
+        let mut after = Some(i64::MIN);
+        while let Some(at) = after {
+            let leaving = scope::leaving(db, self.table, question, at)?;
+            left += write_gone(db, self, &leaving.keys)?;
+            after = leaving.next;
+            db.crash_point("let-go")?;
+        }
+        Ok(left)
+    }
+}
+
+pub(super) fn write_frame(
+    db: &Db,
+    targets: &mut [Target<'_>],
+    frame: &Frame,
+) -> Result<u64, Error> {
+    let (Frame::Rows(RowBlock { entity, .. })
+    | Frame::Gone { entity, .. }
+    | Frame::Held(Held { entity, .. })) = frame
+    else {
+        return Err(Error::new(
+            Code::MALFORMED,
+            "a page holds a message that is no row",
+        ));
+    };
+    let target = targets
+        .iter_mut()
+        .find(|target| target.table.entity.name == *entity);
+    let target = target.ok_or_else(|| {
+        Error::new(
+            Code::MALFORMED,
+            format!("a page has rows of `{entity}` unannounced"),
+        )
+    })?;
+    match frame {
+        Frame::Rows(block) => write_rows(db, target, block),
+        Frame::Gone { keys, .. } => write_gone(db, target, keys),
+        Frame::Held(held) => target.told.take(target.table, held).map(|()| 0),
+        _ => Ok(0),
+    }
+}
+
+fn write_rows(db: &Db, target: &mut Target<'_>, block: &RowBlock) -> Result<u64, Error> {
+    let table = target.table;
+    let columns = table.entity.columns();
+    let names = columns.iter().map(|(name, _)| name);
+    if !names.eq(block.columns.iter()) {
+        let message = format!(
+            "rows of `{}` have other columns than the model",
+            block.entity
+        );
+        return Err(Error::new(Code::MODEL_CHANGED, message));
+    }
+    let sql = if target.staged {
+        stage::row(table)
+    } else {
+        table.upsert()
+    };
+    let is_scoped = !table.scope_columns.is_empty();
+    let written = match target.staged {
+        true => columns.len(),
+        false => table.width(),
+    };
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let mut brought = match is_scoped && !target.staged {
+        true => Some(db.conn.prepare_cached(&scope::upsert(table))?),
+        false => None,
+    };
+    let mut count = 0;
+    block.for_each(|cells| {
+        count += 1;
+        let (row, values) = cells
+            .split_at_checked(table.width())
+            .unwrap_or((cells, &[]));
+        if is_scoped {
+            scope::check(table, values.iter().map(|cell| cell.as_ref()))?;
+        }
+        let key = row.get(..table.entity.key_width).unwrap_or(row);
+        if let Some(brought) = &mut brought {
+            let cells = key.iter().chain(values).map(|cell| Bound(cell.as_ref()));
+            brought.execute(rusqlite::params_from_iter(cells))?;
+        }
+        if target.put_aside(db, row)? {
+            return Ok(());
+        }
+        let cells = cells.iter().take(written).map(|cell| Bound(cell.as_ref()));
+        statement.execute(rusqlite::params_from_iter(cells))?;
+        target.touched = true;
+        Ok::<(), Error>(())
+    })?;
+    Ok(count)
+}
+
+fn write_gone(db: &Db, target: &mut Target<'_>, keys: &[Key]) -> Result<u64, Error> {
+    let table = target.table;
+    target.lost |= !keys.is_empty();
+    target.left |= !keys.is_empty();
+    for key in keys {
+        if key.len() != table.entity.key_width {
+            return Err(Error::new(
+                Code::MALFORMED,
+                "an identifier has the wrong width",
+            ));
+        }
+        let bytes = write_key(key);
+        if target.staged {
+            let mut padded = key.clone();
+            padded.resize(table.width() + table.scope_columns.len(), Value::Null);
+            db.conn
+                .prepare_cached(&stage::gone(table))?
+                .execute(bound(&padded))?;
+            continue;
+        }
+        if !table.scope_columns.is_empty() {
+            db.conn
+                .prepare_cached(&scope::delete(table))?
+                .execute(bound(key))?;
+        }
+        if target.overlaid.contains(&bytes) {
+            table.put_server_row(&db.conn, key, None)?;
+            target.recompute.insert(bytes);
+        } else {
+            db.conn
+                .prepare_cached(&table.delete())?
+                .execute(bound(key))?;
+            target.touched = true;
+        }
+    }
+    Ok(keys.len() as u64)
+}

@@ -1,0 +1,51 @@
+//! The entities of a page, whichever way they go.
+
+use afield_protocol::{Frame, Held};
+
+use super::super::scope::{Listed, ScopedPull};
+use super::{Pulled, State};
+
+/// An entity while its page is made.
+pub(super) enum Part<'a> {
+    /// All its rows are everyone's.
+    Whole(Pulled<'a>),
+    /// It has a scope.
+    Scoped(Box<ScopedPull<'a>>),
+}
+
+impl Part<'_> {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Whole(entity) => entity.name,
+            Self::Scoped(entity) => entity.name,
+        }
+    }
+
+    pub(super) fn is_scanning(&self) -> bool {
+        match self {
+            Self::Whole(entity) => matches!(entity.state, State::Scan { .. }),
+            Self::Scoped(entity) => entity.is_scanning(),
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        match self {
+            Self::Whole(entity) => matches!(entity.state, State::Done | State::Never),
+            Self::Scoped(entity) => entity.is_done(),
+        }
+    }
+
+    pub(super) fn told(&self) -> Option<Frame> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Scoped(entity) => entity.told(),
+        }
+    }
+
+    pub(super) fn held(&self, listed: &Listed<'_>) -> Option<Held> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Scoped(entity) => Some(entity.held(listed)),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Whose rows: what a caller may see and write, asked in the transaction of his push.
+//!
+//! Nothing is kept between two questions: rows, grants and memberships that were written earlier
+//! in the same transaction count, and so does what a trigger of the team's did. A row that is not
+//! the caller's is treated like one that is not there, by the same statements; only a create must
+//! be told that its identifier is taken.
+
+use afield_protocol::{Attributes, Change, Code, Key, Op, Reference, Theirs, Value, Verdict};
+use rusqlite::Connection;
+
+use super::entity::{EntityTable, FoundRow};
+use super::error::While;
+use super::raw::Raw;
+use super::tables::Tables;
+use crate::storage::{Caller, StorageError};
+
+const DOING: &str = "asking whose row it is";
+
+/// Who asks, and where.
+#[derive(Clone, Copy)]
+pub(super) struct Rights<'a> {
+    pub conn: &'a Connection,
+    pub tables: &'a Tables,
+    pub caller: &'a Caller,
+}
+
+/// What stands under an identifier.
+pub(super) enum Found {
+    /// A row in the caller's scope.
+    Mine(FoundRow),
+    /// A row of somebody else's. Only a create finds it.
+    Foreign,
+    /// No row, or none that the caller may know of.
+    Absent,
+}
+
+/// A row that a change wrote: what must still be looked at when its group is through.
+pub(super) struct Written {
+    pub raw_key: Vec<Raw>,
+    pub rowid: Option<i64>,
+    /// Places of the entity's references that the change gave another value.
+    pub references: Vec<usize>,
+}
+
+impl Rights<'_> {
+    /// The row of a change, if it is in the caller's scope now.
+    pub(super) fn find(
+        &self,
+        table: &EntityTable,
+        op: Op,
+        key: &[Value],
+    ) -> rusqlite::Result<Found> {
+        if table.entity.scope.is_everyone() {
+            let row = table.find(self.conn, key)?;
+            return Ok(row.map_or(Found::Absent, Found::Mine));
+        }
+        if let Some(raw) = self.mine(table, key)?
+            && let Some(row) = table.with_stored_key(self.conn, &raw)?
+        {
+            return Ok(Found::Mine(row));
+        }
+        if op == Op::Create && table.find(self.conn, key)?.is_some() {
+            return Ok(Found::Foreign);
+        }
+        Ok(Found::Absent)
+    }
+
+    /// The stored form of a canonical key under which the caller has a row.
+    fn mine(&self, table: &EntityTable, key: &[Value]) -> rusqlite::Result<Option<Vec<Raw>>> {
+        for raw in table.spellings(key) {
+            if self.is_mine(table, &raw)? {
+                return Ok(Some(raw));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_mine(&self, table: &EntityTable, raw: &[Raw]) -> rusqlite::Result<bool> {
+        table.is_in_scope(self.conn, self.caller, raw)
+    }
+
+    /// Why the caller may not leave this row behind, which `change` just wrote, if he may not.
+    pub(super) fn leaving(
+        &self,
+        table: &EntityTable,
+        change: &Change,
+        row: &FoundRow,
+    ) -> rusqlite::Result<Option<Verdict>> {
+        let is_fine = table.entity.scope.is_everyone() || self.is_mine(table, &row.raw_key)?;
+        Ok((!is_fine).then(|| forbidden(table, change)))
+    }
+
+    /// Why a row that a change of a group wrote may not stay as it is at the end of the group, if
+    /// it may not: another change, or a trigger, can have moved it, and only now must everything
+    /// be there that it refers to.
+    pub(super) fn staying(
+        &self,
+        table: &EntityTable,
+        change: &Change,
+        written: &Written,
+    ) -> Result<Option<Verdict>, StorageError> {
+        self.stays(table, change, written).while_(DOING)
+    }
+
+    fn stays(
+        &self,
+        table: &EntityTable,
+        change: &Change,
+        written: &Written,
+    ) -> rusqlite::Result<Option<Verdict>> {
+        let row = match table.with_stored_key(self.conn, &written.raw_key)? {
+            Some(row) => Some(row),
+            None => table.find_by_rowid(self.conn, written.rowid)?,
+        };
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        if let Some(verdict) = self.leaving(table, change, &row)? {
+            return Ok(Some(verdict));
+        }
+        let references = &table.entity.local.references;
+        for reference in written
+            .references
+            .iter()
+            .filter_map(|at| references.get(*at))
+        {
+            if !self.reaches(table, reference, &row)? {
+                return Ok(Some(refers_to_nothing(reference)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the row that a reference names is there for the caller, or is none of our business.
+    fn reaches(
+        &self,
+        table: &EntityTable,
+        reference: &Reference,
+        row: &FoundRow,
+    ) -> rusqlite::Result<bool> {
+        let Some(target) = self.tables.entity(&reference.entity) else {
+            return Ok(true);
+        };
+        let key = reference_key(table, reference, row);
+        if key.iter().any(Value::is_null) {
+            return Ok(true);
+        }
+        if target.entity.scope.is_everyone() {
+            return Ok(target.find(self.conn, &key)?.is_some());
+        }
+        Ok(self.mine(target, &key)?.is_some())
+    }
+
+    /// A verdict without what it says of a row that is not in the caller's scope, at this moment:
+    /// it was when the verdict was made, and is to be told again, or the group was taken back.
+    pub(super) fn shown(&self, change: &Change, verdict: Verdict) -> Result<Verdict, StorageError> {
+        if !tells(&verdict) {
+            return Ok(verdict);
+        }
+        let key = verdict.key.as_ref().unwrap_or(&change.key);
+        let is_fine = match self.tables.entity(&change.entity) {
+            Some(table) if table.entity.scope.is_everyone() => true,
+            Some(table) if key.len() == table.key_width() => {
+                self.mine(table, key).while_(DOING)?.is_some()
+            }
+            _ => false,
+        };
+        Ok(if is_fine { verdict } else { silent(verdict) })
+    }
+}
+
+/// The references that `change` gave another value than `before`, the row as it was.
+pub(super) fn changed_references(
+    tables: &Tables,
+    table: &EntityTable,
+    change: &Change,
+    before: Option<&FoundRow>,
+    row: &FoundRow,
+) -> Vec<usize> {
+    let local = &table.entity.local;
+    let is_set = |name: &String| {
+        let is_key = || local.key().iter().any(|key| key.name == *name);
+        change.set.contains_key(name) || (change.op == Op::Create && is_key())
+    };
+    let is_changed = |reference: &Reference| {
+        reference.attributes.iter().any(is_set)
+            && before.is_none_or(|before| {
+                reference_key(table, reference, before) != reference_key(table, reference, row)
+            })
+    };
+    let asked = |(at, _): &(usize, &Reference)| tables.asks_reference(&local.name, *at);
+    let references = local.references.iter().enumerate().filter(asked);
+    references
+        .filter(|(_, reference)| is_changed(reference))
+        .map(|(at, _)| at)
+        .collect()
+}
+
+/// The identifier that the attributes of a reference hold.
+fn reference_key(table: &EntityTable, reference: &Reference, row: &FoundRow) -> Key {
+    let attributes = &table.entity.local.attributes;
+    let value = |name: &String| {
+        let at = attributes
+            .iter()
+            .position(|attribute| attribute.name == *name);
+        at.and_then(|at| row.values.get(at))
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
+    reference.attributes.iter().map(value).collect()
+}
+
+/// Whether a verdict holds values of a row.
+pub(super) fn tells(verdict: &Verdict) -> bool {
+    matches!(verdict.theirs, Some(Theirs::Row(_)))
+        || !verdict.values.is_empty()
+        || !verdict.overwritten.is_empty()
+}
+
+fn silent(verdict: Verdict) -> Verdict {
+    Verdict {
+        values: Attributes::new(),
+        overwritten: Attributes::new(),
+        theirs: verdict.theirs.map(|_| Theirs::Gone),
+        ..verdict
+    }
+}
+
+/// One answer, whether the row is not there or not the caller's.
+fn refers_to_nothing(reference: &Reference) -> Verdict {
+    let message = format!(
+        "it refers to a row of `{}` that is not there",
+        reference.entity
+    );
+    Verdict {
+        attribute: reference.attributes.first().cloned(),
+        ..Verdict::rejected(Code::REFERENCE, message)
+    }
+}
+
+/// The refusal of a change whose row would not be the caller's. It names what the model names,
+/// and no value.
+fn forbidden(table: &EntityTable, change: &Change) -> Verdict {
+    let mut known: Vec<&str> = Vec::new();
+    let mut hidden: Vec<&str> = Vec::new();
+    for condition in table.entity.scope.conditions() {
+        let columns = &table.entity.columns;
+        let at = columns
+            .iter()
+            .position(|column| column.name.eq_ignore_ascii_case(&condition.column));
+        let attribute = at.and_then(|at| table.entity.local.attributes.get(at));
+        let (list, name) = match attribute {
+            Some(attribute) => (&mut known, attribute.name.as_str()),
+            None => (&mut hidden, condition.column.as_str()),
+        };
+        if !list.contains(&name) {
+            list.push(name);
+        }
+    }
+    let attribute = known.iter().find(|name| change.set.contains_key(**name));
+    let attribute = attribute.map(|name| (*name).to_owned());
+    let all: Vec<&str> = known.iter().chain(&hidden).copied().collect();
+    let mut message = format!(
+        "the row would not be this user's, which {} decides",
+        listed(&all)
+    );
+    if change.op == Op::Create && !hidden.is_empty() {
+        message.push_str(&format!(
+            "; no device can set {} of the server's `{}`: add it to the attributes of `{}`",
+            listed(&hidden),
+            table.schema.name,
+            table.entity.local.name
+        ));
+    }
+    Verdict {
+        attribute,
+        ..Verdict::rejected(Code::FORBIDDEN, message)
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(" or ")
+}

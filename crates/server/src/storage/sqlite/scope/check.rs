@@ -1,0 +1,244 @@
+//! What a scope must be like so that its values can be compared exactly: refusals, and warnings
+//! about indexes that are missing.
+
+use rusqlite::Connection;
+
+use super::super::error::{While, lasting};
+use super::super::schema::{Affinity, Column, TableSchema};
+use super::super::sql_text::quote;
+use super::bare;
+use crate::resolved::{Condition, Holds, NamedScope, Scope, ServerEntity};
+use crate::storage::StorageError;
+
+/// The columns of the table that a scope compares, each once, as the table names them.
+pub(in super::super) fn columns(schema: &TableSchema, scope: &Scope) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for condition in scope.conditions() {
+        let name = schema.column(&condition.column);
+        let name = name.map_or(condition.column.as_str(), |column| column.name.as_str());
+        if !found.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+/// Fails on what cannot be compared exactly, or does not exist.
+pub(super) fn check(
+    conn: &Connection,
+    scopes: &[NamedScope],
+    entity: &ServerEntity,
+    schema: &TableSchema,
+) -> Result<(), StorageError> {
+    let name = &entity.local.name;
+    if entity.local.scope != entity.scope.widths() {
+        return Err(lasting(format!(
+            "`{name}`: what devices are told of its scope is not its scope"
+        )));
+    }
+    for condition in entity.scope.conditions() {
+        condition_fits(conn, scopes, name, schema, condition)?;
+    }
+    Ok(())
+}
+
+fn condition_fits(
+    conn: &Connection,
+    scopes: &[NamedScope],
+    entity: &str,
+    schema: &TableSchema,
+    condition: &Condition,
+) -> Result<(), StorageError> {
+    let mut last = exact(entity, schema, &condition.column)?;
+    let mut last_name = format!("{}.{}", schema.name, last.name);
+    for hop in &condition.path {
+        let table = TableSchema::read(conn, &hop.table)?;
+        let key = exact(entity, &table, &hop.key)?;
+        let key_name = format!("{}.{}", table.name, key.name);
+        same_kind(
+            entity,
+            (&last_name, last.affinity),
+            (&key_name, key.affinity),
+        )?;
+        last = exact(entity, &table, &hop.column)?;
+        last_name = format!("{}.{}", table.name, last.name);
+    }
+    match &condition.holds {
+        Holds::User => Ok(()),
+        Holds::Claim(claim) => check_claim(entity, claim),
+        Holds::Scope(scope) => {
+            let named = scopes.iter().find(|named| named.name == *scope);
+            let named = named
+                .ok_or_else(|| lasting(format!("`{entity}`: the model has no scope `{scope}`")))?;
+            match query_affinity(conn, named)? {
+                Some(affinity) => {
+                    let query = format!("scope `{scope}`");
+                    same_kind(entity, (&last_name, last.affinity), (&query, affinity))
+                }
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+/// The name stands in SQL as part of a parameter's name.
+fn check_claim(entity: &str, claim: &str) -> Result<(), StorageError> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    if !claim.is_empty() && claim.chars().all(is_word) {
+        return Ok(());
+    }
+    Err(lasting(format!(
+        "`{entity}`: the claim `{}` in its scope must be named with letters, digits and `_`",
+        claim.escape_debug()
+    )))
+}
+
+/// The column, which compares byte by byte.
+fn exact(entity: &str, schema: &TableSchema, column: &str) -> Result<Column, StorageError> {
+    let table = &schema.name;
+    let found = schema.column(column).ok_or_else(|| {
+        lasting(format!(
+            "`{entity}`: its scope names `{table}.{column}`, which does not exist"
+        ))
+    })?;
+    if found.collation.eq_ignore_ascii_case("BINARY") {
+        return Ok(found.clone());
+    }
+    Err(lasting(format!(
+        "`{entity}`: its scope compares `{table}.{column}`, whose collation is {}: values could \
+         be equal in the database that are not for a device. Give the column the collation \
+         BINARY, or use another column",
+        found.collation
+    )))
+}
+
+/// SQLite converts text and numbers when it compares columns of different kinds, so that what is
+/// equal depends on who asks.
+fn same_kind(
+    entity: &str,
+    (one, is): (&str, Affinity),
+    (other, of): (&str, Affinity),
+) -> Result<(), StorageError> {
+    if kind(is) == kind(of) {
+        return Ok(());
+    }
+    Err(lasting(format!(
+        "`{entity}`: its scope compares `{one}` ({}) with `{other}` ({}); give both columns the \
+         same type, or CAST in the query of the scope",
+        is.as_sql(),
+        of.as_sql()
+    )))
+}
+
+fn kind(affinity: Affinity) -> &'static str {
+    match affinity {
+        Affinity::Text => "text",
+        Affinity::Blob => "any",
+        Affinity::Integer | Affinity::Real | Affinity::Numeric => "number",
+    }
+}
+
+/// The affinity of the one column of a scope's query, where it is a column of a table.
+fn query_affinity(conn: &Connection, scope: &NamedScope) -> Result<Option<Affinity>, StorageError> {
+    let name = &scope.name;
+    let statement = conn
+        .prepare(bare(&scope.query))
+        .while_(&format!("reading the query of the scope `{name}`"))?;
+    if statement.column_count() != 1 || !statement.readonly() {
+        return Err(lasting(format!(
+            "the query of the scope `{name}` must be a SELECT of one column"
+        )));
+    }
+    for at in 1..=statement.parameter_count() {
+        let parameter = statement.parameter_name(at).unwrap_or("?");
+        if parameter != ":user" && !parameter.starts_with(":claim_") {
+            return Err(lasting(format!(
+                "the query of the scope `{name}` has the parameter `{parameter}`; there are \
+                 `:user` and `:claim_NAME`"
+            )));
+        }
+    }
+    let mut columns = statement.columns_with_metadata();
+    let origin = columns.next().and_then(|column| {
+        let table = column.table_name()?.to_owned();
+        Some((table, column.origin_name()?.to_owned()))
+    });
+    let Some((table, column)) = origin else {
+        return Ok(None);
+    };
+    // Of what is no ordinary table nothing is known.
+    let schema = TableSchema::read(conn, &table).ok();
+    let column = schema.as_ref().and_then(|schema| schema.column(&column));
+    Ok(column.map(|column| column.affinity))
+}
+
+/// What is slow for want of an index, each with the statement that would make it.
+pub(in super::super) fn missing_indexes(
+    conn: &Connection,
+    entity: &ServerEntity,
+    schema: &TableSchema,
+) -> Result<Vec<String>, StorageError> {
+    let local = &entity.local;
+    let key: Vec<String> = (entity.columns.iter().take(local.key_width))
+        .map(|column| column.name.clone())
+        .collect();
+    let mut found = Vec::new();
+    for column in columns(schema, &entity.scope) {
+        let mut wanted = vec![column.clone()];
+        wanted.extend(key.iter().filter(|key| **key != column).cloned());
+        let order: Vec<String> = key.iter().map(|key| quote(key)).collect();
+        let sql = format!(
+            "SELECT * FROM {} WHERE {} = ?1 ORDER BY {}",
+            quote(&schema.name),
+            quote(&column),
+            order.join(", ")
+        );
+        found.extend(missing(conn, &local.name, &schema.name, &wanted, &sql)?);
+    }
+    for hop in entity
+        .scope
+        .conditions()
+        .flat_map(|condition| &condition.path)
+    {
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {} = ?1",
+            quote(&hop.key),
+            quote(&hop.table),
+            quote(&hop.column)
+        );
+        let wanted = [hop.column.clone()];
+        found.extend(missing(conn, &local.name, &hop.table, &wanted, &sql)?);
+    }
+    found.dedup();
+    Ok(found)
+}
+
+/// A warning unless `sql` is a range of an index.
+fn missing(
+    conn: &Connection,
+    entity: &str,
+    table: &str,
+    columns: &[String],
+    sql: &str,
+) -> Result<Option<String>, StorageError> {
+    let doing = "looking for the indexes of a scope";
+    let mut statement = conn
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .while_(doing)?;
+    let plan = statement
+        .query_map([""], |row| row.get::<_, String>(3))
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .while_(doing)?
+        .join("; ");
+    if plan.starts_with("SEARCH") && !plan.contains("TEMP B-TREE") {
+        return Ok(None);
+    }
+    let listed: Vec<String> = columns.iter().map(|column| quote(column)).collect();
+    Ok(Some(format!(
+        "the scope of `{entity}` has no index to find rows by `{}`: CREATE INDEX {} ON {} ({})",
+        columns.first().map_or("", String::as_str),
+        quote(&format!("{table}_{}", columns.join("_"))),
+        quote(table),
+        listed.join(", ")
+    )))
+}

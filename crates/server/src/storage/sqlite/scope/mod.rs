@@ -1,0 +1,209 @@
+//! Scopes: which rows of an entity are whose, as SQL over the team's tables.
+//!
+//! ```text
+//!   condition:  row's own column ── path (keys of the rows it leads through) ── what is held
+//!   compiled:   "company_id"  IN  (SELECT "id" FROM "company" WHERE "region_id" IN (query))
+//! ```
+//!
+//! What is held is asked in the snapshot of each pull. Values are brought into the form in which
+//! the row's column would store them, so that comparing them here is comparing them in SQL;
+//! where that cannot be promised the model is refused.
+
+mod check;
+mod lists;
+mod marks;
+mod now;
+mod pull;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use rusqlite::{Connection, Statement};
+
+pub(super) use self::check::{columns, missing_indexes};
+pub(super) use self::lists::{LISTS_BYTES, Listed, Lists};
+pub(super) use self::pull::ScopedPull;
+use super::raw::Raw;
+use super::schema::{Affinity, TableSchema};
+use super::sql_text::quote;
+use crate::resolved::{Condition, Holds, NamedScope, Scope, ServerEntity};
+use crate::storage::{Caller, StorageError};
+
+/// An entity's scope over its table.
+#[derive(Debug)]
+pub(super) struct ScopeSql {
+    /// The columns of the row itself that decide, each once: what marks carry.
+    pub columns: Vec<String>,
+    /// The conditions of all ways in, one after another.
+    pub conditions: Vec<ConditionSql>,
+    /// Which conditions each way in has.
+    pub ways: Vec<Range<usize>>,
+}
+
+/// A condition.
+#[derive(Debug)]
+pub(super) struct ConditionSql {
+    /// Where its column stands in [`ScopeSql::columns`].
+    pub column: usize,
+    /// The way that it belongs to.
+    pub way: usize,
+    /// Lists the values that the user holds, as the column would store them; never null.
+    list: String,
+}
+
+impl ScopeSql {
+    /// Compiles the scope of `entity`; `None` if all rows are everyone's.
+    ///
+    /// # Errors
+    /// Something in it cannot be compared exactly, or does not exist.
+    pub(super) fn compile(
+        conn: &Connection,
+        scopes: &[NamedScope],
+        entity: &ServerEntity,
+        schema: &TableSchema,
+    ) -> Result<Option<Self>, StorageError> {
+        let Scope::Ways(ways) = &entity.scope else {
+            return Ok(None);
+        };
+        check::check(conn, scopes, entity, schema)?;
+        let columns = columns(schema, &entity.scope);
+        let mut compiled = Self {
+            columns,
+            conditions: Vec::new(),
+            ways: Vec::new(),
+        };
+        for (way, conditions) in ways.iter().enumerate() {
+            let first = compiled.conditions.len();
+            for condition in conditions {
+                let column = schema.column(&condition.column);
+                let known = |name: &String| name.eq_ignore_ascii_case(&condition.column);
+                compiled.conditions.push(ConditionSql {
+                    column: compiled.columns.iter().position(known).unwrap_or(0),
+                    way,
+                    list: list(
+                        scopes,
+                        condition,
+                        column.map_or(Affinity::Blob, |column| column.affinity),
+                    ),
+                });
+            }
+            compiled.ways.push(first..compiled.conditions.len());
+        }
+        Ok(Some(compiled))
+    }
+
+    /// The condition, over a row of the table, that it is in the caller's scope.
+    pub(super) fn predicate(&self) -> String {
+        let way = |way: &Range<usize>| {
+            let conditions = self.conditions.get(way.clone()).unwrap_or(&[]);
+            let held = |condition: &ConditionSql| {
+                let column = quote(&self.columns[condition.column]);
+                format!("{column} IN ({})", condition.list)
+            };
+            let all: Vec<String> = conditions.iter().map(held).collect();
+            format!("({})", all.join(" AND "))
+        };
+        let ways: Vec<String> = self.ways.iter().map(way).collect();
+        format!("({})", ways.join(" OR "))
+    }
+
+    /// The values that the caller holds for a condition, as they are stored.
+    pub(super) fn held(
+        &self,
+        conn: &Connection,
+        condition: usize,
+        caller: &Caller,
+    ) -> rusqlite::Result<Vec<Raw>> {
+        let mut statement = conn.prepare_cached(&self.conditions[condition].list)?;
+        bind(&mut statement, caller)?;
+        let mut rows = statement.raw_query();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(Raw::from_stored(row.get_ref(0)?));
+        }
+        Ok(found)
+    }
+}
+
+/// Binds what the caller's token says by the names of the parameters; what has another name is
+/// bound already, or stays null.
+pub(super) fn bind(statement: &mut Statement<'_>, caller: &Caller) -> rusqlite::Result<()> {
+    for at in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(at).unwrap_or_default();
+        let value = if name == ":user" {
+            Raw::Text(caller.user.as_bytes().to_vec())
+        } else if let Some(claim) = name.strip_prefix(":claim_") {
+            of_claim(caller, claim)
+        } else {
+            continue;
+        };
+        statement.raw_bind_parameter(at, value)?;
+    }
+    Ok(())
+}
+
+/// A claim as SQL takes it: text, a number or a truth value; anything else is nothing.
+fn of_claim(caller: &Caller, name: &str) -> Raw {
+    match caller.claims.get(name) {
+        Some(serde_json::Value::String(text)) => Raw::Text(text.as_bytes().to_vec()),
+        Some(serde_json::Value::Bool(truth)) => Raw::Integer(i64::from(*truth)),
+        // A whole number that SQLite has no integer for would equal another one as a real.
+        Some(serde_json::Value::Number(number)) => match (number.as_i64(), number.as_u64()) {
+            (Some(whole), _) => Raw::Integer(whole),
+            (None, Some(_)) => Raw::Null,
+            (None, None) => number.as_f64().map_or(Raw::Null, Raw::Real),
+        },
+        _ => Raw::Null,
+    }
+}
+
+/// The query that lists what is held for `condition`, in the form of a column of `affinity`.
+fn list(scopes: &[NamedScope], condition: &Condition, affinity: Affinity) -> String {
+    let mut values = match &condition.holds {
+        Holds::User => "SELECT :user".to_owned(),
+        Holds::Claim(name) => format!("SELECT :claim_{name}"),
+        Holds::Scope(name) => {
+            let named = scopes.iter().find(|scope| scope.name == *name);
+            let query = named.map_or("SELECT NULL", |scope| scope.query.as_str());
+            bare(query).to_owned()
+        }
+    };
+    for hop in condition.path.iter().rev() {
+        values = format!(
+            "SELECT {} FROM {} WHERE {} IN (\n{values}\n)",
+            quote(&hop.key),
+            quote(&hop.table),
+            quote(&hop.column),
+        );
+    }
+    format!(
+        "WITH afield_held (v) AS (\n{values}\n) SELECT {} FROM afield_held \
+         WHERE v IS NOT NULL AND v IS NOT x''",
+        stored_as(affinity)
+    )
+}
+
+/// `v` as a column of this affinity stores it.
+fn stored_as(affinity: Affinity) -> &'static str {
+    match affinity {
+        Affinity::Blob => "+v",
+        Affinity::Text => {
+            "CASE WHEN typeof(v) IN ('integer', 'real') THEN CAST(v AS TEXT) ELSE v END"
+        }
+        // Text is a number if it equals what it is cast to: '7' does, '7a' does not.
+        Affinity::Integer | Affinity::Numeric => {
+            "CASE WHEN v = CAST(v AS NUMERIC) THEN CAST(v AS NUMERIC) ELSE v END"
+        }
+        // A whole number that no real is equal to is in no such column; IN would round it.
+        Affinity::Real => {
+            "CASE WHEN v <> CAST(v AS NUMERIC) THEN v \
+             WHEN CAST(v AS REAL) = CAST(v AS NUMERIC) THEN CAST(v AS REAL) END"
+        }
+    }
+}
+
+/// A query without the semicolons at its end, where it becomes part of another.
+fn bare(query: &str) -> &str {
+    query.trim_end_matches(|c: char| c == ';' || c.is_whitespace())
+}

@@ -1,0 +1,388 @@
+//! Pull of an entity whose rows are not everyone's.
+//!
+//! ```text
+//!   what the device has ──► lost values are told
+//!        │                                  ┌──────────────────────────────┐
+//!        ▼                                  ▼                              │
+//!   delta of the values it has ──► scan of a missing value ──► told as gained
+//!        │
+//!        └──► nothing missing, nothing marked: the device has this snapshot
+//! ```
+//!
+//! Before a value is scanned, the delta of all others has come to this snapshot. So every mark
+//! above the position's number that counts is of a row which was the user's when it was written
+//! or read: the number stands at or behind the snapshot in which each of the values was first
+//! held. A row comes with the numbers of those values alone that the device has, or is just told
+//! the rows of: a value that is lost before its scan has begun leaves nothing on the device.
+
+mod reached;
+mod ways;
+
+use std::collections::HashSet;
+
+use afield_protocol::{Frame, Held, Pattern};
+use rusqlite::{Connection, Row, params_from_iter};
+
+use self::reached::Reached;
+use super::super::entity::EntityTable;
+use super::super::error::While;
+use super::super::page::{EntityWriter, Lookup, PageWriter};
+use super::super::raw::{Raw, write_raw_key};
+use super::super::statements::ScopedSql;
+use super::ScopeSql;
+use super::lists::Listed;
+use super::marks::Marks;
+use super::now::{Now, digest};
+use crate::position::{CodeKey, Place, Progress};
+use crate::storage::{Caller, StorageError};
+
+const DOING: &str = "reading a page of a scope";
+
+/// Rows that one page looks at in its scans, whether they are sent or not: a value whose rows are
+/// mostly out of the other conditions' reach takes more pages, none of which lasts.
+const LOOKED_AT_MAX: usize = 20_000;
+
+/// Bytes that a value takes on the wire at most.
+const NUMBER_BYTES: usize = 9;
+
+/// An entity with a scope while its page is made.
+pub(in super::super) struct ScopedPull<'a> {
+    pub name: &'a str,
+    table: &'a EntityTable,
+    scope: &'a ScopeSql,
+    sql: &'a ScopedSql,
+    now: Now,
+    /// The values whose rows the device has.
+    has: HashSet<i64>,
+    gained: Vec<i64>,
+    lost: Vec<i64>,
+    /// The changes above this number are to come.
+    from: i64,
+    /// The newest snapshot that rows were read from, if they are newer than `from`.
+    seen: Option<i64>,
+    scan: Option<Reached>,
+    is_done: bool,
+    is_fresh: bool,
+}
+
+impl<'a> ScopedPull<'a> {
+    /// An entity of which the device has nothing.
+    pub(in super::super) fn fresh(
+        conn: &Connection,
+        key: &CodeKey,
+        (name, table): (&'a str, &'a EntityTable),
+        (scope, sql): (&'a ScopeSql, &'a ScopedSql),
+        caller: &Caller,
+        snapshot: i64,
+    ) -> Result<Self, StorageError> {
+        Ok(Self {
+            name,
+            table,
+            scope,
+            sql,
+            now: Now::ask(conn, key, name, scope, caller)
+                .while_(&format!("asking for the values of the scope of `{name}`"))?,
+            has: HashSet::new(),
+            gained: Vec::new(),
+            lost: Vec::new(),
+            from: snapshot,
+            seen: None,
+            scan: None,
+            is_done: false,
+            is_fresh: true,
+        })
+    }
+
+    /// Goes on from a place. False if the entity starts over.
+    pub(in super::super) fn resume(
+        &mut self,
+        conn: &Connection,
+        place: &Place,
+        listed: &Listed<'_>,
+        snapshot: i64,
+    ) -> Result<bool, StorageError> {
+        let Some(held) = place.held else {
+            return Ok(false);
+        };
+        let (scan, seen) = match &place.progress {
+            Progress::After { last, seen } => {
+                match Reached::read(last, self.scope, self.table.key_width()) {
+                    Some(reached) => (Some(reached), Some(*seen)),
+                    None => return Ok(false),
+                }
+            }
+            Progress::Closing { seen } => (None, Some(*seen)),
+            Progress::BeforeFirst | Progress::Idle => (None, None),
+        };
+        let is_idle = place.progress == Progress::Idle;
+        let is_whole = is_idle && self.table.entity.local.pattern == Pattern::ReadOnly;
+        if is_whole && held != self.now.digest {
+            return Ok(false);
+        }
+        let Some(has) = listed.find(self.name, held, &self.now)? else {
+            return Ok(false);
+        };
+        self.from = place.change;
+        self.has = has;
+        if is_whole && self.is_touched(conn, snapshot).while_(DOING)? {
+            self.has.clear();
+            self.from = snapshot;
+            return Ok(false);
+        }
+        self.seen = seen;
+        self.is_fresh = place.progress == Progress::BeforeFirst;
+        self.scan = scan;
+        self.let_go();
+        Ok(true)
+    }
+
+    /// Drops what the user holds no more.
+    fn let_go(&mut self) {
+        let held: HashSet<i64> = self.now.all().collect();
+        self.lost = self.has.difference(&held).copied().collect();
+        self.lost.sort_unstable();
+        self.has.retain(|number| held.contains(number));
+        if let Some(reached) = &self.scan
+            && self.now.value(reached.condition, reached.number).is_none()
+        {
+            self.lost.push(reached.number);
+            self.scan = None;
+        }
+    }
+
+    /// Downloads missing values, as far as the page goes.
+    pub(in super::super) fn scan(
+        &mut self,
+        conn: &Connection,
+        page: &mut PageWriter,
+        snapshot: i64,
+    ) -> rusqlite::Result<()> {
+        let mut looked_at = 0;
+        for (condition, number) in self.missing() {
+            let resumed = self.scan.take_if(|reached| reached.number == number);
+            if resumed.is_none() {
+                self.delta(conn, page, snapshot)?;
+            }
+            if page.is_full() || (resumed.is_none() && self.from < snapshot) {
+                self.scan = resumed;
+                return Ok(());
+            }
+            let after = resumed.map(|reached| reached.last);
+            let value = (condition, number);
+            let last = self.scan_value(conn, page, value, after.as_deref(), &mut looked_at)?;
+            self.seen = Some(snapshot);
+            if let Some(last) = last {
+                self.scan = Some(Reached {
+                    condition,
+                    number,
+                    last,
+                });
+                return Ok(());
+            }
+            self.has.insert(number);
+            self.gained.push(number);
+            page.count_bytes(NUMBER_BYTES);
+        }
+        Ok(())
+    }
+
+    /// The values whose rows the device lacks, in the order of their scans: the one that is being
+    /// scanned, then those of the last condition first, since there is nothing to scan as long as
+    /// a way's other conditions hold nothing.
+    fn missing(&self) -> Vec<(usize, i64)> {
+        let begun = self.scan.as_ref().map(|scan| (scan.condition, scan.number));
+        let conditions = (0..self.scope.conditions.len()).rev();
+        let all = conditions.flat_map(|condition| {
+            let values = self.now.values(condition).iter();
+            values.map(move |(number, _)| (condition, *number))
+        });
+        let missing = all.filter(|value| !self.has.contains(&value.1) && Some(*value) != begun);
+        begun.into_iter().chain(missing).collect()
+    }
+
+    /// Sends the rows of a value. The last key that was looked at, if the page ended before.
+    fn scan_value(
+        &self,
+        conn: &Connection,
+        page: &mut PageWriter,
+        (condition, number): (usize, i64),
+        after: Option<&[Raw]>,
+        looked_at: &mut usize,
+    ) -> rusqlite::Result<Option<Vec<Raw>>> {
+        let Some(value) = self.now.value(condition, number) else {
+            return Ok(None);
+        };
+        let way = self.scope.ways[self.scope.conditions[condition].way].clone();
+        let is_empty = |other| {
+            let mut values = self.now.values(other).iter();
+            other != condition && !values.any(|(number, _)| self.has.contains(number))
+        };
+        if way.clone().any(is_empty) {
+            return Ok(None);
+        }
+        let column = self.scope.conditions[condition].column;
+        let (sql, mut cells) = match after {
+            None => (&self.sql.first[column], Vec::new()),
+            Some(key) => (&self.sql.after[column], self.table.behind(key)),
+        };
+        cells.push(value.clone());
+        let mut content = EntityWriter::new(page, self.table);
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params_from_iter(cells))?;
+        let mut last = None;
+        let mut is_cut = false;
+        while let Some(row) = rows.next()? {
+            // Only the next row tells whether a full page has all rows of the value.
+            is_cut = last.is_some();
+            if is_cut {
+                break;
+            }
+            *looked_at += 1;
+            let held = self.numbers(&self.scope_cells(row)?, Some((condition, number)));
+            if way.clone().all(|at| held[at].is_some())
+                && let Some(beside) = self.beside(&held)
+            {
+                let mut cells = self.table.cells(row)?;
+                cells.extend(beside);
+                content.row(&cells);
+            }
+            if content.page.is_full() || *looked_at >= LOOKED_AT_MAX {
+                last = Some(self.table.raw_key(row, 0)?);
+            }
+        }
+        content.finish();
+        Ok(last.filter(|_| is_cut))
+    }
+
+    /// Sends the rows that were touched since under values which the device has, up to this
+    /// snapshot.
+    pub(in super::super) fn delta(
+        &mut self,
+        conn: &Connection,
+        page: &mut PageWriter,
+        snapshot: i64,
+    ) -> rusqlite::Result<()> {
+        if self.from >= snapshot {
+            return Ok(());
+        }
+        let has = |number: i64| self.has.contains(&number);
+        let (sql, width) = (self.sql, self.table.key_width());
+        let mut marks = Marks::of(sql, self.scope, width, &self.now, has);
+        let beside = |row: &Row<'_>| {
+            let held = self.numbers(&self.scope_cells(row)?, None);
+            Ok(self.beside(&held))
+        };
+        let lookup = Lookup {
+            sql: &sql.by_key,
+            beside: &beside,
+        };
+        let (mut from, mut seen) = (self.from, self.seen);
+        let mut told = HashSet::new();
+        let mut content = EntityWriter::new(page, self.table);
+        'page: while from < snapshot && !content.page.is_full() {
+            let batch = marks.next(conn, from, snapshot, content.page.rows_left())?;
+            for mark in &batch.marks {
+                if !self.was_mine(&mark.scope) {
+                    continue;
+                }
+                // Marks that share a number share a page: the position only says "up to here".
+                if content.page.is_full() && mark.change > from {
+                    from = mark.change - 1;
+                    break 'page;
+                }
+                from = mark.change;
+                seen = Some(snapshot);
+                if told.insert(write_raw_key(&mark.key)) {
+                    content.touched(conn, &mark.key, &lookup)?;
+                }
+            }
+            from = batch.upto;
+        }
+        content.finish();
+        (self.from, self.seen) = (from, seen);
+        Ok(())
+    }
+
+    /// Ends the page for this entity, if nothing is missing.
+    pub(in super::super) fn close(
+        &mut self,
+        conn: &Connection,
+        page: &mut PageWriter,
+        snapshot: i64,
+    ) -> rusqlite::Result<()> {
+        self.delta(conn, page, snapshot)?;
+        self.is_done = self.from >= snapshot;
+        Ok(())
+    }
+
+    /// Whether values are missing.
+    pub(in super::super) fn is_scanning(&self) -> bool {
+        self.now.all().any(|number| !self.has.contains(&number))
+    }
+
+    /// Whether the device has this snapshot.
+    pub(in super::super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// What changed in the values, if anything did.
+    pub(in super::super) fn told(&self) -> Option<Frame> {
+        let is_nothing = self.gained.is_empty() && self.lost.is_empty();
+        (!is_nothing).then(|| {
+            Frame::Held(Held {
+                entity: self.name.to_owned(),
+                gained: self.gained.clone(),
+                lost: self.lost.clone(),
+            })
+        })
+    }
+
+    /// What the device has after this page, which is remembered for its next one.
+    pub(in super::super) fn held(&self, listed: &Listed<'_>) -> Held {
+        let held = digest(self.has.iter().copied());
+        let mut numbers: Vec<i64> = self.has.iter().copied().collect();
+        numbers.sort_unstable();
+        let by = (held != self.now.digest).then_some(listed.caller.user.as_str());
+        listed.lists.keep(self.name, held, by, || numbers.clone());
+        Held {
+            entity: self.name.to_owned(),
+            gained: numbers,
+            lost: Vec::new(),
+        }
+    }
+
+    /// Where the device stands after this page.
+    pub(in super::super) fn place(&self, epoch: [u8; 8], snapshot: i64) -> Place {
+        let (change, progress) = match (&self.scan, self.seen) {
+            _ if self.is_done => (snapshot, Progress::Idle),
+            (Some(reached), seen) => {
+                let (last, seen) = (reached.write(), seen.unwrap_or(snapshot));
+                (self.from, Progress::After { last, seen })
+            }
+            (None, Some(seen)) => (self.from, Progress::Closing { seen }),
+            (None, None) if self.is_fresh => (self.from, Progress::BeforeFirst),
+            (None, None) => (self.from, Progress::Idle),
+        };
+        Place {
+            epoch,
+            change,
+            progress,
+            held: Some(digest(self.has.iter().copied())),
+        }
+    }
+
+    fn is_touched(&self, conn: &Connection, snapshot: i64) -> rusqlite::Result<bool> {
+        let has = |number: i64| self.has.contains(&number);
+        let width = self.table.key_width();
+        let mut marks = Marks::of(self.sql, self.scope, width, &self.now, has);
+        let mut from = self.from;
+        while from < snapshot {
+            let batch = marks.next(conn, from, snapshot, 1)?;
+            if batch.marks.iter().any(|mark| self.was_mine(&mark.scope)) {
+                return Ok(true);
+            }
+            from = batch.upto;
+        }
+        Ok(false)
+    }
+}
