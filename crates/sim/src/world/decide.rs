@@ -152,12 +152,9 @@ impl World {
         let tags = self.records[device].tagged.tags(&open.entry);
         let is_again =
             open.is_conflict && theirs.is_none() && !matches!(decision, Decision::Theirs);
-        let now = self.server_record.now();
         for tag in &tags {
-            if is_again && self.server_record.tagged_row(now, tag).is_none() {
-                self.server_record.may_make_again(tag);
-            }
             if is_again {
+                self.server_record.may_make_again(tag, device);
                 self.counters.forget(tag);
             }
         }

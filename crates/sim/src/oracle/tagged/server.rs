@@ -28,8 +28,8 @@ pub(crate) struct TagMemory {
     /// The first state that had a value in an attribute of an entity.
     first: HashMap<(usize, usize, Value), usize>,
     deleted: HashSet<Tag>,
-    /// How often users decided to make a row again that had gone.
-    again: HashMap<Tag, u32>,
+    /// On which devices users decided to make a row again that had gone, one after the other.
+    again: HashMap<Tag, Vec<usize>>,
 }
 
 impl TagHistory {
@@ -122,8 +122,8 @@ impl ServerRecord {
         };
         check_references(&rows, &lost)?;
         for (tag, times) in &self.history.tagged.made {
-            let allowed = 1 + self.tagged.again.get(tag).copied().unwrap_or(0);
-            if *times > allowed {
+            let allowed = 1 + self.tagged.again.get(tag).map_or(0, Vec::len);
+            if *times as usize > allowed {
                 let invariant = "a row is made at most once";
                 let detail = format!("{tag} was made {times} times, its user did it {allowed}");
                 return Err(Violation::new(Promise::P2, invariant, detail));
@@ -132,9 +132,14 @@ impl ServerRecord {
         Ok(())
     }
 
-    /// A user decided to make a row again that had gone.
-    pub(crate) fn may_make_again(&mut self, tag: &Tag) {
-        *self.tagged.again.entry(tag.clone()).or_default() += 1;
+    /// A user, who was told that a row has gone, decided to make it again. If it is there by now,
+    /// only the user of a copy of his device can have decided the same: then there are two.
+    pub(crate) fn may_make_again(&mut self, tag: &Tag, device: usize) {
+        let is_gone = self.tagged_row(self.now(), tag).is_none();
+        let again = self.tagged.again.entry(tag.clone()).or_default();
+        if is_gone || again.last().is_some_and(|last| *last != device) {
+            again.push(device);
+        }
     }
 
     /// The first state that had this value, which is typed once, in this attribute.

@@ -87,14 +87,28 @@ fn p4_a_reference_to_a_row_that_was_lost_or_deleted_under_another_name_is_no_mis
 #[test]
 fn p2_a_row_that_is_made_twice_is_noticed_unless_its_user_made_it_again() {
     let make = "INSERT INTO orders (tag) VALUES ('o9')";
+    let touch = "UPDATE orders SET a = 'x' WHERE tag = 'o9'";
+    let invariant = "a row is made at most once";
     let mut server = server();
     server.run(make).unwrap();
-    let again = server.run(make);
-    broken(again, Promise::P2, "a row is made at most once");
-    server.record.may_make_again(&Tag::order(9));
-    server
-        .run("UPDATE orders SET a = 'x' WHERE tag = 'o9'")
-        .unwrap();
+    broken(server.run(make), Promise::P2, invariant);
+    // Who decides while the row is there cannot have been told that it has gone.
+    server.record.may_make_again(&Tag::order(9), 0);
+    broken(server.run(touch), Promise::P2, invariant);
+}
+
+#[test]
+fn p2_copies_may_both_make_a_row_again_that_has_gone() {
+    let make = "INSERT INTO orders (tag) VALUES ('o9')";
+    let mut server = server();
+    server.run(make).unwrap();
+    server.run("DELETE FROM orders WHERE tag = 'o9'").unwrap();
+    for device in [0, 1] {
+        server.record.may_make_again(&Tag::order(9), device);
+    }
+    server.run(make).unwrap();
+    server.run(make).unwrap();
+    broken(server.run(make), Promise::P2, "a row is made at most once");
 }
 
 #[test]
