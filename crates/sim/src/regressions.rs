@@ -245,6 +245,33 @@ fn p8_a_refused_create_is_given_up_though_what_depends_on_it_was_sent() {
     );
 }
 
+/// The server had made an order, a pull brought it before its outcome, and the team deleted it: a
+/// line of it refers to what is gone, while the user's own order still waits for its outcome.
+#[test]
+fn p4_a_line_of_an_order_that_was_deleted_before_its_outcome_came() {
+    let by_action = |what, row, n| OrderEdit {
+        by_action: true,
+        ..order(what, row, n)
+    };
+    let mut world = plan(
+        1,
+        vec![
+            orders(By::App(0), &[by_action(OrderWhat::Order, 8, 1_036)]),
+            start(0, 0, Way::Both),
+            step(0, 0, Step::LoseAnswer),
+            Action::Sync { device: 0 },
+            orders(By::Foreign, &[order(OrderWhat::Delete, 6, 1_044)]),
+            orders(
+                By::OtherProcess(0),
+                &[by_action(OrderWhat::Line, 4_294_967_294, 1_046)],
+            ),
+            Action::Sync { device: 0 },
+        ],
+    );
+    world.seed = 8_000;
+    keeps(&world);
+}
+
 #[test]
 fn a_world_happens_the_same_way_every_time() {
     for seed in 0..20 {

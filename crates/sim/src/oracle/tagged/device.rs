@@ -315,7 +315,7 @@ fn lost(view: &View, server: &ServerRecord) -> Lost {
     });
     Lost {
         is_restored: server.is_restored,
-        deleted: deleted.collect(),
+        deleted: deleted.chain(server.deleted_numbers()).collect(),
         growing: (app::TAGGED.iter().copied())
             .filter(|entity| !view.standing[*entity].1)
             .collect(),

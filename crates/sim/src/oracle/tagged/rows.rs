@@ -52,8 +52,9 @@ pub(crate) struct Lost {
     /// The server lost rows: one of them may be there again under another identifier, and what a
     /// user did meanwhile points to where it was.
     pub(crate) is_restored: bool,
-    /// Rows that the user deleted, by entity: a pull may have brought the row under its real
-    /// identifier before the outcome that makes it one with the user's own, which is still there.
+    /// Rows that the user or somebody on the server deleted, by entity: a pull may have brought the
+    /// row under its real identifier before the outcome that makes it one with the user's own,
+    /// which is still there.
     pub(crate) deleted: HashSet<(usize, i64)>,
     /// Entities whose first download grows: the row will come under its real identifier, and what
     /// refers to it there was read later and is there already.

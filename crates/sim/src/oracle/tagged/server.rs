@@ -28,6 +28,8 @@ pub(crate) struct TagMemory {
     /// The first state that had a value in an attribute of an entity.
     first: HashMap<(usize, usize, Value), usize>,
     deleted: HashSet<Tag>,
+    /// The numbers of orders and remarks that were deleted, by entity.
+    numbers: HashSet<(usize, i64)>,
     /// On which devices users decided to make a row again that had gone, one after the other.
     again: HashMap<Tag, Vec<usize>>,
 }
@@ -39,6 +41,9 @@ impl TagHistory {
             Effect::Insert => {}
             Effect::Delete => {
                 memory.deleted.extend(self.tags.remove(&line.row));
+                if let Some(Value::Integer(number)) = key_of(&line.row).first() {
+                    memory.numbers.insert((entity, *number));
+                }
             }
             Effect::Set(at, value) => {
                 if *at == tag_place(entity)
@@ -158,6 +163,11 @@ impl ServerRecord {
     /// Whether a row with this tag was ever deleted on the server.
     pub(crate) fn was_deleted(&self, tag: &Tag) -> bool {
         self.tagged.deleted.contains(tag)
+    }
+
+    /// The numbers of rows that were ever deleted on the server, by entity.
+    pub(super) fn deleted_numbers(&self) -> impl Iterator<Item = (usize, i64)> {
+        self.tagged.numbers.iter().copied()
     }
 
     /// The row with this tag in a state.
