@@ -139,10 +139,8 @@ impl Generator {
             way,
         });
         let lane = 0;
-        for _ in 0..self.rng.usize(0..5) {
-            let step = self.step();
-            self.actions.push(Action::Step { device, lane, step });
-        }
+        let steps = self.rng.usize(0..5);
+        self.steps(device, lane, steps);
         self.actions.push(Action::Backup);
         for _ in 0..self.rng.usize(1..8) {
             let step = self.step();

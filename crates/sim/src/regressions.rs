@@ -253,7 +253,7 @@ fn p4_a_line_of_an_order_that_was_deleted_before_its_outcome_came() {
         by_action: true,
         ..order(what, row, n)
     };
-    let mut world = plan(
+    kept(
         1,
         vec![
             orders(By::App(0), &[by_action(OrderWhat::Order, 8, 1_036)]),
@@ -268,8 +268,6 @@ fn p4_a_line_of_an_order_that_was_deleted_before_its_outcome_came() {
             Action::Sync { device: 0 },
         ],
     );
-    world.seed = 8_000;
-    keeps(&world);
 }
 
 #[test]

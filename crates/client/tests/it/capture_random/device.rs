@@ -48,7 +48,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// It says something else now: a copy of the device may have sent it as it was.
-    pub(super) fn is_another(&mut self) {
+    pub(super) fn becomes_another(&mut self) {
         self.former.extend(self.id.take());
     }
 }
@@ -209,7 +209,7 @@ impl Device {
         if old.is_nothing() {
             self.groups.pop();
         } else {
-            last.is_another();
+            last.becomes_another();
         }
         true
     }

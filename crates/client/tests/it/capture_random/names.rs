@@ -114,7 +114,7 @@ impl Device {
         }
         for (group, before) in self.groups.iter_mut().zip(before) {
             if group.state == State::Pending && group.changes != before.changes {
-                group.is_another();
+                group.becomes_another();
             }
         }
         self.sealed = self.visible();

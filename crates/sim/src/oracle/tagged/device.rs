@@ -309,13 +309,11 @@ impl TaggedDevice {
 fn lost(view: &View, server: &ServerRecord) -> Lost {
     let log = view.tagged_log.iter();
     let deleted = log.filter(|entry| entry.op == Op::Delete && entry.state != GroupState::Dropped);
-    let deleted = deleted.filter_map(|entry| {
-        let key = key_of(&entry.row);
-        Some((entry.row.0, integer(key.first()?)?))
-    });
+    let deleted = deleted.map(|entry| &entry.row).chain(server.deleted_rows());
+    let deleted = deleted.filter_map(|row| Some((row.0, integer(key_of(row).first()?)?)));
     Lost {
         is_restored: server.is_restored,
-        deleted: deleted.chain(server.deleted_numbers()).collect(),
+        deleted: deleted.collect(),
         growing: (app::TAGGED.iter().copied())
             .filter(|entity| !view.standing[*entity].1)
             .collect(),

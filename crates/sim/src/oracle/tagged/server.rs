@@ -19,7 +19,7 @@ use crate::violation::{Promise, Violation};
 pub(crate) struct TagHistory {
     tags: HashMap<RowName, Tag>,
     /// How often pushes made a row with this tag.
-    made: HashMap<Tag, u32>,
+    made: HashMap<Tag, usize>,
 }
 
 /// What was ever on the server, in any history.
@@ -28,8 +28,7 @@ pub(crate) struct TagMemory {
     /// The first state that had a value in an attribute of an entity.
     first: HashMap<(usize, usize, Value), usize>,
     deleted: HashSet<Tag>,
-    /// The numbers of orders and remarks that were deleted, by entity.
-    numbers: HashSet<(usize, i64)>,
+    deleted_rows: HashSet<RowName>,
     /// On which devices users decided to make a row again that had gone, one after the other.
     again: HashMap<Tag, Vec<usize>>,
 }
@@ -41,9 +40,7 @@ impl TagHistory {
             Effect::Insert => {}
             Effect::Delete => {
                 memory.deleted.extend(self.tags.remove(&line.row));
-                if let Some(Value::Integer(number)) = key_of(&line.row).first() {
-                    memory.numbers.insert((entity, *number));
-                }
+                memory.deleted_rows.insert(line.row.clone());
             }
             Effect::Set(at, value) => {
                 if *at == tag_place(entity)
@@ -128,7 +125,7 @@ impl ServerRecord {
         check_references(&rows, &lost)?;
         for (tag, times) in &self.history.tagged.made {
             let allowed = 1 + self.tagged.again.get(tag).map_or(0, Vec::len);
-            if *times as usize > allowed {
+            if *times > allowed {
                 let invariant = "a row is made at most once";
                 let detail = format!("{tag} was made {times} times, its user did it {allowed}");
                 return Err(Violation::new(Promise::P2, invariant, detail));
@@ -165,9 +162,9 @@ impl ServerRecord {
         self.tagged.deleted.contains(tag)
     }
 
-    /// The numbers of rows that were ever deleted on the server, by entity.
-    pub(super) fn deleted_numbers(&self) -> impl Iterator<Item = (usize, i64)> {
-        self.tagged.numbers.iter().copied()
+    /// Tagged rows that were ever deleted on the server.
+    pub(super) fn deleted_rows(&self) -> impl Iterator<Item = &RowName> {
+        self.tagged.deleted_rows.iter()
     }
 
     /// The row with this tag in a state.

@@ -91,6 +91,9 @@ fn p2_a_row_that_is_made_twice_is_noticed_unless_its_user_made_it_again() {
     let invariant = "a row is made at most once";
     let mut server = server();
     server.run(make).unwrap();
+    server.run("DELETE FROM orders WHERE tag = 'o9'").unwrap();
+    server.record.may_make_again(&Tag::order(9), 0);
+    server.run(make).unwrap();
     broken(server.run(make), Promise::P2, invariant);
     // Who decides while the row is there cannot have been told that it has gone.
     server.record.may_make_again(&Tag::order(9), 0);
