@@ -1,7 +1,7 @@
 //! Worlds that once broke a promise, as their shortest lists of actions: they do not depend on
 //! what seeds make today.
 
-use crate::action::{Action, By, Edit, OrderEdit, OrderWhat, Step, Way, What};
+use crate::action::{Action, By, Decision, Edit, OrderEdit, OrderWhat, Step, Way, What};
 use crate::app;
 use crate::generate::Plan;
 use crate::worlds::play;
@@ -266,6 +266,31 @@ fn p4_a_line_of_an_order_that_was_deleted_before_its_outcome_came() {
                 &[by_action(OrderWhat::Line, 4_294_967_294, 1_046)],
             ),
             Action::Sync { device: 0 },
+        ],
+    );
+}
+
+/// The outcome `gone` came before the pull that took the line, and its user sent the edit again in
+/// between: the pull left a row of what he had typed and nothing else.
+#[test]
+fn p4_an_edit_that_is_sent_again_makes_no_row_of_what_was_typed() {
+    kept(
+        1,
+        vec![
+            orders(By::Foreign, &[order(OrderWhat::Line, 4, 1_017)]),
+            Action::Sync { device: 0 },
+            orders(By::App(0), &[order(OrderWhat::Set, 13, 1_024)]),
+            orders(By::Foreign, &[order(OrderWhat::Delete, 13, 1_035)]),
+            start(0, 0, Way::Send),
+            start(0, 1, Way::Both),
+            go(0, 0),
+            go(0, 0),
+            Action::Decide {
+                device: 0,
+                pick: 3,
+                decision: Decision::Merged,
+                n: 1_048,
+            },
         ],
     );
 }

@@ -87,14 +87,17 @@ fn overlays(db: &Db, entity: &str, key: &[u8], n: i64) -> Result<Vec<Overlay>, E
 }
 
 /// Lays one change over a row. An update of a row that the server no longer has keeps showing
-/// the user's own version, until its outcome says what became of it.
+/// the user's own version, until its outcome says what became of it. Without a base, which was
+/// erased when another outcome called the row gone, there is no such version to show: what was
+/// typed is a part of a row.
 fn lay(
     table: &Table,
     key: &[Value],
     row: Option<Vec<Value>>,
     overlay: &Overlay,
 ) -> Option<Vec<Value>> {
-    if overlay.op == Op::Delete {
+    let is_fragment = overlay.op == Op::Update && overlay.base.is_empty();
+    if overlay.op == Op::Delete || (row.is_none() && is_fragment) {
         return None;
     }
     let attributes = &table.entity.attributes;

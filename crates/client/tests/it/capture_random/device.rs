@@ -250,6 +250,11 @@ impl Device {
                 visible.remove(&change.row);
                 continue;
             }
+            // What was typed alone is no row.
+            let is_fragment = change.op == Op::Update && change.base.is_empty();
+            if is_fragment && !visible.contains_key(&change.row) {
+                continue;
+            }
             let row = visible.entry(change.row.clone()).or_insert_with(|| {
                 let mut row = self.blank[&change.row.0].clone();
                 row.extend(change.base.clone());
