@@ -161,30 +161,19 @@ impl Blocked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attribute, Entity, Identifier, Merge, Pattern, Reference};
+    use crate::model::{Attribute, Entity, Identifier, Pattern, Reference};
     use crate::value::{Type, Value};
 
     fn entity(name: &str, key_width: usize, names: &[&str]) -> Entity {
-        let attribute = |name: &&str| Attribute {
-            name: (*name).into(),
-            kind: Type::Integer,
-            read_only: false,
-            counter: false,
-            default: None,
-        };
-        Entity {
-            name: name.into(),
-            pattern: Pattern::LastWriteWins,
-            merge: Merge::Record,
-            identifier: Identifier::Natural,
+        let attribute = |name: &&str| Attribute::new(*name, Type::Integer);
+        let attributes = names.iter().map(attribute).collect();
+        Entity::new(
+            name,
+            Pattern::LastWriteWins,
+            Identifier::Natural,
             key_width,
-            attributes: names.iter().map(attribute).collect(),
-            strict: false,
-            insert_only: false,
-            scope: Vec::new(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-        }
+            attributes,
+        )
     }
 
     /// A part of a sheet, and a note about a part.

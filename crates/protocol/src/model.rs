@@ -256,7 +256,44 @@ impl Model {
     }
 }
 
+impl Attribute {
+    /// An attribute of which nothing else is said.
+    pub fn new(name: impl Into<String>, kind: Type) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            read_only: false,
+            counter: false,
+            default: None,
+        }
+    }
+}
+
 impl Entity {
+    /// An entity of which nothing else is said: the first `key_width` attributes are its
+    /// identifier.
+    pub fn new(
+        name: impl Into<String>,
+        pattern: Pattern,
+        identifier: Identifier,
+        key_width: usize,
+        attributes: Vec<Attribute>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            pattern,
+            merge: Merge::Record,
+            identifier,
+            key_width,
+            attributes,
+            strict: false,
+            insert_only: false,
+            scope: Vec::new(),
+            indexes: Vec::new(),
+            references: Vec::new(),
+        }
+    }
+
     /// The identifier's attributes.
     pub fn key(&self) -> &[Attribute] {
         self.attributes.get(..self.key_width).unwrap_or(&[])
@@ -416,40 +453,27 @@ mod tests {
     use super::*;
 
     fn model() -> Model {
+        let note = Attribute {
+            read_only: true,
+            default: Some(Literal::Text("-".into())),
+            ..Attribute::new("note", Type::Text)
+        };
+        let attributes = vec![Attribute::new("id", Type::Uuid), note];
+        let mut visit = Entity::new(
+            "visit",
+            Pattern::LastWriteWins,
+            Identifier::Uuid,
+            1,
+            attributes,
+        );
+        visit.indexes = vec![vec!["note".into()]];
         Model {
             version: 1,
             units: vec![Unit {
                 name: "main".into(),
                 entities: vec!["visit".into()],
             }],
-            entities: vec![Entity {
-                name: "visit".into(),
-                pattern: Pattern::LastWriteWins,
-                merge: Merge::Record,
-                identifier: Identifier::Uuid,
-                key_width: 1,
-                attributes: vec![
-                    Attribute {
-                        name: "id".into(),
-                        kind: Type::Uuid,
-                        read_only: false,
-                        counter: false,
-                        default: None,
-                    },
-                    Attribute {
-                        name: "note".into(),
-                        kind: Type::Text,
-                        read_only: true,
-                        counter: false,
-                        default: Some(Literal::Text("-".into())),
-                    },
-                ],
-                strict: false,
-                insert_only: false,
-                scope: Vec::new(),
-                indexes: vec![vec!["note".into()]],
-                references: Vec::new(),
-            }],
+            entities: vec![visit],
         }
     }
 

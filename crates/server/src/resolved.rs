@@ -79,6 +79,18 @@ pub struct NamedScope {
     pub query: String,
 }
 
+impl ServerEntity {
+    /// An entity whose rows are everyone's, and of which nothing else is said.
+    pub fn new(local: Entity, table: impl Into<String>, columns: Vec<ServerColumn>) -> Self {
+        Self {
+            local,
+            table: table.into(),
+            columns,
+            scope: Scope::Everyone,
+        }
+    }
+}
+
 impl Scope {
     /// Whether values that are gained and lost choose the rows, so that a device must know them.
     pub fn is_everyone(&self) -> bool {

@@ -183,14 +183,10 @@ pub(crate) fn model() -> ServerModel {
         entities: (0..NAMES.len()).map(entity).collect(),
     };
     let entities = device.entities.iter().enumerate();
-    let entities = entities
-        .filter(|(at, _)| *at != DRAFT)
-        .map(|(at, local)| ServerEntity {
-            local: local.clone(),
-            table: TABLES[at].to_owned(),
-            columns: COLUMNS[at].iter().map(server_column).collect(),
-            scope: afield_server::resolved::Scope::Everyone,
-        });
+    let entities = entities.filter(|(at, _)| *at != DRAFT).map(|(at, local)| {
+        let columns = COLUMNS[at].iter().map(server_column).collect();
+        ServerEntity::new(local.clone(), TABLES[at], columns)
+    });
     ServerModel {
         entities: entities.collect(),
         device,
@@ -222,21 +218,13 @@ fn entity(at: usize) -> Entity {
         attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
         entity: NAMES[to].to_owned(),
     };
+    let attributes = COLUMNS[at].iter().map(|c| attribute(at, c)).collect();
     Entity {
-        name: NAMES[at].to_owned(),
-        pattern,
         merge: if at == ORDER {
             Merge::Attribute
         } else {
             Merge::Record
         },
-        identifier,
-        key_width: key_width(at),
-        attributes: COLUMNS[at].iter().map(|c| attribute(at, c)).collect(),
-        strict: false,
-        insert_only: false,
-        scope: Vec::new(),
-        indexes: Vec::new(),
         references: match at {
             SITE => vec![refer(&["region"], REGION)],
             VISIT => vec![refer(&["site"], SITE)],
@@ -247,19 +235,19 @@ fn entity(at: usize) -> Entity {
             ],
             _ => Vec::new(),
         },
+        ..Entity::new(NAMES[at], pattern, identifier, key_width(at), attributes)
     }
 }
 
 fn attribute(entity: usize, column: &Column) -> Attribute {
     Attribute {
-        name: column.name.to_owned(),
-        kind: column.kind,
         read_only: entity == ACCOUNT && column.name == "balance",
         counter: entity == ORDER && column.name == "hits",
         default: column
             .rule
             .contains("DEFAULT 0")
             .then_some(Literal::Integer(0)),
+        ..Attribute::new(column.name, column.kind)
     }
 }
 

@@ -126,18 +126,11 @@ fn example(entity: &Entity) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use afield_protocol::{Identifier, Merge, Pattern};
+    use afield_protocol::{Identifier, Pattern};
 
     use super::*;
 
     fn entity() -> Entity {
-        let attribute = |(name, kind): (&str, Type)| Attribute {
-            name: name.to_owned(),
-            kind,
-            read_only: false,
-            counter: false,
-            default: None,
-        };
         let attributes = [
             ("id", Type::Text),
             ("day", Type::Date),
@@ -149,19 +142,14 @@ mod tests {
             ("photo", Type::Bytes),
             ("extra", Type::Json),
         ];
-        Entity {
-            name: "visit".into(),
-            pattern: Pattern::LastWriteWins,
-            merge: Merge::Record,
-            identifier: Identifier::Natural,
-            key_width: 2,
-            attributes: attributes.map(attribute).into(),
-            strict: false,
-            insert_only: false,
-            scope: Vec::new(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-        }
+        let attributes = attributes.map(|(name, kind)| Attribute::new(name, kind));
+        Entity::new(
+            "visit",
+            Pattern::LastWriteWins,
+            Identifier::Natural,
+            2,
+            attributes.into(),
+        )
     }
 
     fn one(word: &str) -> Result<Value, Failure> {

@@ -2,7 +2,7 @@
 //! done, nothing lost, and the same call succeeds when there is space again.
 
 use afield_protocol::{
-    Attribute, Attributes, Code, Entity, Frame, Identifier, Merge, Model, Page, PageEnd, Pattern,
+    Attribute, Attributes, Code, Entity, Frame, Identifier, Model, Page, PageEnd, Pattern,
     RowBlockWriter, Type, Unit, Value, Verdict,
 };
 
@@ -24,32 +24,21 @@ impl Environment for Counting {
 }
 
 fn model() -> Model {
-    let attribute = |name: &str| Attribute {
-        name: name.into(),
-        kind: Type::Text,
-        read_only: false,
-        counter: false,
-        default: None,
-    };
+    let attributes = ["id", "text"].map(|name| Attribute::new(name, Type::Text));
+    let word = Entity::new(
+        "word",
+        Pattern::LastWriteWins,
+        Identifier::Natural,
+        1,
+        attributes.into(),
+    );
     Model {
         version: 1,
         units: vec![Unit {
             name: "main".into(),
             entities: vec!["word".into()],
         }],
-        entities: vec![Entity {
-            name: "word".into(),
-            pattern: Pattern::LastWriteWins,
-            merge: Merge::Record,
-            identifier: Identifier::Natural,
-            key_width: 1,
-            attributes: vec![attribute("id"), attribute("text")],
-            strict: false,
-            insert_only: false,
-            scope: Vec::new(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-        }],
+        entities: vec![word],
     }
 }
 

@@ -124,36 +124,22 @@ fn same_row(table: &Table) -> String {
 
 #[cfg(test)]
 mod tests {
-    use afield_protocol::{Attribute, Entity, Identifier, Merge, Pattern, Type};
+    use afield_protocol::{Attribute, Entity, Identifier, Pattern, Type};
 
     use super::*;
 
     #[test]
     fn p9_a_switch_never_scans_the_table() {
-        let attribute = |name: &str, kind| Attribute {
-            name: name.into(),
-            kind,
-            read_only: false,
-            counter: false,
-            default: None,
-        };
         for key_width in [1, 2] {
+            let attributes = vec![
+                Attribute::new("a", Type::Text),
+                Attribute::new("b", Type::Integer),
+                Attribute::new("c", Type::Bytes),
+            ];
+            let (pattern, identifier) = (Pattern::LastWriteWins, Identifier::Natural);
             let entity = Entity {
-                name: "visit".into(),
-                pattern: Pattern::LastWriteWins,
-                merge: Merge::Record,
-                identifier: Identifier::Natural,
-                key_width,
-                attributes: vec![
-                    attribute("a", Type::Text),
-                    attribute("b", Type::Integer),
-                    attribute("c", Type::Bytes),
-                ],
-                strict: false,
-                insert_only: false,
                 scope: vec![1, key_width],
-                indexes: Vec::new(),
-                references: Vec::new(),
+                ..Entity::new("visit", pattern, identifier, key_width, attributes)
             };
             let table = Table::new(entity, 0);
             let conn = rusqlite::Connection::open_in_memory().unwrap();

@@ -13,8 +13,8 @@ use std::time::Duration;
 use afield::native::{Client, ClientOptions, Timeouts};
 use afield::protocol::codec::{Format, FrameReader};
 use afield::protocol::{
-    Attribute, Entity, Frame, Group, GroupOutcome, Hello, Identifier, Merge, Model, Op, Page,
-    PageEnd, Pattern, RowBlockWriter, Type, Unit, Value, ValueRef, Verdict, VerdictKind, Welcome,
+    Attribute, Entity, Frame, Group, GroupOutcome, Hello, Identifier, Model, Op, Page, PageEnd,
+    Pattern, RowBlockWriter, Type, Unit, Value, ValueRef, Verdict, VerdictKind, Welcome,
 };
 
 /// One step of a script: what to answer the next request with.
@@ -350,25 +350,8 @@ fn next(position: Option<&Vec<u8>>) -> Vec<u8> {
 
 /// `note (id text, text text, stars integer)`, last-write-wins; `place (id, name)`, read-only.
 pub(crate) fn model() -> Model {
-    let attribute = |name: &str, kind| Attribute {
-        name: name.into(),
-        kind,
-        read_only: false,
-        counter: false,
-        default: None,
-    };
-    let entity = |name: &str, pattern, attributes| Entity {
-        name: name.into(),
-        pattern,
-        merge: Merge::Record,
-        identifier: Identifier::Natural,
-        key_width: 1,
-        attributes,
-        strict: false,
-        insert_only: false,
-        scope: Vec::new(),
-        indexes: Vec::new(),
-        references: Vec::new(),
+    let entity = |name: &str, pattern, attributes| {
+        Entity::new(name, pattern, Identifier::Natural, 1, attributes)
     };
     Model {
         version: 1,
@@ -381,15 +364,18 @@ pub(crate) fn model() -> Model {
                 "note",
                 Pattern::LastWriteWins,
                 vec![
-                    attribute("id", Type::Text),
-                    attribute("text", Type::Text),
-                    attribute("stars", Type::Integer),
+                    Attribute::new("id", Type::Text),
+                    Attribute::new("text", Type::Text),
+                    Attribute::new("stars", Type::Integer),
                 ],
             ),
             entity(
                 "place",
                 Pattern::ReadOnlyOptimized,
-                vec![attribute("id", Type::Text), attribute("name", Type::Text)],
+                vec![
+                    Attribute::new("id", Type::Text),
+                    Attribute::new("name", Type::Text),
+                ],
             ),
         ],
     }

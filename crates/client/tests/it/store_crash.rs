@@ -1,12 +1,12 @@
 //! Every write of several statements, failed at each of its points: nothing of it stays.
 
 use afield::protocol::zoo::crash_after;
-use afield::protocol::{Code, Frame, Theirs, Value, Verdict};
+use afield::protocol::{Attribute, Code, Frame, Theirs, Type, Value, Verdict};
 use afield::{Error, Params, RequestCaps};
 use rusqlite::types::Value as Sql;
 
 use crate::world::{
-    World, attribute, attributes, execute, id, int, outcome, page, pull, request, settle, text,
+    World, attributes, execute, id, int, outcome, page, pull, request, settle, text,
 };
 
 /// Everything in the file, bookkeeping included.
@@ -295,7 +295,7 @@ fn p1_installing_a_model() {
         let mut model = world.model.clone();
         for entity in &mut model.entities {
             if ["stock", "draft"].contains(&entity.name.as_str()) {
-                let more = attribute("more", afield::protocol::Type::Text);
+                let more = Attribute::new("more", Type::Text);
                 entity.attributes.push(more);
             }
         }

@@ -1,10 +1,9 @@
 //! Installing models: what stays, what is fetched again, what is refused.
 
-use afield::protocol::{Code, Literal, Model, Pattern, Type, Verdict};
+use afield::protocol::{Attribute, Code, Literal, Model, Pattern, Type, Verdict};
 
 use crate::world::{
-    World, attribute, attributes, entity, execute, id, int, pull, query, request, settle, text,
-    uuid,
+    World, attributes, entity, execute, id, int, pull, query, request, settle, text, uuid,
 };
 
 fn changed(world: &World, change: impl FnOnce(&mut Model)) -> Model {
@@ -74,7 +73,7 @@ fn a_changed_entity_is_fetched_again() {
     let model = changed(&world, |model| {
         of(model, "stock")
             .attributes
-            .push(attribute("colour", Type::Text));
+            .push(Attribute::new("colour", Type::Text));
     });
     // Settled edits do not stand in the way, and their overlays end with the table.
     execute(&mut store, "UPDATE stock SET amount = 6").unwrap();
@@ -143,7 +142,7 @@ fn local_only_rows_are_kept_and_extended() {
     let world = filled();
     let mut store = world.store();
     let model = changed(&world, |model| {
-        let mut flag = attribute("flag", Type::Boolean);
+        let mut flag = Attribute::new("flag", Type::Boolean);
         flag.default = Some(Literal::Integer(1));
         let draft = of(model, "draft");
         draft.attributes.push(flag);
@@ -194,7 +193,7 @@ fn p1_local_only_rows_survive_a_model_that_drops_or_changes_their_entity() {
     let model = changed(&world, |model| {
         of(model, "draft")
             .attributes
-            .push(attribute("more", Type::Text));
+            .push(Attribute::new("more", Type::Text));
     });
     sync.install(&model).unwrap();
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Pages of more than one: staged, and switched in one moment.
 
-use afield::protocol::{Code, Value, Verdict};
+use afield::protocol::{Attribute, Code, Value, Verdict};
 use afield::{PageApplied, Store};
 
 use crate::stock::{amount, filled, gone, key, listed, pairs, stock};
@@ -206,10 +206,9 @@ fn p4_entities_that_started_at_different_times_meet_in_one_page() {
         .iter_mut()
         .find(|e| e.name == "label")
         .unwrap();
-    label.attributes.push(crate::world::attribute(
-        "colour",
-        afield::protocol::Type::Text,
-    ));
+    label
+        .attributes
+        .push(Attribute::new("colour", afield::protocol::Type::Text));
     sync.install(&model).unwrap();
     let mut world = world;
     world.model = model;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use afield::protocol::codec::{Format, FrameReader};
 use afield::protocol::{
-    Attribute, Attributes, Entity, Frame, Group, GroupId, GroupOutcome, Identifier, Literal, Merge,
-    Model, Page, PageEnd, Pattern, Position, Reference, RowBlockWriter, Type, Unit, Value, Verdict,
+    Attribute, Attributes, Entity, Frame, Group, GroupId, GroupOutcome, Identifier, Literal, Model,
+    Page, PageEnd, Pattern, Position, Reference, RowBlockWriter, Type, Unit, Value, Verdict,
 };
 use afield::{
     Environment, Error, FrozenGroup, Outgoing, PageApplied, Params, RequestCaps, Store, SyncStore,
@@ -235,16 +235,6 @@ pub(crate) fn id(n: u64) -> Value {
     Value::Text(uuid(n))
 }
 
-pub(crate) fn attribute(name: &str, kind: Type) -> Attribute {
-    Attribute {
-        name: name.into(),
-        kind,
-        read_only: false,
-        counter: false,
-        default: None,
-    }
-}
-
 /// An entity whose first `key_width` attributes are its identifier.
 pub(crate) fn entity(
     name: &str,
@@ -253,19 +243,8 @@ pub(crate) fn entity(
     key_width: usize,
     attributes: &[(&str, Type)],
 ) -> Entity {
-    Entity {
-        name: name.into(),
-        pattern,
-        merge: Merge::Record,
-        identifier,
-        key_width,
-        attributes: attributes.iter().map(|(n, k)| attribute(n, *k)).collect(),
-        strict: false,
-        insert_only: false,
-        scope: Vec::new(),
-        indexes: Vec::new(),
-        references: Vec::new(),
-    }
+    let attributes = attributes.iter().map(|(n, k)| Attribute::new(*n, *k));
+    Entity::new(name, pattern, identifier, key_width, attributes.collect())
 }
 
 pub(crate) fn refer(entity: &mut Entity, attributes: &[&str], to: &str) {

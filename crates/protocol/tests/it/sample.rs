@@ -25,8 +25,8 @@ pub(crate) const TYPES: [Type; 12] = [
 pub(crate) fn model() -> Model {
     let values = TYPES
         .iter()
-        .map(|kind| attribute(&format!("a_{kind}"), *kind));
-    let mut attributes = vec![attribute("id", Type::Uuid)];
+        .map(|kind| Attribute::new(format!("a_{kind}"), *kind));
+    let mut attributes = vec![Attribute::new("id", Type::Uuid)];
     attributes.extend(values);
     attributes[1].default = Some(Literal::Text("-".into()));
     attributes[3].read_only = true;
@@ -38,9 +38,6 @@ pub(crate) fn model() -> Model {
         }],
         entities: vec![
             Entity {
-                strict: false,
-                insert_only: false,
-                scope: Vec::new(),
                 indexes: vec![vec!["a_date".into(), "a_text".into()]],
                 ..entity("sample", Pattern::DetectConflicts, 1, attributes)
             },
@@ -58,37 +55,18 @@ pub(crate) fn model() -> Model {
 
 fn part_attributes() -> Vec<Attribute> {
     let mut attributes = vec![
-        attribute("code", Type::Text),
-        attribute("line", Type::Integer),
-        attribute("sample_id", Type::Uuid),
-        attribute("quantity", Type::Decimal),
+        Attribute::new("code", Type::Text),
+        Attribute::new("line", Type::Integer),
+        Attribute::new("sample_id", Type::Uuid),
+        Attribute::new("quantity", Type::Decimal),
     ];
     attributes[3].default = Some(Literal::Text("1".into()));
     attributes
 }
 
-fn attribute(name: &str, kind: Type) -> Attribute {
-    Attribute {
-        name: name.into(),
-        kind,
-        read_only: false,
-        counter: false,
-        default: None,
-    }
-}
-
 fn entity(name: &str, pattern: Pattern, width: usize, attributes: Vec<Attribute>) -> Entity {
     Entity {
-        name: name.into(),
-        pattern,
         merge: Merge::Attribute,
-        identifier: Identifier::Uuid,
-        key_width: width,
-        attributes,
-        strict: false,
-        insert_only: false,
-        scope: Vec::new(),
-        indexes: Vec::new(),
-        references: Vec::new(),
+        ..Entity::new(name, pattern, Identifier::Uuid, width, attributes)
     }
 }

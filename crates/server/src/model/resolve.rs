@@ -13,13 +13,13 @@ mod units;
 use std::collections::{HashMap, HashSet};
 
 use afield_protocol::limits::NAME_BYTES;
-use afield_protocol::{Attribute, Code, Entity, Identifier, Merge, Model, Pattern, Type};
+use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Type};
 
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
 use crate::catalog::{Catalog, Column, Queries, Table, TableKind};
-use crate::resolved::{Scope, ServerEntity, ServerModel};
+use crate::resolved::{ServerEntity, ServerModel};
 
 /// A model that fits its database.
 #[derive(Clone, Debug, PartialEq)]
@@ -258,13 +258,13 @@ impl<'a> Resolver<'a> {
                 let message = format!("[local.{name}]: `{}` stands twice; keep one", at.value);
                 self.wrong(at.place, message);
             }
-            attributes.push(plain_attribute(&at.value, *kind));
+            attributes.push(Attribute::new(&at.value, *kind));
         }
         let own_id = attributes
             .iter()
             .position(|a| a.name.eq_ignore_ascii_case("id"));
         let id = own_id.map_or_else(
-            || plain_attribute("id", Type::Uuid),
+            || Attribute::new("id", Type::Uuid),
             |at| attributes.remove(at),
         );
         if id.kind == Type::Real {
@@ -276,24 +276,8 @@ impl<'a> Resolver<'a> {
             _ => Identifier::Natural,
         };
         attributes.insert(0, id);
-        Some(ServerEntity {
-            local: Entity {
-                name: name.clone(),
-                pattern: Pattern::LocalOnly,
-                merge: Merge::Record,
-                identifier,
-                key_width: 1,
-                attributes,
-                strict: false,
-                insert_only: false,
-                scope: Vec::new(),
-                indexes: Vec::new(),
-                references: Vec::new(),
-            },
-            table: String::new(),
-            columns: Vec::new(),
-            scope: Scope::Everyone,
-        })
+        let local = Entity::new(name, Pattern::LocalOnly, identifier, 1, attributes);
+        Some(ServerEntity::new(local, "", Vec::new()))
     }
 
     fn synced(&mut self, at: &At<String>, server: &FromServer) -> Option<ServerEntity> {
@@ -320,23 +304,17 @@ impl<'a> Resolver<'a> {
         let identifier = self.identifier(at, server, table);
         let (attributes, columns) = self.columns(name, *place, server, table);
         let scope = self.scope(name, server, table);
+        let key_width = table.primary_key.len();
+        let local = Entity {
+            merge: self.merge(name, server),
+            strict: self.strict(name, server),
+            insert_only: self.insert_only(name, server),
+            scope: scope.widths(),
+            ..Entity::new(name, server.pattern, identifier, key_width, attributes)
+        };
         Some(ServerEntity {
-            local: Entity {
-                name: name.clone(),
-                pattern: server.pattern,
-                merge: self.merge(name, server),
-                identifier,
-                key_width: table.primary_key.len(),
-                attributes,
-                strict: self.strict(name, server),
-                insert_only: self.insert_only(name, server),
-                scope: scope.widths(),
-                indexes: Vec::new(),
-                references: Vec::new(),
-            },
-            table: table.name.clone(),
-            columns,
             scope,
+            ..ServerEntity::new(local, &table.name, columns)
         })
     }
 
@@ -350,15 +328,5 @@ impl<'a> Resolver<'a> {
             );
             self.wrong(name.place, message);
         }
-    }
-}
-
-fn plain_attribute(name: &str, kind: Type) -> Attribute {
-    Attribute {
-        name: name.to_owned(),
-        kind,
-        read_only: false,
-        counter: false,
-        default: None,
     }
 }

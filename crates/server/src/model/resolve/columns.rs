@@ -35,9 +35,8 @@ impl Resolver<'_> {
             attributes.push(Attribute {
                 read_only: is_in(read_only) || column.generated,
                 counter: is_in(counter),
-                name: local,
-                kind: column.kind,
                 default: column.default.clone(),
+                ..Attribute::new(local, column.kind)
             });
             columns.push(ServerColumn {
                 name: column.name.clone(),

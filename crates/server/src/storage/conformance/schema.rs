@@ -5,7 +5,7 @@ use afield_protocol::{
 };
 
 use super::scopes::{entities as scoped_entities, scopes, tables as scoped_tables};
-use crate::resolved::{Scope, ServerColumn, ServerEntity, ServerModel};
+use crate::resolved::{ServerColumn, ServerEntity, ServerModel};
 
 /// The tables; SQL that every database takes, but for `NUMBERED_KEY`.
 const TABLES: &str = "
@@ -203,13 +203,7 @@ pub fn entity(
     key_width: usize,
     attributes: &[(&str, Type)],
 ) -> ServerEntity {
-    let attribute = |(name, kind): &(&str, Type)| Attribute {
-        name: (*name).to_owned(),
-        kind: *kind,
-        read_only: false,
-        counter: false,
-        default: None,
-    };
+    let attribute = |(name, kind): &(&str, Type)| Attribute::new(*name, *kind);
     let column = |(name, kind): &(&str, Type)| ServerColumn {
         name: (*name).to_owned(),
         kind: *kind,
@@ -218,26 +212,13 @@ pub fn entity(
     let is_uuid = attributes
         .first()
         .is_some_and(|(_, kind)| *kind == Type::Uuid);
-    ServerEntity {
-        local: Entity {
-            name: name.to_owned(),
-            pattern,
-            merge: Merge::Record,
-            identifier: if is_uuid {
-                Identifier::Uuid
-            } else {
-                Identifier::Natural
-            },
-            key_width,
-            attributes: attributes.iter().map(attribute).collect(),
-            strict: false,
-            insert_only: false,
-            scope: Vec::new(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-        },
-        table: name.to_owned(),
-        columns: attributes.iter().map(column).collect(),
-        scope: Scope::Everyone,
-    }
+    let identifier = if is_uuid {
+        Identifier::Uuid
+    } else {
+        Identifier::Natural
+    };
+    let columns = attributes.iter().map(column).collect();
+    let attributes = attributes.iter().map(attribute).collect();
+    let local = Entity::new(name, pattern, identifier, key_width, attributes);
+    ServerEntity::new(local, name, columns)
 }

@@ -265,7 +265,7 @@ impl EntityTable {
 
 #[cfg(test)]
 mod tests {
-    use afield_protocol::{Entity, Merge, Model, Pattern, Type};
+    use afield_protocol::{Entity, Model, Pattern, Type};
 
     use super::*;
     use crate::resolved::ServerColumn;
@@ -275,36 +275,20 @@ mod tests {
     fn load(conn: &Connection, sql: &str, key: &[&str], others: &[&str]) -> EntityTable {
         conn.execute_batch(sql).unwrap();
         let names: Vec<String> = key.iter().chain(others).map(|n| (*n).to_owned()).collect();
-        let attribute = |name: &String| Attribute {
-            name: name.clone(),
-            kind: Type::Text,
-            read_only: false,
-            counter: false,
-            default: None,
-        };
+        let attribute = |name: &String| Attribute::new(name, Type::Text);
         let column = |name: &String| ServerColumn {
             name: name.clone(),
             kind: Type::Text,
             scale: None,
         };
-        let entity = ServerEntity {
-            local: Entity {
-                name: "t".into(),
-                pattern: Pattern::ReadOnly,
-                merge: Merge::Record,
-                identifier: Identifier::Natural,
-                key_width: key.len(),
-                attributes: names.iter().map(attribute).collect(),
-                strict: false,
-                insert_only: false,
-                scope: Vec::new(),
-                indexes: Vec::new(),
-                references: Vec::new(),
-            },
-            table: "t".into(),
-            columns: names.iter().map(column).collect(),
-            scope: crate::resolved::Scope::Everyone,
-        };
+        let local = Entity::new(
+            "t",
+            Pattern::ReadOnly,
+            Identifier::Natural,
+            key.len(),
+            names.iter().map(attribute).collect(),
+        );
+        let entity = ServerEntity::new(local, "t", names.iter().map(column).collect());
         let model = ServerModel {
             device: Model {
                 version: 1,

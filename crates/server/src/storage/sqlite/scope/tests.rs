@@ -1,6 +1,6 @@
 //! Scopes over tables of every kind: what is equal, what is refused, what is looked up how.
 
-use afield_protocol::{Identifier, Model, Pattern, Type};
+use afield_protocol::{Attribute, Entity, Identifier, Model, Pattern, Type};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -47,36 +47,25 @@ fn load(
 ) -> Result<EntityTable, StorageError> {
     conn.execute_batch(sql).unwrap();
     let scope = Scope::Ways(vec![way]);
-    let attribute = |name: &&str| afield_protocol::Attribute {
+    let attribute = |name: &&str| Attribute::new(*name, Type::Text);
+    let column = |name: &&str| ServerColumn {
         name: (*name).into(),
         kind: Type::Text,
-        read_only: false,
-        counter: false,
-        default: None,
+        scale: None,
+    };
+    let local = Entity {
+        scope: scope.widths(),
+        ..Entity::new(
+            "t",
+            Pattern::ReadOnlyOptimized,
+            Identifier::Natural,
+            key.len(),
+            key.iter().map(attribute).collect(),
+        )
     };
     let entity = ServerEntity {
-        local: afield_protocol::Entity {
-            name: "t".into(),
-            pattern: Pattern::ReadOnlyOptimized,
-            merge: afield_protocol::Merge::Record,
-            identifier: Identifier::Natural,
-            key_width: key.len(),
-            attributes: key.iter().map(attribute).collect(),
-            strict: false,
-            insert_only: false,
-            scope: scope.widths(),
-            indexes: Vec::new(),
-            references: Vec::new(),
-        },
-        table: "t".into(),
-        columns: (key.iter())
-            .map(|name| ServerColumn {
-                name: (*name).into(),
-                kind: Type::Text,
-                scale: None,
-            })
-            .collect(),
         scope,
+        ..ServerEntity::new(local, "t", key.iter().map(column).collect())
     };
     let model = ServerModel {
         device: Model {
