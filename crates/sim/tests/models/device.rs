@@ -101,7 +101,10 @@ impl Device {
     }
 
     fn surroundings(&mut self) -> Box<Surroundings> {
-        self.seed = self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(1);
+        self.seed = self
+            .seed
+            .wrapping_mul(0x2545_f491_4f6c_dd1d)
+            .wrapping_add(1);
         Box::new(Surroundings {
             clock: self.clock.clone(),
             random: fastrand::Rng::with_seed(self.seed),
@@ -167,7 +170,12 @@ impl Device {
 
     /// The rows of an entity that carry no change of this device's, and the keys of those that
     /// do.
-    pub(crate) fn rows(&self, schema: &Schema, model: &Model, at: usize) -> Done<(Rows, Vec<String>)> {
+    pub(crate) fn rows(
+        &self,
+        schema: &Schema,
+        model: &Model,
+        at: usize,
+    ) -> Done<(Rows, Vec<String>)> {
         let entity = &model.entities[at];
         let columns = entity.columns(schema).into_iter();
         let columns: Vec<String> = columns.map(|(local, _)| quoted(&local)).collect();

@@ -163,7 +163,10 @@ impl World<'_> {
                 Some(expected) if *expected == row => Ok(()),
                 expected => {
                     let detail = format!("d{at}: {}: {row}; in SQL {expected:?}", block.entity);
-                    Err(Wrong::new("a row that is sent is the user's, as it is", detail))
+                    Err(Wrong::new(
+                        "a row that is sent is the user's, as it is",
+                        detail,
+                    ))
                 }
             }
         })
@@ -246,7 +249,10 @@ impl World<'_> {
             let model = &self.plan.model;
             if let Some(mark) = self.watch.left(model, who, &on_their_way, &bytes) {
                 let detail = format!("d{at}: <m{mark}> in {table}");
-                return Err(Wrong::new("what leaves the scope leaves the device", detail));
+                return Err(Wrong::new(
+                    "what leaves the scope leaves the device",
+                    detail,
+                ));
             }
         }
         Ok(())

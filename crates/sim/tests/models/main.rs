@@ -88,8 +88,17 @@ fn p5_p7_every_device_holds_what_plain_sql_says() {
     // What never happens tests nothing.
     if seen.cases >= 40 {
         assert!(seen.complete > 10 * seen.cases, "{seen:?}");
-        assert!(seen.staged > seen.cases && seen.left > seen.cases, "{seen:?}");
-        assert!(seen.applied > seen.cases && seen.refused > seen.cases, "{seen:?}");
-        assert!(seen.conflicts > 0 && seen.lists > seen.cases / 4, "{seen:?}");
+        assert!(
+            seen.staged > seen.cases && seen.left > seen.cases,
+            "{seen:?}"
+        );
+        assert!(
+            seen.applied > seen.cases && seen.refused > seen.cases,
+            "{seen:?}"
+        );
+        assert!(
+            seen.conflicts > 0 && seen.lists > seen.cases / 4,
+            "{seen:?}"
+        );
     }
 }

@@ -142,7 +142,9 @@ impl Model {
 
     fn names(&self, schema: &Schema, member: &Member) -> bool {
         let is_it = |at: usize| schema.members[at].name == member.name;
-        self.entities.iter().any(|entity| entity.scope.names(&is_it))
+        self.entities
+            .iter()
+            .any(|entity| entity.scope.names(&is_it))
     }
 }
 
@@ -223,9 +225,9 @@ impl Member {
         match self.source {
             Source::Direct => format!("SELECT v FROM m{name} WHERE user_id = :user"),
             Source::Switched => format!("SELECT v FROM m{name} WHERE user_id = :user AND active"),
-            Source::Blocked => format!(
-                "SELECT v FROM m{name} WHERE user_id = :user EXCEPT SELECT v FROM x{name};"
-            ),
+            Source::Blocked => {
+                format!("SELECT v FROM m{name} WHERE user_id = :user EXCEPT SELECT v FROM x{name};")
+            }
             Source::Grouped => format!(
                 "SELECT g.v FROM g{name} AS g JOIN m{name} AS m ON m.grp = g.grp \
                  WHERE m.user_id = :user"
@@ -260,7 +262,12 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
     let mut attributes = Vec::new();
     for column in table.other_columns() {
         // What must not be null can be left out too; then nobody can create rows.
-        if column == MARK || rng.u8(..6) > 0 {
+        let most = if pattern.starts_with("read-only") {
+            5
+        } else {
+            14
+        };
+        if column == MARK || rng.u8(..most) > 0 {
             let local = match rng.u8(..8) {
                 0 => format!("my {column}"),
                 _ => column.clone(),
@@ -270,9 +277,8 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
     }
     rng.shuffle(&mut attributes);
     let is_written = !pattern.starts_with("read-only");
-    let numbers = |(local, column): &(String, String)| {
-        column == crate::schema::NUMBER && local == column
-    };
+    let numbers =
+        |(local, column): &(String, String)| column == crate::schema::NUMBER && local == column;
     Entity {
         name,
         table: at,
@@ -306,7 +312,7 @@ fn part(
     if *left == 0 {
         return None;
     }
-    if depth == 2 || rng.bool() {
+    if depth == 2 || rng.u8(..5) > 1 {
         *left -= 1;
         return condition(schema, table, rng).map(Scope::One);
     }
@@ -316,7 +322,7 @@ fn part(
         .collect();
     match parts.len() {
         0 | 1 => parts.pop(),
-        _ if rng.bool() => Some(Scope::All(parts)),
+        _ if rng.u8(..5) > 2 => Some(Scope::All(parts)),
         _ => Some(Scope::Any(parts)),
     }
 }
@@ -324,7 +330,7 @@ fn part(
 fn condition(schema: &Schema, table: usize, rng: &mut Rng) -> Option<Condition> {
     let mut path = Vec::new();
     let mut at = table;
-    for _ in 0..[0, 0, 1, 1, 1, 2, 2, 3][rng.usize(..8)] {
+    for _ in 0..[0, 0, 0, 1, 1, 1, 2, 3][rng.usize(..8)] {
         let foreign = &schema.tables[at].foreign;
         let single: Vec<usize> = (0..foreign.len())
             .filter(|place| foreign[*place].columns.len() == 1)

@@ -31,7 +31,11 @@ fn further(_schema: &Schema, _entity: &Entity) -> Vec<String> {
 /// The query for all rows of a table: key, whole row, mark.
 pub(crate) fn all_rows(schema: &Schema, table: usize) -> String {
     let table = &schema.tables[table];
-    let key: Vec<String> = table.key_columns().iter().map(|name| quoted(name)).collect();
+    let key: Vec<String> = table
+        .key_columns()
+        .iter()
+        .map(|name| quoted(name))
+        .collect();
     let others = table.other_columns();
     let all = others.iter().map(|name| quoted(name));
     let all: Vec<String> = key.iter().cloned().chain(all).collect();
@@ -45,7 +49,9 @@ pub(crate) fn all_rows(schema: &Schema, table: usize) -> String {
 
 /// An expression for some columns, quoted already, as one text.
 pub(crate) fn shown_row(prefix: &str, columns: &[String]) -> String {
-    let shown = columns.iter().map(|column| format!("quote({prefix}{column})"));
+    let shown = columns
+        .iter()
+        .map(|column| format!("quote({prefix}{column})"));
     shown.collect::<Vec<_>>().join(" || ',' || ")
 }
 
@@ -102,9 +108,9 @@ fn holds(schema: &Schema, member: &Member, value: &str, caller: &Caller) -> Stri
     match member.source {
         Source::Direct => format!("EXISTS ({direct})"),
         Source::Switched => format!("EXISTS ({direct} AND m.active <> 0)"),
-        Source::Blocked => format!(
-            "EXISTS ({direct} AND NOT EXISTS (SELECT 1 FROM x{name} AS x WHERE x.v = m.v))"
-        ),
+        Source::Blocked => {
+            format!("EXISTS ({direct} AND NOT EXISTS (SELECT 1 FROM x{name} AS x WHERE x.v = m.v))")
+        }
         Source::Grouped => format!(
             "EXISTS (SELECT 1 FROM m{name} AS m WHERE m.user_id = {user} AND EXISTS \
              (SELECT 1 FROM g{name} AS g WHERE g.grp = m.grp AND g.v = {value}))"

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::schema::{Schema, USERS};
 
 /// What happens, at least and at most.
-const ACTIONS: std::ops::Range<usize> = 30..110;
+const ACTIONS: std::ops::Range<usize> = 40..140;
 
 /// A case, all of it from one number.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Plan {
 pub(crate) enum Action {
     /// A transaction of the team's, on one of two connections.
     Team { by: usize, steps: u8, salt: u64 },
+    /// Rows and memberships to begin with.
+    Fill { steps: u8, salt: u64 },
     /// A transaction of the team's that stays open for a while.
     Open { steps: u8, salt: u64 },
     /// Its end.
@@ -39,7 +41,12 @@ pub(crate) enum Action {
     /// A user's token claims something else from now on.
     Claims { user: usize, salt: u64 },
     /// The user of a device writes; in the app, or in another program on its file.
-    Write { device: usize, in_app: bool, steps: u8, salt: u64 },
+    Write {
+        device: usize,
+        in_app: bool,
+        steps: u8,
+        salt: u64,
+    },
     /// The user decides about a change that was refused.
     Decide { device: usize, salt: u64 },
     /// A sync of one unit, or of all, begins.
@@ -81,7 +88,7 @@ impl Plan {
         // Something to begin with.
         for _ in 0..rng.usize(3..10) {
             let (steps, salt) = (rng.u8(4..12), rng.u64(..));
-            actions.push(Action::Team { by: 1, steps, salt });
+            actions.push(Action::Fill { steps, salt });
         }
         for _ in 0..rng.usize(ACTIONS) {
             actions.push(action(devices.len(), &mut rng));
@@ -148,11 +155,16 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Team { by, .. } => write!(f, "team's connection {by}"),
+            Self::Fill { .. } => write!(f, "something to begin with"),
             Self::Open { .. } => write!(f, "team's connection 0, left open"),
             Self::Close { commits: true } => write!(f, "what was left open is committed"),
             Self::Close { commits: false } => write!(f, "what was left open is rolled back"),
             Self::Claims { user, .. } => write!(f, "{} claims something else", USERS[*user]),
-            Self::Write { device, in_app: true, .. } => write!(f, "d{device} writes"),
+            Self::Write {
+                device,
+                in_app: true,
+                ..
+            } => write!(f, "d{device} writes"),
             Self::Write { device, .. } => write!(f, "another program on d{device} writes"),
             Self::Decide { device, .. } => write!(f, "d{device} decides"),
             Self::Start { device, .. } => write!(f, "d{device} begins a sync"),

@@ -349,12 +349,22 @@ impl Schema {
                 foreign.action
             ));
         }
-        let end = if table.without_rowid { " WITHOUT ROWID" } else { "" };
+        let end = if table.without_rowid {
+            " WITHOUT ROWID"
+        } else {
+            ""
+        };
         let name = quoted(&table.name);
         let mut sql = format!("CREATE TABLE {name} ({}){end};", lines.join(", "));
         if table.is_indexed {
-            let foreign = table.foreign.iter().map(|foreign| foreign.columns[0].clone());
-            let deciding = table.deciding.iter().map(|domain| domain.column().to_owned());
+            let foreign = table
+                .foreign
+                .iter()
+                .map(|foreign| foreign.columns[0].clone());
+            let deciding = table
+                .deciding
+                .iter()
+                .map(|domain| domain.column().to_owned());
             for (at, column) in foreign.chain(deciding).enumerate() {
                 let index = quoted(&format!("{} by {at}", table.name));
                 let columns = quoted(&column);

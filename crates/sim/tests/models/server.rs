@@ -97,7 +97,11 @@ impl Server {
                 other => return Err(wrong(&format!("{other:?}"))),
             }
         }
-        Ok(Request { hello, held, groups })
+        Ok(Request {
+            hello,
+            held,
+            groups,
+        })
     }
 
     /// Applies groups.

@@ -14,6 +14,8 @@ pub(crate) struct Team<'a> {
     pub(crate) rng: Rng,
     /// The number of the next mark.
     pub(crate) next: &'a mut u32,
+    /// Whether nothing but new rows and memberships is wanted.
+    pub(crate) fills: bool,
     /// Whether a transaction is one statement.
     pub(crate) is_short: bool,
 }
@@ -38,7 +40,11 @@ impl Team<'_> {
 
     fn statements(&mut self) -> Done<Vec<String>> {
         let table = self.rng.usize(..self.schema.tables.len());
-        let made = match self.rng.u8(..32) {
+        let what = match self.fills {
+            true => [0, 0, 0, 31][self.rng.usize(..4)],
+            false => self.rng.u8(..32),
+        };
+        let made = match what {
             0..=8 => vec![self.insert(table, "INSERT", None)?],
             9 => vec![self.insert(table, "INSERT OR REPLACE", None)?],
             10 => vec![self.insert(table, "INSERT OR IGNORE", None)?],
@@ -55,7 +61,11 @@ impl Team<'_> {
             _ => vec![self.membership()?],
         };
         let most = if self.is_short { 1 } else { made.len() };
-        Ok(made.into_iter().filter(|sql| !sql.is_empty()).take(most).collect())
+        Ok(made
+            .into_iter()
+            .filter(|sql| !sql.is_empty())
+            .take(most)
+            .collect())
     }
 
     fn mark(&mut self) -> String {
@@ -113,7 +123,10 @@ impl Team<'_> {
                 .map(|(_, column)| format!("{column} = excluded.{column}"))
                 .collect();
             let key = crate::schema::listed(&it.key_columns());
-            sql.push_str(&format!(" ON CONFLICT ({key}) DO UPDATE SET {}", sets.join(", ")));
+            sql.push_str(&format!(
+                " ON CONFLICT ({key}) DO UPDATE SET {}",
+                sets.join(", ")
+            ));
         }
         Ok(sql)
     }
@@ -323,7 +336,10 @@ impl Team<'_> {
                 format!("INSERT INTO m{name} VALUES ({user}, {v})")
             }
             (Source::Switched, true) => {
-                format!("INSERT INTO m{name} VALUES ({user}, {v}, {})", self.rng.u8(..3))
+                format!(
+                    "INSERT INTO m{name} VALUES ({user}, {v}, {})",
+                    self.rng.u8(..3)
+                )
             }
             (Source::Switched, false) if self.rng.bool() => {
                 format!("UPDATE m{name} SET active = NOT active WHERE user_id = {user}")
@@ -390,14 +406,19 @@ pub(crate) fn some_key(
         return Ok(None);
     }
     let columns: Vec<String> = key.iter().map(|name| quoted(name)).collect();
-    let shown: Vec<String> = columns.iter().map(|name| format!("quote({name})")).collect();
+    let shown: Vec<String> = columns
+        .iter()
+        .map(|name| format!("quote({name})"))
+        .collect();
     let sql = format!(
         "SELECT {} FROM {name} ORDER BY {} LIMIT 1 OFFSET {}",
         shown.join(", "),
         columns.join(", "),
         rng.i64(..count)
     );
-    let cells = conn.query_row(&sql, [], |row| (0..key.len()).map(|at| row.get(at)).collect());
+    let cells = conn.query_row(&sql, [], |row| {
+        (0..key.len()).map(|at| row.get(at)).collect()
+    });
     Ok(Some(cells?))
 }
 

@@ -33,7 +33,9 @@ pub(crate) fn marks_in(bytes: &[u8]) -> Vec<u32> {
     let mut found = Vec::new();
     for (at, pair) in bytes.windows(2).enumerate() {
         if pair == b"<m" {
-            let digits = bytes[at + 2..].iter().take_while(|byte| byte.is_ascii_digit());
+            let digits = bytes[at + 2..]
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit());
             let end = at + 2 + digits.count();
             let number = std::str::from_utf8(&bytes[at + 2..end]).unwrap_or_default();
             if bytes.get(end) == Some(&b'>')

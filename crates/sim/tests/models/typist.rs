@@ -33,8 +33,8 @@ impl Typist<'_> {
                 continue;
             }
             all.extend(match self.rng.u8(..10) {
-                0..=3 => Some(self.insert(entity)?),
-                4..=8 => self.update(entity)?,
+                0..=2 => Some(self.insert(entity)?),
+                3..=8 => self.update(entity)?,
                 _ => self.delete(entity)?,
             });
         }
@@ -67,7 +67,22 @@ impl Typist<'_> {
             (Key::Part, _) => vec![("nr".to_owned(), n.to_string())],
         };
         let mut cells: Vec<(String, String)> = key;
+        // Mostly a row like one that is here, which makes it the user's too.
+        let like = match self.rng.u8(..4) {
+            0 => None,
+            _ => self.one(entity)?,
+        };
         for (local, column) in entity.columns(schema) {
+            let is_own = [MARK, CODE, "id"].contains(&column.as_str());
+            if let Some(like) = &like
+                && !is_own
+                && !cells.iter().any(|(known, _)| *known == local)
+            {
+                let (name, table) = (quoted(&local), quoted(&entity.name));
+                let sql = format!("SELECT quote({name}) FROM {table} WHERE {like}");
+                cells.push((local, self.device.query_row(&sql, [], |row| row.get(0))?));
+                continue;
+            }
             if !cells.iter().any(|(known, _)| *known == local)
                 && let Some(value) = self.value(entity, &column)?
             {
@@ -91,6 +106,10 @@ impl Typist<'_> {
         let mut sets = Vec::new();
         for _ in 0..self.rng.usize(1..3) {
             let (local, column) = &entity.attributes[self.rng.usize(..entity.attributes.len())];
+            // Rarely what decides whose the row is.
+            if ![MARK, NUMBER, CODE].contains(&column.as_str()) && self.rng.u8(..3) > 0 {
+                continue;
+            }
             if let Some(value) = self.value(entity, column)? {
                 let set = format!("{} = {value}", quoted(local));
                 if !sets.contains(&set) {
@@ -132,7 +151,10 @@ impl Typist<'_> {
             return Ok(self.rng.bool().then(|| self.rng.u8(1..10).to_string()));
         }
         let deciding = [Domain::Owner, Domain::Area, Domain::Zone];
-        if let Some(domain) = deciding.into_iter().find(|domain| domain.column() == column) {
+        if let Some(domain) = deciding
+            .into_iter()
+            .find(|domain| domain.column() == column)
+        {
             return Ok(Some(match (domain, self.rng.u8(..3)) {
                 (Domain::Owner, 0 | 1) => literal(self.user),
                 _ => domain.value(&mut self.rng),

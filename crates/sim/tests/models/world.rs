@@ -105,7 +105,10 @@ impl<'a> World<'a> {
         }
         let mut world = Self {
             plan,
-            watch: Watch::new(&path, (USERS.len(), devices.len(), plan.model.entities.len()))?,
+            watch: Watch::new(
+                &path,
+                (USERS.len(), devices.len(), plan.model.entities.len()),
+            )?,
             _folder: folder,
             server,
             team,
@@ -141,8 +144,9 @@ impl<'a> World<'a> {
 
     fn happen(&mut self, action: Action) -> Done {
         match action {
-            Action::Team { by, steps, salt } => self.team(by, steps, salt, true),
-            Action::Open { steps, salt } => self.team(0, steps, salt, false),
+            Action::Team { by, steps, salt } => self.team((by, false), steps, salt, true),
+            Action::Fill { steps, salt } => self.team((1, true), steps, salt, true),
+            Action::Open { steps, salt } => self.team((0, false), steps, salt, false),
             Action::Close { commits } => self.close(commits),
             Action::Claims { user, salt } => self.claims(user, salt),
             Action::Write {
@@ -171,7 +175,7 @@ impl<'a> World<'a> {
     }
 
     /// A transaction of the team's; if one is open already, statements of that one.
-    fn team(&mut self, by: usize, steps: u8, salt: u64, commits: bool) -> Done {
+    fn team(&mut self, by: (usize, bool), steps: u8, salt: u64, commits: bool) -> Done {
         if self.plan.has_short_transactions && commits && !self.is_open {
             let mut salts = Rng::with_seed(salt);
             return (0..steps).try_for_each(|_| self.transaction(by, 1, salts.u64(..), true));
@@ -179,7 +183,13 @@ impl<'a> World<'a> {
         self.transaction(by, steps, salt, commits)
     }
 
-    fn transaction(&mut self, by: usize, steps: u8, salt: u64, commits: bool) -> Done {
+    fn transaction(
+        &mut self,
+        (by, fills): (usize, bool),
+        steps: u8,
+        salt: u64,
+        commits: bool,
+    ) -> Done {
         let by = if self.is_open { 0 } else { by };
         if !self.is_open {
             if !commits {
@@ -193,6 +203,7 @@ impl<'a> World<'a> {
             conn: &self.team[by],
             rng: Rng::with_seed(salt),
             next: &mut self.marks,
+            fills,
             is_short: self.plan.has_short_transactions,
         };
         let done = team.run(steps, |sql| lines.push(format!("       {sql}")));
@@ -305,7 +316,9 @@ impl<'a> World<'a> {
         let store = device.store()?;
         let open = store.conflicts()?;
         let parked = store.changes()?.into_iter();
-        let parked: Vec<_> = parked.filter(|it| it.state == ChangeState::Parked).collect();
+        let parked: Vec<_> = parked
+            .filter(|it| it.state == ChangeState::Parked)
+            .collect();
         let mut lines = Vec::new();
         for change in parked {
             let name = &change.change;
@@ -315,7 +328,10 @@ impl<'a> World<'a> {
                     let done = store.resolve(name, &Resolution::Mine).map(|_| ());
                     ("mine", done)
                 }
-                (true, _) => ("theirs", store.resolve(name, &Resolution::Theirs).map(|_| ())),
+                (true, _) => (
+                    "theirs",
+                    store.resolve(name, &Resolution::Theirs).map(|_| ()),
+                ),
                 (false, 0) if !all => ("retry", store.retry(name, None).map(|_| ())),
                 (false, _) => ("drop", store.drop_change(name)),
             };
@@ -405,7 +421,10 @@ impl<'a> World<'a> {
             let changed = self.check_rows(at)?;
             if changed > 0 {
                 let detail = format!("d{at}: {changed} rows");
-                return Err(Wrong::new("what is settled and pulled is no change", detail));
+                return Err(Wrong::new(
+                    "what is settled and pulled is no change",
+                    detail,
+                ));
             }
             self.check_left(at)?;
         }
