@@ -17,6 +17,21 @@ pub struct Model {
     pub units: Vec<Unit>,
     /// The local entities in file order.
     pub entities: Vec<Entity>,
+    /// Scopes whose values the app chooses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen: Vec<ChosenScope>,
+}
+
+/// A scope whose values the app on a device chooses, each checked by the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenScope {
+    /// Its name.
+    pub name: String,
+    /// The type of its values.
+    #[serde(rename = "type", with = "type_word")]
+    pub kind: Type,
+    /// How long a value stays chosen after it was last chosen, in milliseconds.
+    pub keep_ms: u64,
 }
 
 /// A named set of entities whose rows are pulled together.
@@ -162,6 +177,16 @@ pub struct Reference {
 pub struct ModelError(String);
 
 impl Model {
+    /// A model of which nothing else is said.
+    pub fn new(version: u32, units: Vec<Unit>, entities: Vec<Entity>) -> Self {
+        Self {
+            version,
+            units,
+            entities,
+            chosen: Vec::new(),
+        }
+    }
+
     /// Reads and checks the JSON of `GET /v1/model`.
     ///
     /// # Errors
@@ -195,6 +220,11 @@ impl Model {
     /// The unit of this name.
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// The scope of this name, if its values are chosen.
+    pub fn chosen(&self, name: &str) -> Option<&ChosenScope> {
+        self.chosen.iter().find(|scope| scope.name == name)
     }
 
     /// The entity whose server-made identifiers an attribute holds: its own, or those of what it
@@ -250,6 +280,13 @@ impl Model {
                 .find(|name| self.entity(name).is_none())
             {
                 return fail(format!("unit `{}`: no entity `{name}`", unit.name));
+            }
+        }
+        let mut scopes = std::collections::HashSet::new();
+        for scope in &self.chosen {
+            check_name(&scope.name)?;
+            if !scopes.insert(&scope.name) {
+                return fail(format!("the scope `{}` stands twice", scope.name));
             }
         }
         Ok(())
@@ -474,6 +511,7 @@ mod tests {
                 entities: vec!["visit".into()],
             }],
             entities: vec![visit],
+            chosen: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ mod generate_numbers;
 mod named_answers;
 mod named_bytes;
 mod named_child;
+mod named_chosen;
 mod named_copies;
 mod named_kills;
 mod named_orders;

@@ -294,7 +294,9 @@ fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connect
         make(&conn, user, env)?;
     }
     check_owner(&conn, user)?;
-    add_held(&conn)?;
+    for (table, sql) in ADDED {
+        add(&conn, table, sql)?;
+    }
     Ok(conn)
 }
 
@@ -335,15 +337,21 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
         .is_some())
 }
 
-/// Adds the tables of the values that are held to a store of a version that had none.
-fn add_held(conn: &Connection) -> Result<(), Error> {
-    if has_table(conn, "afield_held")? {
+/// Tables that stores of earlier versions do not have, and what makes them.
+const ADDED: [(&str, &str); 2] = [
+    ("afield_held", include_str!("held.sql")),
+    ("afield_chosen", include_str!("chosen.sql")),
+];
+
+/// Adds bookkeeping to a store of a version that had none of it.
+fn add(conn: &Connection, table: &str, sql: &str) -> Result<(), Error> {
+    if has_table(conn, table)? {
         return Ok(());
     }
     let transaction =
         rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
-    if !has_table(&transaction, "afield_held")? {
-        transaction.execute_batch(include_str!("held.sql"))?;
+    if !has_table(&transaction, table)? {
+        transaction.execute_batch(sql)?;
     }
     Ok(transaction.commit()?)
 }
@@ -356,7 +364,9 @@ fn make(conn: &Connection, user: &str, env: &mut dyn Environment) -> Result<(), 
         rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
     if !has_table(&transaction, "afield_meta")? {
         transaction.execute_batch(include_str!("bookkeeping.sql"))?;
-        transaction.execute_batch(include_str!("held.sql"))?;
+        for (_, sql) in ADDED {
+            transaction.execute_batch(sql)?;
+        }
         let sql = "INSERT INTO afield_meta (one, format, device, user) VALUES (1, ?1, ?2, ?3)";
         transaction.execute(sql, params![FORMAT, device, user])?;
     }

@@ -12,7 +12,7 @@ use super::db::Db;
 use super::outbox::{Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
-use super::{conflict, decide, install, outcome, scope};
+use super::{chosen, conflict, decide, install, outcome, scope};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -134,6 +134,10 @@ impl SyncStore {
                 true => scope::all(db, &pull)?,
                 false => Vec::new(),
             };
+            let chosen = match pull.is_empty() {
+                true => Vec::new(),
+                false => chosen::of_request(db)?,
+            };
             let sql = "UPDATE afield_meta SET request = request + 1 RETURNING request, device";
             let (request, device) = db
                 .conn
@@ -148,6 +152,7 @@ impl SyncStore {
                 more: envelope.more,
                 pull,
                 held,
+                chosen,
             })
         })
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod capture_random;
+mod chosen;
 mod decide_random;
 mod ids;
 mod ids_decide;

@@ -62,11 +62,13 @@ fn hold(
         warnings: Vec::new(),
         query_columns: HashMap::new(),
         used_scopes: HashSet::new(),
+        chosen_kinds: HashMap::new(),
     };
-    let scopes = resolver.named_scopes(queries);
+    let mut scopes = resolver.named_scopes(queries);
     let entities = resolver.entities();
     let units = resolver.units();
     resolver.check_used();
+    let chosen = resolver.chosen_scopes(&mut scopes);
     let Resolver {
         mut errors,
         mut warnings,
@@ -84,6 +86,7 @@ fn hold(
         version: file.version,
         units,
         entities: device,
+        chosen,
     };
     if errors.is_empty()
         && let Err(error) = device.check()
@@ -167,6 +170,8 @@ struct Resolver<'a> {
     query_columns: HashMap<String, (&'a Table, &'a Column)>,
     /// Names of the scopes that entities use.
     used_scopes: HashSet<String>,
+    /// The type of the column that each chosen scope is compared with, and the column.
+    chosen_kinds: HashMap<String, (Type, String)>,
 }
 
 fn error_at(file: &ModelFile, place: Place, message: String) -> ModelError {
