@@ -117,6 +117,9 @@ pub struct Entity {
     /// Rows are sent and then forgotten by the device; none are pulled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insert_only: bool,
+    /// Rows that leave are erased from free space and log of the device's database too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erase: bool,
     /// How the rows of a user are chosen, if values that he gains and loses choose them: for each
     /// way in, how many values must be held for it. Rows come with the number of each value, in
     /// columns behind the attributes; a row leaves when no way in is left. Empty: rows come and go
@@ -325,6 +328,7 @@ impl Entity {
             attributes,
             strict: false,
             insert_only: false,
+            erase: false,
             scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),

@@ -199,6 +199,37 @@ fn p5_two_devices_of_one_user_have_their_own_projects_open() {
     );
 }
 
+/// With `erase`, a closed project leaves no byte in any file; nobody sees it in the middle of that.
+#[test]
+fn p7_nothing_of_a_closed_project_stays_in_the_files() {
+    let model = model().replace("[local.remark]", "erase = true\n[local.remark]");
+    let world = World::of(SCHEMA, &model, "");
+    world.team_writes("UPDATE visit SET words = 'secret-' || id");
+    let ann = world.downloaded("phone", "ann");
+    choose(&ann, 1);
+    choose(&ann, 2);
+    sync(&ann);
+    let holds = |needle: &str| {
+        let folder = ann.file().parent().unwrap().to_owned();
+        let files = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().path());
+        let mut bytes = files
+            .filter(|path| path.is_file())
+            .map(|path| std::fs::read(path).unwrap());
+        bytes.any(|bytes| {
+            bytes
+                .windows(needle.len())
+                .any(|at| at == needle.as_bytes())
+        })
+    };
+    assert!(holds("secret-10") && holds("secret-20"));
+    ann.client.store().unchoose("projects", 1).unwrap();
+    sync(&ann);
+    assert!(!holds("secret-10") && holds("secret-20"));
+    assert!(!ann.client.store().status().unwrap().erase_due);
+}
+
 #[test]
 fn the_command_line_chooses_too() {
     let world = world();

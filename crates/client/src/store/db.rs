@@ -209,12 +209,28 @@ impl Db {
     /// stays there of what was deleted. False if others are reading or writing: nobody, and least
     /// of all the user, waits for this.
     pub(super) fn empty_log(&mut self) -> Result<bool, Error> {
+        self.without_waiting(|conn| {
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy: bool = conn.query_row(sql, [], |row| row.get(0))?;
+            Ok(!busy)
+        })
+    }
+
+    /// Writes the whole file anew, from what is there. False if somebody else writes: nobody is
+    /// waited for. Who writes meanwhile waits for this.
+    pub(super) fn vacuum(&mut self) -> Result<bool, Error> {
+        self.without_waiting(|conn| conn.execute_batch("VACUUM").map(|()| true))
+    }
+
+    fn without_waiting(
+        &mut self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<bool>,
+    ) -> Result<bool, Error> {
         self.conn.busy_handler(None::<fn(i32) -> bool>)?;
-        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let busy: Result<bool, _> = self.conn.query_row(sql, [], |row| row.get(0));
+        let done = work(&self.conn);
         self.conn.busy_handler(Some(wait_for_lock))?;
-        match busy {
-            Ok(busy) => Ok(!busy),
+        match done {
+            Ok(done) => Ok(done),
             Err(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok(false),
                 _ => Err(error.into()),
@@ -338,9 +354,10 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
 }
 
 /// Tables that stores of earlier versions do not have, and what makes them.
-const ADDED: [(&str, &str); 2] = [
+const ADDED: [(&str, &str); 3] = [
     ("afield_held", include_str!("held.sql")),
     ("afield_chosen", include_str!("chosen.sql")),
+    ("afield_erase", include_str!("erase.sql")),
 ];
 
 /// Adds bookkeeping to a store of a version that had none of it.

@@ -32,6 +32,7 @@ mod sync_store;
 mod tables;
 mod target;
 mod triggers;
+mod vacuum;
 mod watch;
 
 use std::collections::HashSet;

@@ -4,6 +4,7 @@
 mod capture_random;
 mod chosen;
 mod decide_random;
+mod erase;
 mod ids;
 mod ids_decide;
 mod ids_old;

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use afield_protocol::codec::Format;
 use afield_protocol::{
-    Attributes, Change, Chosen, ChosenScope, Code, FIRST_TEMPORARY, Frame, Group, GroupId,
-    GroupOutcome, Held, Hello, Model, Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Problem,
-    Received, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict, Welcome,
+    Attribute, Attributes, Change, Chosen, ChosenScope, Code, Entity, FIRST_TEMPORARY, Frame,
+    Group, GroupId, GroupOutcome, Held, Hello, Identifier, Model, Op, Origin, PROTOCOL_VERSION,
+    Page, PageEnd, Part, Pattern, Problem, Received, RowBlock, RowBlockWriter, Theirs, Type, Value,
+    Verdict, Welcome,
 };
 use sha2::{Digest, Sha256};
 
@@ -214,14 +215,24 @@ fn chosen() -> Frame {
     })
 }
 
-/// A model with scopes whose values are chosen.
+/// A model with scopes whose values are chosen, and with rows that are erased.
 fn choosing() -> Model {
     let scope = |name: &str, kind, keep_ms| ChosenScope {
         name: name.into(),
         kind,
         keep_ms,
     };
-    let mut model = Model::new(4, Vec::new(), Vec::new());
+    let visit = Entity {
+        erase: true,
+        ..Entity::new(
+            "visit",
+            Pattern::ReadOnlyOptimized,
+            Identifier::Natural,
+            1,
+            vec![Attribute::new("id", Type::Integer)],
+        )
+    };
+    let mut model = Model::new(4, Vec::new(), vec![visit]);
     model.chosen = vec![
         scope("projects", Type::Uuid, 604_800_000),
         scope("years", Type::Integer, 3_600_000),

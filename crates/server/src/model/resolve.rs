@@ -314,6 +314,7 @@ impl<'a> Resolver<'a> {
             merge: self.merge(name, server),
             strict: self.strict(name, server),
             insert_only: self.insert_only(name, server),
+            erase: server.erase,
             scope: scope.widths(),
             ..Entity::new(name, server.pattern, identifier, key_width, attributes)
         };
