@@ -304,6 +304,7 @@ impl<'a> Resolver<'a> {
         let identifier = self.identifier(at, server, table);
         let (attributes, columns) = self.columns(name, *place, server, table);
         let scope = self.scope(name, server, table);
+        let (write, write_to) = self.writes(name, server, table);
         let key_width = table.primary_key.len();
         let local = Entity {
             merge: self.merge(name, server),
@@ -314,6 +315,8 @@ impl<'a> Resolver<'a> {
         };
         Some(ServerEntity {
             scope,
+            write,
+            write_to,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

@@ -54,9 +54,13 @@ pub struct FromServer {
     pub counter: Vec<At<String>>,
     /// Whose rows.
     pub scope: Scoped,
+    /// Which of them may be changed, if the file says so.
+    pub write: Option<Scoped>,
+    /// What they may become, if the file says so.
+    pub write_to: Option<Scoped>,
 }
 
-/// `scope = …`: whose rows, and where that stands.
+/// `scope = …`, and what is written like it: whose rows, and where that stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scoped {
     /// What it says.
@@ -152,6 +156,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
             .and_then(|node| node.texts())
             .unwrap_or_default()
     };
+    let rule = |key| section.take(key).and_then(|node| read_scope(&node));
     FromServer {
         from: from.at(from.text().unwrap_or_default()),
         pattern: pattern
@@ -172,6 +177,8 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
             written: WrittenScope::Everyone,
             place: section.place,
         }),
+        write: rule("write"),
+        write_to: rule("write_to"),
     }
 }
 
@@ -266,9 +273,11 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 10] = [
+    const SYNCED: [&str; 12] = [
         "pattern",
         "scope",
+        "write",
+        "write_to",
         "attributes",
         "read_only",
         "never",

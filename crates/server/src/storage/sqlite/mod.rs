@@ -38,7 +38,9 @@ mod sql_text;
 mod statements;
 mod stops;
 mod tables;
+mod turns;
 mod write;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
