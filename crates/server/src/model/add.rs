@@ -61,7 +61,15 @@ pub fn add(
     file.entities
         .iter()
         .for_each(|entity| names.add(&entity.name.value));
-    let (name, section) = match propose(known, &mut names) {
+    let from = file
+        .entities
+        .iter()
+        .filter_map(|entity| match &entity.source {
+            Source::Server(server) => Some(server.from.value.clone()),
+            Source::Device { .. } => None,
+        });
+    let on_device: Vec<String> = from.chain([known.name.clone()]).collect();
+    let (name, section) = match propose(catalog, known, &on_device, &mut names) {
         Proposal::Entity { name, section } => (name, section),
         Proposal::LeftOut(reason) => {
             return Err(wrong(

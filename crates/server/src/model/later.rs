@@ -17,7 +17,6 @@ pub(super) const UNIT: &[(&str, &str)] = &[(
 
 /// Keys of `[local.…]`.
 pub(super) const ENTITY: &[(&str, &str)] = &[
-    ("may_reference", "remove it"),
     (
         "app_triggers",
         "remove it, and the app's triggers on this table",

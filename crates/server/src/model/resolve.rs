@@ -3,6 +3,7 @@
 
 mod advice;
 mod columns;
+mod hidden;
 mod identifier;
 mod queries;
 mod scope;
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Type};
 
+pub(super) use self::hidden::hidden;
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
@@ -239,6 +241,7 @@ impl<'a> Resolver<'a> {
             entities.push(entity);
         }
         structure::add(&mut entities, self.catalog);
+        self.hidden_references(&mut entities);
         entities
     }
 

@@ -153,3 +153,145 @@ fn a_local_only_entity_has_no_rules() {
             .all(|line| line.contains("needs a server entity"))
     );
 }
+
+/// A model of these entities over tables of which some are left out.
+fn referring(entities: &str) -> Result<Checked, Vec<ModelError>> {
+    const TABLES: &str = "
+        CREATE TABLE kind (code TEXT PRIMARY KEY);
+        CREATE TABLE site (id TEXT PRIMARY KEY, code TEXT UNIQUE, a TEXT, b TEXT, UNIQUE (a, b));
+        CREATE TABLE task (id TEXT PRIMARY KEY, site TEXT REFERENCES site (id),
+          kind TEXT REFERENCES kind (code), must TEXT NOT NULL REFERENCES kind (code),
+          other TEXT NOT NULL DEFAULT 'k' REFERENCES kind, by_code TEXT REFERENCES site (code),
+          a TEXT, b TEXT, both TEXT REFERENCES site (id) REFERENCES kind (code), note TEXT,
+          lost TEXT REFERENCES nowhere (id), FOREIGN KEY (a, b) REFERENCES site (a, b));
+        CREATE TABLE twin (id TEXT PRIMARY KEY REFERENCES task (id), words TEXT);
+        CREATE TABLE pair (x TEXT, y TEXT, PRIMARY KEY (x, y));
+        CREATE TABLE mate (id TEXT PRIMARY KEY, x TEXT, y TEXT,
+          FOREIGN KEY (x, y) REFERENCES pair (x, y));";
+    let text = format!("[server]\ndatabase = \"sqlite:x.db\"\n{entities}");
+    let (connection, catalog) = database(TABLES);
+    let queries = SqliteQueries::new(connection).unwrap();
+    let file = ModelFile::parse(&text, Path::new("afield.toml"), &Overrides::default())?;
+    check(&file, &catalog, &queries)
+}
+
+/// An entity of everyone; more of its keys may follow.
+fn lww(table: &str, attributes: &str) -> String {
+    format!(
+        "[local.{table}]\nfrom = \"{table}\"\npattern = \"last-write-wins\"\n\
+         attributes = [{attributes}]\nscope = \"everyone\"\n"
+    )
+}
+
+const OF_TASK: &str = "\"site\", \"kind\", \"must\", \"other\", \"by_code\", \"a\", \"b\", \
+                       \"both\", \"note\", \"lost\"";
+
+fn read_only(checked: &Checked, entity: &str) -> Vec<String> {
+    let entity = &checked.model.entity(entity).unwrap().local;
+    let mut fixed = entity.attributes.iter().filter(|a| a.read_only);
+    fixed.by_ref().map(|a| a.name.clone()).collect()
+}
+
+#[test]
+fn p7_what_refers_to_no_device_is_read_only_unless_it_is_listed() {
+    let both = lww("site", "\"code\"") + &lww("task", OF_TASK);
+    let checked = referring(&both).unwrap();
+    assert_eq!(
+        read_only(&checked, "task"),
+        ["kind", "must", "other", "by_code", "a", "b", "both", "lost"]
+    );
+    let warned: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
+    for expected in [
+        "11:23: [local.task] attributes: `kind` refers to `kind`, which is not on devices, so \
+         devices only read it; list it in `may_reference`",
+        "`must` refers to `kind`, which is not on devices, so devices only read it, and create \
+         no rows, which need it; list",
+        "`other` refers to `kind`, which is not on devices, so devices only read it; list",
+        "`by_code` refers to `site` by what is not its identifier",
+        "`lost` refers to `nowhere`, which is not on devices",
+    ] {
+        let is_said = warned.iter().any(|line| line.contains(expected));
+        assert!(is_said, "{expected}: {warned:#?}");
+    }
+    assert_eq!(warned.len(), 8, "{warned:#?}");
+
+    let listed = both.clone() + "may_reference = [\"kind\", \"by_code\", \"a\", \"b\", \"both\"]\n";
+    let checked = referring(&listed).unwrap();
+    assert_eq!(read_only(&checked, "task"), ["must", "other", "lost"]);
+    // What is on devices is a reference, and asked for.
+    let whole = lww("site", "\"code\"") + &lww("kind", "") + &lww("task", OF_TASK);
+    let checked = referring(&whole).unwrap();
+    assert_eq!(read_only(&checked, "task"), ["by_code", "a", "b", "lost"]);
+    // Said by the model already, and where devices do not write anyway.
+    let said = lww("task", "\"kind\"") + "read_only = [\"kind\"]\n";
+    let checked = referring(&said).unwrap();
+    assert_eq!(read_only(&checked, "task"), ["kind"]);
+    assert_eq!(checked.warnings, []);
+    let reading = lww("task", "\"kind\"").replace("last-write-wins", "read-only");
+    assert_eq!(referring(&reading).unwrap().warnings, []);
+}
+
+#[test]
+fn p7_an_identifier_that_refers_to_no_device_is_never_created() {
+    let checked = referring(&lww("twin", "\"words\"")).unwrap();
+    assert_eq!(read_only(&checked, "twin"), ["id"]);
+    let warned = checked.warnings[0].to_string();
+    assert!(
+        warned.contains("so devices create no rows; list it"),
+        "{warned}"
+    );
+    let listed = lww("twin", "\"words\"") + "may_reference = [\"id\"]\n";
+    assert!(read_only(&referring(&listed).unwrap(), "twin").is_empty());
+    let there = lww("task", "\"note\"") + &lww("twin", "\"words\"");
+    assert!(read_only(&referring(&there).unwrap(), "twin").is_empty());
+}
+
+#[test]
+fn p7_half_of_a_reference_is_hidden_with_the_other_half() {
+    let half = lww("pair", "") + &lww("mate", "\"x\"");
+    let checked = referring(&half).unwrap();
+    assert_eq!(read_only(&checked, "mate"), ["x"]);
+    let warned = checked.warnings[0].to_string();
+    assert!(
+        warned.contains("with columns that are not on devices"),
+        "{warned}"
+    );
+    let whole = lww("pair", "") + &lww("mate", "\"x\", \"y\"");
+    assert!(read_only(&referring(&whole).unwrap(), "mate").is_empty());
+}
+
+#[test]
+fn mistakes_in_may_reference_are_named() {
+    for (listed, expected) in [
+        (
+            "\"knid\"",
+            "may_reference: `knid` is none of `attributes`; did you mean",
+        ),
+        (
+            "\"note\"",
+            "`note` is no foreign key, so it refers to no other row",
+        ),
+        ("7", "may_reference"),
+    ] {
+        let text = lww("task", "\"kind\", \"note\"") + &format!("may_reference = [{listed}]\n");
+        let errors = referring(&text).expect_err(listed);
+        let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert!(shown.concat().contains(expected), "{expected}: {shown:#?}");
+    }
+    let both = lww("task", "\"kind\"") + "read_only = [\"kind\"]\nmay_reference = [\"kind\"]\n";
+    let errors = referring(&both).unwrap_err();
+    assert!(errors[0].to_string().contains("is in `read_only` too"));
+    let reading = lww("task", "\"kind\"").replace("last-write-wins", "read-only")
+        + "may_reference = [\"kind\"]\n";
+    let errors = referring(&reading).unwrap_err();
+    assert!(
+        errors[0]
+            .to_string()
+            .contains("is only read with the pattern")
+    );
+    // Harmless: the other entity was added later.
+    let there = lww("kind", "") + &lww("task", "\"kind\"") + "may_reference = [\"kind\"]\n";
+    let checked = referring(&there).unwrap();
+    let warned = checked.warnings[0].to_string();
+    assert!(warned.contains("which is on devices"), "{warned}");
+}

@@ -52,6 +52,8 @@ pub struct FromServer {
     pub never: Vec<At<String>>,
     /// Local names of numbers that are sent as differences.
     pub counter: Vec<At<String>>,
+    /// Local names of attributes that devices may write although they refer to what is not there.
+    pub may_reference: Vec<At<String>>,
     /// Whose rows.
     pub scope: Scoped,
     /// Which of them may be changed, if the file says so.
@@ -169,6 +171,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         read_only: texts("read_only"),
         never: texts("never"),
         counter: texts("counter"),
+        may_reference: texts("may_reference"),
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
@@ -273,11 +276,12 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 12] = [
+    const SYNCED: [&str; 13] = [
         "pattern",
         "scope",
         "write",
         "write_to",
+        "may_reference",
         "attributes",
         "read_only",
         "never",

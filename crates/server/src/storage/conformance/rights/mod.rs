@@ -134,6 +134,7 @@ macro_rules! storage_rights_conformance {
             p7_who_may_write_everything_still_writes_only_what_he_reads
             p7_rows_become_only_what_they_may_become
             p7_both_rules_count_where_a_row_is_read_by_everyone
+            p7_hidden_references_tell_nothing
             p1_a_row_is_handed_on_and_leaves
             p7_a_row_handed_on_is_nobodys_to_edit_any_more
             p7_nothing_is_told_of_a_row_that_was_handed_on

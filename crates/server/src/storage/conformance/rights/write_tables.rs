@@ -19,6 +19,11 @@ pub(super) const TABLES: &str = "
     );
     CREATE TABLE memo (id TEXT PRIMARY KEY, team TEXT, author TEXT, words TEXT);
     CREATE TABLE wide (id TEXT PRIMARY KEY, owner TEXT, words TEXT);
+    CREATE TABLE secret (code TEXT PRIMARY KEY, words TEXT);
+    CREATE TABLE badge (
+      id TEXT PRIMARY KEY REFERENCES secret (code) DEFERRABLE INITIALLY DEFERRED, owner TEXT,
+      secret TEXT REFERENCES secret (code), words TEXT
+    );
     CREATE TABLE letter (id TEXT PRIMARY KEY, sender TEXT, words TEXT);
     INSERT INTO job VALUES
       (1, 'ada', 'red', 'mine', NULL), (2, 'eve', 'blue', 'marker-eve', NULL),
@@ -30,6 +35,8 @@ pub(super) const TABLES: &str = "
       ('a', 'red', 'ada', 'mine'), ('b', 'red', 'bob', 'seen'),
       ('c', 'blue', 'ada', 'marker-eve'), ('d', 'blue', 'eve', 'marker-eve');
     INSERT INTO wide VALUES ('a', 'ada', 'mine'), ('b', 'eve', 'marker-eve');
+    INSERT INTO secret VALUES ('k', 'marker-eve'), ('m', 'marker-eve');
+    INSERT INTO badge VALUES ('k', 'ada', 'k', 'mine');
     INSERT INTO letter VALUES ('a', 'ada', 'mine'), ('b', 'bob', 'seen');";
 
 /// The entities over them.
@@ -67,10 +74,28 @@ pub(super) fn entities() -> Vec<ServerEntity> {
         // The team reads what its author alone writes.
         made("memo", Detect, 1, &memo, &[&[team("team")]]).written(rule(user("author"))),
         made("wide", Lww, 1, &wide, &[&[user("owner")]]).written(Scope::Everyone),
+        badge(),
         made("letter", Lww, 1, &letter, &[])
             .written(rule(user("sender")))
             .becoming(rule(user("sender"))),
     ]
+}
+
+/// Its identifier, and an attribute, refer to what is on no device.
+fn badge() -> ServerEntity {
+    let badge = [
+        ("id", Text),
+        ("owner", Text),
+        ("secret", Text),
+        ("words", Text),
+    ];
+    let mut badge = made("badge", Lww, 1, &badge, &[&[user("owner")]]);
+    for name in ["id", "secret"] {
+        let mut attributes = badge.local.attributes.iter_mut();
+        let found = attributes.find(|attribute| attribute.name == name);
+        found.expect("it is there").read_only = true;
+    }
+    badge
 }
 
 fn rule(condition: Condition) -> Scope {

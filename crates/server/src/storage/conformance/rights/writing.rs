@@ -195,3 +195,40 @@ pub fn p7_both_rules_count_where_a_row_is_read_by_everyone(db: &mut dyn Database
         assert_eq!(codes(&push(db, id, vec![change])), ["applied"]);
     }
 }
+
+/// What refers to tables that are on no device is not written: neither a value that would be there
+/// nor one that would not tells anything, alone or behind others.
+pub fn p7_hidden_references_tell_nothing(db: &mut dyn Database) {
+    let before = dump(db);
+    let badge = |op, id: &str, set: &[(&str, Value)]| change(op, "badge", vec![id.into()], set);
+    let mut id = 0;
+    let mut answer = |changes: Vec<Change>| {
+        id += 1;
+        write_verdicts(&push(db, id, changes))
+    };
+    for op in [Op::Create, Op::Update] {
+        let key = if op == Op::Create { "n" } else { "k" };
+        let one = |secret: &str| vec![badge(op, key, &[("secret", secret.into())])];
+        let beside = |secret: &str| {
+            let words = badge(Op::Update, "k", &[("words", "x".into())]);
+            let mut changes = one(secret);
+            changes.insert(0, words);
+            changes
+        };
+        assert_eq!(answer(one("m")), answer(one("z")));
+        assert_eq!(answer(beside("m")), answer(beside("z")));
+    }
+    let own = |id: &str| vec![badge(Op::Create, id, &[("owner", "ada".into())])];
+    assert_eq!(answer(own("m")), answer(own("z")));
+    assert_eq!(dump(db), before, "something was written");
+    let verdict = push_one(db, 100, badge(Op::Update, "k", &[("secret", "m".into())]));
+    assert_refused(&verdict, Code::READ_ONLY, Some("secret"));
+    let verdict = push_one(db, 101, own("m").remove(0));
+    assert_refused(&verdict, Code::READ_ONLY, Some("id"));
+    let words = badge(Op::Update, "k", &[("words", "x".into())]);
+    assert_eq!(codes(&push(db, 102, vec![words])), ["applied"]);
+    assert_eq!(
+        codes(&push(db, 103, vec![delete("badge", "k")])),
+        ["applied"]
+    );
+}
