@@ -20,4 +20,5 @@ mod proxy;
 mod repl;
 mod support;
 mod who_wins;
+mod why;
 mod world;

@@ -14,6 +14,7 @@ mod lists;
 mod marks;
 mod now;
 mod pull;
+mod tested;
 #[cfg(test)]
 mod tests;
 
