@@ -6,6 +6,7 @@ mod decide;
 mod device;
 mod generate;
 mod generate_numbers;
+mod handing_on;
 mod named_answers;
 mod named_bytes;
 mod named_child;
