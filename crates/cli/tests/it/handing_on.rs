@@ -14,7 +14,8 @@ const SQL: &str = "
     );
     CREATE INDEX step_job ON step (job);
     INSERT INTO job (owner, title) VALUES ('ann', 'first'), ('bob', 'second'), ('ann', 'third');
-    INSERT INTO step VALUES ('p1', 1, 'one'), ('p2', 1, 'two'), ('p3', 2, 'three'), ('p4', 3, 'x');";
+    INSERT INTO step VALUES
+      ('p1', 1, 'one'), ('p2', 1, 'two'), ('p3', 2, 'three'), ('p4', 3, 'x');";
 
 const ENTITIES: &str = r#"
 [local.job]

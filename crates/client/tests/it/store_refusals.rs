@@ -200,7 +200,7 @@ fn p7_rows_whose_identifier_is_read_only_are_never_created() {
                INSERT INTO stock VALUES ('x', 1, 7, 'n') ON CONFLICT DO UPDATE SET amount = 7; \
                UPDATE stock SET note = 'm'";
     execute(&mut world.store(), sql).unwrap();
-    let found = query(&mut world.store(), "SELECT amount, note FROM stock");
+    let found = query(&world.store(), "SELECT amount, note FROM stock");
     assert_eq!(found, [[int(7), text("m")]]);
     execute(&mut world.store(), "DELETE FROM stock").unwrap();
 }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use afield_server::model::add::add;
 use afield_server::model::file::Overrides;
-use afield_server::model::{Checked, ModelError, ModelFile, check};
+use afield_server::model::init::{InitOptions, generate};
+use afield_server::model::{Checked, ModelError, ModelFile, check, resolve};
 use afield_server::resolved::{Condition, Holds, Scope};
 use afield_server::storage::sqlite::catalog::SqliteQueries;
 
@@ -215,7 +217,7 @@ fn p7_what_refers_to_no_device_is_read_only_unless_it_is_listed() {
     }
     assert_eq!(warned.len(), 8, "{warned:#?}");
 
-    let listed = both.clone() + "may_reference = [\"kind\", \"by_code\", \"a\", \"b\", \"both\"]\n";
+    let listed = both + "may_reference = [\"kind\", \"by_code\", \"a\", \"b\", \"both\"]\n";
     let checked = referring(&listed).unwrap();
     assert_eq!(read_only(&checked, "task"), ["must", "other", "lost"]);
     // What is on devices is a reference, and asked for.
@@ -294,4 +296,49 @@ fn mistakes_in_may_reference_are_named() {
     let checked = referring(&there).unwrap();
     let warned = checked.warnings[0].to_string();
     assert!(warned.contains("which is on devices"), "{warned}");
+}
+
+/// The first sync works without it, and so do all edits but these.
+#[test]
+fn what_refers_to_no_device_is_proposed_as_a_line_to_take() {
+    let (_, catalog) = database(
+        "CREATE TABLE kind (code TEXT);
+         CREATE TABLE site (id TEXT PRIMARY KEY, \"rowid\" TEXT REFERENCES kind (code));
+         CREATE TABLE task (id TEXT PRIMARY KEY, site TEXT REFERENCES site (id), note TEXT);",
+    );
+    let options = InitOptions {
+        database_url: "sqlite:x.db",
+        secret_file: "secret",
+    };
+    let text = generate(&catalog, &options);
+    assert!(
+        text.contains("\n# may_reference = [\"x_rowid\"]\n"),
+        "{text}"
+    );
+    assert_eq!(text.matches("may_reference").count(), 1, "{text}");
+    assert!(
+        text.contains("`rowid` refers to `kind`, which is not on devices:"),
+        "{text}"
+    );
+    let resolved = |text: &str| {
+        let file = ModelFile::parse(text, Path::new("a.toml"), &Overrides::default()).unwrap();
+        resolve(&file, &catalog).unwrap()
+    };
+    let is_fixed = |text: &str| {
+        let model = resolved(text);
+        let site = &model.entity("site").unwrap().local;
+        site.attribute("x_rowid").unwrap().read_only
+    };
+    assert!(is_fixed(&text));
+    assert!(!is_fixed(&text.replace("# may_reference", "may_reference")));
+    // One table after the other: what is there already is no secret.
+    let begin = "[server]\ndatabase = \"sqlite:x.db\"\n[auth]\nsecret_file = \"s\"\n";
+    let add = |text: &str, table: &str| {
+        let path = Path::new("a.toml");
+        add(text, path, &Overrides::default(), &catalog, table).unwrap()
+    };
+    let task = add(begin, "task");
+    assert!(task.contains("# may_reference = [\"site\"]"), "{task}");
+    let both = add(&add(begin, "site"), "task");
+    assert!(!both.contains("may_reference = [\"site\"]"), "{both}");
 }
