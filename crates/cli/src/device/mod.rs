@@ -20,6 +20,8 @@ pub(crate) use self::answer::{
     change_json, conflict_json, key_from_json, key_json, opened_json, outcome_json, report_json,
     rows_json, status_json,
 };
+pub(crate) use self::rows::words;
+pub(crate) use self::values::whole_key;
 
 pub(crate) use self::choose::chosen_json;
 use crate::failure::Failure;

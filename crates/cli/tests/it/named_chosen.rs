@@ -33,6 +33,7 @@ fn model() -> String {
 from = "visit"
 pattern = "last-write-wins"
 attributes = ["project_id", "words"]
+may_reference = ["project_id"]
 scope = "project_id in projects"
 [local.remark]
 from = "remark"
@@ -228,6 +229,28 @@ fn p7_nothing_of_a_closed_project_stays_in_the_files() {
     sync(&ann);
     assert!(!holds("secret-10") && holds("secret-20"));
     assert!(!ann.client.store().status().unwrap().erase_due);
+}
+
+/// `why` says whether he may choose it; where he has, only his devices know.
+#[test]
+fn p10_why_speaks_of_what_may_be_chosen() {
+    let world = world();
+    for (visit, is_allowed, words) in [
+        (10, true, "[scope.projects] lets ann choose it"),
+        (40, false, "[scope.projects] does not let ann choose it"),
+    ] {
+        let ask = |json: &str| {
+            let mut command = afield(world.path());
+            command.args(["why", "visit", &visit.to_string(), "--user", "ann"]);
+            let output = command.args(json.split_whitespace()).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let text = ask("");
+        assert!(text.contains(words), "{text}");
+        let json: Json = serde_json::from_str(&ask("--json")).unwrap();
+        assert_eq!(json["on_devices"], json!(is_allowed), "{json}");
+        assert!(json.to_string().contains("\"from\":\"chosen\""), "{json}");
+    }
 }
 
 #[test]

@@ -176,7 +176,8 @@ fn the_server_numbers_what_the_table_or_the_model_says() {
 #[test]
 fn patterns_and_what_goes_with_them_are_resolved() {
     let text = entity("s", "stock", "detect-conflicts", "[\"n\", \"x\", \"a\"]")
-        + "merge = \"attribute\"\nstrict = true\ncounter = [\"n\", \"x\"]\ninsert_only = false\nerase = true\n";
+        + "merge = \"attribute\"\nstrict = true\ncounter = [\"n\", \"x\"]\n\
+           insert_only = false\nerase = true\n";
     let model = resolved(&text).unwrap();
     let stock = &model.entity("s").unwrap().local;
     assert_eq!(

@@ -125,13 +125,13 @@ impl ChosenSql {
     }
 
     /// Fails on a query that cannot be asked.
-    pub(super) fn check(&self, conn: &Connection, entity: &str) -> Result<(), StorageError> {
+    pub(super) fn check(&self, conn: &Connection, whose: &str) -> Result<(), StorageError> {
         let scope = &self.scope;
         if matches!(self.form.kind, Type::Real | Type::Bytes | Type::Json)
             || self.query.to_ascii_lowercase().contains("afield_")
         {
             return Err(lasting(format!(
-                "`{entity}`: the scope `{scope}` has values or names that cannot be asked about"
+                "{whose}: the scope `{scope}` has values or names that cannot be asked about"
             )));
         }
         let sql = format!("SELECT {}", self.allows("NULL"));
@@ -141,7 +141,7 @@ impl ChosenSql {
         let mut asked = 1..=statement.parameter_count();
         if asked.any(|at| statement.parameter_name(at) == Some(":value")) {
             return Err(lasting(format!(
-                "`{entity}`: `:value` stands where it cannot be asked in the scope `{scope}`"
+                "{whose}: `:value` stands where it cannot be asked in the scope `{scope}`"
             )));
         }
         Ok(())

@@ -15,6 +15,7 @@ mod lists;
 mod marks;
 mod now;
 mod pull;
+mod tested;
 #[cfg(test)]
 mod tests;
 
@@ -76,11 +77,33 @@ impl ScopeSql {
         entity: &ServerEntity,
         schema: &TableSchema,
     ) -> Result<Option<Self>, StorageError> {
-        let Scope::Ways(ways) = &entity.scope else {
+        check::told(entity)?;
+        let name = &entity.local.name;
+        Self::of(
+            conn,
+            scopes,
+            &entity.scope,
+            schema,
+            &format!("`{name}`: its scope"),
+        )
+    }
+
+    /// Compiles one of the rules about whose rows these are; `whose` begins what is said of it.
+    ///
+    /// # Errors
+    /// As [`ScopeSql::compile`].
+    pub(super) fn of(
+        conn: &Connection,
+        scopes: &[NamedScope],
+        scope: &Scope,
+        schema: &TableSchema,
+        whose: &str,
+    ) -> Result<Option<Self>, StorageError> {
+        let Scope::Ways(ways) = scope else {
             return Ok(None);
         };
-        check::check(conn, scopes, entity, schema)?;
-        let columns = columns(schema, &entity.scope);
+        check::check(conn, scopes, scope, schema, whose)?;
+        let columns = columns(schema, scope);
         let mut compiled = Self {
             columns,
             conditions: Vec::new(),
@@ -94,7 +117,7 @@ impl ScopeSql {
                 let affinity = column.map_or(Affinity::Blob, |column| column.affinity);
                 let chosen = ChosenSql::of(named(scopes, condition));
                 if let Some(chosen) = &chosen {
-                    chosen.check(conn, &entity.local.name)?;
+                    chosen.check(conn, whose)?;
                 }
                 let last = last_affinity(conn, condition, affinity)?;
                 compiled.conditions.push(ConditionSql {
