@@ -3,6 +3,7 @@
 
 mod advice;
 mod columns;
+mod hidden;
 mod identifier;
 mod queries;
 mod scope;
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Type};
 
+pub(super) use self::hidden::hidden;
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
@@ -62,11 +64,13 @@ fn hold(
         warnings: Vec::new(),
         query_columns: HashMap::new(),
         used_scopes: HashSet::new(),
+        chosen_kinds: HashMap::new(),
     };
-    let scopes = resolver.named_scopes(queries);
+    let mut scopes = resolver.named_scopes(queries);
     let entities = resolver.entities();
     let units = resolver.units();
     resolver.check_used();
+    let chosen = resolver.chosen_scopes(&mut scopes);
     let Resolver {
         mut errors,
         mut warnings,
@@ -84,6 +88,7 @@ fn hold(
         version: file.version,
         units,
         entities: device,
+        chosen,
     };
     if errors.is_empty()
         && let Err(error) = device.check()
@@ -167,6 +172,8 @@ struct Resolver<'a> {
     query_columns: HashMap<String, (&'a Table, &'a Column)>,
     /// Names of the scopes that entities use.
     used_scopes: HashSet<String>,
+    /// The type of the column that each chosen scope is compared with, and the column.
+    chosen_kinds: HashMap<String, (Type, String)>,
 }
 
 fn error_at(file: &ModelFile, place: Place, message: String) -> ModelError {
@@ -239,6 +246,7 @@ impl<'a> Resolver<'a> {
             entities.push(entity);
         }
         structure::add(&mut entities, self.catalog);
+        self.hidden_references(&mut entities);
         entities
     }
 
@@ -304,16 +312,20 @@ impl<'a> Resolver<'a> {
         let identifier = self.identifier(at, server, table);
         let (attributes, columns) = self.columns(name, *place, server, table);
         let scope = self.scope(name, server, table);
+        let (write, write_to) = self.writes(name, server, table);
         let key_width = table.primary_key.len();
         let local = Entity {
             merge: self.merge(name, server),
             strict: self.strict(name, server),
             insert_only: self.insert_only(name, server),
+            erase: server.erase,
             scope: scope.widths(),
             ..Entity::new(name, server.pattern, identifier, key_width, attributes)
         };
         Some(ServerEntity {
             scope,
+            write,
+            write_to,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

@@ -44,6 +44,8 @@ pub struct FromServer {
     pub strict: Option<Place>,
     /// Whether its rows are only created on devices: where the file says so.
     pub insert_only: Option<Place>,
+    /// Whether rows that leave are erased from free space and log too.
+    pub erase: bool,
     /// The attributes chosen, in file order.
     pub attributes: Vec<Listed>,
     /// Local names of attributes that are seen and not written.
@@ -52,11 +54,17 @@ pub struct FromServer {
     pub never: Vec<At<String>>,
     /// Local names of numbers that are sent as differences.
     pub counter: Vec<At<String>>,
+    /// Local names of attributes that devices may write although they refer to what is not there.
+    pub may_reference: Vec<At<String>>,
     /// Whose rows.
     pub scope: Scoped,
+    /// Which of them may be changed, if the file says so.
+    pub write: Option<Scoped>,
+    /// What they may become, if the file says so.
+    pub write_to: Option<Scoped>,
 }
 
-/// `scope = …`: whose rows, and where that stands.
+/// `scope = …`, and what is written like it: whose rows, and where that stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scoped {
     /// What it says.
@@ -106,15 +114,6 @@ fn entity(name: At<String>, section: &Section<'_, '_>) -> EntitySection {
         None => local_only(section),
     };
     section.refuse_later(later::ENTITY);
-    for (key, remedy) in later::ENTITY_SWITCHES {
-        if let Some(node) = section.take(key)
-            && !node.is_false()
-        {
-            section
-                .reader
-                .not_yet(node.place, &format!("{}: `{key}`", section.name), remedy);
-        }
-    }
     section.finish();
     EntitySection { name, source }
 }
@@ -152,6 +151,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
             .and_then(|node| node.texts())
             .unwrap_or_default()
     };
+    let rule = |key| section.take(key).and_then(|node| read_scope(&node));
     FromServer {
         from: from.at(from.text().unwrap_or_default()),
         pattern: pattern
@@ -164,14 +164,18 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         read_only: texts("read_only"),
         never: texts("never"),
         counter: texts("counter"),
+        may_reference: texts("may_reference"),
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
+        erase: switched_on(section, "erase").is_some(),
         // Without one there is an error, and no model.
         scope: scope.and_then(|node| read_scope(&node)).unwrap_or(Scoped {
             written: WrittenScope::Everyone,
             place: section.place,
         }),
+        write: rule("write"),
+        write_to: rule("write_to"),
     }
 }
 
@@ -266,9 +270,12 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 10] = [
+    const SYNCED: [&str; 14] = [
         "pattern",
         "scope",
+        "write",
+        "write_to",
+        "may_reference",
         "attributes",
         "read_only",
         "never",
@@ -276,6 +283,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "merge",
         "strict",
         "insert_only",
+        "erase",
         "counter",
     ];
     for key in SYNCED {
