@@ -141,6 +141,7 @@ impl Server {
         let request = PullRequest {
             caller: caller.clone(),
             held,
+            chosen: Vec::new(),
             entities,
             rows_max: self.page_rows,
             bytes_max: 1024 * 1024,
@@ -184,6 +185,7 @@ impl Server {
         let request = PullRequest {
             caller: caller.clone(),
             held: Vec::new(),
+            chosen: Vec::new(),
             entities: vec![(first, None)],
             rows_max: 1,
             bytes_max: 1024,
