@@ -9,6 +9,7 @@ use afield_protocol::{
 };
 
 use crate::device::Link;
+use crate::model::{Entity, Scope};
 use crate::plan::Fate;
 use crate::server::{Answer, Page};
 use crate::text::shown;
@@ -243,17 +244,24 @@ impl World<'_> {
                 on_their_way.insert((table, joined(&change.key)));
             }
         }
+        let is_due = self.devices[at].store()?.status()?.erase_due;
         let device = &self.devices[at];
+        let (model, who) = (&self.plan.model, (device.user, at));
         for (table, bytes) in device.contents()? {
-            let who = (device.user, at);
-            let model = &self.plan.model;
-            if let Some(mark) = self.watch.left(model, who, &on_their_way, &bytes) {
+            let all = |_: &Entity| true;
+            if let Some(mark) = self.watch.left(model, all, who, &on_their_way, &bytes) {
                 let detail = format!("d{at}: <m{mark}> in {table}");
                 return Err(Wrong::new(
                     "what leaves the scope leaves the device",
                     detail,
                 ));
             }
+        }
+        let bytes = device.file_bytes()?;
+        let erased = |entity: &Entity| entity.erase;
+        if !is_due && let Some(mark) = self.watch.left(model, erased, who, &on_their_way, &bytes) {
+            let detail = format!("d{at}: <m{mark}>");
+            return Err(Wrong::new("what is to be erased is in no byte", detail));
         }
         Ok(())
     }
@@ -268,6 +276,14 @@ impl World<'_> {
         self.is_exact &= changes == 1;
         let user = self.devices[at].user;
         let before = (self.watch.tables.clone(), self.watch.views[user].clone());
+        let one = match groups {
+            [group] if group.changes.len() == 1 => Some(self.place(&group.changes[0].entity)?),
+            _ => None,
+        };
+        let may_change = match one {
+            Some(place) => self.keys_for(place, user, |entity| entity.write.as_ref())?,
+            None => None,
+        };
         let outcomes = self.server.push(&self.callers[user], groups)?;
         self.look()?;
         for (group, outcome) in groups.iter().zip(&outcomes) {
@@ -275,10 +291,8 @@ impl World<'_> {
                 self.judged(at, change, verdict)?;
             }
         }
-        if let [group] = groups
-            && let [change] = group.changes.as_slice()
-        {
-            self.check_right(at, &change.entity, &before.0, &before.1)?;
+        if let Some(place) = one {
+            self.check_right(at, place, &before.0, &before.1, may_change.as_ref())?;
         }
         Ok(outcomes)
     }
@@ -299,29 +313,56 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A change of one row wrote nothing outside of its user's scope: the row was his, or was not
-    /// there, and is his, or is not there.
-    fn check_right(&self, at: usize, entity: &str, tables: &[Rows], views: &[Rows]) -> Done {
+    /// The keys of the rows for which a rule of an entity's holds, if it has that rule.
+    fn keys_for(
+        &self,
+        place: usize,
+        user: usize,
+        rule: impl Fn(&Entity) -> Option<&Scope>,
+    ) -> Done<Option<HashSet<String>>> {
+        let entity = &self.plan.model.entities[place];
+        let (schema, caller) = (&self.plan.schema, &self.callers[user]);
+        rule(entity)
+            .map(|rule| self.watch.keys_for(schema, entity, rule, caller))
+            .transpose()
+    }
+
+    /// A change of one row wrote nothing but what its user may: the row was his to change, or was
+    /// not there, and is what he may leave behind, or is not there.
+    fn check_right(
+        &self,
+        at: usize,
+        place: usize,
+        tables: &[Rows],
+        views: &[Rows],
+        may_change: Option<&HashSet<String>>,
+    ) -> Done {
         let user = self.devices[at].user;
-        let place = self.place(entity)?;
-        let table = self.plan.model.entities[place].table;
-        let (before, after) = (&tables[table], &self.watch.tables[table]);
+        let entity = &self.plan.model.entities[place];
+        let may_leave = self.keys_for(place, user, |entity| entity.write_to.as_ref())?;
+        let (before, after) = (&tables[entity.table], &self.watch.tables[entity.table]);
         let mine = &self.watch.views[user][place];
+        // A reference that is set to null with the row it names is nobody's write.
+        let mut own = self.plan.schema.tables[entity.table].foreign.iter();
+        if own.any(|foreign| foreign.target == entity.table && !foreign.action.is_empty()) {
+            return Ok(());
+        }
         for key in before.keys().chain(after.keys()) {
             let (was, is) = (before.get(key), after.get(key));
-            // A reference that is set to null with the row it names is nobody's write.
-            let cascades = self.plan.schema.tables[table].foreign.iter();
-            let is_cascade = cascades
-                .filter(|foreign| foreign.target == table)
-                .any(|foreign| !foreign.action.is_empty());
-            if was == is || is_cascade {
+            if was == is {
                 continue;
             }
-            let was_his = was.is_none() || views[place].contains_key(key);
-            let is_his = is.is_none() || mine.contains_key(key);
+            let was_his = was.is_none()
+                || views[place].contains_key(key)
+                    && may_change.is_none_or(|keys| keys.contains(key));
+            let is_his = is.is_none()
+                || match &may_leave {
+                    Some(keys) => keys.contains(key),
+                    None => mine.contains_key(key),
+                };
             if !was_his || !is_his {
-                let detail = format!("d{at}: {entity} {key}: {was:?} became {is:?}");
-                return Err(Wrong::new("nobody writes outside of his scope", detail));
+                let detail = format!("d{at}: {} {key}: {was:?} became {is:?}", entity.name);
+                return Err(Wrong::new("nobody writes what he may not", detail));
             }
         }
         Ok(())

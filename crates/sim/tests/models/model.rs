@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use crate::schema::{Domain, MARK, Member, Schema, Source, Table};
+use crate::schema::{Domain, MARK, Member, Schema, Source};
 use crate::text::{literal, quoted};
 
 /// Patterns by their words, the ones that are written with more often.
@@ -39,6 +39,12 @@ pub(crate) struct Entity {
     /// Local names and columns, without the identifier's.
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) scope: Scope,
+    /// Which rows of the scope may be changed, and what rows may become.
+    pub(crate) write: Option<Scope>,
+    pub(crate) write_to: Option<Scope>,
+    may_reference: Vec<String>,
+    /// Whether rows that left are nowhere in the device's files.
+    pub(crate) erase: bool,
 }
 
 /// Whose rows.
@@ -142,9 +148,11 @@ impl Model {
 
     fn names(&self, schema: &Schema, member: &Member) -> bool {
         let is_it = |at: usize| schema.members[at].name == member.name;
-        self.entities
-            .iter()
-            .any(|entity| entity.scope.names(&is_it))
+        let mut said = self.entities.iter().flat_map(|entity| {
+            let rules = [&entity.write, &entity.write_to];
+            rules.into_iter().flatten().chain([&entity.scope])
+        });
+        said.any(|scope| scope.names(&is_it))
     }
 }
 
@@ -168,6 +176,17 @@ impl Entity {
         ];
         if self.by_attribute {
             lines.push("merge = \"attribute\"".into());
+        }
+        for (key, rule) in [("write", &self.write), ("write_to", &self.write_to)] {
+            if let Some(rule) = rule {
+                lines.push(format!("{key} = '{}'", rule.text(schema, self.table)));
+            }
+        }
+        if !self.may_reference.is_empty() {
+            lines.push(format!("may_reference = {:?}", self.may_reference));
+        }
+        if self.erase {
+            lines.push("erase = true".into());
         }
         if self.has_counter {
             lines.push(format!("counter = [{:?}]", crate::schema::NUMBER));
@@ -279,26 +298,42 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
     let is_written = !pattern.starts_with("read-only");
     let numbers =
         |(local, column): &(String, String)| column == crate::schema::NUMBER && local == column;
+    let mut rule = |seldom: u8| match is_written && rng.u8(..seldom) == 0 {
+        false => None,
+        true if rng.u8(..5) == 0 => Some(Scope::Everyone),
+        true => Some(scope(schema, at, rng)),
+    };
+    let (write, write_to) = (rule(5), rule(5));
+    let foreign = table.foreign.iter().flat_map(|foreign| &foreign.columns);
+    let mut may_reference: Vec<String> = Vec::new();
+    for column in foreign.filter(|_| is_written) {
+        let mut local = attributes.iter().filter(|(_, name)| name == column);
+        let local = local.next().map(|(local, _)| local);
+        let key = table.key_columns();
+        let local = local.or_else(|| key.contains(column).then_some(column));
+        may_reference.extend(local.filter(|_| rng.bool()).cloned());
+    }
     Entity {
         name,
         table: at,
         pattern,
+        write,
+        write_to,
+        may_reference,
+        erase: rng.u8(..4) == 0,
         by_attribute: pattern == "detect-conflicts" && rng.bool(),
         has_counter: is_written && attributes.iter().any(numbers) && rng.u8(..4) == 0,
         attributes,
         scope: match rng.u8(..8) {
             0 => Scope::Everyone,
-            _ => scope(schema, at, table, rng),
+            _ => scope(schema, at, rng),
         },
     }
 }
 
-fn scope(schema: &Schema, at: usize, table: &Table, rng: &mut Rng) -> Scope {
+fn scope(schema: &Schema, at: usize, rng: &mut Rng) -> Scope {
     let mut left = CONDITIONS_MAX;
-    let some = part(schema, at, 0, &mut left, rng);
-    let everybody = some.unwrap_or(Scope::Everyone);
-    debug_assert!(!table.deciding.is_empty());
-    everybody
+    part(schema, at, 0, &mut left, rng).unwrap_or(Scope::Everyone)
 }
 
 /// A condition, or several joined; nothing where the draw finds no column to compare.

@@ -23,6 +23,18 @@ pub(crate) fn rows_of(schema: &Schema, entity: &Entity, caller: &Caller) -> Stri
     )
 }
 
+/// The query for the keys of the rows of an entity's table that `rule` lets the caller write.
+pub(crate) fn keys_for(schema: &Schema, entity: &Entity, rule: &Scope, caller: &Caller) -> String {
+    let table = &schema.tables[entity.table];
+    let key: Vec<String> = table.key_columns().iter().map(|k| quoted(k)).collect();
+    format!(
+        "SELECT {} FROM {} AS a0 WHERE {}",
+        shown_row("a0.", &key),
+        quoted(&table.name),
+        of_scope(schema, entity.table, rule, caller)
+    )
+}
+
 /// Conditions on rows beside the scope.
 fn further(_schema: &Schema, _entity: &Entity) -> Vec<String> {
     Vec::new()

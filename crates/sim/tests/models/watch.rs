@@ -6,7 +6,7 @@ use std::path::Path;
 use afield_server::storage::Caller;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::model::Model;
+use crate::model::{Entity, Model, Scope};
 use crate::oracle;
 use crate::schema::Schema;
 use crate::text::marks_in;
@@ -98,6 +98,20 @@ impl Watch {
         self.known[user][entity].contains(key)
     }
 
+    /// The keys of the rows that a rule lets a caller write now.
+    pub(crate) fn keys_for(
+        &self,
+        schema: &Schema,
+        entity: &Entity,
+        rule: &Scope,
+        caller: &Caller,
+    ) -> Done<HashSet<String>> {
+        let sql = oracle::keys_for(schema, entity, rule, caller);
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let keys = statement.query_map([], |row| row.get(0))?;
+        Ok(keys.collect::<Result<_, _>>()?)
+    }
+
     /// A user typed a mark on a device.
     pub(crate) fn typed(&mut self, device: usize, mark: u32) {
         self.typed[device].insert(mark);
@@ -119,6 +133,7 @@ impl Watch {
     pub(crate) fn left(
         &self,
         model: &Model,
+        is_meant: impl Fn(&Entity) -> bool,
         (user, device): (usize, usize),
         on_their_way: &HashSet<(usize, String)>,
         bytes: &[u8],
@@ -131,10 +146,15 @@ impl Watch {
             let mut views = model.entities.iter().zip(&self.views[user]);
             views.any(|(entity, rows)| entity.table == *table && rows.contains_key(key))
         };
+        let is_of_meant = |(table, _): &(usize, String)| {
+            let mut entities = model.entities.iter();
+            entities.any(|entity| entity.table == *table && is_meant(entity))
+        };
         let mut marks = marks_in(bytes).into_iter();
         marks.find(|mark| {
-            let mut homes = self.homes.get(mark).into_iter().flatten();
-            !self.is_typed(device, *mark) && !homes.any(is_here)
+            let homes = || self.homes.get(mark).into_iter().flatten();
+            let is_excused = self.is_typed(device, *mark) || homes().any(is_here);
+            !is_excused && homes().all(is_of_meant)
         })
     }
 
