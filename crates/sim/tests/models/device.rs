@@ -177,8 +177,8 @@ impl Device {
         at: usize,
     ) -> Done<(Rows, Vec<String>)> {
         let entity = &model.entities[at];
-        let columns = entity.columns(schema).into_iter();
-        let columns: Vec<String> = columns.map(|(local, _)| quoted(&local)).collect();
+        let names = entity.names(schema);
+        let columns: Vec<String> = names.iter().map(|name| quoted(name)).collect();
         let width = schema.tables[entity.table].key_columns().len();
         let key = shown_row("", &columns[..width]);
         let mut changed: Vec<String> = Vec::new();

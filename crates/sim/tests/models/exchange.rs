@@ -149,8 +149,7 @@ impl World<'_> {
     fn check_block(&self, at: usize, block: &RowBlock) -> Done {
         let place = self.place(&block.entity)?;
         let entity = &self.plan.model.entities[place];
-        let columns = entity.columns(&self.plan.schema).into_iter();
-        let columns: Vec<String> = columns.map(|(local, _)| local).collect();
+        let columns = entity.names(&self.plan.schema);
         if block.columns[..columns.len().min(block.columns.len())] != columns {
             let detail = format!("{:?} in place of {columns:?}", block.columns);
             return Err(Wrong::new("rows have the entity's attributes", detail));

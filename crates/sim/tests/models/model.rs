@@ -38,6 +38,8 @@ pub(crate) struct Entity {
     has_counter: bool,
     /// Local names and columns, without the identifier's.
     pub(crate) attributes: Vec<(String, String)>,
+    /// Attributes that show what other rows have.
+    pub(crate) lookups: Vec<Lookup>,
     pub(crate) scope: Scope,
     /// Which rows of the scope may be changed, and what rows may become.
     pub(crate) write: Option<Scope>,
@@ -45,6 +47,16 @@ pub(crate) struct Entity {
     may_reference: Vec<String>,
     /// Whether rows that left are nowhere in the device's files.
     pub(crate) erase: bool,
+}
+
+/// An attribute that shows what the row at the end of a path has.
+#[derive(Clone, Debug)]
+pub(crate) struct Lookup {
+    pub(crate) local: String,
+    /// For each step the place of the reference among its table's; never empty.
+    pub(crate) path: Vec<usize>,
+    /// The column of the last table.
+    pub(crate) column: String,
 }
 
 /// Whose rows.
@@ -84,6 +96,13 @@ impl Entity {
         let key = schema.tables[self.table].key_columns().into_iter();
         let key = key.map(|column| (column.clone(), column));
         key.chain(self.attributes.iter().cloned()).collect()
+    }
+
+    /// All local names, as devices have them.
+    pub(crate) fn names(&self, schema: &Schema) -> Vec<String> {
+        let own = self.columns(schema).into_iter().map(|(local, _)| local);
+        let shown = self.lookups.iter().map(|lookup| lookup.local.clone());
+        own.chain(shown).collect()
     }
 }
 
@@ -174,6 +193,21 @@ impl Entity {
             format!("attributes = [{}]", attributes.join(", ")),
             format!("scope = '{}'", self.scope.text(schema, self.table)),
         ];
+        lines.extend(self.switches(schema));
+        if !self.lookups.is_empty() {
+            lines.push(String::new());
+            lines.push(format!("[local.{:?}.lookup]", self.name));
+            for lookup in &self.lookups {
+                let path = path_text(schema, self.table, &lookup.path, &lookup.column);
+                lines.push(format!("{:?} = '{path}'", lookup.local));
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// The keys of the entity's own section.
+    fn switches(&self, schema: &Schema) -> Vec<String> {
+        let mut lines = Vec::new();
         if self.by_attribute {
             lines.push("merge = \"attribute\"".into());
         }
@@ -191,7 +225,7 @@ impl Entity {
         if self.has_counter {
             lines.push(format!("counter = [{:?}]", crate::schema::NUMBER));
         }
-        lines.join("\n") + "\n"
+        lines
     }
 }
 
@@ -220,21 +254,25 @@ impl Scope {
 
 impl Condition {
     fn text(&self, schema: &Schema, table: usize) -> String {
-        let mut names = Vec::new();
-        let mut at = table;
-        for step in &self.path {
-            let foreign = &schema.tables[at].foreign[*step];
-            names.push(quoted(&foreign.columns[0]));
-            at = foreign.target;
-        }
-        names.push(quoted(&self.column));
-        let path = names.join(".");
+        let path = path_text(schema, table, &self.path, &self.column);
         match &self.holds {
             Holds::User => format!("{path} = :user"),
             Holds::Claim(name) => format!("{path} = :claim.{name}"),
             Holds::Named(member) => format!("{path} in {}", schema.members[*member].name),
         }
     }
+}
+
+fn path_text(schema: &Schema, table: usize, path: &[usize], column: &str) -> String {
+    let mut names = Vec::new();
+    let mut at = table;
+    for step in path {
+        let foreign = &schema.tables[at].foreign[*step];
+        names.push(quoted(&foreign.columns[0]));
+        at = foreign.target;
+    }
+    names.push(quoted(column));
+    names.join(".")
 }
 
 impl Member {
@@ -305,14 +343,18 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
     };
     let (write, write_to) = (rule(5), rule(5));
     let foreign = table.foreign.iter().flat_map(|foreign| &foreign.columns);
-    let mut may_reference: Vec<String> = Vec::new();
+    let (mut may_reference, mut unasked) = (Vec::new(), Vec::new());
     for column in foreign.filter(|_| is_written) {
         let mut local = attributes.iter().filter(|(_, name)| name == column);
         let local = local.next().map(|(local, _)| local);
         let key = table.key_columns();
         let local = local.or_else(|| key.contains(column).then_some(column));
-        may_reference.extend(local.filter(|_| rng.bool()).cloned());
+        if let Some(local) = local.filter(|_| rng.bool()) {
+            may_reference.push(local.clone());
+            unasked.push(column.clone());
+        }
     }
+    let lookups = lookups(schema, at, &unasked, rng);
     Entity {
         name,
         table: at,
@@ -320,6 +362,7 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
         write,
         write_to,
         may_reference,
+        lookups,
         erase: rng.u8(..4) == 0,
         by_attribute: pattern == "detect-conflicts" && rng.bool(),
         has_counter: is_written && attributes.iter().any(numbers) && rng.u8(..4) == 0,
@@ -363,20 +406,8 @@ fn part(
 }
 
 fn condition(schema: &Schema, table: usize, rng: &mut Rng) -> Option<Condition> {
-    let mut path = Vec::new();
-    let mut at = table;
-    for _ in 0..[0, 0, 0, 1, 1, 1, 2, 3][rng.usize(..8)] {
-        let foreign = &schema.tables[at].foreign;
-        let single: Vec<usize> = (0..foreign.len())
-            .filter(|place| foreign[*place].columns.len() == 1)
-            .collect();
-        if single.is_empty() {
-            break;
-        }
-        let step = single[rng.usize(..single.len())];
-        at = foreign[step].target;
-        path.push(step);
-    }
+    let steps = [0, 0, 0, 1, 1, 1, 2, 3][rng.usize(..8)];
+    let (path, at) = path(schema, table, steps, rng);
     let mut choices = Vec::new();
     let last = &schema.tables[at];
     for domain in &last.deciding {
@@ -415,6 +446,47 @@ fn condition(schema: &Schema, table: usize, rng: &mut Rng) -> Option<Condition> 
         column,
         holds,
     })
+}
+
+/// A way along references of one column, at most so many; and where it leads.
+fn path(schema: &Schema, table: usize, steps: usize, rng: &mut Rng) -> (Vec<usize>, usize) {
+    let mut path = Vec::new();
+    let mut at = table;
+    for _ in 0..steps {
+        let foreign = &schema.tables[at].foreign;
+        let single: Vec<usize> = (0..foreign.len())
+            .filter(|place| foreign[*place].columns.len() == 1)
+            .collect();
+        if single.is_empty() {
+            break;
+        }
+        let step = single[rng.usize(..single.len())];
+        at = foreign[step].target;
+        path.push(step);
+    }
+    (path, at)
+}
+
+/// What other rows have. Of a reference that devices write unasked none are allowed.
+fn lookups(schema: &Schema, table: usize, unasked: &[String], rng: &mut Rng) -> Vec<Lookup> {
+    let mut found: Vec<Lookup> = Vec::new();
+    for place in 0..[0, 0, 0, 1, 1, 2][rng.usize(..6)] {
+        let steps = rng.usize(1..=3);
+        let (path, at) = path(schema, table, steps, rng);
+        let Some(first) = path.first() else { break };
+        if unasked.contains(&schema.tables[table].foreign[*first].columns[0]) {
+            break;
+        }
+        let mut columns = schema.tables[at].other_columns();
+        columns.extend(schema.tables[at].key_columns());
+        columns.extend([MARK.to_owned(), MARK.to_owned()]);
+        found.push(Lookup {
+            local: format!("shown {place}"),
+            path,
+            column: columns.swap_remove(rng.usize(..columns.len())),
+        });
+    }
+    found
 }
 
 /// A claim of a token.

@@ -3,21 +3,24 @@
 
 use afield_server::storage::Caller;
 
-use crate::model::{Condition, Entity, Holds, Scope, claim_sql};
+use crate::model::{Condition, Entity, Holds, Lookup, Scope, claim_sql};
 use crate::schema::{Domain, MARK, Member, Schema, Source};
 use crate::text::{literal, quoted};
 
 /// The query for the rows of an entity that are the caller's: key, whole row, mark.
 pub(crate) fn rows_of(schema: &Schema, entity: &Entity, caller: &Caller) -> String {
     let table = &schema.tables[entity.table];
-    let columns = entity.columns(schema).into_iter();
-    let columns: Vec<String> = columns.map(|(_, column)| quoted(&column)).collect();
+    let own = entity.columns(schema).into_iter();
+    let own = own.map(|(_, column)| format!("a0.{}", quoted(&column)));
+    let shown = entity.lookups.iter();
+    let shown = shown.map(|lookup| of_lookup(schema, entity.table, lookup));
+    let columns: Vec<String> = own.chain(shown).collect();
     let mut conditions = vec![of_scope(schema, entity.table, &entity.scope, caller)];
     conditions.extend(further(schema, entity));
     format!(
         "SELECT {}, {}, a0.{MARK} FROM {} AS a0 WHERE {}",
-        shown_row("a0.", &columns[..table.key_columns().len()]),
-        shown_row("a0.", &columns),
+        shown_row("", &columns[..table.key_columns().len()]),
+        shown_row("", &columns),
         quoted(&table.name),
         conditions.join(" AND ")
     )
@@ -81,11 +84,23 @@ fn of_scope(schema: &Schema, table: usize, scope: &Scope, caller: &Caller) -> St
     }
 }
 
-/// The path becomes one join.
-fn of_condition(schema: &Schema, table: usize, condition: &Condition, caller: &Caller) -> String {
+/// What the row at the end of a path has.
+fn of_lookup(schema: &Schema, table: usize, lookup: &Lookup) -> String {
+    let (from, on) = joins(schema, table, &lookup.path);
+    format!(
+        "(SELECT a{}.{} FROM {} WHERE {})",
+        lookup.path.len(),
+        quoted(&lookup.column),
+        from.join(", "),
+        on.join(" AND ")
+    )
+}
+
+/// The tables of a path, and how they are joined.
+fn joins(schema: &Schema, table: usize, path: &[usize]) -> (Vec<String>, Vec<String>) {
     let mut at = table;
     let (mut from, mut on) = (Vec::new(), Vec::new());
-    for (place, step) in condition.path.iter().enumerate() {
+    for (place, step) in path.iter().enumerate() {
         let foreign = &schema.tables[at].foreign[*step];
         at = foreign.target;
         let target = &schema.tables[at];
@@ -97,6 +112,12 @@ fn of_condition(schema: &Schema, table: usize, condition: &Condition, caller: &C
             quoted(&foreign.columns[0])
         ));
     }
+    (from, on)
+}
+
+/// The path becomes one join.
+fn of_condition(schema: &Schema, table: usize, condition: &Condition, caller: &Caller) -> String {
+    let (from, mut on) = joins(schema, table, &condition.path);
     let last = format!("a{}.{}", condition.path.len(), quoted(&condition.column));
     on.push(match &condition.holds {
         Holds::User => format!("{last} = {}", literal(&caller.user)),

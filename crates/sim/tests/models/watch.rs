@@ -79,12 +79,14 @@ impl Watch {
                 let mut statement = self.conn.prepare_cached(&sql)?;
                 let mut rows = statement.query([])?;
                 while let Some(row) = rows.next()? {
-                    let mark: Option<String> = row.get(2)?;
-                    let marks = marks_in(mark.unwrap_or_default().as_bytes());
-                    self.allowed[user].extend(marks);
-                    let key: String = row.get(0)?;
+                    let (key, shown): (String, String) = (row.get(0)?, row.get(1)?);
+                    for mark in marks_in(shown.as_bytes()) {
+                        self.allowed[user].insert(mark);
+                        let homes = self.homes.entry(mark).or_default();
+                        homes.insert((entity.table, key.clone()));
+                    }
                     self.known[user][place].insert(key.clone());
-                    found.insert(key, row.get(1)?);
+                    found.insert(key, shown);
                 }
                 views.push(found);
             }
