@@ -344,8 +344,10 @@ impl<'a> Writer<'a> {
                 let _ = write!(doc, " Refers to [`{}`].", names.row);
             }
         }
-        if attribute.read_only {
-            doc.push_str(" Read-only.");
+        match (attribute.lookup, attribute.read_only) {
+            (true, _) => doc.push_str(" A lookup: it comes from another row. Read-only."),
+            (false, true) => doc.push_str(" Read-only."),
+            (false, false) => {}
         }
         if attribute.counter {
             doc.push_str(" A counter: what is sent is the difference.");

@@ -4,6 +4,7 @@
 mod advice;
 mod columns;
 mod identifier;
+mod lookup;
 mod queries;
 mod scope;
 mod structure;
@@ -239,6 +240,7 @@ impl<'a> Resolver<'a> {
             entities.push(entity);
         }
         structure::add(&mut entities, self.catalog);
+        self.check_reach(&entities);
         entities
     }
 
@@ -302,7 +304,8 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let identifier = self.identifier(at, server, table);
-        let (attributes, columns) = self.columns(name, *place, server, table);
+        let (mut attributes, columns) = self.columns(name, *place, server, table);
+        let lookups = self.lookups(name, server, table, &mut attributes);
         let scope = self.scope(name, server, table);
         let key_width = table.primary_key.len();
         let local = Entity {
@@ -314,6 +317,7 @@ impl<'a> Resolver<'a> {
         };
         Some(ServerEntity {
             scope,
+            lookups,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

@@ -9,11 +9,39 @@ use crate::model::file::{At, FromServer};
 use crate::model::scope::{WrittenCondition, WrittenScope};
 use crate::resolved::{Condition, Holds, Hop, Scope};
 
-/// What a condition of one entity needs to be resolved.
-struct Of<'a> {
-    entity: &'a str,
-    server: &'a FromServer,
-    table: &'a Table,
+/// What a path of one entity needs to be resolved.
+pub(super) struct Of<'a> {
+    pub(super) entity: &'a str,
+    pub(super) server: &'a FromServer,
+    pub(super) table: &'a Table,
+    /// The key that it stands under.
+    pub(super) what: What,
+}
+
+/// What paths are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// They lead to what decides whose a row is.
+    Scope,
+    /// They lead to a value that is shown.
+    Lookup,
+}
+
+impl What {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Scope => "scope",
+            Self::Lookup => "lookup",
+        }
+    }
+
+    /// What to do where foreign keys lead nowhere.
+    fn instead(self) -> &'static str {
+        match self {
+            Self::Scope => "use a [scope.NAME] whose query joins the tables",
+            Self::Lookup => "synchronise the other entity too and join on the device",
+        }
+    }
 }
 
 impl<'a> Resolver<'a> {
@@ -26,6 +54,7 @@ impl<'a> Resolver<'a> {
             entity,
             server,
             table,
+            what: What::Scope,
         };
         let mut ways: Vec<Vec<Condition>> = Vec::new();
         for way in written {
@@ -63,7 +92,24 @@ impl<'a> Resolver<'a> {
     }
 
     fn condition(&mut self, of: &Of<'_>, written: &WrittenCondition) -> Option<Condition> {
-        let (last, steps) = written.path.split_last()?;
+        let (first, path, column) = self.path_of(of, &written.path)?;
+        let last = written.path.last()?;
+        self.check_comparable(of, column, last)?;
+        self.check_held(of, column, last, &written.holds)?;
+        Some(Condition {
+            column: first.name.clone(),
+            path,
+            holds: written.holds.value.clone(),
+        })
+    }
+
+    /// The row's own column that a path begins with, its steps, and the column that it ends in.
+    pub(super) fn path_of(
+        &mut self,
+        of: &Of<'_>,
+        written: &[At<String>],
+    ) -> Option<(&'a Column, Vec<Hop>, &'a Column)> {
+        let (last, steps) = written.split_last()?;
         let mut table = self.catalog.table(&of.table.name)?;
         let mut step: Option<(&'a Column, &'a Table, &'a Column)> = None;
         let mut first = None;
@@ -78,13 +124,7 @@ impl<'a> Resolver<'a> {
         }
         let column = self.column_of(of, table, last)?;
         close(&mut path, step, column);
-        self.check_comparable(of, column, last)?;
-        self.check_held(of, column, last, &written.holds)?;
-        Some(Condition {
-            column: first.unwrap_or(column).name.clone(),
-            path,
-            holds: written.holds.value.clone(),
-        })
+        Some((first.unwrap_or(column), path, column))
     }
 
     /// The column of this name; a local name of it is no name on the server.
@@ -107,8 +147,11 @@ impl<'a> Resolver<'a> {
             None => suggestion(&name.value, table.columns.iter().map(|c| &*c.name)),
         };
         let message = format!(
-            "[local.{}] scope: the table `{}` has no column `{}`; {near}",
-            of.entity, table.name, name.value
+            "[local.{}] {}: the table `{}` has no column `{}`; {near}",
+            of.entity,
+            of.what.key(),
+            table.name,
+            name.value
         );
         self.wrong(name.place, message);
         None
@@ -122,15 +165,16 @@ impl<'a> Resolver<'a> {
         column: &'a Column,
         name: &At<String>,
     ) -> Option<(&'a Table, &'a Column)> {
-        match self.referred(table, column) {
+        match self.referred(of.what, table, column) {
             Ok((target, key)) => {
                 self.check_collation(of, column, name)?;
                 self.check_collation(of, key, name)?;
                 if families_differ(column, key) {
                     let message = format!(
-                        "[local.{}] scope: `{}.{}` is {} and refers to `{}.{}`, which is {}: such \
+                        "[local.{}] {}: `{}.{}` is {} and refers to `{}.{}`, which is {}: such \
                          values are never found equal; declare both columns alike",
                         of.entity,
+                        of.what.key(),
                         table.name,
                         column.name,
                         shown(column),
@@ -144,14 +188,19 @@ impl<'a> Resolver<'a> {
                 Some((target, key))
             }
             Err(reason) => {
-                let message = format!("[local.{}] scope: {reason}", of.entity);
+                let message = format!("[local.{}] {}: {reason}", of.entity, of.what.key());
                 self.wrong(name.place, message);
                 None
             }
         }
     }
 
-    fn referred(&self, table: &Table, column: &Column) -> Result<(&'a Table, &'a Column), String> {
+    fn referred(
+        &self,
+        what: What,
+        table: &Table,
+        column: &Column,
+    ) -> Result<(&'a Table, &'a Column), String> {
         let is_it = |name: &String| name.eq_ignore_ascii_case(&column.name);
         let through = format!("`{}.{}`", table.name, column.name);
         let of_it: Vec<&ForeignKey> = (table.foreign_keys.iter())
@@ -168,7 +217,8 @@ impl<'a> Resolver<'a> {
             [] if !of_it.is_empty() => {
                 return Err(format!(
                     "{through} is part of a foreign key of several columns, and a path goes \
-                     through single ones; use a [scope.NAME] whose query joins the tables"
+                     through single ones; {}",
+                    what.instead()
                 ));
             }
             [] => {
@@ -188,8 +238,9 @@ impl<'a> Resolver<'a> {
                     .collect();
                 return Err(format!(
                     "{through} is a foreign key to {}, and it cannot be told which one is meant; \
-                     use a [scope.NAME] whose query joins the one",
-                    targets.join(" and to ")
+                     {}",
+                    targets.join(" and to "),
+                    what.instead()
                 ));
             }
         };
@@ -241,10 +292,16 @@ impl<'a> Resolver<'a> {
         let Some(collation) = &column.collation else {
             return Some(());
         };
+        let harm = match of.what {
+            What::Scope => "different values would let the same rows in",
+            What::Lookup => "different values would lead to the same row",
+        };
         let message = format!(
-            "[local.{}] scope: `{}` is compared by the collation {collation}, so that different \
-             values would let the same rows in; declare the column with COLLATE BINARY",
-            of.entity, column.name
+            "[local.{}] {}: `{}` is compared by the collation {collation}, so that {harm}; declare \
+             the column with COLLATE BINARY",
+            of.entity,
+            of.what.key(),
+            column.name
         );
         self.wrong(name.place, message);
         None

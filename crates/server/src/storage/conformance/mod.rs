@@ -9,6 +9,7 @@
 mod cells;
 mod copies;
 mod dependants;
+mod lookups;
 mod numbers;
 mod parts;
 mod patterns;
@@ -26,6 +27,7 @@ use afield_protocol::Value;
 pub use self::cells::*;
 pub use self::copies::*;
 pub use self::dependants::*;
+pub use self::lookups::*;
 pub use self::numbers::*;
 pub use self::parts::*;
 pub use self::patterns::*;

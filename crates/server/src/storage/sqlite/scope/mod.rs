@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use rusqlite::{Connection, Statement};
 
-pub(super) use self::check::{columns, missing_indexes};
+pub(super) use self::check::{columns, missing_index, missing_indexes, path_is_exact};
 pub(super) use self::lists::{LISTS_BYTES, Listed, Lists};
 pub(super) use self::pull::ScopedPull;
 use super::raw::Raw;
