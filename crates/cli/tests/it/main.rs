@@ -11,6 +11,7 @@ mod named_bytes;
 mod named_child;
 mod named_copies;
 mod named_kills;
+mod named_lookups;
 mod named_orders;
 mod named_overlaps;
 mod named_poison;

@@ -16,6 +16,7 @@ mod http_tokens;
 mod model_catalog;
 mod model_file;
 mod model_init;
+mod model_lookup;
 mod model_resolve;
 mod model_scope;
 mod model_scope_query;

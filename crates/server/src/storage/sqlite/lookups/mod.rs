@@ -237,3 +237,115 @@ pub(super) fn missing_indexes(
     found.dedup();
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use afield_protocol::{Attribute, Entity, Identifier, Pattern, Type};
+
+    use super::super::captures::captures;
+    use super::super::entity::EntityTable;
+    use super::*;
+    use crate::resolved::{ServerColumn, ServerEntity};
+    use crate::storage::sqlite::prepare::TABLES_SQL;
+
+    fn visit() -> ServerModel {
+        let column = |name: &str, kind| ServerColumn {
+            name: name.into(),
+            kind,
+            scale: None,
+        };
+        let hop = |table: &str, key: &str, column: &str| Hop {
+            table: table.into(),
+            key: key.into(),
+            column: column.into(),
+        };
+        let mut region = Attribute::new("region", Type::Text);
+        (region.read_only, region.lookup) = (true, true);
+        let attributes = vec![
+            Attribute::new("id", Type::Text),
+            Attribute::new("firm", Type::Integer),
+            region,
+        ];
+        let pattern = Pattern::ReadOnlyOptimized;
+        let local = Entity::new("visit", pattern, Identifier::Natural, 1, attributes);
+        let columns = vec![column("id", Type::Text), column("firm", Type::Integer)];
+        let lookup = Lookup {
+            column: "firm".into(),
+            path: vec![hop("firm", "no", "region"), hop("region", "code", "name")],
+            scale: None,
+        };
+        let entity = ServerEntity {
+            lookups: vec![lookup],
+            ..ServerEntity::new(local, "visit", columns)
+        };
+        ServerModel {
+            device: afield_protocol::Model {
+                version: 1,
+                units: Vec::new(),
+                entities: vec![entity.local.clone()],
+            },
+            entities: vec![entity],
+            scopes: Vec::new(),
+        }
+    }
+
+    fn plan(conn: &Connection, sql: &str) -> String {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The cost of a fan-out follows the marks and the rows that show them, never a table.
+    #[test]
+    fn p9_every_statement_of_a_fan_out_follows_an_index() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(TABLES_SQL).unwrap();
+        conn.execute_batch(
+            "CREATE TABLE region (id INTEGER PRIMARY KEY, code TEXT UNIQUE, name TEXT);
+             CREATE TABLE firm (no INTEGER PRIMARY KEY, region TEXT);
+             CREATE INDEX firm_region ON firm (region);
+             CREATE TABLE visit (id TEXT PRIMARY KEY, firm INTEGER);
+             CREATE INDEX visit_firm ON visit (firm, id);",
+        )
+        .unwrap();
+        let model = visit();
+        for captured in captures(&conn, &model).unwrap() {
+            for object in captured.objects() {
+                conn.execute_batch(&object.sql).unwrap();
+            }
+        }
+        let table = EntityTable::load(&conn, &model, &model.entities[0]).unwrap();
+        let referring = table.referring("firm", &[]).0;
+        let behind = table
+            .referring("firm", &[super::super::raw::Raw::Integer(1)])
+            .0;
+        let mut all = vec![table.shown(), referring, behind];
+        assert_eq!(table.lookups.routes.len(), 2);
+        for route in &table.lookups.routes {
+            all.extend([&*route.marks_above, &route.marks_from, &route.marks_behind]);
+            for step in &route.steps {
+                all.extend([&*step.first, &step.from]);
+            }
+        }
+        for sql in all {
+            let plan = plan(&conn, sql);
+            assert!(!plan.contains("SCAN"), "{sql}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+        }
+        assert_eq!(
+            missing_indexes(&conn, &model.entities[0], &table.schema).unwrap(),
+            Vec::<String>::new()
+        );
+        conn.execute_batch("DROP INDEX visit_firm; DROP INDEX firm_region")
+            .unwrap();
+        let missing = missing_indexes(&conn, &model.entities[0], &table.schema).unwrap();
+        let wanted = [
+            "CREATE INDEX \"visit_firm_id\" ON \"visit\" (\"firm\", \"id\")",
+            "CREATE INDEX \"firm_region_no\" ON \"firm\" (\"region\", \"no\")",
+        ];
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        for (missing, wanted) in missing.iter().zip(wanted) {
+            assert!(missing.ends_with(wanted), "{missing}");
+        }
+    }
+}
