@@ -169,7 +169,7 @@ fn p9_prepare_shows_and_removes_what_lookups_need() {
     world.team_writes("DROP INDEX visit_company");
     let plan = crate::support::succeed(world.path(), "prepare --dry-run");
     assert!(
-        plan.contains("CREATE INDEX \"visit_company_id\" ON \"visit\" (\"company_id\")"),
+        plan.contains("CREATE INDEX \"visit_company_id_id\" ON \"visit\" (\"company_id\", \"id\")"),
         "{plan}"
     );
 }

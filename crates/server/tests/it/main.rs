@@ -21,6 +21,7 @@ mod model_resolve;
 mod model_scope;
 mod model_scope_query;
 mod sqlite_database;
+mod sqlite_lookups;
 mod sqlite_marks;
 mod sqlite_numbers;
 mod sqlite_prepare;
