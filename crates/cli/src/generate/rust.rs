@@ -393,6 +393,18 @@ mod tests {
     }
 
     #[test]
+    fn lookups_are_read_and_never_given() {
+        let mut model = model("event", "");
+        let mut lookup = Attribute::new("company", Type::Text);
+        (lookup.read_only, lookup.lookup) = (true, true);
+        model.entities[0].attributes.push(lookup);
+        let code = generate(&model);
+        assert!(code.contains("A lookup: it comes from another row. Read-only."));
+        assert!(code.contains("pub company: Option<String>,"));
+        assert!(!code.contains("pub company: Field<"));
+    }
+
+    #[test]
     fn no_name_turns_the_direction_of_the_source() {
         let name = "a\u{202e}b\"# ` \\";
         let mut odd = model("event", "");

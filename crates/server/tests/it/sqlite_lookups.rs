@@ -84,11 +84,6 @@ fn p5_a_source_that_is_captured_later_starts_its_entities_over() {
     own.pull(&db, &["own_job"], 500);
     db.stop();
     db.model = whole;
-    for entity in &mut db.model.entities {
-        if let Some(lookup) = entity.lookups.get_mut(0) {
-            lookup.path[0].column = "name".into();
-        }
-    }
     let statements = plan(&db.path(), &db.model).unwrap();
     let sql: Vec<&str> = statements.iter().map(|it| it.sql.as_str()).collect();
     let sql = sql.join(";\n");

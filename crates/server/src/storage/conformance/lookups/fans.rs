@@ -19,6 +19,13 @@ fn many(db: &dyn Database, entity: &str) {
     db.execute(&format!("INSERT INTO {entity} VALUES {}", rows.join(", ")));
 }
 
+fn empty(db: &dyn Database) {
+    let sources = ["region", "firm", "holder"];
+    for table in super::all().into_iter().chain(sources) {
+        db.execute(&format!("DELETE FROM {table}"));
+    }
+}
+
 const FANNED: [&str; 3] = ["job", "own_job", "area_job"];
 
 /// Renames what all rows show, pulls with small pages, and lets `meanwhile` happen after each of
@@ -29,11 +36,7 @@ fn renamed(db: &mut dyn Database, meanwhile: &[&str]) {
         "UPDATE region SET name = name || '!'",
         "UPDATE firm SET name = name || '!', region_id = 3 - region_id WHERE region_id < 3",
     ]) {
-        db.execute(
-            "DELETE FROM region; DELETE FROM firm; DELETE FROM holder; DELETE FROM tree;
-             DELETE FROM job; DELETE FROM own_job; DELETE FROM area_job; DELETE FROM whole_job;
-             DELETE FROM whole_area_job",
-        );
+        empty(db);
         many(db, entity);
         let mut ada = ShowingDevice::of("ada");
         ada.pull(db, &[entity], 500);
@@ -143,10 +146,7 @@ pub fn p5_values_gained_and_lost_meanwhile(db: &mut dyn Database) {
 /// A first download reads what rows show at that moment, and ends with what changed since.
 pub fn p5_a_source_that_changes_while_rows_are_downloaded(db: &mut dyn Database) {
     for entity in FANNED {
-        db.execute("DELETE FROM region; DELETE FROM firm; DELETE FROM holder; DELETE FROM tree");
-        for (name, _) in super::SHOWING {
-            db.execute(&format!("DELETE FROM {name}"));
-        }
+        empty(db);
         many(db, entity);
         let mut ada = ShowingDevice::of("ada");
         ada.pull_while(db, &[entity], 9, |page| {
@@ -167,10 +167,7 @@ pub fn p5_a_source_that_changes_while_rows_are_downloaded(db: &mut dyn Database)
 /// device starts over.
 pub fn p5_a_restored_copy_is_noticed_within_a_fan_out(db: &mut dyn Database) {
     for entity in FANNED {
-        db.execute("DELETE FROM region; DELETE FROM firm; DELETE FROM holder; DELETE FROM tree");
-        for (name, _) in super::SHOWING {
-            db.execute(&format!("DELETE FROM {name}"));
-        }
+        empty(db);
         many(db, entity);
         let mut ada = ShowingDevice::of("ada");
         ada.pull(db, &[entity], 500);

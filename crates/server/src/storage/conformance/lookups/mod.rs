@@ -18,7 +18,7 @@ pub use self::writes::*;
 use super::Database;
 
 /// All entities with lookups.
-fn all() -> [&'static str; 6] {
+fn all() -> [&'static str; 7] {
     SHOWING.map(|(name, _)| name)
 }
 

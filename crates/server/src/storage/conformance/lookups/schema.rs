@@ -12,8 +12,9 @@ use crate::resolved::{
 };
 
 /// The entities with lookups, and the condition by which their rows are a user's.
-pub const SHOWING: [(&str, &str); 6] = [
+pub const SHOWING: [(&str, &str); 7] = [
     ("job", "1 = 1"),
+    ("far_job", "1 = 1"),
     ("own_job", "j.owner = '{user}'"),
     (
         "area_job",
@@ -77,6 +78,7 @@ pub fn lookups_model() -> ServerModel {
     let mut model = server_model(vec![
         entity("firm", Lww, 1, &firm),
         job("job", Lww),
+        far_job(),
         job("own_job", Detect).of("owner", Holds::User),
         job("area_job", ReadOnlyOptimized).of("area", Holds::Scope("areas".into())),
         job("whole_job", ReadOnly),
@@ -111,6 +113,15 @@ fn job(name: &str, pattern: Pattern) -> ServerEntity {
             vec![firm("region_id"), hop("region", "id", "name")],
         )
         .showing("boss_name", "boss_code", vec![hop("firm", "code", "name")])
+}
+
+/// Shows the end of a chain and nothing on the way.
+fn far_job() -> ServerEntity {
+    let mut job = job("far_job", Lww);
+    let far = |attribute: &Attribute| !attribute.lookup || attribute.name == "region_name";
+    job.local.attributes.retain(far);
+    job.lookups.retain(|lookup| lookup.path.len() == 2);
+    job
 }
 
 fn hop(table: &str, key: &str, column: &str) -> Hop {
@@ -158,9 +169,13 @@ pub(super) fn truth(entity: &str, user: &str) -> String {
     let (_, condition) = SHOWING.iter().find(|(name, _)| *name == entity).unwrap();
     let condition = condition.replace("{user}", user);
     let part = if entity == "area_job" { "j.part, " } else { "" };
+    let shown = match entity {
+        "far_job" => "r.name",
+        _ => "f.name, r.name, b.name",
+    };
     format!(
-        "SELECT j.id, {part}j.firm_id, j.boss_code, j.owner, j.area, j.words, f.name, r.name, \
-         b.name FROM {entity} j LEFT JOIN firm f ON f.id = j.firm_id \
+        "SELECT j.id, {part}j.firm_id, j.boss_code, j.owner, j.area, j.words, {shown} \
+         FROM {entity} j LEFT JOIN firm f ON f.id = j.firm_id \
          LEFT JOIN region r ON r.id = f.region_id LEFT JOIN firm b ON b.code = j.boss_code \
          WHERE {condition}"
     )
