@@ -3,6 +3,7 @@
 
 mod advice;
 mod columns;
+mod hidden;
 mod identifier;
 mod lookup;
 mod queries;
@@ -16,6 +17,7 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Type};
 
+pub(super) use self::hidden::hidden;
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
@@ -240,6 +242,7 @@ impl<'a> Resolver<'a> {
             entities.push(entity);
         }
         structure::add(&mut entities, self.catalog);
+        self.hidden_references(&mut entities);
         self.check_reach(&entities);
         entities
     }
@@ -307,6 +310,7 @@ impl<'a> Resolver<'a> {
         let (mut attributes, columns) = self.columns(name, *place, server, table);
         let lookups = self.lookups(name, server, table, &mut attributes);
         let scope = self.scope(name, server, table);
+        let (write, write_to) = self.writes(name, server, table);
         let key_width = table.primary_key.len();
         let local = Entity {
             merge: self.merge(name, server),
@@ -318,6 +322,8 @@ impl<'a> Resolver<'a> {
         Some(ServerEntity {
             scope,
             lookups,
+            write,
+            write_to,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

@@ -20,6 +20,7 @@ mod model_lookup;
 mod model_resolve;
 mod model_scope;
 mod model_scope_query;
+mod model_writes;
 mod sqlite_database;
 mod sqlite_lookups;
 mod sqlite_marks;

@@ -184,43 +184,43 @@ fn mistakes_say_where_and_what_to_do() {
 /// A reference that the user can set to anything would show him any row: he must be asked.
 #[test]
 fn p7_a_lookup_through_a_reference_that_nobody_checks_is_refused() {
+    let may = "may_reference = [\"company_id\"]";
     let lookup = "fee = \"company_id.fee\"";
-    let errors = held("", lookup, "").unwrap_err();
+    let errors = held(may, lookup, "").unwrap_err();
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert_eq!(errors[0].place.line, 10);
-    assert!(
-        errors[0].message.contains("`company_id` to `read_only`"),
-        "{}",
-        errors[0]
-    );
-    held("read_only = [\"company_id\"]", lookup, "").unwrap();
-    held("", lookup, COMPANY).unwrap();
+    let remedy = "Remove `company_id` from `may_reference` of [local.visit]";
+    assert!(errors[0].message.contains(remedy), "{}", errors[0]);
+    for (keys, more) in [
+        ("", ""),
+        ("read_only = [\"company_id\"]", ""),
+        ("", COMPANY),
+    ] {
+        held(keys, lookup, more).unwrap();
+    }
     held("", "name = \"parent.note\"", "").unwrap();
     // The second step is as good a hole: devices write `region_id` of companies.
     let lookup = "region = \"company_id.region_id.name\"";
+    let company =
+        |column: &str, more: &str| COMPANY.replace("\"fee\"", &format!("\"{column}\"")) + more;
     held("", lookup, COMPANY).unwrap();
-    let open = COMPANY.replace("\"fee\"", "\"region_id\"");
+    held("", lookup, &company("region_id", "")).unwrap();
+    let open = company("region_id", "may_reference = [\"region_id\"]\n");
     let errors = held("", lookup, &open).unwrap_err();
     assert!(
         errors[0].message.contains("`company.region_id`"),
         "{}",
         errors[0]
     );
-    let read = open.replace("last-write-wins", "read-only");
-    held("", lookup, &read).unwrap();
     // A reference to another key than the identifier is asked by nobody either.
-    let by_code = COMPANY.replace("\"fee\"", "\"region_code\"");
     let region = "[local.region]\nfrom = \"region\"\npattern = \"read-only\"\n\
                   attributes = [\"name\"]\nscope = \"everyone\"\n";
-    let errors = held(
-        "",
-        "region = \"company_id.region_code.name\"",
-        &(by_code + region),
-    );
+    held("", lookup, &company("region_id", region)).unwrap();
+    let open = company("region_code", "may_reference = [\"region_code\"]\n") + region;
+    let errors = held("", "region = \"company_id.region_code.name\"", &open).unwrap_err();
     assert!(
-        errors.unwrap_err()[0]
-            .message
-            .contains("`company.region_code`")
+        errors[0].message.contains("`company.region_code`"),
+        "{}",
+        errors[0]
     );
-    held("", lookup, &(open + region)).unwrap();
 }

@@ -138,7 +138,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// Refuses lookups by which a user could read whatever he likes: those that go through a
-    /// reference which he can set to a row that nobody checks.
+    /// reference which he can set to a row that nobody checks. Called when attributes of hidden
+    /// references are read-only.
     pub(super) fn check_reach(&mut self, entities: &[ServerEntity]) {
         for entity in entities {
             let name = &entity.local.name;
@@ -151,17 +152,16 @@ impl<'a> Resolver<'a> {
                     continue;
                 };
                 let message = format!(
-                    "[local.{name}] lookup: `{}` goes through `{}.{}`, which devices can write and \
-                     nobody checks, since `{}` is no entity of this model with that identifier: \
-                     every user could read any row of it by this lookup. Add `{}` to `read_only` \
-                     of [local.{}], or synchronise `{}` too",
+                    "[local.{name}] lookup: `{}` goes through `{}.{}`, which devices may write \
+                     (`may_reference`) and nobody checks: every user could read any row of `{}` by \
+                     this lookup. Remove `{}` from `may_reference` of [local.{}], or remove the \
+                     lookup",
                     attribute.name,
                     hole.entity.table,
                     hole.column,
                     hole.to.table,
                     hole.attribute,
-                    hole.entity.local.name,
-                    hole.to.table
+                    hole.entity.local.name
                 );
                 self.wrong(place, message);
             }

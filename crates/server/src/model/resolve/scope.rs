@@ -4,8 +4,8 @@ use afield_protocol::Type;
 
 use super::Resolver;
 use crate::catalog::{Column, ForeignKey, Table, TableKind};
-use crate::model::error::suggestion;
-use crate::model::file::{At, FromServer};
+use crate::model::error::{Place, suggestion};
+use crate::model::file::{At, FromServer, Scoped};
 use crate::model::scope::{WrittenCondition, WrittenScope};
 use crate::resolved::{Condition, Holds, Hop, Scope};
 
@@ -14,15 +14,15 @@ pub(super) struct Of<'a> {
     pub(super) entity: &'a str,
     pub(super) server: &'a FromServer,
     pub(super) table: &'a Table,
-    /// The key that it stands under.
+    /// What it is for.
     pub(super) what: What,
 }
 
 /// What paths are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// They lead to what decides whose a row is.
-    Scope,
+    /// They lead to what decides about a row, under this key.
+    Rows(&'static str),
     /// They lead to a value that is shown.
     Lookup,
 }
@@ -30,7 +30,7 @@ pub(super) enum What {
 impl What {
     fn key(self) -> &'static str {
         match self {
-            Self::Scope => "scope",
+            Self::Rows(key) => key,
             Self::Lookup => "lookup",
         }
     }
@@ -38,7 +38,7 @@ impl What {
     /// What to do where foreign keys lead nowhere.
     fn instead(self) -> &'static str {
         match self {
-            Self::Scope => "use a [scope.NAME] whose query joins the tables",
+            Self::Rows(_) => "use a [scope.NAME] whose query joins the tables",
             Self::Lookup => "synchronise the other entity too and join on the device",
         }
     }
@@ -47,21 +47,68 @@ impl What {
 impl<'a> Resolver<'a> {
     /// The scope of an entity; everyone's if it has mistakes, which are noted.
     pub(super) fn scope(&mut self, entity: &str, server: &FromServer, table: &'a Table) -> Scope {
-        let WrittenScope::Ways(written) = &server.scope.written else {
-            return Scope::Everyone;
-        };
         let of = Of {
             entity,
             server,
             table,
-            what: What::Scope,
+            what: What::Rows("scope"),
+        };
+        let scope = self.rule(&of, &server.scope);
+        if let Scope::Ways(ways) = &scope {
+            self.advise(entity, server.scope.place, table, ways);
+        }
+        scope
+    }
+
+    /// Which rows of an entity may be changed, and what they may become, where the file says it.
+    pub(super) fn writes(
+        &mut self,
+        entity: &str,
+        server: &FromServer,
+        table: &'a Table,
+    ) -> (Option<Scope>, Option<Scope>) {
+        let mut found = [None, None];
+        let said = [("write", &server.write), ("write_to", &server.write_to)];
+        for (at, (key, scoped)) in said.into_iter().enumerate() {
+            let Some(scoped) = scoped else { continue };
+            self.check_writes(entity, key, server, scoped.place);
+            let of = Of {
+                entity,
+                server,
+                table,
+                what: What::Rows(key),
+            };
+            found[at] = Some(self.rule(&of, scoped));
+        }
+        let [write, write_to] = found;
+        (write, write_to)
+    }
+
+    /// `write` and `write_to` need a device that writes, and rows that are changed.
+    fn check_writes(&mut self, entity: &str, key: &str, server: &FromServer, place: Place) {
+        let problem = if !server.is_written() {
+            let pattern = server.pattern.as_str();
+            format!("devices do not write with the pattern `{pattern}`; remove it")
+        } else if server.insert_only.is_some() && key == "write" {
+            "rows are only created (`insert_only`), and never changed; say with `write_to` which"
+                .to_owned()
+        } else {
+            return;
+        };
+        self.wrong(place, format!("[local.{entity}] {key}: {problem}"));
+    }
+
+    /// What a text says of an entity's rows; everyone's if it has mistakes, which are noted.
+    fn rule(&mut self, of: &Of<'_>, scoped: &Scoped) -> Scope {
+        let WrittenScope::Ways(written) = &scoped.written else {
+            return Scope::Everyone;
         };
         let mut ways: Vec<Vec<Condition>> = Vec::new();
         for way in written {
             let mut conditions: Vec<Condition> = Vec::new();
             for condition in way {
-                let Some(found) = self.condition(&of, condition) else {
-                    self.check_noted(entity, server);
+                let Some(found) = self.condition(of, condition) else {
+                    self.check_noted(of, scoped.place);
                     continue;
                 };
                 // Names that differ in case mean the same column.
@@ -76,18 +123,18 @@ impl<'a> Resolver<'a> {
                 ways.push(conditions);
             }
         }
-        if ways.is_empty() {
-            return Scope::Everyone;
+        match ways.is_empty() {
+            true => Scope::Everyone,
+            false => Scope::Ways(ways),
         }
-        self.advise(entity, server.scope.place, table, &ways);
-        Scope::Ways(ways)
     }
 
     /// A condition that was left out without a mistake being noted would open the entity.
-    fn check_noted(&mut self, entity: &str, server: &FromServer) {
+    fn check_noted(&mut self, of: &Of<'_>, place: Place) {
         if self.errors.is_empty() {
-            let message = format!("[local.{entity}] scope: has a condition that means nothing");
-            self.wrong(server.scope.place, message);
+            let (entity, key) = (of.entity, of.what.key());
+            let message = format!("[local.{entity}] {key}: has a condition that means nothing");
+            self.wrong(place, message);
         }
     }
 
@@ -278,9 +325,10 @@ impl<'a> Resolver<'a> {
             return Some(());
         }
         let message = format!(
-            "[local.{}] scope: `{}` is {}, which has no one exact form to compare by; use a column \
+            "[local.{}] {}: `{}` is {}, which has no one exact form to compare by; use a column \
              with a number, a text or a UUID",
             of.entity,
+            of.what.key(),
             column.name,
             column.kind.as_str()
         );
@@ -293,7 +341,7 @@ impl<'a> Resolver<'a> {
             return Some(());
         };
         let harm = match of.what {
-            What::Scope => "different values would let the same rows in",
+            What::Rows(_) => "different values would let the same rows in",
             What::Lookup => "different values would lead to the same row",
         };
         let message = format!(
@@ -325,8 +373,9 @@ impl<'a> Resolver<'a> {
         if !names.clone().any(|known| known == name) {
             let near = suggestion(name, names);
             let message = format!(
-                "[local.{}] scope: there is no [scope.{name}]; {near}",
-                of.entity
+                "[local.{}] {}: there is no [scope.{name}]; {near}",
+                of.entity,
+                of.what.key()
             );
             self.wrong(holds.place, message);
             return None;
@@ -336,9 +385,10 @@ impl<'a> Resolver<'a> {
             && families_differ(column, found)
         {
             let message = format!(
-                "[local.{}] scope: `{}` is {}, and the query of [scope.{name}] finds `{}.{}`, \
+                "[local.{}] {}: `{}` is {}, and the query of [scope.{name}] finds `{}.{}`, \
                  which is {}: such values are never found equal; select another column, or CAST it",
                 of.entity,
+                of.what.key(),
                 column.name,
                 shown(column),
                 table.name,

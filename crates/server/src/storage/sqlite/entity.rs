@@ -10,6 +10,7 @@ use super::raw::Raw;
 use super::schema::TableSchema;
 use super::scope::{self, ScopeSql};
 use super::statements::{ScopedSql, Sql, key_terms};
+use super::writes::Writes;
 use crate::resolved::{ServerEntity, ServerModel};
 use crate::storage::{Caller, StorageError};
 
@@ -30,6 +31,8 @@ pub(super) struct EntityTable {
     pub scope: Option<ScopeSql>,
     /// What comes from other rows.
     pub lookups: Lookups,
+    /// Which of them may be written, and what they may become.
+    pub writes: Writes,
     sql: Sql,
 }
 
@@ -68,8 +71,10 @@ impl EntityTable {
         let (scan_order, key) = key_terms(&schema, entity)?;
         let scope = ScopeSql::compile(conn, &model.scopes, entity, &schema)?;
         let lookups = Lookups::compile(conn, model, entity, &schema)?;
+        let sql = Sql::build(&schema, entity, &scan_order, &key, scope.as_ref(), &lookups);
         Ok(Self {
-            sql: Sql::build(&schema, entity, &scan_order, &key, scope.as_ref(), &lookups),
+            writes: Writes::compile(conn, model, entity, &schema, &sql.key_is)?,
+            sql,
             scope,
             lookups,
             entity: entity.clone(),
@@ -125,10 +130,21 @@ impl EntityTable {
         caller: &Caller,
         raw_key: &[Raw],
     ) -> rusqlite::Result<bool> {
-        let Some((_, sql)) = self.scoped() else {
-            return Ok(self.with_row(conn, raw_key, |_| Ok(()))?.is_some());
-        };
-        let mut statement = conn.prepare_cached(&sql.is_mine)?;
+        match self.scoped() {
+            Some((_, sql)) => self.asked(conn, caller, &sql.is_mine, raw_key),
+            None => Ok(self.with_row(conn, raw_key, |_| Ok(()))?.is_some()),
+        }
+    }
+
+    /// What a statement answers that asks one thing of the row with a stored key.
+    pub(super) fn asked(
+        &self,
+        conn: &Connection,
+        caller: &Caller,
+        sql: &str,
+        raw_key: &[Raw],
+    ) -> rusqlite::Result<bool> {
+        let mut statement = conn.prepare_cached(sql)?;
         scope::bind(&mut statement, caller)?;
         for (at, cell) in raw_key.iter().enumerate() {
             statement.raw_bind_parameter(at + 1, cell)?;
