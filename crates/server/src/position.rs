@@ -4,8 +4,8 @@
 //! read a key of another entity out of it. Layout, all of it under the code at its end:
 //!
 //! ```text
-//!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 | fan-out length varint, … |
-//!   seen varint, last… | code 8
+//!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 |
+//!   fan-out length varint, bytes | seen varint, last… | code 8
 //! ```
 //!
 //! `held`, a digest of the values whose rows the device has, is there only for an entity with a
@@ -13,9 +13,9 @@
 //! says so. What follows is there only while rows were read that are newer than the change number:
 //! how far beyond it, and of a download the last key.
 //!
-//! The entity's name, with what its lookups mean, is part of what the code is computed over, and not of the token: a token
-//! of one entity is no token of another. A token that cannot be read is no error anywhere: its
-//! entity starts over.
+//! The entity's name, with what its lookups mean, is part of what the code is computed over, and
+//! not of the token: a token of one entity is no token of another. A token that cannot be read is
+//! no error anywhere: its entity starts over.
 
 use afield_protocol::Position;
 use hmac::{Hmac, KeyInit, Mac};

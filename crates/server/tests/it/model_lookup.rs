@@ -104,64 +104,67 @@ fn lookups_find_their_columns_behind_all_others() {
     );
 }
 
+/// Keys of visits, a lookup, and what is said of it.
+const MISTAKES: [(&str, &str, &str); 18] = [
+    (
+        "",
+        "x = \"company_id.nam\"",
+        "the table `company` has no column `nam`",
+    ),
+    (
+        "",
+        "x = \"compani_id.fee\"",
+        "the table `visit` has no column `compani_id`",
+    ),
+    ("", "x = \"note.fee\"", "`visit.note` is no foreign key"),
+    (
+        "",
+        "x = \"a.words\"",
+        "is part of a foreign key of several columns",
+    ),
+    ("", "x = \"lost.id\"", "which is no table with such a key"),
+    ("", "x = \"soft.name\"", "would lead to the same row"),
+    ("", "x = \"wrong.fee\"", "such values are never found equal"),
+    (
+        "",
+        "x = \"company_id.secret\"",
+        "must never leave the server (`never`",
+    ),
+    ("", "x = \"note\"", "goes through no foreign key"),
+    ("", "x = \"company_id.\"", "expected a column behind `.`"),
+    ("", "x = \"company_id.fee or 1\"", "expected `.` or the end"),
+    ("", "x = 7", "expects text in quotes"),
+    (
+        "",
+        "note = \"company_id.fee\"",
+        "an attribute is called `note` already",
+    ),
+    (
+        "",
+        "ID = \"company_id.fee\"",
+        "an attribute is called `ID` already",
+    ),
+    ("", "rowid = \"company_id.fee\"", "SQLite's own word"),
+    (
+        "read_only = [\"x\"]",
+        "x = \"company_id.fee\"",
+        "is a lookup, which is read-only as it is",
+    ),
+    (
+        "counter = [\"x\"]",
+        "x = \"company_id.fee\"",
+        "is a lookup, which is read-only as it is",
+    ),
+    (
+        "insert_only = true",
+        "x = \"company_id.fee\"",
+        "would always be empty",
+    ),
+];
+
 #[test]
 fn mistakes_say_where_and_what_to_do() {
-    for (keys, lookup, message) in [
-        (
-            "",
-            "x = \"company_id.nam\"",
-            "the table `company` has no column `nam`",
-        ),
-        (
-            "",
-            "x = \"compani_id.fee\"",
-            "the table `visit` has no column `compani_id`",
-        ),
-        ("", "x = \"note.fee\"", "`visit.note` is no foreign key"),
-        (
-            "",
-            "x = \"a.words\"",
-            "is part of a foreign key of several columns",
-        ),
-        ("", "x = \"lost.id\"", "which is no table with such a key"),
-        ("", "x = \"soft.name\"", "would lead to the same row"),
-        ("", "x = \"wrong.fee\"", "such values are never found equal"),
-        (
-            "",
-            "x = \"company_id.secret\"",
-            "must never leave the server (`never`",
-        ),
-        ("", "x = \"note\"", "goes through no foreign key"),
-        ("", "x = \"company_id.\"", "expected a column behind `.`"),
-        ("", "x = \"company_id.fee or 1\"", "expected `.` or the end"),
-        ("", "x = 7", "expects text in quotes"),
-        (
-            "",
-            "note = \"company_id.fee\"",
-            "an attribute is called `note` already",
-        ),
-        (
-            "",
-            "ID = \"company_id.fee\"",
-            "an attribute is called `ID` already",
-        ),
-        ("", "rowid = \"company_id.fee\"", "SQLite's own word"),
-        (
-            "read_only = [\"x\"]",
-            "x = \"company_id.fee\"",
-            "is a lookup, which is read-only as it is",
-        ),
-        (
-            "counter = [\"x\"]",
-            "x = \"company_id.fee\"",
-            "is a lookup, which is read-only as it is",
-        ),
-        (
-            "insert_only = true",
-            "x = \"company_id.fee\"",
-            "would always be empty",
-        ),
-    ] {
+    for (keys, lookup, message) in MISTAKES {
         let errors = held(keys, lookup, COMPANY).expect_err(lookup);
         assert_eq!(errors.len(), 1, "{lookup}: {errors:#?}");
         let expected = if message.starts_with("is a lookup") {

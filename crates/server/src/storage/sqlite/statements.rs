@@ -136,18 +136,10 @@ impl Sql {
             .collect();
         let key_is = equals.join(" AND ");
         let mark_key: Vec<String> = (1..=key.len()).map(|at| format!("key{at}")).collect();
-        let scope_columns = scope.map_or(&[][..], |scope| &scope.columns);
-        let scope_columns: String = (scope_columns.iter())
-            .map(|column| format!(", {}", quote(column)))
-            .collect();
+        let scope_columns = scope.map_or(&[][..], |scope| &scope.columns).iter();
+        let scope_columns: String = scope_columns.map(|c| format!(", {}", quote(c))).collect();
         let read = format!("SELECT {shown}{scope_columns} FROM {table} WHERE");
         let by_column = |column: &String| order.by_column(&read, column, key.len());
-        let mut referring: Vec<ByColumn> = Vec::new();
-        for route in &lookups.routes {
-            if !referring.iter().any(|known| known.column == route.column) {
-                referring.push(by_column(&route.column));
-            }
-        }
         Self {
             scan_first: format!("SELECT {shown} FROM {table} WHERE 1{named} ORDER BY {ordered}"),
             scan_after: format!(
@@ -160,15 +152,15 @@ impl Sql {
                 .as_ref()
                 .map(|rowid| format!("SELECT {with_rowid} FROM {table} WHERE {rowid} = ?1")),
             shown: format!("SELECT {shown} FROM {table} WHERE {key_is}"),
-            referring,
+            referring: lookups.columns().map(by_column).collect(),
             marks_after: format!(
                 "SELECT change, {} FROM {mark} WHERE change > ?1 ORDER BY change",
                 mark_key.join(", ")
             ),
             any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
             scoped: scope.map(|scope| {
-                let by_column = scope.columns.iter().map(by_column);
-                let (first, after) = by_column.map(|sql| (sql.first, sql.after)).unzip();
+                let sql = scope.columns.iter().map(by_column);
+                let (first, after) = sql.map(|sql| (sql.first, sql.after)).unzip();
                 ScopedSql {
                     by_key: format!("{read} {key_is}"),
                     first,

@@ -29,7 +29,8 @@ fn fill(db: &dyn Database) {
          INSERT INTO firm VALUES ('f1', 'Adler', 1, 'a', ''), ('f2', 'Bauer', 2, 'b', ''),
            ('f3', 'Cech', NULL, 'c', ''), ('f4', 'Dorn', 9, NULL, '');
          INSERT INTO holder VALUES ('ada', 1), ('bob', 2);
-         INSERT INTO tree VALUES (1, NULL, 'root'), (2, 1, 'branch'), (3, 2, 'leaf'), (4, 4, 'ring')",
+         INSERT INTO tree VALUES (1, NULL, 'root'), (2, 1, 'branch'), (3, 2, 'leaf'),
+           (4, 4, 'ring')",
     );
     for entity in all().into_iter().filter(|name| *name != "tree") {
         let part = if entity == "area_job" { "'p', " } else { "" };

@@ -128,9 +128,10 @@ fn own(rng: &mut fastrand::Rng, entity: &str, word: u32) -> String {
              AND NOT EXISTS (SELECT 1 FROM {entity} WHERE id = {other})"
         ),
         _ => format!(
-            "INSERT INTO {entity} VALUES ({id}, {part}{firm}, {code}, 'u{owner}', {area}, 'w{word}') \
-             ON CONFLICT ({keys}) DO UPDATE SET firm_id = excluded.firm_id, owner = excluded.owner, \
-             words = excluded.words"
+            "INSERT INTO {entity} VALUES \
+             ({id}, {part}{firm}, {code}, 'u{owner}', {area}, 'w{word}') \
+             ON CONFLICT ({keys}) DO UPDATE SET firm_id = excluded.firm_id, \
+             owner = excluded.owner, words = excluded.words"
         ),
     }
 }

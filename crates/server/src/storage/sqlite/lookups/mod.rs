@@ -111,6 +111,16 @@ impl Lookups {
         }
         Ok(compiled)
     }
+
+    /// The entity's own columns that routes end in, each once.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &String> {
+        let routes = self.routes.iter().enumerate();
+        let is_first = |(at, route): &(usize, &Route)| {
+            let mut before = self.routes.iter().take(*at);
+            !before.any(|known| known.column == route.column)
+        };
+        routes.filter(is_first).map(|(_, route)| &route.column)
+    }
 }
 
 /// Whether two paths from the same column go through the same rows: which column of the last one
