@@ -51,6 +51,7 @@ pub(crate) fn model() -> Model {
                 ..entity("part", Pattern::LastWriteWins, 2, part_attributes())
             },
         ],
+        chosen: Vec::new(),
     }
 }
 

@@ -98,7 +98,7 @@ impl<'a> Resolver<'a> {
             self.wrong(place, message);
             return None;
         }
-        let (first, path, column) = self.path_of(of, written)?;
+        let (first, path, (_, column)) = self.path_of(of, written)?;
         let source = &path.last()?.table;
         if let Some(line) = self.never_line(source, column) {
             let message = format!(

@@ -139,10 +139,10 @@ impl<'a> Resolver<'a> {
     }
 
     fn condition(&mut self, of: &Of<'_>, written: &WrittenCondition) -> Option<Condition> {
-        let (first, path, column) = self.path_of(of, &written.path)?;
+        let (first, path, (table, column)) = self.path_of(of, &written.path)?;
         let last = written.path.last()?;
         self.check_comparable(of, column, last)?;
-        self.check_held(of, column, last, &written.holds)?;
+        self.check_held(of, (table, column), last, &written.holds)?;
         Some(Condition {
             column: first.name.clone(),
             path,
@@ -150,12 +150,13 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// The row's own column that a path begins with, its steps, and the column that it ends in.
+    /// The row's own column that a path begins with, its steps, and the table and column
+    /// that it ends in.
     pub(super) fn path_of(
         &mut self,
         of: &Of<'_>,
         written: &[At<String>],
-    ) -> Option<(&'a Column, Vec<Hop>, &'a Column)> {
+    ) -> Option<(&'a Column, Vec<Hop>, (&'a Table, &'a Column))> {
         let (last, steps) = written.split_last()?;
         let mut table = self.catalog.table(&of.table.name)?;
         let mut step: Option<(&'a Column, &'a Table, &'a Column)> = None;
@@ -171,7 +172,7 @@ impl<'a> Resolver<'a> {
         }
         let column = self.column_of(of, table, last)?;
         close(&mut path, step, column);
-        Some((first.unwrap_or(column), path, column))
+        Some((first.unwrap_or(column), path, (table, column)))
     }
 
     /// The column of this name; a local name of it is no name on the server.
@@ -358,7 +359,7 @@ impl<'a> Resolver<'a> {
     fn check_held(
         &mut self,
         of: &Of<'_>,
-        column: &Column,
+        (table_of, column): (&Table, &Column),
         path: &At<String>,
         holds: &At<Holds>,
     ) -> Option<()> {
@@ -381,6 +382,7 @@ impl<'a> Resolver<'a> {
             return None;
         }
         self.used_scopes.insert(name.clone());
+        self.note_chosen(of, (table_of, column), path, name)?;
         if let Some((table, found)) = self.query_columns.get(name).copied()
             && families_differ(column, found)
         {
@@ -399,6 +401,35 @@ impl<'a> Resolver<'a> {
             return None;
         }
         Some(())
+    }
+
+    /// The values of a chosen scope have one type, wherever it is used: devices choose by it.
+    fn note_chosen(
+        &mut self,
+        of: &Of<'_>,
+        (table, column): (&Table, &Column),
+        path: &At<String>,
+        name: &str,
+    ) -> Option<()> {
+        let mut scopes = self.file.scopes.iter();
+        if !scopes.any(|scope| scope.name.value == name && scope.keep.is_some()) {
+            return Some(());
+        }
+        let shown = format!("`{}.{}`", table.name, column.name);
+        let known = self.chosen_kinds.entry(name.to_owned());
+        let (kind, first) = known.or_insert((column.kind, shown.clone())).clone();
+        if kind == column.kind {
+            return Some(());
+        }
+        let message = format!(
+            "[local.{}] scope: {shown} is {}, and [scope.{name}] chooses values like {first}, \
+             which is {}; declare both columns alike, or make another scope",
+            of.entity,
+            column.kind.as_str(),
+            kind.as_str()
+        );
+        self.wrong(path.place, message);
+        None
     }
 }
 

@@ -88,6 +88,7 @@ impl ShowingDevice {
         let request = PullRequest {
             caller: Caller::user(&*self.user),
             held: Vec::new(),
+            chosen: Vec::new(),
             entities: positions.collect(),
             rows_max,
             bytes_max: usize::MAX,

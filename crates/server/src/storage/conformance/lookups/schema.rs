@@ -88,6 +88,7 @@ pub fn lookups_model() -> ServerModel {
     model.scopes = vec![NamedScope {
         name: "areas".into(),
         query: "SELECT area FROM holder WHERE who = :user".into(),
+        chosen: None,
     }];
     model
 }
