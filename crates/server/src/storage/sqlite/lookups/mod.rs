@@ -291,6 +291,7 @@ mod tests {
         ServerModel {
             device: afield_protocol::Model {
                 version: 1,
+                chosen: Vec::new(),
                 units: Vec::new(),
                 entities: vec![entity.local.clone()],
             },
