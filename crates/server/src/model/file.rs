@@ -13,7 +13,9 @@ use super::error::{ModelError, Place};
 use super::later;
 pub use super::reader::{At, Text};
 use super::reader::{Reader, Section};
-pub use entity::{EntitySection, FromServer, IdKind, Listed, LocalAttribute, Scoped, Source};
+pub use entity::{
+    EntitySection, FromServer, IdKind, Listed, LocalAttribute, Scoped, Source, WrittenLookup,
+};
 pub use named::ScopeSection;
 pub use settings::{
     AuthSection, DatabaseUrl, KeyFile, LimitsSection, ServerSection, SyncSection, TlsFiles,

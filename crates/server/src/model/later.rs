@@ -24,10 +24,6 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
     ("delete", "remove it; rows count as deleted when they are"),
     ("keep", "remove it; all rows are kept"),
     (
-        "lookup",
-        "synchronise the other entity too and join on the device",
-    ),
-    (
         "rule",
         "remove it and let the database's own constraints decide",
     ),
