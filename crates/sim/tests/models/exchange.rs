@@ -104,6 +104,7 @@ impl World<'_> {
 
     /// A page is on the device.
     fn arrived(&mut self, at: usize, page: Page) -> Done {
+        let is_complete = page.complete.is_some();
         match page.complete {
             None => self.seen.staged += 1,
             Some(entities) => {
@@ -119,7 +120,10 @@ impl World<'_> {
             }
         }
         self.check_rows(at)?;
-        self.check_foreign(at)
+        match is_complete {
+            true => self.check_foreign(at),
+            false => Ok(()),
+        }
     }
 
     /// What a page says is so in the state that it was read from.
