@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::limits::NAME_BYTES;
+use crate::rule::Rule;
 use crate::value::{Type, Value};
 
 /// What a device needs to know of the whole model.
@@ -102,6 +103,9 @@ pub struct Entity {
     /// Rows are sent and then forgotten by the device; none are pulled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insert_only: bool,
+    /// Rows are written only while the server can be reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edit_online: bool,
     /// How the rows of a user are chosen, if values that he gains and loses choose them: for each
     /// way in, how many values must be held for it. Rows come with the number of each value, in
     /// columns behind the attributes; a row leaves when no way in is left. Empty: rows come and go
@@ -130,6 +134,9 @@ pub struct Attribute {
     /// A number that is sent as a difference: two devices that add 1 make 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counter: bool,
+    /// What is written into it must be like this.
+    #[serde(default, skip_serializing_if = "Rule::is_empty")]
+    pub rule: Rule,
     /// The server's literal default, copied to the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Literal>,
@@ -264,6 +271,7 @@ impl Attribute {
             kind,
             read_only: false,
             counter: false,
+            rule: Rule::default(),
             default: None,
         }
     }
@@ -288,10 +296,25 @@ impl Entity {
             attributes,
             strict: false,
             insert_only: false,
+            edit_online: false,
             scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
         }
+    }
+
+    /// The entity without what only its triggers look at: the tables of two that are equal then
+    /// are the same.
+    #[must_use]
+    pub fn without_checks(&self) -> Self {
+        let mut entity = Self {
+            edit_online: false,
+            ..self.clone()
+        };
+        for attribute in &mut entity.attributes {
+            attribute.rule = Rule::default();
+        }
+        entity
     }
 
     /// The identifier's attributes.
@@ -372,6 +395,12 @@ impl Entity {
             if attribute.counter && !is_number {
                 return Err(ModelError(format!(
                     "`{}.{}`: a counter is an integer or a real",
+                    self.name, attribute.name
+                )));
+            }
+            if let Some(problem) = attribute.rule.problem(attribute.kind) {
+                return Err(ModelError(format!(
+                    "`{}.{}`: {problem}",
                     self.name, attribute.name
                 )));
             }

@@ -81,6 +81,8 @@ pub struct Column {
     pub not_null: bool,
     /// The default, if it is a literal.
     pub default: Option<Literal>,
+    /// Whether there is a default, literal or computed.
+    pub has_default: bool,
     /// Whether the database computes it.
     pub generated: bool,
     /// The collation, where values are compared otherwise than byte by byte.

@@ -1,7 +1,6 @@
 //! One connection with what both sides of the store need: the model's tables, the clock, and
 //! write transactions that begin by sealing what other connections wrote.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -174,7 +173,7 @@ impl Db {
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
         let result = self
             .reload()
-            .and_then(|()| seal::seal(self, &HashSet::new()))
+            .and_then(|()| seal::seal(self, None))
             .and_then(|_| step(self));
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
@@ -294,7 +293,8 @@ fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connect
         make(&conn, user, env)?;
     }
     check_owner(&conn, user)?;
-    add_held(&conn)?;
+    add(&conn, "afield_held", include_str!("held.sql"))?;
+    add(&conn, "afield_network", include_str!("network.sql"))?;
     Ok(conn)
 }
 
@@ -335,15 +335,15 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
         .is_some())
 }
 
-/// Adds the tables of the values that are held to a store of a version that had none.
-fn add_held(conn: &Connection) -> Result<(), Error> {
-    if has_table(conn, "afield_held")? {
+/// Adds tables to a store of a version that had none of them; `table` is the first.
+fn add(conn: &Connection, table: &str, tables: &str) -> Result<(), Error> {
+    if has_table(conn, table)? {
         return Ok(());
     }
     let transaction =
         rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
-    if !has_table(&transaction, "afield_held")? {
-        transaction.execute_batch(include_str!("held.sql"))?;
+    if !has_table(&transaction, table)? {
+        transaction.execute_batch(tables)?;
     }
     Ok(transaction.commit()?)
 }
@@ -357,6 +357,7 @@ fn make(conn: &Connection, user: &str, env: &mut dyn Environment) -> Result<(), 
     if !has_table(&transaction, "afield_meta")? {
         transaction.execute_batch(include_str!("bookkeeping.sql"))?;
         transaction.execute_batch(include_str!("held.sql"))?;
+        transaction.execute_batch(include_str!("network.sql"))?;
         let sql = "INSERT INTO afield_meta (one, format, device, user) VALUES (1, ?1, ?2, ?3)";
         transaction.execute(sql, params![FORMAT, device, user])?;
     }

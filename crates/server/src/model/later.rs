@@ -9,12 +9,6 @@ pub(super) const SERVER: &[(&str, &str)] = &[(
     "remove it; there is no administration over HTTP so far",
 )];
 
-/// Keys of `[unit.…]`.
-pub(super) const UNIT: &[(&str, &str)] = &[(
-    "edit",
-    "remove it, or give its entities the pattern `read-only-optimized`",
-)];
-
 /// Keys of `[local.…]`.
 pub(super) const ENTITY: &[(&str, &str)] = &[
     ("may_reference", "remove it"),
@@ -35,10 +29,6 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
     (
         "lookup",
         "synchronise the other entity too and join on the device",
-    ),
-    (
-        "rule",
-        "remove it and let the database's own constraints decide",
     ),
 ];
 

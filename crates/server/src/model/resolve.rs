@@ -5,6 +5,7 @@ mod advice;
 mod columns;
 mod identifier;
 mod queries;
+mod rules;
 mod scope;
 mod structure;
 mod switches;
@@ -13,7 +14,7 @@ mod units;
 use std::collections::{HashMap, HashSet};
 
 use afield_protocol::limits::NAME_BYTES;
-use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Type};
+use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Rule, Type};
 
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
@@ -64,8 +65,9 @@ fn hold(
         used_scopes: HashSet::new(),
     };
     let scopes = resolver.named_scopes(queries);
-    let entities = resolver.entities();
+    let mut entities = resolver.entities();
     let units = resolver.units();
+    resolver.edit_online(&mut entities);
     resolver.check_used();
     let Resolver {
         mut errors,
@@ -249,7 +251,12 @@ impl<'a> Resolver<'a> {
     ) -> Option<ServerEntity> {
         let At { value: name, place } = &section.name;
         let mut attributes: Vec<Attribute> = Vec::new();
-        for LocalAttribute { name: at, kind } in listed {
+        for LocalAttribute {
+            name: at,
+            kind,
+            rule,
+        } in listed
+        {
             self.check_attribute(name, at);
             let taken = attributes
                 .iter()
@@ -258,7 +265,17 @@ impl<'a> Resolver<'a> {
                 let message = format!("[local.{name}]: `{}` stands twice; keep one", at.value);
                 self.wrong(at.place, message);
             }
-            attributes.push(Attribute::new(&at.value, *kind));
+            let rule = rules::fitted(rule, *kind).unwrap_or_else(|problem| {
+                self.wrong(
+                    at.place,
+                    format!("[local.{name}]: `{}` {problem}", at.value),
+                );
+                Rule::default()
+            });
+            attributes.push(Attribute {
+                rule,
+                ..Attribute::new(&at.value, *kind)
+            });
         }
         let own_id = attributes
             .iter()
@@ -302,7 +319,8 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let identifier = self.identifier(at, server, table);
-        let (attributes, columns) = self.columns(name, *place, server, table);
+        let (mut attributes, columns) = self.columns(name, *place, server, table);
+        self.add_rules(name, server, table, &mut attributes, &columns);
         let scope = self.scope(name, server, table);
         let key_width = table.primary_key.len();
         let local = Entity {

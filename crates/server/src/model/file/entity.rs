@@ -1,8 +1,9 @@
 //! `[local.NAME]`.
 
-use afield_protocol::{Merge, Pattern, Type};
+use afield_protocol::{Merge, Pattern, Rule, Type};
 
 use super::At;
+use super::rule::{self, WrittenRule};
 use crate::model::error::{Place, suggestion};
 use crate::model::later;
 use crate::model::reader::{Node, Section};
@@ -54,6 +55,8 @@ pub struct FromServer {
     pub counter: Vec<At<String>>,
     /// Whose rows.
     pub scope: Scoped,
+    /// What the values of attributes must be like.
+    pub rules: Vec<WrittenRule>,
 }
 
 /// `scope = …`: whose rows, and where that stands.
@@ -90,6 +93,8 @@ pub struct LocalAttribute {
     pub name: At<String>,
     /// Its type.
     pub kind: Type,
+    /// What its values must be like.
+    pub rule: Rule,
 }
 
 pub(super) fn read(all: &Section<'_, '_>) -> Vec<EntitySection> {
@@ -167,6 +172,10 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
+        rules: section
+            .take("rule")
+            .and_then(|node| node.section(format!("{} rule", section.name)))
+            .map_or_else(Vec::new, |all| rule::read(&all)),
         // Without one there is an error, and no model.
         scope: scope.and_then(|node| read_scope(&node)).unwrap_or(Scoped {
             written: WrittenScope::Everyone,
@@ -266,7 +275,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 10] = [
+    const SYNCED: [&str; 11] = [
         "pattern",
         "scope",
         "attributes",
@@ -277,6 +286,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "strict",
         "insert_only",
         "counter",
+        "rule",
     ];
     for key in SYNCED {
         if let Some(node) = section.take(key) {
@@ -303,30 +313,27 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         };
     };
     let read = |(name, node): (At<String>, Node<'_, '_>)| {
-        local_attribute(&node).map(|kind| LocalAttribute { name, kind })
+        let (kind, rule) = local_attribute(&node)?;
+        Some(LocalAttribute { name, kind, rule })
     };
     let attributes = table.take_all().into_iter().filter_map(read).collect();
     Source::Device { attributes }
 }
 
-fn local_attribute(node: &Node<'_, '_>) -> Option<Type> {
+fn local_attribute(node: &Node<'_, '_>) -> Option<(Type, Rule)> {
     if node.is_text() {
-        return read_type(node);
+        return Some((read_type(node)?, Rule::default()));
     }
     let definition = node.section(node.name.clone())?;
     let kind = definition.take("type");
     definition.refuse_later(&[
-        ("required", "remove it and check in the app"),
         ("default", "remove it and set the value in the app"),
-        ("max_length", "remove it and check in the app"),
         ("matches", "remove it and check in the app"),
-        ("min", "remove it and check in the app"),
-        ("max", "remove it and check in the app"),
-        ("one_of", "remove it and check in the app"),
     ]);
+    let rule = rule::beside(&definition);
     definition.finish();
     match kind {
-        Some(kind) => read_type(&kind),
+        Some(kind) => Some((read_type(&kind)?, rule)),
         None => {
             node.wrong("`type` is missing; write for example `type = \"text\"`");
             None

@@ -167,6 +167,7 @@ fn column(row: &Row<'_>, hidden: i64) -> rusqlite::Result<Column> {
         precision,
         scale,
         not_null: row.get("notnull")?,
+        has_default: default.is_some(),
         default: default.and_then(|text| defaults::literal(&text, kind)),
         generated: hidden >= 2,
         collation: None,
