@@ -3,6 +3,7 @@
 
 mod advice;
 mod columns;
+mod hidden;
 mod identifier;
 mod queries;
 mod rules;
@@ -16,6 +17,7 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Rule, Type};
 
+pub(super) use self::hidden::hidden;
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
@@ -241,6 +243,8 @@ impl<'a> Resolver<'a> {
             entities.push(entity);
         }
         structure::add(&mut entities, self.catalog);
+        self.hidden_references(&mut entities);
+        self.add_rules(&mut entities);
         entities
     }
 
@@ -319,9 +323,9 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let identifier = self.identifier(at, server, table);
-        let (mut attributes, columns) = self.columns(name, *place, server, table);
-        self.add_rules(name, server, table, &mut attributes, &columns);
+        let (attributes, columns) = self.columns(name, *place, server, table);
         let scope = self.scope(name, server, table);
+        let (write, write_to) = self.writes(name, server, table);
         let key_width = table.primary_key.len();
         let local = Entity {
             merge: self.merge(name, server),
@@ -332,6 +336,8 @@ impl<'a> Resolver<'a> {
         };
         Some(ServerEntity {
             scope,
+            write,
+            write_to,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

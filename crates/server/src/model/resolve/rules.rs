@@ -1,37 +1,33 @@
 //! `[local.NAME.rule]` held against the attributes chosen.
 
-use afield_protocol::{Attribute, Literal, Rule, Type, Value};
+use afield_protocol::{Literal, Rule, Type, Value};
 
 use super::Resolver;
 use crate::catalog::Table;
 use crate::model::error::suggestion;
-use crate::model::file::{FromServer, WrittenRule};
-use crate::resolved::ServerColumn;
+use crate::model::file::{FromServer, Source, WrittenRule};
+use crate::resolved::ServerEntity;
 
 impl Resolver<'_> {
-    /// Gives each attribute its rule.
-    pub(super) fn add_rules(
-        &mut self,
-        entity: &str,
-        server: &FromServer,
-        table: &Table,
-        attributes: &mut [Attribute],
-        columns: &[ServerColumn],
-    ) {
-        for written in &server.rules {
-            let name = &written.attribute.value;
-            let at = attributes.iter().position(|a| a.name == *name);
-            let found = at.and_then(|at| Some((attributes.get_mut(at)?, columns.get(at)?)));
-            let problem = match found {
-                None => {
-                    let near = suggestion(name, attributes.iter().map(|a| a.name.as_str()));
-                    Some(format!("is none of `attributes`; {near}"))
-                }
-                Some((attribute, column)) => give(server, table, written, attribute, column).err(),
+    /// Gives attributes their rules, once it is known which of them devices write.
+    pub(super) fn add_rules(&mut self, entities: &mut [ServerEntity]) {
+        let file = self.file;
+        for section in &file.entities {
+            let Source::Server(server) = &section.source else {
+                continue;
             };
-            if let Some(problem) = problem {
-                let message = format!("[local.{entity}] rule: `{name}` {problem}");
-                self.wrong(written.attribute.place, message);
+            let name = &section.name.value;
+            let entity = entities.iter_mut().find(|it| it.local.name == *name);
+            let Some(entity) = entity else { continue };
+            let Some(table) = self.catalog.table(&entity.table) else {
+                continue;
+            };
+            for written in &server.rules {
+                if let Err(problem) = give(server, table, written, entity) {
+                    let attribute = &written.attribute;
+                    let message = format!("[local.{name}] rule: `{}` {problem}", attribute.value);
+                    self.wrong(attribute.place, message);
+                }
             }
         }
     }
@@ -42,9 +38,19 @@ fn give(
     server: &FromServer,
     table: &Table,
     written: &WrittenRule,
-    attribute: &mut Attribute,
-    column: &ServerColumn,
+    entity: &mut ServerEntity,
 ) -> Result<(), String> {
+    let name = &written.attribute.value;
+    let attributes = &mut entity.local.attributes;
+    let at = attributes.iter().position(|a| a.name == *name);
+    let found = at.and_then(|at| Some((at, entity.columns.get(at)?)));
+    let Some((at, column)) = found else {
+        let near = suggestion(name, attributes.iter().map(|a| a.name.as_str()));
+        return Err(format!("is none of `attributes`; {near}"));
+    };
+    let Some(attribute) = attributes.get_mut(at) else {
+        return Ok(());
+    };
     let of_table = table.column(&column.name);
     let is_only_read = attribute.read_only || !server.is_written();
     let refers = (table.foreign_keys.iter().flat_map(|key| &key.columns))
