@@ -17,8 +17,9 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Rule, Type};
 
-pub(super) use self::hidden::hidden;
+pub(super) use self::hidden::{Hidden, hidden};
 pub(super) use self::identifier::{identifier_of, too_high_problem};
+pub(in crate::model) use self::rules::fitted as fitted_rule;
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
 use crate::catalog::{Catalog, Column, Queries, Table, TableKind};

@@ -17,6 +17,7 @@ mod model_catalog;
 mod model_file;
 mod model_init;
 mod model_resolve;
+mod model_rules;
 mod model_scope;
 mod model_scope_query;
 mod model_writes;

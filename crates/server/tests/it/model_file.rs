@@ -200,11 +200,6 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
         (entity, "delete = \"is_active = false\""),
         (entity, "erase = true"),
         (entity, "[local.visit.lookup]\nx = \"a.b\""),
-        (entity, "[local.visit.rule]\nx = { required = true }"),
-        (
-            "entities = [\"visit\"]",
-            "entities = [\"visit\"]\nedit = \"online\"",
-        ),
         ("[limits]", "[scope.mine]\nchosen = \"SELECT 1\"\n[limits]"),
         (
             "[limits]",
@@ -213,7 +208,7 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
         ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (
             "{ type = \"text\" }",
-            "{ type = \"text\", required = true }",
+            "{ type = \"text\", matches = \"a\" }",
         ),
         ("listen = ", "admin_listen = \"127.0.0.1:1\"\nlisten = "),
     ] {

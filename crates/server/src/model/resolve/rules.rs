@@ -84,7 +84,7 @@ fn give(
 }
 
 /// The rule with its bounds in the form of the type.
-pub(super) fn fitted(rule: &Rule, kind: Type) -> Result<Rule, String> {
+pub(in crate::model) fn fitted(rule: &Rule, kind: Type) -> Result<Rule, String> {
     let fit = |bound: &Option<Literal>| bound.as_ref().map(|bound| in_form(kind, bound));
     let fitted = Rule {
         min: fit(&rule.min),
