@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::ids::numbering;
 use super::tables::Table;
-use super::{scope, seal};
+use super::{scope, seal, vacuum};
 use crate::error::Error;
 
 /// Installs `model` inside a write transaction.
@@ -29,7 +29,7 @@ pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
         let new = model.entities.iter().find(|new| is_same_table(new, old));
         match new {
             Some(new) if new == old => {}
-            Some(new) if new.without_checks() == old.without_checks() => remake_triggers(db, new)?,
+            Some(new) if new.as_tables() == old.as_tables() => remake_triggers(db, new)?,
             None if !old.is_synced() => {}
             Some(new) if !old.is_synced() => extend_local_only(db, old, new)?,
             _ => {
@@ -77,7 +77,7 @@ fn refuse_unsettled(db: &Db, model: &Model, made: &[Entity]) -> Result<(), Error
     let entities = statement.query_map([], |row| row.get::<_, String>(0))?;
     for name in entities {
         let name = name?;
-        let of = |entity: Option<&Entity>| entity.map(Entity::without_checks);
+        let of = |entity: Option<&Entity>| entity.map(Entity::as_tables);
         let before = of(made.iter().find(|entity| entity.name == name));
         if before != of(model.entity(&name)) {
             let message = format!(
@@ -91,6 +91,9 @@ fn refuse_unsettled(db: &Db, model: &Model, made: &[Entity]) -> Result<(), Error
 
 /// Drops an entity's tables; gives its counter of writes.
 fn drop_tables(db: &Db, entity: &Entity) -> Result<i64, Error> {
+    if entity.erase {
+        vacuum::due_for(db)?;
+    }
     let highest = numbering::highest(db, entity)?;
     run(db, &Table::new(entity.clone(), 0).drop())?;
     numbering::keep(db, entity, highest)?;
@@ -123,8 +126,8 @@ fn make_tables(db: &Db, table: &Table, touched: i64) -> Result<(), Error> {
 
 fn extend_local_only(db: &Db, old: &Entity, new: &Entity) -> Result<(), Error> {
     let width = old.attributes.len();
-    let before = old.without_checks().attributes;
-    let kept = new.without_checks().attributes.get(..width) == Some(before.as_slice());
+    let before = old.as_tables().attributes;
+    let kept = new.as_tables().attributes.get(..width) == Some(before.as_slice());
     if new.is_synced() || !kept || new.key_width != old.key_width || new.name != old.name {
         let message = format!(
             "`{}` is a local-only entity whose rows are nowhere else: a new model may add \
@@ -141,7 +144,7 @@ fn extend_local_only(db: &Db, old: &Entity, new: &Entity) -> Result<(), Error> {
     redefine(db, new)
 }
 
-/// For a model that only checks other things: rows and changes stay as they are.
+/// For a model that checks or erases other things: rows and changes stay as they are.
 fn remake_triggers(db: &Db, new: &Entity) -> Result<(), Error> {
     let table = Table::new(new.clone(), 0);
     run(db, &table.drop_triggers())?;
@@ -149,6 +152,7 @@ fn remake_triggers(db: &Db, new: &Entity) -> Result<(), Error> {
     redefine(db, new)
 }
 
+/// Notes another definition of the tables that are there.
 fn redefine(db: &Db, new: &Entity) -> Result<(), Error> {
     let sql = "UPDATE afield_entity SET definition = ?2 WHERE name = ?1";
     db.conn.execute(sql, params![new.name, json(new)?])?;

@@ -8,6 +8,8 @@ const TEXT: &str = concat!(
     include_str!("../../src/store/bookkeeping.sql"),
     include_str!("../../src/store/held.sql"),
     include_str!("../../src/store/network.sql"),
+    include_str!("../../src/store/chosen.sql"),
+    include_str!("../../src/store/erase.sql"),
 );
 
 /// Tables with their columns, each with what the text says of it.

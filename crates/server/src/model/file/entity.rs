@@ -45,6 +45,8 @@ pub struct FromServer {
     pub strict: Option<Place>,
     /// Whether its rows are only created on devices: where the file says so.
     pub insert_only: Option<Place>,
+    /// Whether rows that leave are erased from free space and log too.
+    pub erase: bool,
     /// The attributes chosen, in file order.
     pub attributes: Vec<Listed>,
     /// Local names of attributes that are seen and not written.
@@ -117,15 +119,6 @@ fn entity(name: At<String>, section: &Section<'_, '_>) -> EntitySection {
         None => local_only(section),
     };
     section.refuse_later(later::ENTITY);
-    for (key, remedy) in later::ENTITY_SWITCHES {
-        if let Some(node) = section.take(key)
-            && !node.is_false()
-        {
-            section
-                .reader
-                .not_yet(node.place, &format!("{}: `{key}`", section.name), remedy);
-        }
-    }
     section.finish();
     EntitySection { name, source }
 }
@@ -184,6 +177,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
             .take("rule")
             .and_then(|node| node.section(format!("{} rule", section.name)))
             .map_or_else(Vec::new, |all| rule::read(&all)),
+        erase: switched_on(section, "erase").is_some(),
         // Without one there is an error, and no model.
         scope: scope.and_then(|node| read_scope(&node)).unwrap_or(Scoped {
             written: WrittenScope::Everyone,
@@ -285,7 +279,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 14] = [
+    const SYNCED: [&str; 15] = [
         "pattern",
         "scope",
         "write",
@@ -298,6 +292,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "merge",
         "strict",
         "insert_only",
+        "erase",
         "counter",
         "rule",
     ];

@@ -26,9 +26,12 @@ pub(super) fn checks(sql: &str, table: &Table) -> Vec<Check> {
             rules: Vec::new(),
         };
         let is_understood = reader.all().is_some() && reader.tokens.is_empty();
+        if !is_understood {
+            reader.rules.clear();
+        }
         found.push(Check {
             text,
-            rules: is_understood.then_some(reader.rules).unwrap_or_default(),
+            rules: reader.rules,
         });
     }
     found
