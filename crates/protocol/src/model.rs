@@ -155,6 +155,10 @@ pub struct Attribute {
     /// What is written into it must be like this.
     #[serde(default, skip_serializing_if = "Rule::is_empty")]
     pub rule: Rule,
+    /// It comes through foreign keys from another row of the server's: read-only, and no part of
+    /// what changes and conflicts speak of.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lookup: bool,
     /// The server's literal default, copied to the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Literal>,
@@ -312,7 +316,18 @@ impl Attribute {
             read_only: false,
             counter: false,
             rule: Rule::default(),
+            lookup: false,
             default: None,
+        }
+    }
+
+    /// What is said against it being a lookup, if it is one.
+    fn lookup_problem(&self, is_key: bool, is_synced: bool) -> Option<&'static str> {
+        match self.lookup {
+            true if is_key => Some("an identifier is no lookup"),
+            true if !is_synced => Some("lookups come from a server"),
+            true if !self.read_only || self.counter => Some("a lookup is read-only"),
+            _ => None,
         }
     }
 }
@@ -432,7 +447,12 @@ impl Entity {
             )));
         }
         let mut names = std::collections::HashSet::new();
-        for attribute in &self.attributes {
+        for (at, attribute) in self.attributes.iter().enumerate() {
+            let lookup = attribute.lookup_problem(at < self.key_width, self.is_synced());
+            if let Some(problem) = lookup {
+                let (entity, name) = (&self.name, &attribute.name);
+                return Err(ModelError(format!("`{entity}.{name}`: {problem}")));
+            }
             let is_number = matches!(attribute.kind, Type::Integer | Type::Real);
             if attribute.counter && !is_number {
                 return Err(ModelError(format!(
@@ -557,7 +577,16 @@ mod tests {
 
     #[test]
     fn unusable_models_are_refused() {
-        let break_it: [fn(&mut Model); 6] = [
+        let break_it: [fn(&mut Model); 9] = [
+            |m| m.entities[0].attributes[0].lookup = true,
+            |m| {
+                m.entities[0].attributes[1].lookup = true;
+                m.entities[0].attributes[1].read_only = false;
+            },
+            |m| {
+                m.entities[0].attributes[1].lookup = true;
+                m.entities[0].pattern = Pattern::LocalOnly;
+            },
             |m| m.entities[0].key_width = 0,
             |m| m.entities[0].name = "afield_outbox".into(),
             |m| m.entities[0].attributes[1].name = "ID".into(),

@@ -4,16 +4,18 @@
 //! read a key of another entity out of it. Layout, all of it under the code at its end:
 //!
 //! ```text
-//!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 | seen varint, last… | code 8
+//!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 |
+//!   fan-out length varint, bytes | seen varint, last… | code 8
 //! ```
 //!
 //! `held`, a digest of the values whose rows the device has, is there only for an entity with a
-//! scope; the progress says so. What follows is there only while a download is unfinished: how far
-//! beyond the change number its rows have been read, and the last key.
+//! scope; `fan-out` only where a page ended among the rows that show one changed row; the progress
+//! says so. What follows is there only while rows were read that are newer than the change number:
+//! how far beyond it, and of a download the last key.
 //!
-//! The entity's name is part of what the code is computed over, and not of the token: a token
-//! of one entity is no token of another. A token that cannot be read is no error anywhere: its
-//! entity starts over.
+//! The entity's name, with what its lookups mean, is part of what the code is computed over, and
+//! not of the token: a token of one entity is no token of another. A token that cannot be read is
+//! no error anywhere: its entity starts over.
 
 use afield_protocol::Position;
 use hmac::{Hmac, KeyInit, Mac};
@@ -24,6 +26,9 @@ const VERSION: u8 = 3;
 
 /// Marks the progress of a token that has a digest.
 const WITH_HELD: u8 = 16;
+
+/// Marks the progress of a token that has a fan-out.
+const WITH_FAN_OUT: u8 = 32;
 
 /// Bytes of the code: a forger has one chance in 2^64 a try, and gains a wrong page of rows that
 /// he may read anyway.
@@ -44,6 +49,9 @@ pub struct Place {
     pub progress: Progress,
     /// Of an entity with a scope: a digest of the values whose rows the device has.
     pub held: Option<u64>,
+    /// How far the rows were delivered that show a row whose change has the next number, in the
+    /// storage's own encoding; none if none of them was.
+    pub fan_out: Option<Vec<u8>>,
 }
 
 /// How far a download has come.
@@ -90,12 +98,15 @@ pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
         Progress::After { .. } => 2,
         Progress::Closing { .. } => 3,
     };
-    match place.held {
-        None => token.push(progress),
-        Some(held) => {
-            token.push(progress | WITH_HELD);
-            token.extend_from_slice(&held.to_be_bytes());
-        }
+    let with = |flag, is: bool| if is { flag } else { 0 };
+    let held = with(WITH_HELD, place.held.is_some());
+    token.push(progress | held | with(WITH_FAN_OUT, place.fan_out.is_some()));
+    if let Some(held) = place.held {
+        token.extend_from_slice(&held.to_be_bytes());
+    }
+    if let Some(fan_out) = &place.fan_out {
+        write_varint(&mut token, fan_out.len() as u64);
+        token.extend_from_slice(fan_out);
     }
     match &place.progress {
         Progress::Idle | Progress::BeforeFirst => {}
@@ -131,11 +142,20 @@ pub fn open(key: &CodeKey, entity: &str, token: &[u8]) -> Option<Place> {
             (Some(u64::from_be_bytes(*held)), rest)
         }
     };
+    let (fan_out, rest) = match progress & WITH_FAN_OUT {
+        0 => (None, rest),
+        _ => {
+            let (length, rest) = read_varint(rest)?;
+            let (fan_out, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            (Some(fan_out.to_vec()), rest)
+        }
+    };
     Some(Place {
         epoch: *epoch,
         change,
-        progress: progress_of(progress & !WITH_HELD, rest, change)?,
+        progress: progress_of(progress & !(WITH_HELD | WITH_FAN_OUT), rest, change)?,
         held,
+        fan_out,
     })
 }
 
@@ -219,6 +239,7 @@ mod tests {
                 change,
                 progress,
                 held,
+                fan_out: (change % 3 == 1).then(|| b"some rows".to_vec()),
             })
         };
         let changes = [0, 1, 127, 128, 300, 1 << 40, i64::MAX];
@@ -235,6 +256,7 @@ mod tests {
             let token = seal(&KEY, "visit", &place);
             assert_eq!(open(&KEY, "visit", &token), Some(place.clone()));
             let most = 28 + 8 * usize::from(place.held.is_some());
+            let most = most + place.fan_out.as_ref().map_or(0, |rows| rows.len() + 1);
             assert!(place.progress != Progress::Idle || token.len() <= most);
         }
     }

@@ -13,6 +13,7 @@ mod named_child;
 mod named_chosen;
 mod named_copies;
 mod named_kills;
+mod named_lookups;
 mod named_orders;
 mod named_overlaps;
 mod named_poison;

@@ -102,10 +102,11 @@ fn unmade(entity: &Entity, attribute: &Attribute) -> String {
 }
 
 fn locked(entity: &Entity, attribute: &Attribute, when: &str) -> String {
-    let message = format!(
-        "{}.{} is read-only on the device",
-        entity.name, attribute.name
-    );
+    let what = match attribute.lookup {
+        true => "is a lookup: it comes from the server, and is read-only on the device",
+        false => "is read-only on the device",
+    };
+    let message = format!("{}.{} {what}", entity.name, attribute.name);
     let refuse = raise("read-only", &attribute.name, &message);
     format!("SELECT {refuse} WHERE {when};")
 }

@@ -21,7 +21,7 @@ use super::actions::current;
 use super::again::{leave, recompute, record, resume};
 use super::conflict::{self, Parked, Resolution, Resolvers};
 use super::db::{Db, Loaded};
-use super::{rebase, rules};
+use super::{lookups, rebase, rules};
 use crate::error::Error;
 
 /// Sends a refused change again with its group, with `set` in place of the values it names.
@@ -315,6 +315,7 @@ fn writable(
         let name = &attribute.name;
         if let Some(value) = set.remove(name)
             && seen.get(name) != Some(&value)
+            && !(attribute.lookup && lookups::is_seen(db, table, &key, name, &value)?)
         {
             let message = format!("{}.{name} is read-only", entity.name);
             return Err(Error::new(Code::READ_ONLY, message).of_attribute(name));

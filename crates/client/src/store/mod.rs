@@ -17,6 +17,7 @@ mod full;
 mod held;
 mod ids;
 mod install;
+mod lookups;
 mod network;
 mod outbox;
 mod outcome;

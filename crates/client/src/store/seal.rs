@@ -17,7 +17,7 @@ use super::conflict::{self, counted};
 use super::db::{Db, Loaded};
 use super::sql::{row_attributes, values};
 use super::tables::Table;
-use super::{rebase, rules};
+use super::{lookups, rebase, rules};
 use crate::error::Error;
 
 /// A null that an entity action set explicitly: entity, identifier, attribute. A captured INSERT
@@ -109,6 +109,7 @@ fn derive(
     let mut statement = db.conn.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut any = false;
+    let mut bare = Vec::new();
     while let Some(row) = rows.next()? {
         any = true;
         let existed: bool = row.get(0)?;
@@ -120,6 +121,7 @@ fn derive(
         let existed = existed && !is_new(db, table, &key)?;
         let before = existed.then_some(captured);
         let now = table.row(&db.conn, &key)?;
+        bare.extend(lookups::lost(table, before.as_deref(), now.as_deref()));
         let change = compare(table, &key, before.as_deref(), now.as_deref(), mentions);
         if let Some((op, mut base, set)) = change {
             rebase::without_refused(db, &table.entity, &write_key(&key), &mut base)?;
@@ -143,7 +145,7 @@ fn derive(
             .prepare_cached(&format!("DELETE FROM {}", table.before))?
             .execute([])?;
     }
-    Ok(())
+    lookups::put_back(db, table, &bare)
 }
 
 /// Whether a row that was recorded as if it had been there was made since the last seal: a row

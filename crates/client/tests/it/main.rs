@@ -9,6 +9,7 @@ mod ids;
 mod ids_decide;
 mod ids_old;
 mod ids_outcomes;
+mod lookups;
 mod native_driver;
 mod native_faults;
 mod native_server;

@@ -13,7 +13,9 @@ use toml::de::DeTable;
 use super::error::{ModelError, Place, suggestion};
 pub use super::reader::{At, Text};
 use super::reader::{Reader, Section};
-pub use entity::{EntitySection, FromServer, IdKind, Listed, LocalAttribute, Scoped, Source};
+pub use entity::{
+    EntitySection, FromServer, IdKind, Listed, LocalAttribute, Scoped, Source, WrittenLookup,
+};
 pub use named::ScopeSection;
 pub use rule::WrittenRule;
 pub use settings::{

@@ -1,6 +1,6 @@
 //! Keys of the model that this version knows and does not build yet, each with what to do now.
 //!
-//! They are refused, never ignored: a model that says `rule = …` and does not mean it would be a
+//! They are refused, never ignored: a model that says `keep = …` and does not mean it would be a
 //! hole.
 
 /// Keys of `[server]`.
@@ -17,10 +17,6 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
     ),
     ("delete", "remove it; rows count as deleted when they are"),
     ("keep", "remove it; all rows are kept"),
-    (
-        "lookup",
-        "synchronise the other entity too and join on the device",
-    ),
 ];
 
 /// Keys that are read and checked but change nothing yet.

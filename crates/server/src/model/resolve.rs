@@ -5,6 +5,7 @@ mod advice;
 mod columns;
 mod hidden;
 mod identifier;
+mod lookup;
 mod queries;
 mod rules;
 mod scope;
@@ -251,6 +252,7 @@ impl<'a> Resolver<'a> {
         structure::add(&mut entities, self.catalog);
         self.hidden_references(&mut entities);
         self.add_rules(&mut entities);
+        self.check_reach(&entities);
         entities
     }
 
@@ -329,7 +331,8 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let identifier = self.identifier(at, server, table);
-        let (attributes, columns) = self.columns(name, *place, server, table);
+        let (mut attributes, columns) = self.columns(name, *place, server, table);
+        let lookups = self.lookups(name, server, table, &mut attributes);
         let scope = self.scope(name, server, table);
         let (write, write_to) = self.writes(name, server, table);
         let key_width = table.primary_key.len();
@@ -343,6 +346,7 @@ impl<'a> Resolver<'a> {
         };
         Some(ServerEntity {
             scope,
+            lookups,
             write,
             write_to,
             ..ServerEntity::new(local, &table.name, columns)

@@ -198,7 +198,6 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
         (entity, "app_triggers = [\"n\"]"),
         (entity, "keep = \"modified_on > now - 14 days\""),
         (entity, "delete = \"is_active = false\""),
-        (entity, "[local.visit.lookup]\nx = \"a.b\""),
         ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (
             "{ type = \"text\" }",

@@ -55,6 +55,8 @@ pub struct FromServer {
     pub never: Vec<At<String>>,
     /// Local names of numbers that are sent as differences.
     pub counter: Vec<At<String>>,
+    /// Attributes that come through foreign keys, in file order.
+    pub lookups: Vec<WrittenLookup>,
     /// Local names of attributes that devices may write although they refer to what is not there.
     pub may_reference: Vec<At<String>>,
     /// Whose rows.
@@ -65,6 +67,15 @@ pub struct FromServer {
     pub write: Option<Scoped>,
     /// What they may become, if the file says so.
     pub write_to: Option<Scoped>,
+}
+
+/// `NAME = "PATH"` of `[local.….lookup]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenLookup {
+    /// The local name.
+    pub local: At<String>,
+    /// Foreign keys, then a column: never empty.
+    pub path: Vec<At<String>>,
 }
 
 /// `scope = …`, and what is written like it: whose rows, and where that stands.
@@ -169,6 +180,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         read_only: texts("read_only"),
         never: texts("never"),
         counter: texts("counter"),
+        lookups: lookups(section),
         may_reference: texts("may_reference"),
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
@@ -255,6 +267,28 @@ fn read_scope(node: &Node<'_, '_>) -> Option<Scoped> {
     }
 }
 
+/// `[local.NAME.lookup]`.
+fn lookups(section: &Section<'_, '_>) -> Vec<WrittenLookup> {
+    let Some(node) = section.take("lookup") else {
+        return Vec::new();
+    };
+    let Some(table) = node.section(format!("{} lookup", section.name)) else {
+        return Vec::new();
+    };
+    let written =
+        table.take_all().into_iter().filter_map(|(local, node)| {
+            match scope::parse_path(&node.placed_text()?) {
+                Ok(path) => Some(WrittenLookup { local, path }),
+                Err(At { value, place }) => {
+                    let message = format!("{}: {value}", node.name);
+                    node.reader.wrong(place, message);
+                    None
+                }
+            }
+        });
+    written.collect()
+}
+
 fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
     let mut attributes = Vec::new();
     for item in node.list()? {
@@ -279,7 +313,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 15] = [
+    const SYNCED: [&str; 16] = [
         "pattern",
         "scope",
         "write",
@@ -295,6 +329,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "erase",
         "counter",
         "rule",
+        "lookup",
     ];
     for key in SYNCED {
         if let Some(node) = section.take(key) {

@@ -22,6 +22,7 @@ mod constraint;
 mod entity;
 mod error;
 mod ledger;
+mod lookups;
 mod marks;
 mod numbers;
 mod page;

@@ -15,14 +15,17 @@
 
 mod part;
 
+use std::collections::HashSet;
+
 use afield_protocol::zoo::planted;
 use afield_protocol::{Frame, Page, PageEnd, Pattern, Position};
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use self::part::Part;
 use super::entity::EntityTable;
 use super::error::While;
-use super::page::{EntityWriter, Lookup, PageWriter};
+use super::lookups::{Begun, Fan, Walked, is_any_shown};
+use super::page::{EntityWriter, PageWriter, Reading};
 use super::raw::{Raw, read_raw_key, write_raw_key};
 use super::scope::{Asking, Listed, ScopedPull};
 use super::tables::Tables;
@@ -41,10 +44,13 @@ enum State {
         began: i64,
         after: Option<Seen<Vec<Raw>>>,
     },
-    /// The changes above this number are to come; `closing` if they end a download.
+    /// The changes above this number are to come, of the next one perhaps only the rows behind
+    /// those that a fan-out has reached. `closing` if rows are newer than the number: these end a
+    /// download, or a page ended among rows with lookups.
     Delta {
         from: i64,
         closing: Option<Seen<()>>,
+        begun: Option<Begun>,
     },
     /// The device has what this snapshot has.
     Done,
@@ -198,9 +204,9 @@ impl<'a> Snapshot<'a> {
         since: i64,
         position: Option<&Position>,
     ) -> Result<Option<Place>, StorageError> {
-        let name = &table.entity.local.name;
+        let name = table.position_name();
         let key = &self.storage.code_key;
-        let place = position.and_then(|token| position::open(key, name, token));
+        let place = position.and_then(|token| position::open(key, &name, token));
         Ok(match place {
             Some(place) if place.change >= since && self.is_our_history(&place)? => Some(place),
             _ => None,
@@ -213,6 +219,8 @@ impl<'a> Snapshot<'a> {
             return Ok(None);
         }
         let began = place.change;
+        let begun = place.fan_out.as_deref();
+        let begun = begun.and_then(|bytes| Begun::read(bytes, table));
         Ok(match place.progress {
             Progress::BeforeFirst => Some(State::Scan { began, after: None }),
             Progress::After { last, seen } => read_raw_key(&last)
@@ -224,17 +232,24 @@ impl<'a> Snapshot<'a> {
             Progress::Closing { seen } => Some(State::Delta {
                 from: began,
                 closing: Some(Seen { seen, last: () }),
+                begun,
             }),
             Progress::Idle => {
                 let is_whole = table.entity.local.pattern == Pattern::ReadOnly;
-                let starts_over =
-                    is_whole && table.is_marked_after(self.conn, began).while_(DOING)?;
+                let starts_over = is_whole && self.is_touched(table, began).while_(DOING)?;
                 (!starts_over).then_some(State::Delta {
                     from: began,
                     closing: None,
+                    begun,
                 })
             }
         })
+    }
+
+    /// Whether a row, or something that a row shows, was touched after this change number.
+    fn is_touched(&self, table: &EntityTable, from: i64) -> rusqlite::Result<bool> {
+        Ok(table.is_marked_after(self.conn, from)?
+            || is_any_shown(self.conn, table, from, self.change, &|_| Ok(true))?)
     }
 
     /// Whether the place lies in the history that led to this snapshot: an epoch that this
@@ -267,7 +282,8 @@ impl<'a> Snapshot<'a> {
                 Part::Scoped(entity) => entity.place(self.storage.epoch, self.change),
             };
             highest = highest.max(place.seen());
-            let token = position::seal(&self.storage.code_key, entity.name(), &place);
+            let name = entity.table().position_name();
+            let token = position::seal(&self.storage.code_key, &name, &place);
             to.push((entity.name().to_owned(), token));
         }
         let end = PageEnd {
@@ -285,6 +301,10 @@ impl<'a> Snapshot<'a> {
     }
 
     fn place(&self, state: &State) -> Place {
+        let fan_out = match state {
+            State::Delta { begun, .. } => begun.as_ref().map(Begun::write),
+            State::Scan { .. } | State::Done | State::Never => None,
+        };
         let (change, progress) = match state {
             State::Scan { began, after: None } => (*began, Progress::BeforeFirst),
             State::Scan {
@@ -297,10 +317,12 @@ impl<'a> Snapshot<'a> {
             State::Delta {
                 from,
                 closing: Some(Seen { seen, .. }),
+                ..
             } => (*from, Progress::Closing { seen: *seen }),
             State::Delta {
                 from,
                 closing: None,
+                ..
             } => (*from, Progress::Idle),
             State::Done => (self.change, Progress::Idle),
             // Should its rows go to devices one day, the download begins with the first.
@@ -311,6 +333,7 @@ impl<'a> Snapshot<'a> {
             change,
             progress,
             held: None,
+            fan_out,
         }
     }
 }
@@ -360,44 +383,82 @@ impl Pulled<'_> {
                     seen: snapshot,
                     last: (),
                 }),
+                begun: None,
             }
         };
         Ok(())
     }
 
-    /// Delivers the rows that were touched since, up to this snapshot's change number.
+    /// Delivers the rows that were touched since, and those that show what was, up to this
+    /// snapshot's change number.
     fn delta(
         &mut self,
         conn: &Connection,
         page: &mut PageWriter,
         snapshot: i64,
     ) -> rusqlite::Result<()> {
-        let State::Delta { from, .. } = &mut self.state else {
+        let State::Delta {
+            from,
+            closing,
+            begun,
+        } = &mut self.state
+        else {
             return Ok(());
         };
         let skipped = i64::from(planted("server-delta-skips-one"));
         let mut content = EntityWriter::new(page, self.table);
-        let lookup = Lookup {
-            sql: self.table.by_key(),
+        let reading = Reading {
+            sql: self.table.shown(),
             beside: &|_| Ok(Some(Vec::new())),
         };
+        let has_lookups = !self.table.lookups.routes.is_empty();
+        let mut told = HashSet::new();
+        let mut fan = Fan::new(self.table, *from, snapshot, begun.take());
         let mut statement = conn.prepare_cached(self.table.marks_after())?;
         let mut marks = statement.query([*from + skipped])?;
-        while let Some(mark) = marks.next()? {
-            let change: i64 = mark.get(0)?;
+        let mut own = self.table.mark(marks.next()?)?;
+        let cut = loop {
+            let shown = fan.next(conn)?;
+            let is_own = |(change, _): &(i64, _)| shown.is_none_or(|shown| *change < shown);
+            let Some((change, key)) = own.take_if(|mark| is_own(mark)) else {
+                let Some(shown) = shown else {
+                    break None;
+                };
+                let mut row = |row: &Row<'_>| content.shown(row, &reading, &mut told);
+                if let Walked::Cut(below, begun) = fan.walk(conn, &mut row)? {
+                    break Some((below, begun));
+                }
+                *from = shown;
+                continue;
+            };
             // Marks that share a number share a page: the position can only say "up to here".
             if content.page.is_full() && change != *from {
-                content.finish();
-                if planted("server-cut-forgets-the-rest") {
-                    *from = snapshot;
-                }
-                return Ok(());
+                break Some((*from, None));
             }
-            content.touched(conn, &self.table.raw_key(mark, 1)?, &lookup)?;
+            if !has_lookups || told.insert(write_raw_key(&key)) {
+                content.touched(conn, &key, &reading)?;
+            }
             *from = change;
-        }
+            own = self.table.mark(marks.next()?)?;
+        };
         content.finish();
-        self.state = State::Done;
+        let Some((below, rest)) = cut else {
+            self.state = State::Done;
+            return Ok(());
+        };
+        *from = match planted("server-cut-forgets-the-rest") {
+            true => snapshot,
+            false => below,
+        };
+        *begun = rest;
+        // What was read may be newer than the number: a row's lookups, or a row by its lookups.
+        if has_lookups {
+            let last = ();
+            *closing = Some(Seen {
+                seen: snapshot,
+                last,
+            });
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use afield_protocol::{Frame, Held};
 
+use super::super::entity::EntityTable;
 use super::super::scope::{Listed, ScopedPull};
 use super::{Pulled, State};
 
@@ -18,6 +19,13 @@ impl Part<'_> {
         match self {
             Self::Whole(entity) => entity.name,
             Self::Scoped(entity) => entity.name,
+        }
+    }
+
+    pub(super) fn table(&self) -> &EntityTable {
+        match self {
+            Self::Whole(entity) => entity.table,
+            Self::Scoped(entity) => entity.table,
         }
     }
 

@@ -26,7 +26,8 @@ use rusqlite::{Connection, Row, params_from_iter};
 use self::reached::Reached;
 use super::super::entity::EntityTable;
 use super::super::error::While;
-use super::super::page::{EntityWriter, Lookup, PageWriter};
+use super::super::lookups::{Begun, Fan, Walked, is_any_shown};
+use super::super::page::{EntityWriter, PageWriter, Reading};
 use super::super::raw::{Raw, write_raw_key};
 use super::super::statements::ScopedSql;
 use super::lists::Listed;
@@ -48,7 +49,7 @@ const NUMBER_BYTES: usize = 9;
 /// An entity with a scope while its page is made.
 pub(in super::super) struct ScopedPull<'a> {
     pub name: &'a str,
-    table: &'a EntityTable,
+    pub table: &'a EntityTable,
     scope: &'a ScopeSql,
     sql: &'a ScopedSql,
     now: Now,
@@ -58,6 +59,8 @@ pub(in super::super) struct ScopedPull<'a> {
     lost: Vec<i64>,
     /// The changes above this number are to come.
     from: i64,
+    /// How far the rows are delivered that show what has the next number.
+    begun: Option<Begun>,
     /// The newest snapshot that rows were read from, if they are newer than `from`.
     seen: Option<i64>,
     scan: Option<Reached>,
@@ -86,6 +89,7 @@ impl<'a> ScopedPull<'a> {
             gained: Vec::new(),
             lost: Vec::new(),
             from: snapshot,
+            begun: None,
             seen: None,
             scan: None,
             is_done: false,
@@ -123,6 +127,8 @@ impl<'a> ScopedPull<'a> {
             return Ok(false);
         };
         self.from = place.change;
+        let begun = place.fan_out.as_deref();
+        self.begun = begun.and_then(|bytes| Begun::read(bytes, self.table));
         self.has = has;
         if is_whole && self.is_touched(conn, snapshot).while_(DOING)? {
             self.has.clear();
@@ -262,7 +268,7 @@ impl<'a> ScopedPull<'a> {
         page: &mut PageWriter,
         snapshot: i64,
     ) -> rusqlite::Result<()> {
-        if self.from >= snapshot {
+        if self.from >= snapshot || page.is_full() {
             return Ok(());
         }
         let has = |number: i64| self.has.contains(&number);
@@ -272,19 +278,33 @@ impl<'a> ScopedPull<'a> {
             let held = self.numbers(&self.scope_cells(row)?, None);
             Ok(self.beside(&held))
         };
-        let lookup = Lookup {
+        let reading = Reading {
             sql: &sql.by_key,
             beside: &beside,
         };
         let (mut from, mut seen) = (self.from, self.seen);
+        let mut fan = Fan::new(self.table, from, snapshot, self.begun.clone());
+        let mut cut = None;
         let mut told = HashSet::new();
         let mut content = EntityWriter::new(page, self.table);
         'page: while from < snapshot && !content.page.is_full() {
             let batch = marks.next(conn, from, snapshot, content.page.rows_left())?;
-            for mark in &batch.marks {
-                if !self.was_mine(&mark.scope) {
-                    continue;
+            let mine = batch.marks.iter().filter(|mark| self.was_mine(&mark.scope));
+            // Behind the last of them come the fan-outs up to the batch's end.
+            for mark in mine.map(Some).chain([None]) {
+                let below = mark.map_or(batch.upto, |mark| mark.change);
+                while let Some(change) = fan.next(conn)?.filter(|change| *change <= below) {
+                    seen = Some(snapshot);
+                    let mut row = |row: &Row<'_>| content.shown(row, &reading, &mut told);
+                    if let Walked::Cut(below, begun) = fan.walk(conn, &mut row)? {
+                        (from, cut) = (below, begun);
+                        break 'page;
+                    }
+                    from = change;
                 }
+                let Some(mark) = mark else {
+                    continue;
+                };
                 // Marks that share a number share a page: the position only says "up to here".
                 if content.page.is_full() && mark.change > from {
                     from = mark.change - 1;
@@ -293,13 +313,13 @@ impl<'a> ScopedPull<'a> {
                 from = mark.change;
                 seen = Some(snapshot);
                 if told.insert(write_raw_key(&mark.key)) {
-                    content.touched(conn, &mark.key, &lookup)?;
+                    content.touched(conn, &mark.key, &reading)?;
                 }
             }
             from = batch.upto;
         }
         content.finish();
-        (self.from, self.seen) = (from, seen);
+        (self.from, self.seen, self.begun) = (from, seen, cut);
         Ok(())
     }
 
@@ -368,6 +388,7 @@ impl<'a> ScopedPull<'a> {
             change,
             progress,
             held: Some(digest(self.has.iter().copied())),
+            fan_out: self.begun.as_ref().map(Begun::write),
         }
     }
 
@@ -383,6 +404,10 @@ impl<'a> ScopedPull<'a> {
             }
             from = batch.upto;
         }
-        Ok(false)
+        let is_mine = |row: &Row<'_>| {
+            let held = self.numbers(&self.scope_cells(row)?, None);
+            Ok(self.beside(&held).is_some())
+        };
+        is_any_shown(conn, self.table, self.from, snapshot, &is_mine)
     }
 }
