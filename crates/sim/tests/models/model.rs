@@ -45,6 +45,8 @@ pub(crate) struct Entity {
     pub(crate) write: Option<Scope>,
     pub(crate) write_to: Option<Scope>,
     may_reference: Vec<String>,
+    /// The columns of these.
+    unasked: Vec<String>,
     /// Whether rows that left are nowhere in the device's files.
     pub(crate) erase: bool,
 }
@@ -121,6 +123,15 @@ impl Model {
             }
         }
         rng.shuffle(&mut entities);
+        let unasked: Vec<(usize, String)> = (entities.iter())
+            .flat_map(|it| it.unasked.iter().map(|column| (it.table, column.clone())))
+            .collect();
+        for entity in &mut entities {
+            let table = entity.table;
+            entity
+                .lookups
+                .retain(|lookup| !goes_through(schema, table, lookup, &unasked));
+        }
         let mut units = Vec::new();
         if entities.len() > 1 && rng.bool() {
             let cut = rng.usize(1..entities.len());
@@ -354,7 +365,7 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
             unasked.push(column.clone());
         }
     }
-    let lookups = lookups(schema, at, &unasked, rng);
+    let lookups = lookups(schema, at, rng);
     Entity {
         name,
         table: at,
@@ -362,6 +373,7 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
         write,
         write_to,
         may_reference,
+        unasked,
         lookups,
         erase: rng.u8(..4) == 0,
         by_attribute: pattern == "detect-conflicts" && rng.bool(),
@@ -467,14 +479,30 @@ fn path(schema: &Schema, table: usize, steps: usize, rng: &mut Rng) -> (Vec<usiz
     (path, at)
 }
 
-/// What other rows have. Of a reference that devices write unasked none are allowed.
-fn lookups(schema: &Schema, table: usize, unasked: &[String], rng: &mut Rng) -> Vec<Lookup> {
+/// Whether a path goes through a reference that devices write unasked: whoever writes it could
+/// read every row, so such a model is refused.
+fn goes_through(
+    schema: &Schema,
+    table: usize,
+    lookup: &Lookup,
+    unasked: &[(usize, String)],
+) -> bool {
+    let mut at = table;
+    lookup.path.iter().any(|step| {
+        let foreign = &schema.tables[at].foreign[*step];
+        let is_it = unasked.contains(&(at, foreign.columns[0].clone()));
+        at = foreign.target;
+        is_it
+    })
+}
+
+/// What other rows have.
+fn lookups(schema: &Schema, table: usize, rng: &mut Rng) -> Vec<Lookup> {
     let mut found: Vec<Lookup> = Vec::new();
     for place in 0..[0, 0, 0, 1, 1, 2][rng.usize(..6)] {
         let steps = rng.usize(1..=3);
         let (path, at) = path(schema, table, steps, rng);
-        let Some(first) = path.first() else { break };
-        if unasked.contains(&schema.tables[table].foreign[*first].columns[0]) {
+        if path.is_empty() {
             break;
         }
         let mut columns = schema.tables[at].other_columns();
