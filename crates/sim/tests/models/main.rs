@@ -16,6 +16,7 @@
 //! models` runs more of them; with `AFIELD_CASES=17..18` one is replayed.
 
 mod device;
+mod draw;
 mod exchange;
 mod model;
 mod oracle;

@@ -33,13 +33,16 @@ pub(crate) struct Request {
     pub(crate) groups: Vec<Group>,
 }
 
+/// Entities with positions, and the values that the device has rows of.
+type Next = (Vec<(String, Option<Position>)>, Vec<Held>);
+
 /// An answer that is being written.
 #[derive(Default)]
 pub(crate) struct Answer {
     /// What the device has not read yet.
     pub(crate) bytes: Vec<u8>,
     /// What the next page goes on from; none if the answer is whole.
-    pub(crate) next: Option<(Vec<(String, Option<Position>)>, Vec<Held>)>,
+    pub(crate) next: Option<Next>,
 }
 
 /// A page, written.

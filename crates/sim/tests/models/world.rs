@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::device::{Clock, Device, Link};
-use crate::model::claim;
+use crate::draw::claim;
 use crate::plan::{Action, Fate, Plan};
 use crate::schema::USERS;
 use crate::server::Server;
