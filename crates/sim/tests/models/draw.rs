@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 
-use crate::model::{Condition, Entity, Holds, Lookup, Model, Scope};
-use crate::schema::{Domain, MARK, NUMBER, Schema};
+use crate::model::{Condition, Entity, Holds, Keep, Lookup, Model, Scope};
+use crate::schema::{DUE, Domain, MARK, NUMBER, Schema};
 
 /// Patterns by their words, the ones that are written with more often.
 const PATTERNS: [&str; 7] = [
@@ -101,6 +101,8 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
         pattern,
         write,
         write_to,
+        deletes: table.off.is_some() && rng.u8(..4) > 0,
+        keep: keep(&attributes, rng),
         may_reference,
         unasked,
         lookups,
@@ -113,6 +115,15 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
             _ => scope(schema, at, rng),
         },
     }
+}
+
+/// A window over the column with a time, if devices have it.
+fn keep(attributes: &[(String, String)], rng: &mut Rng) -> Option<Keep> {
+    let has_time = attributes.iter().any(|(_, column)| column == DUE);
+    (has_time && rng.u8(..4) > 0).then(|| Keep {
+        comparison: ["<", "<=", ">", ">="][rng.usize(..4)],
+        hours: [-240, -72, -30, 0, 5, 48, 168][rng.usize(..7)],
+    })
 }
 
 fn scope(schema: &Schema, at: usize, rng: &mut Rng) -> Scope {
@@ -228,7 +239,7 @@ fn goes_through(
 /// What other rows have.
 fn lookups(schema: &Schema, table: usize, rng: &mut Rng) -> Vec<Lookup> {
     let mut found: Vec<Lookup> = Vec::new();
-    for place in 0..[0, 0, 0, 1, 1, 2][rng.usize(..6)] {
+    for place in 0..[0, 0, 1, 1, 2, 3][rng.usize(..6)] {
         let steps = rng.usize(1..=3);
         let (path, at) = path(schema, table, steps, rng);
         if path.is_empty() {

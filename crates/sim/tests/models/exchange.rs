@@ -9,7 +9,7 @@ use afield_protocol::{
 };
 
 use crate::device::Link;
-use crate::model::{Entity, Scope};
+use crate::model::Entity;
 use crate::plan::Fate;
 use crate::server::{Answer, Page};
 use crate::text::shown;
@@ -79,9 +79,11 @@ impl World<'_> {
             // The outcomes first.
             false => None,
         };
+        let mut windows = Vec::new();
         if let Some(page) = &page {
             self.seen.pages += 1;
             self.check_page(at, page)?;
+            windows = self.windows(at, page)?;
         }
         let bytes = std::mem::take(&mut answer.bytes);
         if let Some(mark) = self.watch.foreign(user, at, &bytes) {
@@ -92,7 +94,7 @@ impl World<'_> {
         self.devices[at].link = Link::Answer(answer);
         self.devices[at].give(Event::Bytes(&bytes))?;
         if let Some(page) = page {
-            self.arrived(at, page)?;
+            self.arrived(at, &page, &windows)?;
         }
         // Unless the engine wants something else by now, it waits for the end.
         if is_whole && matches!(self.devices[at].link, Link::Answer(_)) {
@@ -103,27 +105,79 @@ impl World<'_> {
     }
 
     /// A page is on the device.
-    fn arrived(&mut self, at: usize, page: Page) -> Done {
-        let is_complete = page.complete.is_some();
-        match page.complete {
-            None => self.seen.staged += 1,
-            Some(entities) => {
-                self.seen.complete += 1;
-                let user = self.devices[at].user;
-                for (place, entity) in self.plan.model.entities.iter().enumerate() {
-                    if entities.contains(&entity.name) {
-                        let rows = self.watch.views[user][place].clone();
-                        self.seen.compared_rows += rows.len() as u64;
-                        self.devices[at].has[place] = Some(rows);
-                    }
+    fn arrived(&mut self, at: usize, page: &Page, windows: &[(usize, i64)]) -> Done {
+        if !page.is_complete {
+            self.seen.staged += 1;
+            return self.check_rows(at).map(|_| ());
+        }
+        self.seen.complete += 1;
+        let user = self.devices[at].user;
+        for (entity, _) in &page.to {
+            let place = self.place(entity)?;
+            let window = windows.iter().find(|(of, _)| *of == place);
+            let rows = match window {
+                None => self.watch.views[user][place].clone(),
+                Some((_, instant)) => {
+                    let (schema, caller) = (&self.plan.schema, &self.callers[user]);
+                    let entity = &self.plan.model.entities[place];
+                    self.watch.in_window(schema, entity, caller, *instant)?
                 }
-            }
+            };
+            self.seen.compared_rows += rows.len() as u64;
+            self.devices[at].has[place] = Some(rows);
         }
         self.check_rows(at)?;
-        match is_complete {
-            true => self.check_foreign(at),
-            false => Ok(()),
+        self.check_foreign(at)
+    }
+
+    /// The instants of the windows of a page: the time at which its pull began, and never one
+    /// before that of the position it goes on from.
+    fn windows(&mut self, at: usize, page: &Page) -> Done<Vec<(usize, i64)>> {
+        let mut found = Vec::new();
+        let resets = page.frames.iter().find_map(|frame| match frame {
+            Frame::Page(page) => Some(page.reset.clone()),
+            _ => None,
+        });
+        for ((entity, from), (_, to)) in page.from.iter().zip(&page.to) {
+            let place = self.place(entity)?;
+            let Some(keep) = self.plan.model.entities[place].keep else {
+                continue;
+            };
+            let is_reset = resets.iter().flatten().any(|reset| reset == entity);
+            let from = from.clone().unwrap_or_default();
+            let before = self.instants.get(&(entity.clone(), from)).copied();
+            let now = self.server.now();
+            let expected = match before {
+                None => vec![now],
+                // A position that counts no more says nothing of time either.
+                Some((instant, _)) if is_reset => vec![now.max(instant), now],
+                Some((instant, true)) => vec![now.max(instant)],
+                // One entity of a unit may be through before the others.
+                Some((instant, false)) => vec![instant, now.max(instant)],
+            };
+            let table = &self.plan.schema.tables[self.plan.model.entities[place].table];
+            let kind = table.due.unwrap_or_default();
+            let told = page.frames.iter().find_map(|frame| match frame {
+                Frame::Window(window) if window.entity == *entity => Some(window.bound.clone()),
+                _ => None,
+            });
+            let mut instant = None;
+            for candidate in &expected {
+                let bound = self.watch.time(kind, candidate + keep.hours * 3_600)?;
+                if instant.is_none() && told.as_ref() == Some(&bound) {
+                    instant = Some(*candidate);
+                }
+            }
+            let Some(instant) = instant else {
+                let detail = format!("d{at}: {entity} {told:?}; it is one of {expected:?}");
+                return Err(Wrong::new("a window moves as time does", detail));
+            };
+            self.seen.windows += 1;
+            let key = (entity.clone(), to.clone());
+            self.instants.insert(key, (instant, page.is_complete));
+            found.push((place, instant));
         }
+        Ok(found)
     }
 
     /// What a page says is so in the state that it was read from.
@@ -278,14 +332,14 @@ impl World<'_> {
         let changes: usize = groups.iter().map(|group| group.changes.len()).sum();
         self.is_exact &= changes == 1;
         let user = self.devices[at].user;
-        let before = (self.watch.tables.clone(), self.watch.views[user].clone());
+        let before = self.watch.tables.clone();
         let one = match groups {
             [group] if group.changes.len() == 1 => Some(self.place(&group.changes[0].entity)?),
             _ => None,
         };
-        let may_change = match one {
-            Some(place) => self.keys_for(place, user, |entity| entity.write.as_ref())?,
-            None => None,
+        let rights = match one {
+            Some(place) => self.rights(place, user)?,
+            None => Rights::default(),
         };
         let outcomes = self.server.push(&self.callers[user], groups)?;
         self.look()?;
@@ -295,7 +349,8 @@ impl World<'_> {
             }
         }
         if let Some(place) = one {
-            self.check_right(at, place, &before.0, &before.1, may_change.as_ref())?;
+            let is_delete = groups[0].changes[0].op == Op::Delete;
+            self.check_right(at, place, &before, (&rights, is_delete))?;
         }
         Ok(outcomes)
     }
@@ -316,18 +371,24 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The keys of the rows for which a rule of an entity's holds, if it has that rule.
-    fn keys_for(
-        &self,
-        place: usize,
-        user: usize,
-        rule: impl Fn(&Entity) -> Option<&Scope>,
-    ) -> Done<Option<HashSet<String>>> {
+    /// What a user may do with the rows of an entity as they are now.
+    fn rights(&self, place: usize, user: usize) -> Done<Rights> {
         let entity = &self.plan.model.entities[place];
         let (schema, caller) = (&self.plan.schema, &self.callers[user]);
-        rule(entity)
-            .map(|rule| self.watch.keys_for(schema, entity, rule, caller))
-            .transpose()
+        let keys = |rule| self.watch.keys_for(schema, entity, rule, caller);
+        let mut may_change = keys(&entity.scope)?;
+        let mut may_leave = may_change.clone();
+        if let Some(write) = &entity.write {
+            let some = keys(write)?;
+            may_change.retain(|key| some.contains(key));
+        }
+        if let Some(write_to) = &entity.write_to {
+            may_leave = keys(write_to)?;
+        }
+        Ok(Rights {
+            may_change,
+            may_leave,
+        })
     }
 
     /// A change of one row wrote nothing but what its user may: the row was his to change, or was
@@ -337,32 +398,24 @@ impl World<'_> {
         at: usize,
         place: usize,
         tables: &[Rows],
-        views: &[Rows],
-        may_change: Option<&HashSet<String>>,
+        (before, is_delete): (&Rights, bool),
     ) -> Done {
-        let user = self.devices[at].user;
         let entity = &self.plan.model.entities[place];
-        let may_leave = self.keys_for(place, user, |entity| entity.write_to.as_ref())?;
-        let (before, after) = (&tables[entity.table], &self.watch.tables[entity.table]);
-        let mine = &self.watch.views[user][place];
+        let after = self.rights(place, self.devices[at].user)?;
+        let (had, has) = (&tables[entity.table], &self.watch.tables[entity.table]);
         // A reference that is set to null with the row it names is nobody's write.
         let mut own = self.plan.schema.tables[entity.table].foreign.iter();
         if own.any(|foreign| foreign.target == entity.table && !foreign.action.is_empty()) {
             return Ok(());
         }
-        for key in before.keys().chain(after.keys()) {
-            let (was, is) = (before.get(key), after.get(key));
+        for key in had.keys().chain(has.keys()) {
+            let (was, is) = (had.get(key), has.get(key));
             if was == is {
                 continue;
             }
-            let was_his = was.is_none()
-                || views[place].contains_key(key)
-                    && may_change.is_none_or(|keys| keys.contains(key));
-            let is_his = is.is_none()
-                || match &may_leave {
-                    Some(keys) => keys.contains(key),
-                    None => mine.contains_key(key),
-                };
+            let was_his = was.is_none() || before.may_change.contains(key);
+            // A delete may be a row that stays and counts as deleted.
+            let is_his = is.is_none() || is_delete || after.may_leave.contains(key);
             if !was_his || !is_his {
                 let detail = format!("d{at}: {} {key}: {was:?} became {is:?}", entity.name);
                 return Err(Wrong::new("nobody writes what he may not", detail));
@@ -370,4 +423,13 @@ impl World<'_> {
         }
         Ok(())
     }
+}
+
+/// Keys of rows.
+#[derive(Default)]
+struct Rights {
+    /// Of rows in the scope that may be changed.
+    may_change: HashSet<String>,
+    /// Of rows as they may be left behind.
+    may_leave: HashSet<String>,
 }

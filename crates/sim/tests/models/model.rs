@@ -1,7 +1,7 @@
 //! A model over a database: which tables go to devices, with which attributes, and whose rows; and
 //! the text of the file that says so.
 
-use crate::schema::{Domain, Member, NUMBER, Schema, Source};
+use crate::schema::{DUE, Domain, Member, NUMBER, OFF, Off, Schema, Source};
 use crate::text::{literal, quoted};
 
 /// The model.
@@ -22,6 +22,10 @@ pub(crate) struct Entity {
     pub(crate) has_counter: bool,
     /// Local names and columns, without the identifier's.
     pub(crate) attributes: Vec<(String, String)>,
+    /// Whether rows that say so count as deleted.
+    pub(crate) deletes: bool,
+    /// The rows that devices have for a time.
+    pub(crate) keep: Option<Keep>,
     /// Attributes that show what other rows have.
     pub(crate) lookups: Vec<Lookup>,
     pub(crate) scope: Scope,
@@ -33,6 +37,13 @@ pub(crate) struct Entity {
     pub(crate) unasked: Vec<String>,
     /// Whether rows that left are nowhere in the device's files.
     pub(crate) erase: bool,
+}
+
+/// A window: how the time of a row compares with now and so many seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) comparison: &'static str,
+    pub(crate) hours: i64,
 }
 
 /// An attribute that shows what the row at the end of a path has.
@@ -180,6 +191,24 @@ impl Entity {
         }
         if !self.may_reference.is_empty() {
             lines.push(format!("may_reference = {:?}", self.may_reference));
+        }
+        if let Some(off) = schema.tables[self.table].off.filter(|_| self.deletes) {
+            let when = match off {
+                Off::True => "= true",
+                Off::Nine => "= 9",
+                Off::Text => "= 'gone'",
+                Off::Filled(_) => "is not null",
+            };
+            lines.push(format!("delete = \"{OFF} {when}\""));
+        }
+        if let Some(Keep { comparison, hours }) = self.keep {
+            let sign = if hours < 0 { '-' } else { '+' };
+            let away = match hours.abs() {
+                0 => String::new(),
+                hours if hours % 24 == 0 => format!(" {sign} {} days", hours / 24),
+                hours => format!(" {sign} {hours} h"),
+            };
+            lines.push(format!("keep = \"{DUE} {comparison} now{away}\""));
         }
         if self.erase {
             lines.push("erase = true".into());

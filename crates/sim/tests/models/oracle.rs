@@ -3,12 +3,18 @@
 
 use afield_server::storage::Caller;
 
-use crate::model::{Condition, Entity, Holds, Lookup, Scope, claim_sql};
-use crate::schema::{Domain, MARK, Member, Schema, Source};
+use crate::model::{Condition, Entity, Holds, Keep, Lookup, Scope, claim_sql};
+use crate::schema::{DUE, Domain, MARK, Member, OFF, Off, Schema, Source};
 use crate::text::{literal, quoted};
 
-/// The query for the rows of an entity that are the caller's: key, whole row, mark.
-pub(crate) fn rows_of(schema: &Schema, entity: &Entity, caller: &Caller) -> String {
+/// The query for the rows of an entity that are the caller's: key, whole row, mark. With an instant
+/// only those that are in the entity's window then.
+pub(crate) fn rows_of(
+    schema: &Schema,
+    entity: &Entity,
+    caller: &Caller,
+    instant: Option<i64>,
+) -> String {
     let table = &schema.tables[entity.table];
     let own = entity.columns(schema).into_iter();
     let own = own.map(|(_, column)| format!("a0.{}", quoted(&column)));
@@ -16,7 +22,8 @@ pub(crate) fn rows_of(schema: &Schema, entity: &Entity, caller: &Caller) -> Stri
     let shown = shown.map(|lookup| of_lookup(schema, entity.table, lookup));
     let columns: Vec<String> = own.chain(shown).collect();
     let mut conditions = vec![of_scope(schema, entity.table, &entity.scope, caller)];
-    conditions.extend(further(schema, entity));
+    conditions.extend(deletion(schema, entity));
+    conditions.extend(instant.and_then(|instant| window(schema, entity, instant)));
     format!(
         "SELECT {}, {}, a0.{MARK} FROM {} AS a0 WHERE {}",
         shown_row("", &columns[..table.key_columns().len()]),
@@ -38,9 +45,23 @@ pub(crate) fn keys_for(schema: &Schema, entity: &Entity, rule: &Scope, caller: &
     )
 }
 
-/// Conditions on rows beside the scope.
-fn further(_schema: &Schema, _entity: &Entity) -> Vec<String> {
-    Vec::new()
+/// That a row does not count as deleted.
+fn deletion(schema: &Schema, entity: &Entity) -> Option<String> {
+    let off = schema.tables[entity.table].off.filter(|_| entity.deletes)?;
+    Some(match off {
+        Off::Filled(_) => format!("a0.{OFF} IS NULL"),
+        off => format!("a0.{OFF} IS NOT {}", off.value(true, 0)),
+    })
+}
+
+/// That a row is in the entity's window.
+fn window(schema: &Schema, entity: &Entity, instant: i64) -> Option<String> {
+    let Keep { comparison, hours } = entity.keep?;
+    let bound = instant + hours * 3_600;
+    Some(match schema.tables[entity.table].due? {
+        "DATE" => format!("date(a0.{DUE}) {comparison} date({bound}, 'unixepoch')"),
+        _ => format!("unixepoch(a0.{DUE}) {comparison} {bound}"),
+    })
 }
 
 /// The query for all rows of a table: key, whole row, mark.

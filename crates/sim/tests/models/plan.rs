@@ -21,9 +21,20 @@ pub(crate) struct Plan {
     pub(crate) page_rows: usize,
     /// Whether the server remembers lists of what users hold.
     pub(crate) remembers: bool,
+    pub(crate) style: Style,
     /// Whether the team writes one statement at a time: then every state of every row is seen.
     pub(crate) has_short_transactions: bool,
     pub(crate) actions: Vec<Action>,
+}
+
+/// What happens more often than else in a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Everything,
+    /// Memberships come and go between small pages.
+    Grants,
+    /// Few rows that many refer to are written again and again between small pages.
+    Parents,
 }
 
 /// Something that happens. What exactly is drawn from its own `salt`, so that it stays what it
@@ -40,6 +51,8 @@ pub(crate) enum Action {
     Close { commits: bool },
     /// A user's token claims something else from now on.
     Claims { user: usize, salt: u64 },
+    /// Time passes for the server, or its clock is set back.
+    Time { hours: i64 },
     /// The user of a device writes; in the app, or in another program on its file.
     Write {
         device: usize,
@@ -82,7 +95,12 @@ impl Plan {
         let devices: Vec<usize> = (0..rng.usize(2..=4))
             .map(|_| rng.usize(..USERS.len()))
             .collect();
-        let page_rows = [1, 2, 3, 5, 8, 100][rng.usize(..6)];
+        let style = [Style::Everything, Style::Grants, Style::Parents][rng.usize(..3)];
+        let sizes = [1, 2, 3, 5, 8, 100];
+        let page_rows = match style {
+            Style::Everything => sizes[rng.usize(..6)],
+            Style::Grants | Style::Parents => sizes[rng.usize(..3)],
+        };
         let remembers = rng.u8(..3) > 0;
         let mut actions = Vec::new();
         // Something to begin with.
@@ -91,7 +109,7 @@ impl Plan {
             actions.push(Action::Fill { steps, salt });
         }
         for _ in 0..rng.usize(ACTIONS) {
-            actions.push(action(devices.len(), &mut rng));
+            actions.push(action(devices.len(), style, &mut rng));
         }
         Self {
             number,
@@ -100,16 +118,27 @@ impl Plan {
             devices,
             page_rows,
             remembers,
+            style,
             has_short_transactions: rng.u8(..3) == 0,
             actions,
         }
     }
 }
 
-fn action(devices: usize, rng: &mut Rng) -> Action {
+fn action(devices: usize, style: Style, rng: &mut Rng) -> Action {
     let device = rng.usize(..devices);
     let salt = rng.u64(..);
-    match rng.u8(..64) {
+    let what = match style {
+        Style::Everything => rng.u8(..64),
+        // A write, a page, a write, a page.
+        Style::Grants | Style::Parents => [rng.u8(..64), 0, 34, 45, 45][rng.usize(..5)],
+    };
+    // Pages that follow one another belong to one device, mostly.
+    let device = match style {
+        Style::Grants | Style::Parents if rng.u8(..4) > 0 => 0,
+        _ => device,
+    };
+    match what {
         0..=17 => Action::Team {
             by: rng.usize(..2),
             steps: [1, 1, 1, 2, 3, 5][rng.usize(..6)],
@@ -119,8 +148,11 @@ fn action(devices: usize, rng: &mut Rng) -> Action {
             steps: rng.u8(0..4),
             salt,
         },
-        19..=20 => Action::Close {
+        19 => Action::Close {
             commits: rng.u8(..4) > 0,
+        },
+        20 => Action::Time {
+            hours: [1, 7, 24, 24, 50, 240, -3, -100][rng.usize(..8)],
         },
         21 => Action::Claims {
             user: rng.usize(..USERS.len()),
@@ -165,6 +197,7 @@ impl fmt::Display for Action {
                 in_app: true,
                 ..
             } => write!(f, "d{device} writes"),
+            Self::Time { hours } => write!(f, "the server's clock goes by {hours} hours"),
             Self::Write { device, .. } => write!(f, "another program on d{device} writes"),
             Self::Decide { device, .. } => write!(f, "d{device} decides"),
             Self::Start { device, .. } => write!(f, "d{device} begins a sync"),

@@ -17,6 +17,12 @@ pub(crate) const NUMBER: &str = "n";
 /// A unique column that is no key.
 pub(crate) const CODE: &str = "code";
 
+/// A column that may say that a row counts as deleted.
+pub(crate) const OFF: &str = "off";
+
+/// A column with a time.
+pub(crate) const DUE: &str = "due";
+
 /// The database.
 #[derive(Clone, Debug)]
 pub(crate) struct Schema {
@@ -48,7 +54,56 @@ pub(crate) struct Table {
     /// The columns that may decide whose a row is.
     pub(crate) deciding: Vec<Domain>,
     pub(crate) has_code: bool,
+    pub(crate) off: Option<Off>,
+    /// The type of the column with a time.
+    pub(crate) due: Option<&'static str>,
     is_indexed: bool,
+}
+
+/// How rows say that they count as deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Off {
+    True,
+    Nine,
+    Text,
+    /// By any value, in a column of this type.
+    Filled(&'static str),
+}
+
+impl Off {
+    fn declared(self) -> &'static str {
+        match self {
+            Self::True => "BOOLEAN",
+            Self::Nine => "INTEGER",
+            Self::Text => "TEXT",
+            Self::Filled(kind) => kind,
+        }
+    }
+
+    /// A value, of a row that counts as deleted or of another.
+    pub(crate) fn value(self, is_off: bool, now: i64) -> String {
+        let value = match (self, is_off) {
+            (Self::True, true) => "1",
+            (Self::True, false) => "0",
+            (Self::Nine, true) => "9",
+            (Self::Nine, false) => "3",
+            (Self::Text, true) => "'gone'",
+            (Self::Text, false) => "'there'",
+            (Self::Filled(kind), true) => return time(kind, now),
+            (Self::Filled(_), false) => "NULL",
+        };
+        value.to_owned()
+    }
+}
+
+/// A time in SQL, as a column of this type has it.
+pub(crate) fn time(kind: &str, seconds: i64) -> String {
+    let format = match kind {
+        "DATE" => "%Y-%m-%d",
+        "TIMESTAMPTZ" => "%Y-%m-%dT%H:%M:%S.000000Z",
+        _ => "%Y-%m-%dT%H:%M:%S.000000",
+    };
+    format!("strftime('{format}', {seconds}, 'unixepoch')")
 }
 
 /// A reference to another table's key.
@@ -161,6 +216,8 @@ impl Table {
         if self.has_code {
             all.push(CODE.into());
         }
+        all.extend(self.off.map(|_| OFF.into()));
+        all.extend(self.due.map(|_| DUE.into()));
         all
     }
 }
@@ -227,6 +284,11 @@ impl Schema {
             foreign,
             deciding,
             has_code: rng.u8(..3) == 0,
+            off: (rng.u8(..3) == 0).then(|| {
+                let filled = ["TEXT", "DATE", "DATETIME", "TIMESTAMPTZ"][rng.usize(..4)];
+                [Off::True, Off::Nine, Off::Text, Off::Filled(filled)][rng.usize(..4)]
+            }),
+            due: (rng.u8(..3) == 0).then(|| ["DATE", "DATETIME", "TIMESTAMPTZ"][rng.usize(..3)]),
             is_indexed: rng.bool(),
         }
     }
@@ -332,6 +394,9 @@ impl Schema {
         if table.has_code {
             lines.push(format!("{CODE} INTEGER UNIQUE"));
         }
+        let off = table.off.map(|off| format!("{OFF} {}", off.declared()));
+        let due = table.due.map(|kind| format!("{DUE} {kind}"));
+        lines.extend(off.into_iter().chain(due));
         if table.key != Key::Numbered {
             lines.push(format!("PRIMARY KEY ({})", listed(&key)));
         }

@@ -2,6 +2,8 @@
 //! the HTTP layer does with them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use afield_protocol::codec::{Format, FrameReader};
 use afield_protocol::{
@@ -16,6 +18,9 @@ use afield_server::storage::{Caller, PullRequest, Storage as _};
 
 use crate::wrong::{Done, Wrong};
 
+/// Some Monday morning.
+const BEGINNING: i64 = 1_795_000_000;
+
 /// The server's process.
 pub(crate) struct Server {
     pub(crate) model: ServerModel,
@@ -24,6 +29,8 @@ pub(crate) struct Server {
     storage: Option<SqliteStorage>,
     random: fastrand::Rng,
     page_rows: usize,
+    /// The server's own clock, in seconds since 1970.
+    clock: Arc<AtomicI64>,
 }
 
 /// A request, read.
@@ -48,8 +55,12 @@ pub(crate) struct Answer {
 /// A page, written.
 pub(crate) struct Page {
     pub(crate) frames: Vec<Frame>,
-    /// The entities that stand at this snapshot now, if it is complete.
-    pub(crate) complete: Option<Vec<String>>,
+    /// The entities with the positions that it goes on from.
+    pub(crate) from: Vec<(String, Option<Position>)>,
+    /// The positions after it.
+    pub(crate) to: Vec<(String, Position)>,
+    /// Whether the entities stand at this snapshot now.
+    pub(crate) is_complete: bool,
 }
 
 impl Server {
@@ -65,6 +76,7 @@ impl Server {
             storage: None,
             random,
             page_rows,
+            clock: Arc::new(AtomicI64::new(BEGINNING)),
         })
     }
 
@@ -73,11 +85,23 @@ impl Server {
         self.storage = None;
         let random = &mut self.random;
         let storage = SqliteStorage::open(&self.path, &self.model, |bytes| random.fill(bytes))?;
+        let clock = Arc::clone(&self.clock);
+        let storage = storage.with_clock(move || clock.load(Ordering::Relaxed));
         self.storage = Some(match remembers {
             true => storage,
             false => storage.with_list_memory(0),
         });
         Ok(())
+    }
+
+    /// Its time, in seconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// Lets its clock go on, or back.
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.clock.fetch_add(seconds, Ordering::Relaxed);
     }
 
     /// Reads a request's body.
@@ -145,6 +169,7 @@ impl Server {
             caller: caller.clone(),
             held,
             chosen: Vec::new(),
+            now: self.now(),
             entities,
             rows_max: self.page_rows,
             bytes_max: 1024 * 1024,
@@ -164,12 +189,14 @@ impl Server {
         for frame in &page.frames {
             self.write(answer, frame);
         }
-        let to = page.end.to.into_iter();
-        let next: Vec<_> = to.map(|(entity, to)| (entity, Some(to))).collect();
-        let mut complete = None;
-        if page.end.complete {
+        let to = page.end.to;
+        let next = to
+            .iter()
+            .map(|(entity, to)| (entity.clone(), Some(to.clone())));
+        let next: Vec<_> = next.collect();
+        let is_complete = page.end.complete;
+        if is_complete {
             self.write(answer, &Frame::End);
-            complete = Some(next.into_iter().map(|(entity, _)| entity).collect());
         } else if next == request.entities {
             return Err(Wrong::new("every page leads on", format!("{next:?}")));
         } else {
@@ -177,7 +204,9 @@ impl Server {
         }
         Ok(Some(Page {
             frames: page.frames,
-            complete,
+            from: request.entities,
+            to,
+            is_complete,
         }))
     }
 
@@ -189,6 +218,7 @@ impl Server {
             caller: caller.clone(),
             held: Vec::new(),
             chosen: Vec::new(),
+            now: self.now(),
             entities: vec![(first, None)],
             rows_max: 1,
             bytes_max: 1024,

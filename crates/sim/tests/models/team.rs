@@ -3,7 +3,10 @@
 use fastrand::Rng;
 use rusqlite::{Connection, ErrorCode};
 
-use crate::schema::{CODE, Domain, Foreign, Key, MARK, Member, NUMBER, Schema, Source, USERS};
+use crate::plan::Style;
+use crate::schema::{
+    CODE, DUE, Domain, Foreign, Key, MARK, Member, NUMBER, OFF, Schema, Source, USERS, time,
+};
 use crate::text::{literal, mark, quoted};
 use crate::wrong::Done;
 
@@ -12,8 +15,11 @@ pub(crate) struct Team<'a> {
     pub(crate) schema: &'a Schema,
     pub(crate) conn: &'a Connection,
     pub(crate) rng: Rng,
+    /// In seconds since 1970.
+    pub(crate) now: i64,
     /// The number of the next mark.
     pub(crate) next: &'a mut u32,
+    pub(crate) style: Style,
     /// Whether nothing but new rows and memberships is wanted.
     pub(crate) fills: bool,
     /// Whether a transaction is one statement.
@@ -41,8 +47,12 @@ impl Team<'_> {
     fn statements(&mut self) -> Done<Vec<String>> {
         let table = self.rng.usize(..self.schema.tables.len());
         let what = match self.fills {
-            true => [0, 0, 0, 31][self.rng.usize(..4)],
-            false => self.rng.u8(..32),
+            true => [0, 0, 0, 34][self.rng.usize(..4)],
+            false => match self.style {
+                Style::Everything => self.rng.u8(..35),
+                Style::Grants => [self.rng.u8(..35), 11, 14, 20, 34, 34, 34][self.rng.usize(..7)],
+                Style::Parents => [self.rng.u8(..35), 17, 17, 17, 14][self.rng.usize(..5)],
+            },
         };
         let made = match what {
             0..=8 => vec![self.insert(table, "INSERT", None)?],
@@ -57,7 +67,8 @@ impl Team<'_> {
             22 => self.rename(table)?,
             23 => self.child_of_moving(table)?,
             24 => self.update(table, Self::code)?,
-            25 if !self.is_short => self.flap()?,
+            25..=26 => self.update(table, Self::further)?,
+            27 if !self.is_short => self.flap()?,
             _ => vec![self.membership()?],
         };
         let most = if self.is_short { 1 } else { made.len() };
@@ -107,6 +118,13 @@ impl Team<'_> {
         if it.has_code && self.rng.bool() {
             cells.push((CODE.to_owned(), self.rng.u8(1..10).to_string()));
         }
+        if let Some(off) = it.off {
+            let is_off = self.rng.u8(..8) == 0;
+            cells.push((OFF.to_owned(), off.value(is_off, self.now)));
+        }
+        if it.due.is_some() {
+            cells.push((DUE.to_owned(), self.due(table)));
+        }
         let columns: Vec<String> = cells.iter().map(|(column, _)| quoted(column)).collect();
         let values: Vec<&str> = cells.iter().map(|(_, value)| value.as_str()).collect();
         let mut sql = format!(
@@ -150,7 +168,13 @@ impl Team<'_> {
 
     /// The key of some row, in SQL.
     fn key(&mut self, table: usize) -> Done<Option<Vec<String>>> {
-        key_of(self.conn, self.schema, table, &mut self.rng)
+        // Few rows are written again and again, and referred to by many.
+        let rows = match self.style == Style::Parents && self.rng.u8(..4) > 0 {
+            true => 2,
+            false => i64::MAX,
+        };
+        let it = &self.schema.tables[table];
+        some_key(self.conn, &it.name, &it.key_columns(), rows, &mut self.rng)
     }
 
     fn reference(&mut self, foreign: &Foreign) -> Done<Vec<String>> {
@@ -231,6 +255,30 @@ impl Team<'_> {
     fn code(&mut self, table: usize) -> Done<Option<String>> {
         let has_code = self.schema.tables[table].has_code;
         Ok(has_code.then(|| format!("{CODE} = {}", self.rng.u8(1..10))))
+    }
+
+    /// Another time, or counting as deleted or no more.
+    fn further(&mut self, table: usize) -> Done<Option<String>> {
+        let it = &self.schema.tables[table];
+        let off = it.off.filter(|_| it.due.is_none() || self.rng.bool());
+        Ok(match (off, it.due) {
+            (Some(off), _) => {
+                let is_off = self.rng.bool();
+                Some(format!("{OFF} = {}", off.value(is_off, self.now)))
+            }
+            (None, Some(_)) => Some(format!("{DUE} = {}", self.due(table))),
+            (None, None) => None,
+        })
+    }
+
+    /// A time for a table's column; seldom none, or something else.
+    fn due(&mut self, table: usize) -> String {
+        let kind = self.schema.tables[table].due.unwrap_or_default();
+        match self.rng.u8(..12) {
+            0 => "NULL".to_owned(),
+            1 => literal("soon"),
+            _ => time(kind, self.now + some_time(&mut self.rng)),
+        }
     }
 
     fn bulk(&mut self, table: usize, updates: bool) -> Vec<String> {
@@ -382,6 +430,14 @@ impl Team<'_> {
     }
 }
 
+/// Seconds to some time near or far, most of them to one that others have too.
+pub(crate) fn some_time(rng: &mut Rng) -> i64 {
+    match rng.bool() {
+        true => rng.i64(-12..12) * 86_400,
+        false => rng.i64(-300..300) * 3_600,
+    }
+}
+
 /// The key of some row of a table of the team's, in SQL.
 pub(crate) fn key_of(
     conn: &Connection,
@@ -390,14 +446,15 @@ pub(crate) fn key_of(
     rng: &mut Rng,
 ) -> Done<Option<Vec<String>>> {
     let it = &schema.tables[table];
-    some_key(conn, &it.name, &it.key_columns(), rng)
+    some_key(conn, &it.name, &it.key_columns(), i64::MAX, rng)
 }
 
-/// The key of some row of any table, in SQL.
+/// The key of some row of any table, one of the first `rows`, in SQL.
 pub(crate) fn some_key(
     conn: &Connection,
     table: &str,
     key: &[String],
+    rows: i64,
     rng: &mut Rng,
 ) -> Done<Option<Vec<String>>> {
     let name = quoted(table);
@@ -414,7 +471,7 @@ pub(crate) fn some_key(
         "SELECT {} FROM {name} ORDER BY {} LIMIT 1 OFFSET {}",
         shown.join(", "),
         columns.join(", "),
-        rng.i64(..count)
+        rng.i64(..count.min(rows))
     );
     let cells = conn.query_row(&sql, [], |row| {
         (0..key.len()).map(|at| row.get(at)).collect()

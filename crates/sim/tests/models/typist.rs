@@ -5,8 +5,8 @@ use rusqlite::Connection;
 
 use crate::model::Entity;
 use crate::plan::Plan;
-use crate::schema::{CODE, Domain, Key, MARK, NUMBER};
-use crate::team::{is_key, key_of, some_key};
+use crate::schema::{CODE, DUE, Domain, Key, MARK, NUMBER, OFF, time};
+use crate::team::{is_key, key_of, some_key, some_time};
 use crate::text::{literal, mark, quoted};
 use crate::wrong::Done;
 
@@ -18,6 +18,8 @@ pub(crate) struct Typist<'a> {
     pub(crate) server: &'a Connection,
     pub(crate) user: &'a str,
     pub(crate) rng: Rng,
+    /// In seconds since 1970.
+    pub(crate) now: i64,
     /// The number of the next mark.
     pub(crate) next: &'a mut u32,
 }
@@ -107,7 +109,7 @@ impl Typist<'_> {
         for _ in 0..self.rng.usize(1..3) {
             let (local, column) = &entity.attributes[self.rng.usize(..entity.attributes.len())];
             // Rarely what decides whose the row is.
-            if ![MARK, NUMBER, CODE].contains(&column.as_str()) && self.rng.u8(..3) > 0 {
+            if ![MARK, NUMBER, CODE, DUE].contains(&column.as_str()) && self.rng.u8(..3) > 0 {
                 continue;
             }
             if let Some(value) = self.value(entity, column)? {
@@ -133,7 +135,7 @@ impl Typist<'_> {
     /// Some row of the entity that is here.
     fn one(&mut self, entity: &Entity) -> Done<Option<String>> {
         let key = self.plan.schema.tables[entity.table].key_columns();
-        let found = some_key(self.device, &entity.name, &key, &mut self.rng)?;
+        let found = some_key(self.device, &entity.name, &key, i64::MAX, &mut self.rng)?;
         Ok(found.map(|found| is_key(&key, &found)))
     }
 
@@ -149,6 +151,14 @@ impl Typist<'_> {
         }
         if column == CODE {
             return Ok(self.rng.bool().then(|| self.rng.u8(1..10).to_string()));
+        }
+        if column == OFF {
+            let is_off = self.rng.u8(..6) == 0;
+            return Ok(table.off.map(|off| off.value(is_off, self.now)));
+        }
+        if column == DUE {
+            let seconds = self.now + some_time(&mut self.rng);
+            return Ok(table.due.map(|kind| time(kind, seconds)));
         }
         let deciding = [Domain::Owner, Domain::Area, Domain::Zone];
         if let Some(domain) = deciding
@@ -171,7 +181,7 @@ impl Typist<'_> {
                     && self.rng.u8(..8) > 0
                 {
                     let columns = self.plan.schema.tables[foreign.target].key_columns();
-                    key = some_key(self.device, &target.name, &columns, &mut self.rng)?;
+                    key = some_key(self.device, &target.name, &columns, i64::MAX, &mut self.rng)?;
                 }
                 if key.is_none() {
                     let (schema, target) = (&self.plan.schema, foreign.target);

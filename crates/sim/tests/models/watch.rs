@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::model::{Entity, Model, Scope};
 use crate::oracle;
-use crate::schema::Schema;
+use crate::schema::{Schema, time};
 use crate::text::marks_in;
 use crate::wrong::Done;
 
@@ -74,7 +74,7 @@ impl Watch {
         for (user, caller) in callers.iter().enumerate() {
             let mut views = Vec::new();
             for (place, entity) in model.entities.iter().enumerate() {
-                let sql = oracle::rows_of(schema, entity, caller);
+                let sql = oracle::rows_of(schema, entity, caller, None);
                 let mut found = Rows::new();
                 let mut statement = self.conn.prepare_cached(&sql)?;
                 let mut rows = statement.query([])?;
@@ -87,6 +87,11 @@ impl Watch {
                     }
                     self.known[user][place].insert(key.clone());
                     found.insert(key, shown);
+                }
+                if entity.deletes {
+                    // Whose a row is that counts as deleted is no secret to him.
+                    let keys = self.keys_for(schema, entity, &entity.scope, caller)?;
+                    self.known[user][place].extend(keys);
                 }
                 views.push(found);
             }
@@ -112,6 +117,26 @@ impl Watch {
         let mut statement = self.conn.prepare_cached(&sql)?;
         let keys = statement.query_map([], |row| row.get(0))?;
         Ok(keys.collect::<Result<_, _>>()?)
+    }
+
+    /// A caller's rows that are in an entity's window at an instant.
+    pub(crate) fn in_window(
+        &self,
+        schema: &Schema,
+        entity: &Entity,
+        caller: &Caller,
+        instant: i64,
+    ) -> Done<Rows> {
+        let sql = oracle::rows_of(schema, entity, caller, Some(instant));
+        let mut statement = self.conn.prepare(&sql)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// A time as columns of this type have it.
+    pub(crate) fn time(&self, kind: &str, seconds: i64) -> Done<String> {
+        let sql = format!("SELECT {}", time(kind, seconds));
+        Ok(self.conn.query_row(&sql, [], |row| row.get(0))?)
     }
 
     /// A user typed a mark on a device.

@@ -1,8 +1,11 @@
 //! A case while it happens: the team's connections, the server, the devices, and who watches.
 
+use std::collections::HashMap;
+
 use afield::Resolution;
 use afield::engine::{Direction, Event, SyncStatus};
 use afield::{ChangeState, Params};
+use afield_protocol::Position;
 use afield_server::storage::Caller;
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -42,6 +45,7 @@ pub(crate) struct Seen {
     pub(crate) refused: u64,
     pub(crate) cut: u64,
     pub(crate) lists: u64,
+    pub(crate) windows: u64,
 }
 
 impl Seen {
@@ -58,6 +62,7 @@ impl Seen {
         self.refused += other.refused;
         self.cut += other.cut;
         self.lists += other.lists;
+        self.windows += other.windows;
     }
 }
 
@@ -73,6 +78,9 @@ pub(crate) struct World<'a> {
     pub(crate) devices: Vec<Device>,
     pub(crate) watch: Watch,
     clock: Clock,
+    /// The instant of each entity's window at each position that was ever given, and whether the
+    /// pull was through there.
+    pub(crate) instants: HashMap<(String, Position), (i64, bool)>,
     /// Whether the watch has seen every state of every row.
     pub(crate) is_exact: bool,
     /// The number of the last mark.
@@ -116,6 +124,7 @@ impl<'a> World<'a> {
             callers: USERS.into_iter().map(Caller::user).collect(),
             devices,
             clock,
+            instants: HashMap::new(),
             is_exact: plan.has_short_transactions,
             marks: 0,
             seen: Seen::default(),
@@ -149,6 +158,10 @@ impl<'a> World<'a> {
             Action::Open { steps, salt } => self.team((0, false), steps, salt, false),
             Action::Close { commits } => self.close(commits),
             Action::Claims { user, salt } => self.claims(user, salt),
+            Action::Time { hours } => {
+                self.server.pass(hours * 3_600);
+                Ok(())
+            }
             Action::Write {
                 device,
                 in_app,
@@ -202,7 +215,9 @@ impl<'a> World<'a> {
             schema: &self.plan.schema,
             conn: &self.team[by],
             rng: Rng::with_seed(salt),
+            now: self.server.now(),
             next: &mut self.marks,
+            style: self.plan.style,
             fills,
             is_short: self.plan.has_short_transactions,
         };
@@ -271,6 +286,7 @@ impl<'a> World<'a> {
             server: &self.team[1],
             user: USERS[device.user],
             rng: Rng::with_seed(salt),
+            now: self.server.now(),
             next: &mut self.marks,
         };
         let statements = typist.statements(steps)?;
@@ -340,6 +356,13 @@ impl<'a> World<'a> {
             lines.push(format!("       {what} {entity} {key:?} {code:?}: {ended}"));
             if !all {
                 break;
+            }
+        }
+        let entities = self.plan.model.entities.iter();
+        for (entity, has) in entities.zip(&mut self.devices[at].has) {
+            // What is given up shows the server's row, in the window or not, until the next page.
+            if entity.keep.is_some() && !lines.is_empty() {
+                *has = None;
             }
         }
         self.trace.extend(lines);
