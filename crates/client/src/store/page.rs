@@ -132,7 +132,8 @@ pub(super) fn apply(
     }
     if end.complete {
         for target in &targets {
-            if end_overlays(db, &loaded, request, target.table)? || target.lost {
+            let may_have_left = end_overlays(db, &loaded, request, target.table)? || target.lost;
+            if may_have_left && !zoo::planted("scope-exit-keeps-history") {
                 erase::history(db, &loaded, target.table)?;
             }
         }

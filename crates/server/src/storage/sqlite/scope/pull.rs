@@ -20,6 +20,7 @@ mod ways;
 
 use std::collections::HashSet;
 
+use afield_protocol::zoo::planted;
 use afield_protocol::{Frame, Held, Pattern};
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -133,19 +134,27 @@ impl<'a> ScopedPull<'a> {
         self.is_fresh = place.progress == Progress::BeforeFirst;
         self.scan = scan;
         self.let_go();
+        if planted("server-grant-without-touch-missed") && is_idle {
+            self.has.extend(self.now.all());
+        }
         Ok(true)
     }
 
     /// Drops what the user holds no more.
     fn let_go(&mut self) {
-        let held: HashSet<i64> = self.now.all().collect();
+        let held: HashSet<i64> = match planted("server-scope-from-old-rights") {
+            true => self.has.clone(),
+            false => self.now.all().collect(),
+        };
         self.lost = self.has.difference(&held).copied().collect();
         self.lost.sort_unstable();
         self.has.retain(|number| held.contains(number));
         if let Some(reached) = &self.scan
             && self.now.value(reached.condition, reached.number).is_none()
         {
-            self.lost.push(reached.number);
+            if !planted("server-lost-in-scan-untold") {
+                self.lost.push(reached.number);
+            }
             self.scan = None;
         }
     }
@@ -282,7 +291,7 @@ impl<'a> ScopedPull<'a> {
         'page: while from < snapshot && !content.page.is_full() {
             let batch = marks.next(conn, from, snapshot, content.page.rows_left())?;
             for mark in &batch.marks {
-                if !self.was_mine(&mark.scope) {
+                if !self.was_mine(&mark.scope) && !planted("server-gone-told-to-others") {
                     continue;
                 }
                 // Marks that share a number share a page: the position only says "up to here".
