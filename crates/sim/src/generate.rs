@@ -141,7 +141,7 @@ struct Generator {
 impl Generator {
     fn add(&mut self) {
         let device = self.rng.usize(0..self.devices);
-        if self.themes.scoped > 0 && self.rng.u32(0..24) == 0 {
+        if self.themes.scoped > 0 && self.rng.u32(0..16) == 0 {
             return self.lost_and_gained(device);
         }
         match self.rng.u32(0..100) {

@@ -163,10 +163,6 @@ pub(crate) const FAULTS: &[Fault] = &[
         "rows of a gained value come only when they are touched",
     ),
     fault(
-        "server-lost-in-scan-untold",
-        "a value that is lost in the middle of its scan is not told",
-    ),
-    fault(
         "server-mark-only-new-scope",
         "a row that moves is marked under its new value only",
     ),

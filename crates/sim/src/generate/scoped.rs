@@ -196,13 +196,16 @@ impl Generator {
         });
         let step = Step::Go;
         let go = Action::Step { device, lane, step };
-        for _ in 0..self.rng.usize(1..6) {
+        for _ in 0..self.rng.usize(1..4) {
             self.actions.push(go.clone());
         }
         self.actions.push(grant(false));
         self.actions.push(go);
-        for _ in 0..self.rng.usize(0..3) {
-            let edits = vec![self.team_edit()];
+        for _ in 0..self.rng.usize(0..5) {
+            let edits = match self.rng.bool() {
+                true => vec![self.shop_moves()],
+                false => vec![self.team_edit()],
+            };
             self.actions.push(Action::Team { edits });
         }
         if self.rng.u32(0..4) > 0 {

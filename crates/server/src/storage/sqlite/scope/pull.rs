@@ -152,9 +152,7 @@ impl<'a> ScopedPull<'a> {
         if let Some(reached) = &self.scan
             && self.now.value(reached.condition, reached.number).is_none()
         {
-            if !planted("server-lost-in-scan-untold") {
-                self.lost.push(reached.number);
-            }
+            self.lost.push(reached.number);
             self.scan = None;
         }
     }
