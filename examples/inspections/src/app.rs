@@ -154,7 +154,8 @@ impl App {
     /// Keys that mean something on one page only.
     fn in_list(&mut self, key: KeyCode) {
         let next = match (self.pages.last_mut(), key) {
-            (Some(Page::Businesses { typing, .. }), KeyCode::Char('/')) => {
+            (Some(Page::Businesses { typing, search, .. }), KeyCode::Char('/')) => {
+                search.clear();
                 *typing = true;
                 None
             }

@@ -122,7 +122,9 @@ fn lists_are_searched_and_every_screen_says_its_keys() {
     ann.sees(&["Search: anchor", "Enter done"]);
     ann.types("<Enter>");
     ann.sees(&["1 business with \"anchor\"", "/ search"]);
-    ann.types("<Enter>");
+    ann.types("/fork<Enter>");
+    ann.sees(&["1 business with \"fork\"", "Green Fork"]);
+    ann.types("/anchor<Enter><Enter>");
     ann.sees(&[
         "Quay Street 7",
         "Inspections (1)",

@@ -1,4 +1,4 @@
-//! `afield demo`: a sample database, the server, two devices, one story, and then it stays up.
+//! `afield demo`: a sample database, the server, three devices, one story, and then it stays up.
 
 mod sample;
 mod story;
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
         Failure::refused("file", format!("cannot make {}: {error}", team.display()))
     })?;
     out.say(&format!(
-        "   {} holds {rows} rows in 6 tables.\n",
+        "   {} holds {rows} rows in 7 tables.\n",
         team.display()
     ));
 
@@ -70,7 +70,8 @@ pub(crate) fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
         model.display()
     ));
     out.say("   only read there, of a business the last change stands, and if two people wrote");
-    out.say("   about one inspection, a person decides.");
+    out.say("   about one inspection, a person decides. Each user gets the businesses of his own");
+    out.say("   districts, and what belongs to them.");
     out.say(&format!(
         "   Change capture is installed on {} tables.",
         prepared.tables.len()
@@ -79,10 +80,9 @@ pub(crate) fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
     let server = start(&file, args.listen)?;
     let url = format!("http://{}", server.address);
     out.say(&format!("   The server listens on {url}.\n"));
-    let tokens = ["ann", "ben"].map(|user| issue(&file, user, &Map::new(), TOKEN_S));
-    let [ann, ben] = tokens;
-    let story = story::Story::new(&args.folder, &team, &url, [("ann", ann?), ("ben", ben?)]);
-    story?.tell(out)?;
+    let token = |user| issue(&file, user, &Map::new(), TOKEN_S).map(|token| (user, token));
+    let users = [token("ann")?, token("ben")?, token("cara")?];
+    story::Story::new(&args.folder, &team, &url, users)?.tell(out)?;
     invite(args, &url, out);
     if args.once {
         return Ok(());
@@ -110,7 +110,10 @@ fn invite(args: &DemoArgs, url: &str, out: &Output) {
          {device} --user ann changes\n  \
          {device} --user ann sync\n  \
          {device} --user ben sync\n  \
-         sqlite3 {folder}/inspections.db \"UPDATE inspector SET name = 'You' WHERE id = 1002\"\n\n\
+         sqlite3 {folder}/inspections.db \"UPDATE inspector SET name = 'You' WHERE id = 1002\"\n  \
+         sqlite3 {folder}/inspections.db \
+         \"INSERT INTO district_member VALUES ('cara', 'W1')\"\n  \
+         {device} --user cara sync\n\n\
          Or use an app (its source is in examples/inspections), one window for each:\n  \
          cargo run -p inspections -- {devices} --user ann\n  \
          cargo run -p inspections -- {devices} --user ben\n\n\

@@ -27,6 +27,16 @@ const DISTRICTS: [(&str, &str); 8] = [
     ("W1", "Westfield"),
 ];
 
+/// Who works where. Ann and Ben share the Harbour.
+const MEMBERS: [(&str, &str); 6] = [
+    ("ann", "C1"),
+    ("ann", "C2"),
+    ("ben", "C2"),
+    ("ben", "E1"),
+    ("cara", "N1"),
+    ("cara", "N2"),
+];
+
 const FIRST_NAMES: [&str; 24] = [
     "Ada", "Amir", "Anna", "Ben", "Carla", "Chen", "David", "Elif", "Emma", "Farid", "Grace",
     "Hugo", "Ines", "Jonas", "Kofi", "Lena", "Maria", "Nils", "Olga", "Priya", "Rosa", "Sven",
@@ -164,6 +174,10 @@ impl Filler<'_> {
     fn districts(&mut self) -> rusqlite::Result<()> {
         for (code, name) in DISTRICTS {
             self.insert("INSERT INTO district VALUES (?1, ?2)", [code, name])?;
+        }
+        for (login, district) in MEMBERS {
+            let sql = "INSERT INTO district_member VALUES (?1, ?2)";
+            self.insert(sql, [login, district])?;
         }
         Ok(())
     }

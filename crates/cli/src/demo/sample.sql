@@ -6,6 +6,13 @@ CREATE TABLE district (
   name TEXT NOT NULL UNIQUE
 );
 
+-- Who works where: `login` is what the tokens of the app call the user.
+CREATE TABLE district_member (
+  login       TEXT NOT NULL,
+  district    TEXT NOT NULL REFERENCES district (code),
+  PRIMARY KEY (login, district)
+);
+
 CREATE TABLE inspector (
   id          INTEGER PRIMARY KEY,            -- the badge number
   name        TEXT NOT NULL,
@@ -26,7 +33,7 @@ CREATE TABLE business (
   licensed_on DATE,
   is_open     BOOLEAN NOT NULL DEFAULT 1
 );
-CREATE INDEX business_district ON business (district, name);
+CREATE INDEX business_district ON business (district, id);
 
 CREATE TABLE contact (
   id          UUID NOT NULL PRIMARY KEY,
@@ -36,7 +43,7 @@ CREATE TABLE contact (
   phone       TEXT,
   email       TEXT
 );
-CREATE INDEX contact_business ON contact (business_id);
+CREATE INDEX contact_business ON contact (business_id, id);
 
 CREATE TABLE inspection (
   id           UUID NOT NULL PRIMARY KEY,
@@ -49,7 +56,7 @@ CREATE TABLE inspection (
   score        INTEGER CHECK (score BETWEEN 0 AND 100),
   notes        TEXT
 );
-CREATE INDEX inspection_business ON inspection (business_id);
+CREATE INDEX inspection_business ON inspection (business_id, id);
 CREATE INDEX inspection_planned ON inspection (inspector_id, planned_for);
 
 CREATE TABLE violation (

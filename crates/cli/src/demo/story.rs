@@ -1,5 +1,6 @@
-//! What happens in the demo: two devices, edits without a network, one row edited on both, one
-//! edit behind everybody's back, and what each holds in the end.
+//! What happens in the demo: three devices, edits without a network, one row edited on two, one
+//! edit behind everybody's back, what each holds in the end, and a business that moves to another
+//! district.
 
 use std::path::Path;
 
@@ -12,10 +13,16 @@ use rusqlite::Connection;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// A business in the Harbour, which is Ann's and Ben's.
+const SHARED: &str = "SELECT id FROM business WHERE district = 'C2' ORDER BY id LIMIT 1";
+
+const VIOLATION: &str = "SELECT comment FROM violation WHERE inspection_id = ?1";
+
 /// The actors.
 pub(super) struct Story {
     ann: Client,
     ben: Client,
+    cara: Client,
     team: Connection,
 }
 
@@ -24,7 +31,7 @@ impl Story {
         folder: &Path,
         team: &Path,
         url: &str,
-        users: [(&str, String); 2],
+        users: [(&str, String); 3],
     ) -> Result<Self, Failure> {
         let open = |(user, token): (&str, String)| {
             let mut options = ClientOptions::new(folder.join("devices"), user);
@@ -32,44 +39,58 @@ impl Story {
             options.remember_token = true;
             Client::open(options)
         };
-        let [ann, ben] = users;
+        let [ann, ben, cara] = users;
         let team = Connection::open(team).map_err(|error| sqlite(&error))?;
         Ok(Self {
             ann: open(ann)?,
             ben: open(ben)?,
+            cara: open(cara)?,
             team,
         })
     }
 
     pub(super) fn tell(&self, out: &Output) -> Result<(), Failure> {
-        out.say("3. Two devices, Ann's and Ben's, sign in and download.");
-        for (name, device) in [("Ann", &self.ann), ("Ben", &self.ben)] {
-            let report = sync(device)?;
-            out.say(&format!("   {name}: {}.", downloaded(&report)));
-        }
+        self.download(out)?;
+        let business = text(&self.ann.store(), SHARED)?;
+        let inspection = self.work_offline(out, &business)?;
+        self.meet(out, &business, &inspection)?;
+        self.move_away(out, &business, &inspection)
+    }
 
-        let business = text(
-            &self.ann.store(),
-            "SELECT id FROM business ORDER BY id LIMIT 1",
-        )?;
-        let name = text(
-            &self.ann.store(),
-            "SELECT name FROM business ORDER BY id LIMIT 1",
-        )?;
-        out.say(&format!(
-            "\n4. Both go offline, and work. Both visit \"{name}\"."
-        ));
-        let inspection = self.ann_works(&business)?;
+    fn download(&self, out: &Output) -> Result<(), Failure> {
+        out.say("3. Three devices sign in and download: each the districts of its user.");
+        let districts = "SELECT group_concat(name, ' and ') FROM district \
+                         WHERE code IN (SELECT district FROM business)";
+        for (name, device) in [("Ann", &self.ann), ("Ben", &self.ben), ("Cara", &self.cara)] {
+            let report = sync(device)?;
+            let districts = text(&device.store(), districts)?;
+            out.say(&format!("   {name}: {}; {districts}.", downloaded(&report)));
+        }
+        Ok(())
+    }
+
+    fn work_offline(&self, out: &Output, business: &str) -> Result<String, Failure> {
+        let name = "SELECT name FROM business WHERE id = ?1";
+        let name = one(&self.ann.store(), name, business)?;
+        out.say("\n4. Ann and Ben go offline, and work. They share the Harbour, and both visit");
+        out.say(&format!("   \"{name}\" there."));
+        let inspection = self.ann_works(business)?;
         out.say("   Ann plans an inspection there with one violation, in one transaction,");
         out.say("   and corrects the number of seats to 40.");
-        self.ben_works(&business)?;
+        self.ben_works(business)?;
         out.say("   Ben corrects the same row: seats 44, and the street.");
-        self.desk_works(&business)?;
+        self.desk(
+            "UPDATE business SET name = 'The Silver Spoon' WHERE id = ?1",
+            business,
+        )?;
         out.say("   At the desk somebody renames it with plain SQL on the server's database.");
         for (name, device) in [("Ann", &self.ann), ("Ben", &self.ben)] {
             out.say(&format!("   {name}'s device: {}.", waiting(device)?));
         }
+        Ok(inspection)
+    }
 
+    fn meet(&self, out: &Output, business: &str, inspection: &str) -> Result<(), Failure> {
         out.say("\n5. The network is back. Ann synchronises, then Ben, then Ann again.");
         for (name, device) in [("Ann", &self.ann), ("Ben", &self.ben), ("Ann", &self.ann)] {
             let report = sync(device)?;
@@ -80,9 +101,9 @@ impl Story {
         let row = "SELECT name || ', ' || street || ', ' || seats || ' seats' \
                    FROM business WHERE id = ?1";
         let held = [
-            ("Ann   ", one(&self.ann.store(), row, &business)?),
-            ("Ben   ", one(&self.ben.store(), row, &business)?),
-            ("Server", self.on_server(row, &business)?),
+            ("Ann   ", one(&self.ann.store(), row, business)?),
+            ("Ben   ", one(&self.ben.store(), row, business)?),
+            ("Server", self.on_server(row, business)?),
         ];
         for (who, row) in &held {
             out.say(&format!("   {who}: {row}"));
@@ -92,12 +113,40 @@ impl Story {
         out.say(
             "   server last stands, and Ben came after Ann. What it replaced is in the ledger.",
         );
-        let violation = "SELECT comment FROM violation WHERE inspection_id = ?1";
-        let seen = one(&self.ben.store(), violation, &inspection)?;
+        let seen = one(&self.ben.store(), VIOLATION, inspection)?;
         out.say(&format!(
             "   Ann's inspection is on Ben's device, with its violation: \"{seen}\""
         ));
         check(&held, &seen)
+    }
+
+    /// The business moves from the Harbour, which Ann and Ben have, to North Hill, which is Cara's.
+    fn move_away(&self, out: &Output, business: &str, inspection: &str) -> Result<(), Failure> {
+        out.say("\n7. The Silver Spoon moves from the Harbour to North Hill: one row changes, its");
+        out.say("   district, at the desk. Nobody touches its contacts, inspections, violations.");
+        self.desk(
+            "UPDATE business SET district = 'N1' WHERE id = ?1",
+            business,
+        )?;
+        let everyone = [("Ann", &self.ann), ("Ben", &self.ben), ("Cara", &self.cara)];
+        for (name, device) in everyone {
+            let before = belongings(&device.store(), business)?;
+            sync(device)?;
+            let after = belongings(&device.store(), business)?;
+            out.say(&format!(
+                "   {name}: {before} rows of it before the sync, {after} after."
+            ));
+            let is_caras = name == "Cara";
+            if (after > 0) != is_caras || (before > 0) == is_caras {
+                let message = format!("{name} holds {after} rows of the business that moved");
+                return Err(Failure::refused("demo", message));
+            }
+        }
+        let seen = one(&self.cara.store(), VIOLATION, inspection)?;
+        out.say(&format!(
+            "   Ann's inspection moved along: Cara reads \"{seen}\""
+        ));
+        Ok(())
     }
 
     fn ann_works(&self, business: &str) -> Result<String, Failure> {
@@ -135,8 +184,8 @@ impl Story {
         Ok(())
     }
 
-    fn desk_works(&self, business: &str) -> Result<(), Failure> {
-        let sql = "UPDATE business SET name = 'The Silver Spoon' WHERE id = ?1";
+    /// Somebody at the desk writes into the server's database.
+    fn desk(&self, sql: &str, business: &str) -> Result<(), Failure> {
         self.team
             .execute(sql, [business])
             .map_err(|error| sqlite(&error))?;
@@ -148,6 +197,21 @@ impl Story {
             .query_row(sql, [id], |row| row.get(0))
             .map_err(|error| sqlite(&error))
     }
+}
+
+/// How many rows a device has of a business and what belongs to it.
+fn belongings(store: &Store, business: &str) -> Result<i64, Failure> {
+    let inspections = "SELECT id FROM inspection WHERE business_id = ?1";
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM business WHERE id = ?1) \
+              + (SELECT count(*) FROM contact WHERE business_id = ?1) \
+              + (SELECT count(*) FROM ({inspections})) \
+              + (SELECT count(*) FROM violation WHERE inspection_id IN ({inspections}))"
+    );
+    let count = one(store, &sql, business)?;
+    count
+        .parse()
+        .map_err(|_| Failure::refused("demo", format!("{count} is no number of rows")))
 }
 
 /// The demo is a test too: what it says must be so.

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 const ROWS: &str = "
 INSERT INTO district VALUES ('C1', 'Old Town'), ('C2', 'Harbour');
+INSERT INTO district_member VALUES ('ann', 'C1'), ('ann', 'C2'), ('ben', 'C1'), ('ben', 'C2');
 INSERT INTO inspector VALUES (1001, 'Ada Adler', 'C1', NULL);
 INSERT INTO business VALUES
   ('b0000000-0000-4000-8000-000000000001', 'Blue Anchor', 'café', 'Quay Street 7', 'Fieldport',

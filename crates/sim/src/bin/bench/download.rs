@@ -1,16 +1,16 @@
 //! A first download: server and device each one process, over loopback HTTP.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::Arguments;
 use super::process::{children_cpu_seconds, cpu_seconds, peak_mib};
 use super::rows::{TABLE, Visit, insert, visits};
+use super::served::Served;
+use super::{Arguments, median};
 
 /// How often a device's memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -40,11 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         println!("  round {number}: {round:.2?}");
         rounds.push(round);
     }
-    let median = |field: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(field).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
+    let median = |field: fn(&Round) -> f64| median(rounds.iter().map(field).collect());
     let plain = median(|r| r.plain);
     let (device, server) = (median(|r| r.device), median(|r| r.server));
     println!("  L, a prepared INSERT of the same rows in one transaction: {plain:.2} s CPU");
@@ -67,51 +63,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 fn round(arguments: &Arguments, rows: &[Visit]) -> Result<Round, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let plain = plain(folder.path(), rows)?;
-    let team = folder.path().join("team.db");
-    let mut db = Connection::open(&team)?;
-    db.execute_batch(TABLE)?;
-    insert(&mut db, rows)?;
-    db.close().map_err(|(_, error)| error)?;
-    let afield = |words: &[&str]| {
-        let mut command = Command::new(&arguments.afield);
-        command
-            .current_dir(folder.path())
-            .args(words)
-            .stdin(Stdio::null())
-            .env("RUST_LOG", "warn");
-        command
+    let fill = |db: &mut Connection| {
+        db.execute_batch(TABLE)?;
+        insert(db, rows)
     };
-    output(&mut afield(&["init", "--from", "team.db"]))?;
-    output(&mut afield(&["prepare"]))?;
-    let token = output(&mut afield(&["token", "--user", "bench"]))?;
-    let mut serve = afield(&["serve", "--listen", "127.0.0.1:0", "--once-ready-print"]);
-    let mut server = Server(serve.stdout(Stdio::piped()).spawn()?);
-    let mut url = String::new();
-    let stdout = server.0.stdout.take().ok_or("the server has no output")?;
-    BufReader::new(stdout).read_line(&mut url)?;
-    let pid = server.0.id().to_string();
-    let (server_before, device_before) = (cpu_seconds(&pid)?, children_cpu_seconds()?);
-    let sync = [
-        "device",
-        "store",
-        "--user",
-        "bench",
-        "--server",
-        url.trim(),
-        "--json",
-        "sync",
-    ];
-    let device = afield(&sync)
-        .env("AFIELD_TOKEN", token.trim())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let (device_mib, report) = watch(device)?;
+    let served = Served::start(&arguments.afield, fill, |proposed| proposed)?;
+    let mut device = served.device("bench", &["--json", "sync"])?;
+    let (server_before, device_before) = (served.cpu_seconds()?, children_cpu_seconds()?);
+    let (device_mib, report) = watch(device.spawn()?)?;
     Ok(Round {
         plain,
         device: children_cpu_seconds()? - device_before,
-        server: cpu_seconds(&pid)? - server_before,
+        server: served.cpu_seconds()? - server_before,
         device_mib,
-        server_mib: peak_mib(&pid).unwrap_or(0.0),
+        server_mib: served.peak_mib(),
         wire_bytes: received(&report, rows.len())?,
     })
 }
@@ -123,24 +88,6 @@ fn plain(folder: &Path, rows: &[Visit]) -> Result<f64, Box<dyn Error>> {
     let before = cpu_seconds("self")?;
     insert(&mut db, rows)?;
     Ok(cpu_seconds("self")? - before)
-}
-
-/// Ends the server when the round is over, however it ends.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn output(command: &mut Command) -> Result<String, Box<dyn Error>> {
-    let output = command.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("{command:?} failed: {}", output.status).into());
-    }
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// Waits for the device and watches its memory meanwhile.

@@ -10,24 +10,41 @@
 mod download;
 mod process;
 mod rows;
+mod scopes;
+mod served;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Measures what a sync costs.
 #[derive(Parser)]
 struct Arguments {
+    /// What to measure; everything unless something is named.
+    what: Vec<What>,
     /// The `afield` program to measure.
     #[arg(long, default_value = "target/release/afield")]
     afield: PathBuf,
-    /// Rows of the first download.
+    /// Rows on the server.
     #[arg(long, default_value_t = 100_000)]
     rows: usize,
     /// Rounds; the median of them counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Syncs with nothing new in a round.
+    #[arg(long, default_value_t = 1_000)]
+    syncs: u32,
+}
+
+/// A bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// A first download.
+    Download,
+    /// A sync with nothing new of a user with many values of a scope.
+    Scopes,
 }
 
 #[expect(clippy::print_stderr, reason = "a program for people")]
@@ -35,11 +52,25 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
     // The processes run in folders of their own.
     arguments.afield = std::path::absolute(&arguments.afield).unwrap_or(arguments.afield);
-    match download::run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let is_asked = |what| arguments.what.is_empty() || arguments.what.contains(&what);
+    let mut code = ExitCode::SUCCESS;
+    for (what, run) in BENCHES {
+        if is_asked(what)
+            && let Err(error) = run(&arguments)
+        {
             eprintln!("bench: {error}");
-            ExitCode::FAILURE
+            code = ExitCode::FAILURE;
         }
     }
+    code
+}
+
+type Run = fn(&Arguments) -> Result<(), Box<dyn Error>>;
+
+const BENCHES: [(What, Run); 2] = [(What::Download, download::run), (What::Scopes, scopes::run)];
+
+/// The one in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
