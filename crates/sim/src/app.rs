@@ -15,9 +15,9 @@
 //! remark   last-write-wins                 the server numbers it; refers to line and to itself
 //! ```
 //!
-//! The first eight are the oracle's *keyed* entities: it knows their rows by identifier. Rows of the
-//! last three get identifiers from the server: it knows them by the tag that each is given when it
-//! is typed, and that says what the row belongs to.
+//! The first eight are the oracle's *keyed* entities: it knows their rows by identifier. Rows of
+//! the last three get identifiers from the server: it knows them by the tag that each is given when
+//! it is typed, and that says what the row belongs to.
 
 use afield_protocol::{
     Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,

@@ -59,7 +59,6 @@ impl ScopeMemory {
     /// two pulls counts as held throughout.
     fn may_know(&self, user: usize, name: &RowName) -> bool {
         let held = &self.held[user];
-        let holds = |values: &BTreeSet<i64>, value: &Value| matches!(value, Value::Integer(n) if values.contains(n));
         let was_mine = |deciding: &Vec<Value>| match deciding.as_slice() {
             [district] => holds(&held.districts, district),
             [shop, team, owner] => {
@@ -344,7 +343,6 @@ impl ServerRecord {
         let Some(mine) = self.mine(push.before, push.user) else {
             return true;
         };
-        let holds = |held: &BTreeSet<i64>, value: &Value| matches!(value, Value::Integer(n) if held.contains(n));
         if name.0 == app::SHOP {
             return !holds(&mine.districts, &value("district"));
         }
@@ -375,6 +373,10 @@ fn mine(conn: &Connection, user: usize) -> Result<Mine, Violation> {
         districts: held("SELECT district FROM member WHERE user = ?1")?,
         teams: held("SELECT team FROM crew WHERE user = ?1")?,
     })
+}
+
+fn holds(held: &BTreeSet<i64>, value: &Value) -> bool {
+    matches!(value, Value::Integer(n) if held.contains(n))
 }
 
 /// Rows that the lines of one transaction wrote more than once.
