@@ -8,6 +8,7 @@ mod model;
 mod output;
 mod repl;
 mod server;
+mod why;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ use crate::output::Output;
 ///   afield token --user ann           lets a device in
 ///   afield device phone sync          a real device, on the command line
 ///   afield generate rust              its entities as types, for an app in Rust
+///   afield why visit 7 --user ann     why a row is, or is not, on somebody's devices
 #[derive(Parser)]
 #[command(name = "afield", version, verbatim_doc_comment)]
 struct Arguments {
@@ -53,6 +55,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Print a signed token for a user.
     Token(server::TokenArgs),
+    /// Say why a row is on a user's devices, or is not, and whether he may write it.
+    Why(why::WhyArgs),
     /// Be a device: a store on this machine that reads, writes and synchronises.
     Device(device::DeviceArgs),
 }
@@ -82,6 +86,7 @@ fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
         Command::Generate(args) => generate::run(args, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Token(args) => server::token(args, out),
+        Command::Why(args) => why::run(args, out),
     }
     .map(|()| 0)
 }

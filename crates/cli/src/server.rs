@@ -97,8 +97,7 @@ pub(crate) fn state(file: &ModelFile, out: &Output) -> Result<ServerState, Failu
 /// Prints a signed token, and nothing else.
 pub(crate) fn token(args: &TokenArgs, out: &Output) -> Result<(), Failure> {
     let file = args.model.read(None, out)?;
-    let claims = args.claim.iter().map(|claim| parse_claim(claim));
-    let claims: Map<String, Value> = claims.collect::<Result<_, _>>()?;
+    let claims = claims(&args.claim)?;
     let token = issue(&file, &args.user, &claims, seconds(&args.ttl)?)?;
     if out.is_json() {
         out.json(&json!({ "token": token }));
@@ -123,6 +122,11 @@ pub(crate) fn issue(
 
 fn auth(file: &ModelFile) -> Result<Auth, Failure> {
     Auth::open(&file.auth).map_err(|error| Failure::refused("secret", error.to_string()))
+}
+
+/// The claims that a command line names.
+pub(crate) fn claims(words: &[String]) -> Result<Map<String, Value>, Failure> {
+    words.iter().map(|claim| parse_claim(claim)).collect()
 }
 
 fn parse_claim(claim: &str) -> Result<(String, Value), Failure> {

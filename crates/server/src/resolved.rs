@@ -25,6 +25,12 @@ pub struct ServerEntity {
     pub columns: Vec<ServerColumn>,
     /// Whose rows they are.
     pub scope: Scope,
+    /// Of the rows in his scope, which a user may change and delete: asked of the row before.
+    /// `None`: all of them.
+    pub write: Option<Scope>,
+    /// What rows a user may create, and what he may make of others: asked of the row after.
+    /// `None`: rows in his scope.
+    pub write_to: Option<Scope>,
 }
 
 /// Which rows of an entity are a user's: those for which every condition of one way in holds.
@@ -87,7 +93,14 @@ impl ServerEntity {
             table: table.into(),
             columns,
             scope: Scope::Everyone,
+            write: None,
+            write_to: None,
         }
+    }
+
+    /// What the rows must be in that a user leaves behind.
+    pub fn becomes(&self) -> &Scope {
+        self.write_to.as_ref().unwrap_or(&self.scope)
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) use self::answer::{
     change_json, conflict_json, key_from_json, key_json, opened_json, outcome_json, report_json,
     rows_json, status_json,
 };
+pub(crate) use self::rows::words;
+pub(crate) use self::values::whole_key;
 
 use crate::failure::Failure;
 use crate::model::{ModelArgs, resolved};

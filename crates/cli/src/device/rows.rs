@@ -3,7 +3,7 @@
 use afield::native::Client;
 use afield::{Params, Rows};
 use afield_protocol::codec::json;
-use afield_protocol::{Entity, Type, Value};
+use afield_protocol::{Type, Value};
 use clap::Args;
 use serde_json::json;
 
@@ -107,7 +107,7 @@ pub(super) fn list(client: &Client, args: &ListArgs, out: &Output) -> Result<(),
 
 pub(super) fn get(client: &Client, args: &RowArgs, out: &Output) -> Result<(), Failure> {
     let entity = client.store().entity(&args.entity)?;
-    let key = whole_key(&entity, &args.key)?;
+    let key = values::whole_key(&entity, &args.key)?;
     let Some(row) = client.store().get(&entity.name, &key)? else {
         let message = format!(
             "{} {} is not on this device",
@@ -169,7 +169,7 @@ pub(super) fn update(client: &Client, args: &UpdateArgs, out: &Output) -> Result
 
 pub(super) fn delete(client: &Client, args: &RowArgs, out: &Output) -> Result<(), Failure> {
     let entity = client.store().entity(&args.entity)?;
-    let key = whole_key(&entity, &args.key)?;
+    let key = values::whole_key(&entity, &args.key)?;
     client.store().delete(&entity.name, &key)?;
     let id = key_json(Some(&entity), &key);
     done(
@@ -220,17 +220,6 @@ fn show(client: &Client, rows: &Rows, out: &Output) {
     out.say(&table(&columns, &cells));
 }
 
-fn whole_key(entity: &Entity, parts: &[String]) -> Result<Vec<Value>, Failure> {
-    let (key, rest) = values::key(entity, parts)?;
-    match rest.first() {
-        None => Ok(key),
-        Some(word) => Err(Failure::usage(format!(
-            "`{word}` is too much: the identifier of {} has {} part(s)",
-            entity.name, entity.key_width
-        ))),
-    }
-}
-
 /// A value for people.
 pub(super) fn shown(kind: Option<Type>, value: &Value) -> String {
     match (kind, value) {
@@ -241,7 +230,7 @@ pub(super) fn shown(kind: Option<Type>, value: &Value) -> String {
 }
 
 /// An identifier for people.
-pub(super) fn words(key: &[Value]) -> String {
+pub(crate) fn words(key: &[Value]) -> String {
     let parts: Vec<_> = key.iter().map(ToString::to_string).collect();
     parts.join(" ")
 }

@@ -56,6 +56,17 @@ pub(super) fn key<'a>(
     Ok((key.collect::<Result<_, _>>()?, rest))
 }
 
+pub(crate) fn whole_key(entity: &Entity, parts: &[String]) -> Result<Key, Failure> {
+    let (key, rest) = key(entity, parts)?;
+    match rest.first() {
+        None => Ok(key),
+        Some(word) => Err(Failure::usage(format!(
+            "`{word}` is too much: the identifier of {} has {} part(s)",
+            entity.name, entity.key_width
+        ))),
+    }
+}
+
 /// Reads a word as a person writes it.
 fn plain(entity: &Entity, attribute: &Attribute, word: &str) -> Result<Value, Failure> {
     let kind = attribute.kind;

@@ -54,12 +54,24 @@ pub(crate) struct Site {
 impl Site {
     /// Makes the database by `sql`, and serves it.
     pub(crate) fn new(sql: &str) -> Self {
+        Self::with(sql, None)
+    }
+
+    /// The same with these entities in place of those that `init` proposes.
+    pub(crate) fn with(sql: &str, entities: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let database = Connection::open(path.join("shop.sqlite")).unwrap();
         database.execute_batch(sql).unwrap();
         drop(database);
         succeed(path, "init --from shop.sqlite");
+        if let Some(entities) = entities {
+            let model = format!(
+                "[server]\ndatabase = \"sqlite:shop.sqlite\"\n[auth]\n\
+                 secret_file = \".afield/secret\"\n{entities}"
+            );
+            fs::write(path.join("afield.toml"), model).unwrap();
+        }
         succeed(path, "prepare");
         let token = succeed(path, "token --user ann").trim().to_owned();
         let mut server = afield(path)

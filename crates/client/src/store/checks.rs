@@ -23,6 +23,9 @@ impl Checks {
             insert += &missing(entity, attribute);
             insert += &mistyped(entity, attribute, "");
             update += &moved(entity, attribute);
+            if attribute.read_only {
+                insert += &unmade(entity, attribute);
+            }
         }
         for attribute in entity.values() {
             let name = quoted(&attribute.name);
@@ -69,6 +72,22 @@ fn moved(entity: &Entity, attribute: &Attribute) -> String {
     );
     let refuse = raise("identifier-changed", &attribute.name, &message);
     format!("SELECT {refuse} WHERE NEW.{name} IS NOT OLD.{name};")
+}
+
+/// Rows whose identifier is read-only are made by others; an `INSERT OR REPLACE` of one that is
+/// there is an update.
+fn unmade(entity: &Entity, attribute: &Attribute) -> String {
+    let same = |key: &Attribute| {
+        let name = quoted(&key.name);
+        format!("known.{name} = NEW.{name}")
+    };
+    let same: Vec<String> = entity.key().iter().map(same).collect();
+    let when = format!(
+        "NOT EXISTS (SELECT 1 FROM {} AS known WHERE {})",
+        quoted(&entity.name),
+        same.join(" AND ")
+    );
+    locked(entity, attribute, &when)
 }
 
 fn locked(entity: &Entity, attribute: &Attribute, when: &str) -> String {

@@ -3,7 +3,7 @@
 use afield::protocol::Code;
 use rusqlite::Connection;
 
-use crate::world::{World, execute, id, int, pull, query, text, uuid};
+use crate::world::{World, execute, id, int, pull, query, sample, text, uuid};
 
 /// A store with a row in every entity.
 fn filled() -> World {
@@ -170,4 +170,37 @@ fn a_refused_statement_leaves_its_transaction_usable_for_a_plain_writer() {
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].entity, "stock");
     assert_eq!(query(&world.store(), "SELECT vip FROM contact"), [[int(0)]]);
+}
+
+/// Its rows are made by others: they are edited, replaced and deleted here.
+#[test]
+fn p7_rows_whose_identifier_is_read_only_are_never_created() {
+    let mut sample = sample();
+    for entity in &mut sample.entities {
+        if ["stock", "label"].contains(&entity.name.as_str()) {
+            entity.attributes[0].read_only = true;
+        }
+    }
+    let world = World::with(sample);
+    let rows = [world.rows("stock", &[&[text("x"), int(1), int(5), text("n")]])];
+    pull(&mut world.sync(), &rows, "t1");
+    for sql in [
+        "INSERT INTO stock VALUES ('y', 1, 5, 'n')",
+        "INSERT INTO stock VALUES ('x', 2, 5, 'n')",
+        "INSERT OR REPLACE INTO stock VALUES ('x', 2, 5, 'n')",
+        "INSERT INTO label VALUES ('new')",
+        "DELETE FROM stock; INSERT INTO stock VALUES ('x', 1, 6, 'n')",
+    ] {
+        let error = execute(&mut world.store(), sql).expect_err(sql);
+        assert_eq!(error.code(), &Code::READ_ONLY, "{sql}: {error}");
+        let whole = format!("BEGIN; {sql}");
+        world.plain().execute_batch(&whole).expect_err(sql);
+    }
+    let sql = "INSERT OR REPLACE INTO stock VALUES ('x', 1, 6, 'n'); \
+               INSERT INTO stock VALUES ('x', 1, 7, 'n') ON CONFLICT DO UPDATE SET amount = 7; \
+               UPDATE stock SET note = 'm'";
+    execute(&mut world.store(), sql).unwrap();
+    let found = query(&world.store(), "SELECT amount, note FROM stock");
+    assert_eq!(found, [[int(7), text("m")]]);
+    execute(&mut world.store(), "DELETE FROM stock").unwrap();
 }

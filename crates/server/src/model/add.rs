@@ -61,7 +61,8 @@ pub fn add(
     file.entities
         .iter()
         .for_each(|entity| names.add(&entity.name.value));
-    let (name, section) = match propose(known, &mut names) {
+    let on_device = on_device(&file, known);
+    let (name, section) = match propose(catalog, known, &on_device, &mut names) {
         Proposal::Entity { name, section } => (name, section),
         Proposal::LeftOut(reason) => {
             return Err(wrong(
@@ -81,6 +82,16 @@ pub fn add(
             Err(errors)
         }
     }
+}
+
+/// The tables of the file's entities, and the one that is added.
+fn on_device(file: &ModelFile, added: &Table) -> Vec<String> {
+    let entities = file.entities.iter();
+    let from = entities.filter_map(|entity| match &entity.source {
+        Source::Server(server) => Some(server.from.value.clone()),
+        Source::Device { .. } => None,
+    });
+    from.chain([added.name.clone()]).collect()
 }
 
 /// Where the table stands in the file, and under which name.

@@ -1,7 +1,7 @@
 //! `afield init`: a model file for an existing database, ready to run, with a reason beside each
 //! proposal.
 
-use super::propose::{Names, Proposal, comment, line, propose, quoted};
+use super::propose::{self, Names, Proposal, comment, line, quoted};
 use crate::catalog::Catalog;
 
 /// What the catalog does not say.
@@ -19,8 +19,12 @@ pub fn generate(catalog: &Catalog, options: &InitOptions<'_>) -> String {
     let mut names = Names::default();
     let mut left_out = String::new();
     let mut entities = 0;
+    let on_device: Vec<String> = (catalog.tables.iter())
+        .filter(|table| propose::left_out(table).is_none())
+        .map(|table| table.name.clone())
+        .collect();
     for table in &catalog.tables {
-        match propose(table, &mut names) {
+        match propose::propose(catalog, table, &on_device, &mut names) {
             Proposal::Entity { section, .. } => {
                 entities += 1;
                 text.push('\n');

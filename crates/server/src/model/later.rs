@@ -1,7 +1,7 @@
 //! Keys of the model that this version knows and does not build yet, each with what to do now.
 //!
-//! They are refused, never ignored: a model that says `write = …` and does not mean it would be
-//! a hole.
+//! They are refused, never ignored: a model that says `rule = …` and does not mean it would be a
+//! hole.
 
 /// Keys of `[server]`.
 pub(super) const SERVER: &[(&str, &str)] = &[(
@@ -17,15 +17,6 @@ pub(super) const UNIT: &[(&str, &str)] = &[(
 
 /// Keys of `[local.…]`.
 pub(super) const ENTITY: &[(&str, &str)] = &[
-    ("may_reference", "remove it"),
-    (
-        "write",
-        "remove it and use the pattern `read-only-optimized` if not everybody may write",
-    ),
-    (
-        "write_to",
-        "remove it and use the pattern `read-only-optimized` if not everybody may write",
-    ),
     (
         "app_triggers",
         "remove it, and the app's triggers on this table",

@@ -8,8 +8,8 @@ use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Identifier, Pattern, Type};
 
 use super::owner::own_rows;
-use super::resolve::{identifier_of, name_problem, table_problem, too_high_problem};
-use crate::catalog::{Column, ROWS_COUNTED_MAX, Table};
+use super::resolve::{hidden, identifier_of, name_problem, table_problem, too_high_problem};
+use crate::catalog::{Catalog, Column, ROWS_COUNTED_MAX, Table};
 
 /// Bytes in one cell above which a column of bytes is proposed as left out: a page of such rows
 /// would take minutes on a slow network.
@@ -70,17 +70,34 @@ impl Names {
     }
 }
 
-/// The proposal for `table` under a local name that `names` does not have yet.
-pub(super) fn propose(table: &Table, names: &mut Names) -> Proposal {
+/// The proposal for `table` under a local name that `names` does not have yet, beside the tables
+/// of `on_device`.
+pub(super) fn propose(
+    catalog: &Catalog,
+    table: &Table,
+    on_device: &[String],
+    names: &mut Names,
+) -> Proposal {
+    if let Some(reason) = left_out(table) {
+        return Proposal::LeftOut(reason);
+    }
+    let name = names.choose(&table.name, false);
+    let mut section = section(table, &name);
+    may_reference(&mut section, catalog, table, on_device);
+    Proposal::Entity { name, section }
+}
+
+/// Why nothing is proposed for a table, if nothing is, and what to do.
+pub(super) fn left_out(table: &Table) -> Option<String> {
     if let Some(problem) = table_problem(table) {
-        return Proposal::LeftOut(problem.to_owned());
+        return Some(problem.to_owned());
     }
     if table
         .measured
         .as_ref()
         .is_some_and(|measured| measured.has_null_key)
     {
-        return Proposal::LeftOut(
+        return Some(
             "holds rows whose primary key is NULL, which no device could name: give them a key, \
              then run `afield add`"
                 .to_owned(),
@@ -89,14 +106,45 @@ pub(super) fn propose(table: &Table, names: &mut Names) -> Proposal {
     if identifier_of(table) == Identifier::Server
         && let Some(problem) = too_high_problem(table)
     {
-        return Proposal::LeftOut(format!(
+        return Some(format!(
             "{problem}. To have it on devices for reading, add it by hand with id = \"natural\" \
              and pattern = \"read-only-optimized\""
         ));
     }
-    let name = names.choose(&table.name, false);
-    let section = section(table, &name);
-    Proposal::Entity { name, section }
+    None
+}
+
+/// References to what is not on devices, each of which a person may allow.
+fn may_reference(text: &mut String, catalog: &Catalog, table: &Table, on_device: &[String]) {
+    let columns: Vec<String> = (table.columns.iter())
+        .filter(|column| !is_too_large(table, column))
+        .map(|column| column.name.clone())
+        .collect();
+    let is_written = pattern(table).0 == Pattern::LastWriteWins;
+    let hidden = hidden(catalog, table, on_device, &columns);
+    if !is_written || hidden.is_empty() {
+        return;
+    }
+    let said = hidden
+        .iter()
+        .map(|one| format!("`{}` refers to {}", one.column.escape_debug(), one.why));
+    let said: Vec<String> = said.collect();
+    let mut locals = Names::default();
+    let local = |column: &Column| {
+        let local = locals.choose(&column.name, true);
+        let is_it = hidden.iter().any(|one| one.column == column.name);
+        is_it.then(|| quoted(&local))
+    };
+    let names: Vec<String> = table.columns.iter().filter_map(local).collect();
+    comment(
+        text,
+        &format!(
+            "{}: devices only read it, because the database would tell them which rows are there \
+             (and create no rows where it is required). If they may, add the next line.",
+            said.join(", ")
+        ),
+    );
+    line(text, &format!("# may_reference = [{}]", names.join(", ")));
 }
 
 fn section(table: &Table, name: &str) -> String {
@@ -225,8 +273,8 @@ fn attribute(text: &mut String, table: &Table, column: &Column, locals: &mut Nam
     } else {
         format!("{{ {} = {} }}", key(&local), quoted(&column.name))
     };
-    let size = largest(table, column);
-    if size > LARGE_BYTES && !table.is_key(&column.name) {
+    if is_too_large(table, column) {
+        let size = largest(table, column);
         let required = if column.not_null && column.default.is_none() {
             "; required, so devices cannot create rows without it"
         } else {
@@ -262,6 +310,11 @@ fn note(table: &Table, column: &Column) -> Option<String> {
         return Some("some values are no UUIDs in lower-case text: sent as they are".to_owned());
     }
     None
+}
+
+/// Whether a column is proposed as left out.
+fn is_too_large(table: &Table, column: &Column) -> bool {
+    largest(table, column) > LARGE_BYTES && !table.is_key(&column.name)
 }
 
 fn largest(table: &Table, column: &Column) -> u64 {

@@ -3,6 +3,7 @@
 
 mod advice;
 mod columns;
+mod hidden;
 mod identifier;
 mod queries;
 mod scope;
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Type};
 
+pub(super) use self::hidden::hidden;
 pub(super) use self::identifier::{identifier_of, too_high_problem};
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
@@ -239,6 +241,7 @@ impl<'a> Resolver<'a> {
             entities.push(entity);
         }
         structure::add(&mut entities, self.catalog);
+        self.hidden_references(&mut entities);
         entities
     }
 
@@ -304,6 +307,7 @@ impl<'a> Resolver<'a> {
         let identifier = self.identifier(at, server, table);
         let (attributes, columns) = self.columns(name, *place, server, table);
         let scope = self.scope(name, server, table);
+        let (write, write_to) = self.writes(name, server, table);
         let key_width = table.primary_key.len();
         let local = Entity {
             merge: self.merge(name, server),
@@ -314,6 +318,8 @@ impl<'a> Resolver<'a> {
         };
         Some(ServerEntity {
             scope,
+            write,
+            write_to,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod sqlite;
+pub mod why;
 
 use afield_protocol::{Code, Frame, Group, GroupId, GroupOutcome, Held, PageEnd, Part, Position};
 use serde_json::{Map, Value as Json};

@@ -162,6 +162,100 @@ fn what_nobody_writes() -> Vec<Change> {
     changes
 }
 
+/// Rows that are read and not written, rows that are to become what they may not, what refers to
+/// hidden tables.
+fn beyond_the_rules() -> Vec<Change> {
+    let on = |op, entity, key: Value, set: &[(&str, Value)]| change(op, entity, vec![key], set);
+    let (create, update, delete) = (Op::Create, Op::Update, Op::Delete);
+    let words = || ("words", Value::from("x"));
+    let author = || ("author", Value::from("ada"));
+    let red = || ("team", Value::from("red"));
+    let blue = || ("team", Value::from("blue"));
+    let ada = || ("owner", Value::from("ada"));
+    let eve = || ("owner", Value::from("eve"));
+    let secret = |code: &str| ("secret", Value::from(code));
+    vec![
+        on(update, "memo", "b".into(), &[words()]),
+        on(update, "memo", "b".into(), &[author()]),
+        on(update, "memo", "c".into(), &[words()]),
+        on(update, "memo", "c".into(), &[red()]),
+        on(update, "memo", "d".into(), &[author(), red()]),
+        on(update, "memo", "a".into(), &[blue()]),
+        on(create, "memo", "n".into(), &[author(), blue()]),
+        on(create, "memo", "d".into(), &[author(), red()]),
+        on(update, "wide", "b".into(), &[words()]),
+        on(update, "wide", "b".into(), &[ada()]),
+        on(create, "wide", "n".into(), &[eve()]),
+        on(update, "wide", "a".into(), &[eve()]),
+        on(update, "letter", "b".into(), &[words()]),
+        on(update, "letter", "b".into(), &[("sender", "ada".into())]),
+        on(update, "letter", "a".into(), &[("sender", "bob".into())]),
+        on(create, "letter", "n".into(), &[("sender", "bob".into())]),
+        on(update, "job", 1.into(), &[blue()]),
+        on(update, "job", 1.into(), &[eve(), blue()]),
+        on(update, "job", 2.into(), &[ada(), red()]),
+        on(update, "job", 3.into(), &[ada()]),
+        on(create, "job", T.into(), &[eve(), blue()]),
+        on(create, "job", T.into(), &[eve()]),
+        on(update, "step", "p3".into(), &[words()]),
+        on(update, "step", "p3".into(), &[("job", 1.into())]),
+        on(update, "step", "p1".into(), &[("job", 3.into())]),
+        on(create, "step", "n".into(), &[("job", 2.into())]),
+        on(update, "stamp", "t3".into(), &[("step", "p1".into())]),
+        on(create, "badge", "m".into(), &[ada()]),
+        on(create, "badge", "z".into(), &[ada()]),
+        on(update, "badge", "k".into(), &[secret("m")]),
+        on(update, "badge", "k".into(), &[secret("z")]),
+        on(update, "secret", "k".into(), &[words()]),
+        on(delete, "memo", "c".into(), &[]),
+        on(delete, "wide", "b".into(), &[]),
+        on(delete, "job", 3.into(), &[]),
+    ]
+}
+
+/// Groups that hand on what is the user's, to get at what is not.
+fn forged_hand_ons() -> Vec<Group> {
+    let job = |id: i64, owner: &str| {
+        change(
+            Op::Update,
+            "job",
+            vec![id.into()],
+            &[("owner", owner.into())],
+        )
+    };
+    let step = |id: &str, set: &[(&str, Value)]| change(Op::Update, "step", vec![id.into()], set);
+    let words = || [("words", Value::from("x"))];
+    let plain = |id: u8, changes| Group::new(GroupId([id; 16]), changes);
+    vec![
+        plain(0xc0, vec![job(1, "bob"), step("p3", &words())]),
+        plain(
+            0xc1,
+            vec![job(1, "bob"), job(3, "ada"), step("p3", &words())],
+        ),
+        plain(
+            0xc2,
+            vec![step("p1", &[("job", 3.into())]), step("p3", &words())],
+        ),
+        plain(0xc3, vec![job(1, "bob"), job(1, "ada")]),
+        plain(
+            0xc4,
+            vec![
+                job(1, "bob"),
+                step("p1", &words()),
+                change(Op::Update, "memo", vec!["b".into()], &words()),
+            ],
+        ),
+        plain(
+            0xc5,
+            vec![
+                job(1, "bob"),
+                change(Op::Delete, "step", vec!["p1".into()], &[]),
+                job(3, "ada"),
+            ],
+        ),
+    ]
+}
+
 fn identifiers_and_values() -> Vec<Change> {
     let edit = |entity, key: Vec<Value>| change(Op::Update, entity, key, &[]);
     let mut changes: Vec<Change> = [
@@ -327,6 +421,7 @@ fn forged() -> Vec<Group> {
         moves_and_references(),
         what_nobody_writes(),
         identifiers_and_values(),
+        beyond_the_rules(),
     ]
     .concat();
     let single = (0_u8..).zip(changes).map(|(id, change)| Group {
@@ -335,7 +430,8 @@ fn forged() -> Vec<Group> {
         origins: Vec::new(),
         changes: vec![change],
     });
-    single.chain(naming_groups_of_others()).collect()
+    let groups = naming_groups_of_others().into_iter();
+    single.chain(groups).chain(forged_hand_ons()).collect()
 }
 
 #[test]

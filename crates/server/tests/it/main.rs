@@ -19,6 +19,7 @@ mod model_init;
 mod model_resolve;
 mod model_scope;
 mod model_scope_query;
+mod model_writes;
 mod sqlite_database;
 mod sqlite_marks;
 mod sqlite_numbers;

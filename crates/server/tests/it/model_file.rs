@@ -195,9 +195,6 @@ fn assert_named(old: &str, text: &str, expected: &str) {
 fn what_is_not_built_yet_says_so_with_what_to_do() {
     let entity = "strict = false";
     for (old, text) in [
-        (entity, "write = \"x\""),
-        (entity, "write_to = \"x\""),
-        (entity, "may_reference = [\"n\"]"),
         (entity, "app_triggers = [\"n\"]"),
         (entity, "keep = \"modified_on > now - 14 days\""),
         (entity, "delete = \"is_active = false\""),

@@ -52,11 +52,17 @@ pub struct FromServer {
     pub never: Vec<At<String>>,
     /// Local names of numbers that are sent as differences.
     pub counter: Vec<At<String>>,
+    /// Local names of attributes that devices may write although they refer to what is not there.
+    pub may_reference: Vec<At<String>>,
     /// Whose rows.
     pub scope: Scoped,
+    /// Which of them may be changed, if the file says so.
+    pub write: Option<Scoped>,
+    /// What they may become, if the file says so.
+    pub write_to: Option<Scoped>,
 }
 
-/// `scope = …`: whose rows, and where that stands.
+/// `scope = …`, and what is written like it: whose rows, and where that stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scoped {
     /// What it says.
@@ -152,6 +158,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
             .and_then(|node| node.texts())
             .unwrap_or_default()
     };
+    let rule = |key| section.take(key).and_then(|node| read_scope(&node));
     FromServer {
         from: from.at(from.text().unwrap_or_default()),
         pattern: pattern
@@ -164,6 +171,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         read_only: texts("read_only"),
         never: texts("never"),
         counter: texts("counter"),
+        may_reference: texts("may_reference"),
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
@@ -172,6 +180,8 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
             written: WrittenScope::Everyone,
             place: section.place,
         }),
+        write: rule("write"),
+        write_to: rule("write_to"),
     }
 }
 
@@ -266,9 +276,12 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 10] = [
+    const SYNCED: [&str; 13] = [
         "pattern",
         "scope",
+        "write",
+        "write_to",
+        "may_reference",
         "attributes",
         "read_only",
         "never",

@@ -4,14 +4,16 @@ use afield_protocol::Type;
 
 use super::Resolver;
 use crate::catalog::{Column, ForeignKey, Table, TableKind};
-use crate::model::error::suggestion;
-use crate::model::file::{At, FromServer};
+use crate::model::error::{Place, suggestion};
+use crate::model::file::{At, FromServer, Scoped};
 use crate::model::scope::{WrittenCondition, WrittenScope};
 use crate::resolved::{Condition, Holds, Hop, Scope};
 
 /// What a condition of one entity needs to be resolved.
 struct Of<'a> {
     entity: &'a str,
+    /// The key of the file that says it.
+    key: &'static str,
     server: &'a FromServer,
     table: &'a Table,
 }
@@ -19,20 +21,68 @@ struct Of<'a> {
 impl<'a> Resolver<'a> {
     /// The scope of an entity; everyone's if it has mistakes, which are noted.
     pub(super) fn scope(&mut self, entity: &str, server: &FromServer, table: &'a Table) -> Scope {
-        let WrittenScope::Ways(written) = &server.scope.written else {
-            return Scope::Everyone;
-        };
         let of = Of {
             entity,
+            key: "scope",
             server,
             table,
+        };
+        let scope = self.rule(&of, &server.scope);
+        if let Scope::Ways(ways) = &scope {
+            self.advise(entity, server.scope.place, table, ways);
+        }
+        scope
+    }
+
+    /// Which rows of an entity may be changed, and what they may become, where the file says it.
+    pub(super) fn writes(
+        &mut self,
+        entity: &str,
+        server: &FromServer,
+        table: &'a Table,
+    ) -> (Option<Scope>, Option<Scope>) {
+        let mut found = [None, None];
+        let said = [("write", &server.write), ("write_to", &server.write_to)];
+        for (at, (key, scoped)) in said.into_iter().enumerate() {
+            let Some(scoped) = scoped else { continue };
+            self.check_writes(entity, key, server, scoped.place);
+            let of = Of {
+                entity,
+                key,
+                server,
+                table,
+            };
+            found[at] = Some(self.rule(&of, scoped));
+        }
+        let [write, write_to] = found;
+        (write, write_to)
+    }
+
+    /// `write` and `write_to` need a device that writes, and rows that are changed.
+    fn check_writes(&mut self, entity: &str, key: &str, server: &FromServer, place: Place) {
+        let problem = if !server.is_written() {
+            let pattern = server.pattern.as_str();
+            format!("devices do not write with the pattern `{pattern}`; remove it")
+        } else if server.insert_only.is_some() && key == "write" {
+            "rows are only created (`insert_only`), and never changed; say with `write_to` which"
+                .to_owned()
+        } else {
+            return;
+        };
+        self.wrong(place, format!("[local.{entity}] {key}: {problem}"));
+    }
+
+    /// What a text says of an entity's rows; everyone's if it has mistakes, which are noted.
+    fn rule(&mut self, of: &Of<'_>, scoped: &Scoped) -> Scope {
+        let WrittenScope::Ways(written) = &scoped.written else {
+            return Scope::Everyone;
         };
         let mut ways: Vec<Vec<Condition>> = Vec::new();
         for way in written {
             let mut conditions: Vec<Condition> = Vec::new();
             for condition in way {
-                let Some(found) = self.condition(&of, condition) else {
-                    self.check_noted(entity, server);
+                let Some(found) = self.condition(of, condition) else {
+                    self.check_noted(of, scoped.place);
                     continue;
                 };
                 // Names that differ in case mean the same column.
@@ -47,18 +97,18 @@ impl<'a> Resolver<'a> {
                 ways.push(conditions);
             }
         }
-        if ways.is_empty() {
-            return Scope::Everyone;
+        match ways.is_empty() {
+            true => Scope::Everyone,
+            false => Scope::Ways(ways),
         }
-        self.advise(entity, server.scope.place, table, &ways);
-        Scope::Ways(ways)
     }
 
     /// A condition that was left out without a mistake being noted would open the entity.
-    fn check_noted(&mut self, entity: &str, server: &FromServer) {
+    fn check_noted(&mut self, of: &Of<'_>, place: Place) {
         if self.errors.is_empty() {
-            let message = format!("[local.{entity}] scope: has a condition that means nothing");
-            self.wrong(server.scope.place, message);
+            let Of { entity, key, .. } = of;
+            let message = format!("[local.{entity}] {key}: has a condition that means nothing");
+            self.wrong(place, message);
         }
     }
 
@@ -107,8 +157,8 @@ impl<'a> Resolver<'a> {
             None => suggestion(&name.value, table.columns.iter().map(|c| &*c.name)),
         };
         let message = format!(
-            "[local.{}] scope: the table `{}` has no column `{}`; {near}",
-            of.entity, table.name, name.value
+            "[local.{}] {}: the table `{}` has no column `{}`; {near}",
+            of.entity, of.key, table.name, name.value
         );
         self.wrong(name.place, message);
         None
@@ -128,9 +178,10 @@ impl<'a> Resolver<'a> {
                 self.check_collation(of, key, name)?;
                 if families_differ(column, key) {
                     let message = format!(
-                        "[local.{}] scope: `{}.{}` is {} and refers to `{}.{}`, which is {}: such \
+                        "[local.{}] {}: `{}.{}` is {} and refers to `{}.{}`, which is {}: such \
                          values are never found equal; declare both columns alike",
                         of.entity,
+                        of.key,
                         table.name,
                         column.name,
                         shown(column),
@@ -144,7 +195,7 @@ impl<'a> Resolver<'a> {
                 Some((target, key))
             }
             Err(reason) => {
-                let message = format!("[local.{}] scope: {reason}", of.entity);
+                let message = format!("[local.{}] {}: {reason}", of.entity, of.key);
                 self.wrong(name.place, message);
                 None
             }
@@ -227,9 +278,10 @@ impl<'a> Resolver<'a> {
             return Some(());
         }
         let message = format!(
-            "[local.{}] scope: `{}` is {}, which has no one exact form to compare by; use a column \
+            "[local.{}] {}: `{}` is {}, which has no one exact form to compare by; use a column \
              with a number, a text or a UUID",
             of.entity,
+            of.key,
             column.name,
             column.kind.as_str()
         );
@@ -242,9 +294,9 @@ impl<'a> Resolver<'a> {
             return Some(());
         };
         let message = format!(
-            "[local.{}] scope: `{}` is compared by the collation {collation}, so that different \
+            "[local.{}] {}: `{}` is compared by the collation {collation}, so that different \
              values would let the same rows in; declare the column with COLLATE BINARY",
-            of.entity, column.name
+            of.entity, of.key, column.name
         );
         self.wrong(name.place, message);
         None
@@ -268,8 +320,8 @@ impl<'a> Resolver<'a> {
         if !names.clone().any(|known| known == name) {
             let near = suggestion(name, names);
             let message = format!(
-                "[local.{}] scope: there is no [scope.{name}]; {near}",
-                of.entity
+                "[local.{}] {}: there is no [scope.{name}]; {near}",
+                of.entity, of.key
             );
             self.wrong(holds.place, message);
             return None;
@@ -279,9 +331,10 @@ impl<'a> Resolver<'a> {
             && families_differ(column, found)
         {
             let message = format!(
-                "[local.{}] scope: `{}` is {}, and the query of [scope.{name}] finds `{}.{}`, \
+                "[local.{}] {}: `{}` is {}, and the query of [scope.{name}] finds `{}.{}`, \
                  which is {}: such values are never found equal; select another column, or CAST it",
                 of.entity,
+                of.key,
                 column.name,
                 shown(column),
                 table.name,

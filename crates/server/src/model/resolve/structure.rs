@@ -68,7 +68,7 @@ fn references(entity: &ServerEntity, table: &Table, targets: &[Target]) -> Vec<R
 }
 
 /// The referring columns in the order of the other's key; `None` unless they are exactly it.
-fn in_key_order<'a>(foreign: &'a ForeignKey, key: &[String]) -> Option<Vec<&'a str>> {
+pub(super) fn in_key_order<'a>(foreign: &'a ForeignKey, key: &[String]) -> Option<Vec<&'a str>> {
     if foreign.targets.len() != key.len() || foreign.columns.len() != key.len() {
         return None;
     }

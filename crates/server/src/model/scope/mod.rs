@@ -77,7 +77,7 @@ pub(super) fn parse(text: &Text) -> Result<WrittenScope, At<String>> {
 }
 
 /// A name as it stands in a scope, in quotes where it must.
-pub(super) fn name_in_scope(name: &str) -> String {
+pub(crate) fn name_in_scope(name: &str) -> String {
     let is_plain = !name.is_empty() && name.chars().all(token::is_of_name);
     let is_keyword = KEYWORDS.iter().any(|word| word.eq_ignore_ascii_case(name));
     match is_plain && !is_keyword && !name.eq_ignore_ascii_case("not") {

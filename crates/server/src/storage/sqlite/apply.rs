@@ -9,6 +9,10 @@
 //! one of them may create the membership that makes it his. It is never left standing in the hope
 //! of that, or what it wrote could open rows to the changes behind it that are nobody's to open.
 //! When all is done, each row that was written is looked at once more, with what it refers to.
+//!
+//! The other way round a change of the group can have taken a row from its author before the turn
+//! of another change came: it handed on the row that leads to it. Then the run ends, and begins
+//! again in another order ([`super::turns`]).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -17,7 +21,7 @@ use afield_protocol::{Change, Code, Group, Key, Value, Verdict, VerdictKind};
 use super::entity::EntityTable;
 use super::error::While;
 use super::numbers::{self, Numbers, Temporary};
-use super::rights::{Rights, Written};
+use super::rights::{Own, Rights, Written};
 use super::write::{self, Done};
 use crate::storage::StorageError;
 
@@ -35,6 +39,18 @@ pub(super) enum Run {
         at: usize,
         verdict: Verdict,
     },
+    /// The row of a change was its author's no more when its turn came. Perhaps it was before.
+    Late(Late),
+}
+
+/// A change whose turn came too late.
+pub(super) struct Late {
+    /// Its place in the group.
+    pub at: usize,
+    /// What refuses it; a delete of a row that is not there is not refused.
+    pub verdict: Option<Verdict>,
+    /// Places of the changes that came before.
+    pub before: HashSet<usize>,
 }
 
 /// A group that took effect.
@@ -47,11 +63,14 @@ pub(super) struct Applied {
     pub made: Vec<(Temporary, i64)>,
 }
 
-/// Carries out the changes of `group`; `numbers` are those of the rows that other groups created.
+/// Carries out the changes of `group` in this order; `numbers` are those of the rows that other
+/// groups created. `may_be_late` says of which changes it is told that their turn came too late.
 pub(super) fn changes(
     rights: Rights<'_>,
     group: &Group,
     numbers: Numbers,
+    order: &[usize],
+    may_be_late: &dyn Fn(usize) -> bool,
 ) -> Result<Run, StorageError> {
     let own = |change: &Change| numbers::made_by(rights.tables.entity(&change.entity)?, change);
     let mut applying = Applying {
@@ -60,7 +79,8 @@ pub(super) fn changes(
         to_come: group.changes.iter().filter_map(own).collect(),
         numbers,
         made: Vec::new(),
-        queue: (0..group.changes.len()).collect(),
+        queue: order.iter().copied().collect(),
+        may_be_late,
         waiting: HashMap::new(),
         postponed: Vec::new(),
         rounds: 0,
@@ -70,15 +90,15 @@ pub(super) fn changes(
     };
     loop {
         while let Some(at) = applying.queue.pop_front() {
-            if let Some(verdict) = applying.change(at)? {
-                return Ok(Run::Refused { at, verdict });
+            if let Some(end) = applying.change(at)? {
+                return Ok(end);
             }
         }
         if applying.waiting.is_empty() && applying.postponed.is_empty() {
             return applying.end();
         }
-        if let Some((at, verdict)) = applying.again()? {
-            return Ok(Run::Refused { at, verdict });
+        if let Some(end) = applying.again()? {
+            return Ok(end);
         }
     }
 }
@@ -94,25 +114,35 @@ struct Applying<'a> {
     queue: VecDeque<usize>,
     /// Places of changes that name a row to come.
     waiting: HashMap<Temporary, Vec<usize>>,
-    /// Places of changes that were forbidden when they were tried, with the refusals.
-    postponed: Vec<(usize, Verdict)>,
+    /// Changes that were forbidden when they were tried.
+    postponed: Vec<Postponed>,
     /// How often postponed changes were tried again, and how many stood then.
     rounds: usize,
     stood: usize,
     /// Places of the changes that stand, with what they wrote.
     standing: Vec<(usize, Option<Written>)>,
     verdicts: Vec<Verdict>,
+    may_be_late: &'a dyn Fn(usize) -> bool,
+}
+
+/// A change that was forbidden when it was tried.
+struct Postponed {
+    at: usize,
+    verdict: Verdict,
+    /// Whether for the row before.
+    is_missed: bool,
 }
 
 impl Applying<'_> {
-    /// Tries one change; returns the verdict that refuses it, if one does.
-    fn change(&mut self, at: usize) -> Result<Option<Verdict>, StorageError> {
+    /// Tries one change; returns how the group ends, if it ends with it.
+    fn change(&mut self, at: usize) -> Result<Option<Run>, StorageError> {
         let Some(sent) = self.group.changes.get(at) else {
             return Ok(None);
         };
         let Some(table) = self.rights.tables.entity(&sent.entity) else {
             let message = format!("the server has no entity `{}`", sent.entity);
-            return Ok(Some(Verdict::rejected(Code::UNKNOWN_ENTITY, message)));
+            let verdict = Verdict::rejected(Code::UNKNOWN_ENTITY, message);
+            return Ok(Some(Run::Refused { at, verdict }));
         };
         let numbered = self.numbers.put(table, sent);
         if let Some((attribute, row)) = numbered.unknown {
@@ -120,15 +150,30 @@ impl Applying<'_> {
                 self.waiting.entry(row).or_default().push(at);
                 return Ok(None);
             }
-            return Ok(Some(refers_to_nothing(attribute, &row)));
+            let verdict = refers_to_nothing(attribute, &row);
+            return Ok(Some(Run::Refused { at, verdict }));
         }
-        let Done { verdict, written } = self.carry_out(table, &numbered.change, &sent.key)?;
+        let done = self.carry_out(table, &numbered.change, &sent.key)?;
+        let Done {
+            verdict,
+            written,
+            is_missed,
+        } = done;
+        // Where nobody's rights are asked, a row that is missed is not there.
+        let is_missed = is_missed && table.has_rights();
         if verdict.code == Some(Code::FORBIDDEN) && self.can_wait(table) {
-            self.postponed.push((at, verdict));
+            self.postponed.push(Postponed {
+                at,
+                verdict,
+                is_missed,
+            });
             return Ok(None);
         }
         if verdict.kind != VerdictKind::Applied {
-            return Ok(Some(verdict));
+            return Ok(Some(self.refused(at, verdict, is_missed)));
+        }
+        if is_missed && self.is_late(at) {
+            return Ok(Some(self.late(at, None)));
         }
         self.standing.push((at, written));
         if let Some(row) = numbers::made_by(table, sent) {
@@ -151,7 +196,28 @@ impl Applying<'_> {
 
     /// Whether a change of this table that is forbidden now may be allowed behind the others.
     fn can_wait(&self, table: &EntityTable) -> bool {
-        !table.entity.scope.is_everyone() && self.group.changes.len() > 1
+        table.has_rights() && self.group.changes.len() > 1
+    }
+
+    /// Whether a change whose row was none of its author's may have come too late.
+    fn is_late(&self, at: usize) -> bool {
+        !self.standing.is_empty() && (self.may_be_late)(at)
+    }
+
+    fn late(&self, at: usize, verdict: Option<Verdict>) -> Run {
+        let before = self.standing.iter().map(|(at, _)| *at).collect();
+        Run::Late(Late {
+            at,
+            verdict,
+            before,
+        })
+    }
+
+    fn refused(&self, at: usize, verdict: Verdict, is_missed: bool) -> Run {
+        match is_missed && self.is_late(at) {
+            true => self.late(at, Some(verdict)),
+            false => Run::Refused { at, verdict },
+        }
     }
 
     /// One change; what it wrote is taken back if it is forbidden.
@@ -179,17 +245,18 @@ impl Applying<'_> {
     }
 
     /// Queues what could not be done so far; or says what never can be.
-    fn again(&mut self) -> Result<Option<(usize, Verdict)>, StorageError> {
+    fn again(&mut self) -> Result<Option<Run>, StorageError> {
         let has_moved = self.standing.len() > self.stood && self.rounds < ROUNDS_MAX;
         self.stood = self.standing.len();
         if has_moved && !self.postponed.is_empty() {
             self.rounds += 1;
             self.queue
-                .extend(self.postponed.drain(..).map(|(at, _)| at));
+                .extend(self.postponed.drain(..).map(|one| one.at));
             return Ok(None);
         }
         if self.waiting.is_empty() {
-            return Ok(self.postponed.drain(..).min_by_key(|(at, _)| *at));
+            let first = self.postponed.drain(..).min_by_key(|one| one.at);
+            return Ok(first.map(|one| self.refused(one.at, one.verdict, one.is_missed)));
         }
         self.reserve()?;
         Ok(None)
@@ -199,6 +266,12 @@ impl Applying<'_> {
     fn end(self) -> Result<Run, StorageError> {
         let mut standing = self.standing;
         standing.sort_by_key(|(at, _)| *at);
+        let mut own = Own::default();
+        for (at, written) in &standing {
+            if let (Some(written), Some(change)) = (written, self.group.changes.get(*at)) {
+                own.add(&change.entity, written);
+            }
+        }
         for (at, written) in standing {
             let (Some(written), Some(change)) = (written, self.group.changes.get(at)) else {
                 continue;
@@ -206,7 +279,7 @@ impl Applying<'_> {
             let Some(table) = self.rights.tables.entity(&change.entity) else {
                 continue;
             };
-            if let Some(verdict) = self.rights.staying(table, change, &written)? {
+            if let Some(verdict) = self.rights.staying(table, change, &written, &own)? {
                 return Ok(Run::Refused { at, verdict });
             }
         }
@@ -220,7 +293,7 @@ impl Applying<'_> {
     /// Gives numbers to rows whose creates wait for each other, and tries them again.
     fn reserve(&mut self) -> Result<(), StorageError> {
         let waiting = self.waiting.drain().flat_map(|(_, at)| at);
-        let postponed = self.postponed.drain(..).map(|(at, _)| at);
+        let postponed = self.postponed.drain(..).map(|one| one.at);
         let mut places: Vec<usize> = waiting.chain(postponed).collect();
         places.sort_unstable();
         let mut next: HashMap<&str, i64> = HashMap::new();

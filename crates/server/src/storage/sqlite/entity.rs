@@ -9,6 +9,7 @@ use super::raw::Raw;
 use super::schema::TableSchema;
 use super::scope::{self, ScopeSql};
 use super::statements::{ScopedSql, Sql, key_terms};
+use super::writes::Writes;
 use crate::resolved::{ServerEntity, ServerModel};
 use crate::storage::{Caller, StorageError};
 
@@ -27,6 +28,8 @@ pub(super) struct EntityTable {
     pub counters: Vec<String>,
     /// Whose rows they are; `None` if they are everyone's.
     pub scope: Option<ScopeSql>,
+    /// Which of them may be written, and what they may become.
+    pub writes: Writes,
     sql: Sql,
 }
 
@@ -64,8 +67,10 @@ impl EntityTable {
         }
         let (scan_order, key) = key_terms(&schema, entity)?;
         let scope = ScopeSql::compile(conn, &model.scopes, entity, &schema)?;
+        let sql = Sql::build(&schema, entity, &scan_order, &key, scope.as_ref());
         Ok(Self {
-            sql: Sql::build(&schema, entity, &scan_order, &key, scope.as_ref()),
+            writes: Writes::compile(conn, model, entity, &schema, &sql.key_is)?,
+            sql,
             scope,
             entity: entity.clone(),
             numbered_by: local.attributes.iter().map(numbered_by).collect(),
@@ -120,10 +125,21 @@ impl EntityTable {
         caller: &Caller,
         raw_key: &[Raw],
     ) -> rusqlite::Result<bool> {
-        let Some((_, sql)) = self.scoped() else {
-            return Ok(self.with_row(conn, raw_key, |_| Ok(()))?.is_some());
-        };
-        let mut statement = conn.prepare_cached(&sql.is_mine)?;
+        match self.scoped() {
+            Some((_, sql)) => self.asked(conn, caller, &sql.is_mine, raw_key),
+            None => Ok(self.with_row(conn, raw_key, |_| Ok(()))?.is_some()),
+        }
+    }
+
+    /// What a statement answers that asks one thing of the row with a stored key.
+    pub(super) fn asked(
+        &self,
+        conn: &Connection,
+        caller: &Caller,
+        sql: &str,
+        raw_key: &[Raw],
+    ) -> rusqlite::Result<bool> {
+        let mut statement = conn.prepare_cached(sql)?;
         scope::bind(&mut statement, caller)?;
         for (at, cell) in raw_key.iter().enumerate() {
             statement.raw_bind_parameter(at + 1, cell)?;

@@ -38,7 +38,10 @@ mod sql_text;
 mod statements;
 mod stops;
 mod tables;
+mod turns;
+mod why;
 mod write;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -54,6 +57,7 @@ pub use self::prepare::{
 };
 use self::scope::{LISTS_BYTES, Lists};
 use self::tables::Tables;
+pub use self::why::why;
 use super::{Caller, PartTaken, PullRequest, PulledPage, Storage, StorageError};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;

@@ -11,13 +11,14 @@ use afield_protocol::zoo::{crash_point, planted};
 use afield_protocol::{Code, Group, GroupId, GroupOutcome, Verdict};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::apply::{self, Run};
+use super::entity::EntityTable;
 use super::error::{While, crashed};
 use super::ledger::{self, Entry};
 use super::numbers::{self, Numbers, Origins};
 use super::rights::Rights;
 use super::stops::{Settled, Stops};
 use super::tables::Tables;
+use super::turns::{self, Through};
 use super::{SqliteStorage, references, write};
 use crate::resolved::ServerModel;
 use crate::storage::{Caller, StorageError};
@@ -247,16 +248,34 @@ impl Applying<'_> {
             .collect()
     }
 
+    /// The same for a group that took effect just now: only where the model lets rows leave.
+    fn told(
+        &self,
+        group: &Group,
+        numbers: &Numbers,
+        verdicts: Vec<Verdict>,
+    ) -> Result<Vec<Verdict>, StorageError> {
+        let mut tables = group.changes.iter().map(|c| self.tables.entity(&c.entity));
+        match tables.any(|table| table.is_some_and(EntityTable::may_leave)) {
+            true => self.shown(group, numbers, verdicts),
+            false => Ok(verdicts),
+        }
+    }
+
     fn apply(&self, group: &Group, numbers: Numbers) -> Result<Ended, StorageError> {
         self.run("SAVEPOINT afield_group")?;
-        let run = apply::changes(self.rights, group, numbers.clone())?;
+        let run = turns::run(self.rights, group, &numbers)?;
         match run {
-            Run::Applied(applied) => {
+            Through::Applied(applied) => {
                 self.run("RELEASE afield_group")?;
                 numbers::record(self.conn, self.user, group.id, &applied.made)?;
-                self.settle(group, applied.verdicts, applied.numbers)
+                let numbers = applied.numbers;
+                ledger::record(self.conn, self.user, group, &applied.verdicts, self.at)?;
+                // What a user handed on, or made for others, is not his to see any more.
+                let verdicts = self.told(group, &numbers, applied.verdicts)?;
+                Ok(Ended::Settled(Settled { verdicts, numbers }))
             }
-            Run::Refused { at, verdict } => {
+            Through::Refused { at, verdict } => {
                 let verdicts = refusal(group, at, verdict);
                 if self.conn.is_autocommit() {
                     return Ok(Ended::Undone(verdicts));

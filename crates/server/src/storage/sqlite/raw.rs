@@ -36,6 +36,17 @@ impl Raw {
         }
     }
 
+    /// As a value; text that is no UTF-8 as near as text can come to it.
+    pub(super) fn to_value(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Integer(n) => Value::Integer(*n),
+            Self::Real(x) => Value::Real(*x),
+            Self::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+            Self::Blob(bytes) => Value::Bytes(bytes.clone()),
+        }
+    }
+
     pub(super) fn as_stored(&self) -> Stored<'_> {
         match self {
             Self::Null => Stored::Null,

@@ -4,6 +4,16 @@
 //! in the same transaction count, and so does what a trigger of the team's did. A row that is not
 //! the caller's is treated like one that is not there, by the same statements; only a create must
 //! be told that its identifier is taken.
+//!
+//! ```text
+//!   row before ── in scope? ─ no ─► as if it were not there
+//!                   │ yes
+//!                 `write`? ─ no ─► forbidden          (updates and deletes)
+//!                   │ yes
+//!   row after ─── `write_to`? ─ no ─► forbidden       (creates and updates)
+//! ```
+
+use std::collections::{HashMap, HashSet};
 
 use afield_protocol::zoo::planted;
 use afield_protocol::{Attributes, Change, Code, Key, Op, Reference, Theirs, Value, Verdict};
@@ -11,8 +21,9 @@ use rusqlite::Connection;
 
 use super::entity::{EntityTable, FoundRow};
 use super::error::While;
-use super::raw::Raw;
+use super::raw::{Raw, write_raw_key};
 use super::tables::Tables;
+use crate::resolved::Scope;
 use crate::storage::{Caller, StorageError};
 
 const DOING: &str = "asking whose row it is";
@@ -44,6 +55,34 @@ pub(super) struct Written {
 }
 
 impl Rights<'_> {
+    /// Why the caller may not change or delete a row in his scope, if he may not.
+    pub(super) fn changing(
+        &self,
+        table: &EntityTable,
+        change: &Change,
+        row: &FoundRow,
+    ) -> rusqlite::Result<Option<Verdict>> {
+        if change.op == Op::Create || table.may_write(self.conn, self.caller, &row.raw_key)? {
+            return Ok(None);
+        }
+        let decides = decide(table, table.entity.write.as_ref());
+        let message = format!("this user may read the row and not change it, which {decides}");
+        Ok(Some(Verdict::rejected(Code::FORBIDDEN, message)))
+    }
+
+    /// Whether a change of a row that is there now finds it, and may be made of it.
+    pub(super) fn has_before(
+        &self,
+        table: &EntityTable,
+        change: &Change,
+    ) -> Result<bool, StorageError> {
+        let has = match self.find(table, change.op, &change.key).while_(DOING)? {
+            Found::Mine(row) => self.changing(table, change, &row).while_(DOING)?.is_none(),
+            Found::Foreign | Found::Absent => false,
+        };
+        Ok(has)
+    }
+
     /// The row of a change, if it is in the caller's scope now.
     pub(super) fn find(
         &self,
@@ -87,9 +126,9 @@ impl Rights<'_> {
         change: &Change,
         row: &FoundRow,
     ) -> rusqlite::Result<Option<Verdict>> {
-        let is_fine = table.entity.scope.is_everyone()
+        let is_fine = table.entity.becomes().is_everyone()
             || planted("server-push-skips-after-check")
-            || self.is_mine(table, &row.raw_key)?;
+            || table.may_become(self.conn, self.caller, &row.raw_key)?;
         Ok((!is_fine).then(|| forbidden(table, change)))
     }
 
@@ -101,8 +140,9 @@ impl Rights<'_> {
         table: &EntityTable,
         change: &Change,
         written: &Written,
+        own: &Own<'_>,
     ) -> Result<Option<Verdict>, StorageError> {
-        self.stays(table, change, written).while_(DOING)
+        self.stays(table, change, written, own).while_(DOING)
     }
 
     fn stays(
@@ -110,6 +150,7 @@ impl Rights<'_> {
         table: &EntityTable,
         change: &Change,
         written: &Written,
+        own: &Own<'_>,
     ) -> rusqlite::Result<Option<Verdict>> {
         let row = match table.with_stored_key(self.conn, &written.raw_key)? {
             Some(row) => Some(row),
@@ -127,7 +168,7 @@ impl Rights<'_> {
             .iter()
             .filter_map(|at| references.get(*at))
         {
-            if !self.reaches(table, reference, &row)? {
+            if !self.reaches(table, reference, &row, own)? {
                 return Ok(Some(refers_to_nothing(reference)));
             }
         }
@@ -140,6 +181,7 @@ impl Rights<'_> {
         table: &EntityTable,
         reference: &Reference,
         row: &FoundRow,
+        own: &Own<'_>,
     ) -> rusqlite::Result<bool> {
         let Some(target) = self.tables.entity(&reference.entity) else {
             return Ok(true);
@@ -151,7 +193,10 @@ impl Rights<'_> {
         if target.entity.scope.is_everyone() || planted("server-reference-unchecked") {
             return Ok(target.find(self.conn, &key)?.is_some());
         }
-        Ok(self.mine(target, &key)?.is_some())
+        if self.mine(target, &key)?.is_some() {
+            return Ok(true);
+        }
+        own.find(self.conn, target, &key)
     }
 
     /// A verdict without what it says of a row that is not in the caller's scope, at this moment:
@@ -169,6 +214,36 @@ impl Rights<'_> {
             _ => false,
         };
         Ok(if is_fine { verdict } else { silent(verdict) })
+    }
+}
+
+/// The rows that a group wrote, by entity: its author knows them, even those that are handed on,
+/// or made for others.
+#[derive(Default)]
+pub(super) struct Own<'g>(HashMap<&'g str, HashSet<Vec<u8>>>);
+
+impl<'g> Own<'g> {
+    pub(super) fn add(&mut self, entity: &'g str, written: &Written) {
+        let keys = self.0.entry(entity).or_default();
+        keys.insert(write_raw_key(&written.raw_key));
+    }
+
+    /// Whether a row of these is there under a canonical key.
+    fn find(
+        &self,
+        conn: &Connection,
+        table: &EntityTable,
+        key: &[Value],
+    ) -> rusqlite::Result<bool> {
+        let Some(keys) = self.0.get(table.entity.local.name.as_str()) else {
+            return Ok(false);
+        };
+        for raw in table.spellings(key) {
+            if keys.contains(&write_raw_key(&raw)) {
+                return Ok(table.with_stored_key(conn, &raw)?.is_some());
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -241,43 +316,67 @@ fn refers_to_nothing(reference: &Reference) -> Verdict {
     }
 }
 
-/// The refusal of a change whose row would not be the caller's. It names what the model names,
-/// and no value.
+/// The refusal of a change whose row would not be one that the caller may leave behind. It names
+/// what the model names, and no value.
 fn forbidden(table: &EntityTable, change: &Change) -> Verdict {
-    let mut known: Vec<&str> = Vec::new();
-    let mut hidden: Vec<&str> = Vec::new();
-    for condition in table.entity.scope.conditions() {
-        let columns = &table.entity.columns;
-        let at = columns
-            .iter()
-            .position(|column| column.name.eq_ignore_ascii_case(&condition.column));
-        let attribute = at.and_then(|at| table.entity.local.attributes.get(at));
-        let (list, name) = match attribute {
-            Some(attribute) => (&mut known, attribute.name.as_str()),
-            None => (&mut hidden, condition.column.as_str()),
-        };
-        if !list.contains(&name) {
-            list.push(name);
-        }
-    }
-    let attribute = known.iter().find(|name| change.set.contains_key(**name));
-    let attribute = attribute.map(|name| (*name).to_owned());
-    let all: Vec<&str> = known.iter().chain(&hidden).copied().collect();
-    let mut message = format!(
-        "the row would not be this user's, which {} decides",
-        listed(&all)
-    );
-    if change.op == Op::Create && !hidden.is_empty() {
+    let named = Named::of(table, table.entity.becomes());
+    let attribute = named.known.iter();
+    let attribute = attribute
+        .copied()
+        .find(|name| change.set.contains_key(*name));
+    let decides = decide(table, Some(table.entity.becomes()));
+    let mut message = match table.entity.write_to {
+        None => format!("the row would not be this user's, which {decides}"),
+        Some(_) => format!("this user may not make such a row, which {decides}"),
+    };
+    if change.op == Op::Create && !named.hidden.is_empty() {
         message.push_str(&format!(
             "; no device can set {} of the server's `{}`: add it to the attributes of `{}`",
-            listed(&hidden),
+            listed(&named.hidden),
             table.schema.name,
             table.entity.local.name
         ));
     }
     Verdict {
-        attribute,
+        attribute: attribute.map(str::to_owned),
         ..Verdict::rejected(Code::FORBIDDEN, message)
+    }
+}
+
+/// What of a row decides by a rule, in words.
+fn decide(table: &EntityTable, rule: Option<&Scope>) -> String {
+    let named = Named::of(table, rule.unwrap_or(&Scope::Everyone));
+    let all: Vec<&str> = named.known.iter().chain(&named.hidden).copied().collect();
+    format!("{} decides", listed(&all))
+}
+
+/// The columns that a rule compares.
+#[derive(Default)]
+struct Named<'a> {
+    /// Attributes, by their local names.
+    known: Vec<&'a str>,
+    /// Those that no device has.
+    hidden: Vec<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    fn of(table: &'a EntityTable, rule: &'a Scope) -> Self {
+        let mut named = Self::default();
+        for condition in rule.conditions() {
+            let columns = &table.entity.columns;
+            let at = columns
+                .iter()
+                .position(|column| column.name.eq_ignore_ascii_case(&condition.column));
+            let attribute = at.and_then(|at| table.entity.local.attributes.get(at));
+            let (list, name) = match attribute {
+                Some(attribute) => (&mut named.known, attribute.name.as_str()),
+                None => (&mut named.hidden, condition.column.as_str()),
+            };
+            if !list.contains(&name) {
+                list.push(name);
+            }
+        }
+        named
     }
 }
 

@@ -26,6 +26,20 @@ pub(super) struct Done {
     pub verdict: Verdict,
     /// The row that it wrote, where somebody must look at it again at the end of its group.
     pub written: Option<rights::Written>,
+    /// Whether it came to nothing because of the row before: not in its author's scope, or not
+    /// one that he may write.
+    pub is_missed: bool,
+}
+
+impl Done {
+    /// Nothing was written.
+    fn settled(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            written: None,
+            is_missed: false,
+        }
+    }
 }
 
 /// Decides a change and carries it out. Its identifiers are the server's, except that of a row
@@ -37,16 +51,26 @@ pub(super) fn change(
     change: &Change,
     sent: &Key,
 ) -> Result<Done, StorageError> {
+    if let Some(refused) = unwritable(table, change) {
+        return Ok(Done::settled(refused));
+    }
+    let found = found(rights, table, change)?;
+    if let Found::Mine(row) = &found
+        && let Some(refused) = rights.changing(table, change, row).while_(READING)?
+    {
+        return Ok(Done {
+            is_missed: true,
+            ..Done::settled(refused)
+        });
+    }
+    let is_missed = change.op != Op::Create && !matches!(found, Found::Mine(_));
     let settled = |verdict| {
         Ok(Done {
-            verdict,
-            written: None,
+            is_missed,
+            ..Done::settled(verdict)
         })
     };
-    if let Some(refused) = unwritable(table, change) {
-        return settled(refused);
-    }
-    let (row, now) = match found(rights, table, change)? {
+    let (row, now) = match found {
         Found::Mine(row) => {
             let now = Now::Present(table.attributes(&row));
             (Some(row), now)
@@ -103,12 +127,7 @@ impl Writing<'_> {
         overwritten: Attributes,
     ) -> Result<Done, StorageError> {
         let Self { table, change, .. } = *self;
-        let (conn, refused) = (self.rights.conn, |verdict| {
-            Ok(Done {
-                verdict,
-                written: None,
-            })
-        });
+        let (conn, refused) = (self.rights.conn, |verdict| Ok(Done::settled(verdict)));
         let written = match (change.op, self.row) {
             (Op::Create, _) => create(conn, table, change, set),
             (Op::Update, Some(row)) => update(conn, table, row, set),
@@ -148,6 +167,7 @@ impl Writing<'_> {
                 ..verdict
             },
             written: row.map(|row| self.written(row)),
+            is_missed: false,
         })
     }
 
@@ -212,7 +232,7 @@ fn rejected(code: Code) -> Verdict {
 }
 
 /// The refusal of a change that no table could make right.
-fn unwritable(table: &EntityTable, change: &Change) -> Option<Verdict> {
+pub(super) fn unwritable(table: &EntityTable, change: &Change) -> Option<Verdict> {
     let local = &table.entity.local;
     let refuse = |code, attribute: Option<&str>, message: String| {
         Some(Verdict {
@@ -266,6 +286,16 @@ fn unwritable(table: &EntityTable, change: &Change) -> Option<Verdict> {
             let message = format!("`{name}` expects {}", attribute.kind.expected());
             return refuse(Code::TYPE_MISMATCH, Some(name), message);
         }
+    }
+    let mut fixed = local.key().iter().filter(|key| key.read_only);
+    if change.op == Op::Create
+        && let Some(key) = fixed.next()
+    {
+        let message = format!(
+            "no row of `{}` is created on a device: `{}` is read-only",
+            local.name, key.name
+        );
+        return refuse(Code::READ_ONLY, Some(&key.name), message);
     }
     if change.op == Op::Delete && !change.set.is_empty() {
         return refuse(Code::MALFORMED, None, "a delete sets nothing".into());

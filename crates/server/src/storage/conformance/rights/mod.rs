@@ -3,18 +3,25 @@
 //! with a database made of [`rights_schema`] and [`rights_model`].
 
 mod alike;
+mod handing;
+mod late;
 mod reach;
 mod rows;
 mod tables;
 mod told;
+mod write_tables;
+mod writing;
 
 use afield_protocol::{Attributes, Change, Group, GroupOutcome, Op, Value, Verdict};
 
 pub use self::alike::*;
+pub use self::handing::*;
+pub use self::late::*;
 pub use self::reach::*;
 pub use self::rows::*;
 pub use self::tables::{MARKER, ada, eve, rights_model, rights_schema};
 pub use self::told::*;
+pub use self::writing::*;
 use super::Database;
 use super::pushes::{create, group, set, update};
 use crate::storage::Caller;
@@ -123,6 +130,19 @@ macro_rules! storage_rights_conformance {
             p7_a_repeat_leaves_out_what_left_the_scope
             p7_a_refused_group_tells_nothing_that_only_it_opened
             p7_parts_of_a_settled_group_tell_nothing_either
+            p7_only_rows_that_may_be_written_are_written
+            p7_who_may_write_everything_still_writes_only_what_he_reads
+            p7_rows_become_only_what_they_may_become
+            p7_both_rules_count_where_a_row_is_read_by_everyone
+            p7_hidden_references_tell_nothing
+            p1_a_row_is_handed_on_and_leaves
+            p7_a_row_handed_on_is_nobodys_to_edit_any_more
+            p7_nothing_is_told_of_a_row_that_was_handed_on
+            p1_rows_made_for_others_have_their_numbers_and_their_children
+            p8_what_is_handed_on_comes_last_whatever_the_order
+            p1_a_delete_behind_what_is_handed_on_is_done
+            p7_several_changes_of_one_row_keep_their_order
+            p7_a_forged_order_opens_nothing
         }
     };
 }

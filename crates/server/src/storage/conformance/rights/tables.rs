@@ -9,6 +9,7 @@ use afield_protocol::{Identifier, Pattern, Reference, Type};
 use serde_json::json;
 
 use super::super::entity;
+use super::write_tables::{TABLES as WRITE_TABLES, entities as write_entities};
 use crate::resolved::{Condition, Holds, Hop, NamedScope, Scope, ServerEntity, ServerModel};
 use crate::storage::Caller;
 use crate::storage::conformance::server_model;
@@ -63,11 +64,12 @@ const TABLES: &str = "
     INSERT INTO box VALUES ('a', 'mine', 'red'), ('b', 'marker-eve', 'blue');
     INSERT INTO project VALUES (1, 'mine'), (2, 'marker-eve');
     INSERT INTO seat VALUES ('sa', 'ada', 1), ('se', 'eve', 2);
-    INSERT INTO shelf VALUES (1, 2, 'red', 'ada'), (2, 3, 'blue', 'eve');";
+    INSERT INTO shelf VALUES (1, 2, 'red', 'ada'), (2, 3, 'blue', 'eve');
+";
 
 /// The tables' statements; `numbered_key` declares a key that the database numbers itself.
 pub fn rights_schema(numbered_key: &str) -> String {
-    TABLES.replace("NUMBERED_KEY", numbered_key)
+    (TABLES.to_owned() + WRITE_TABLES).replace("NUMBERED_KEY", numbered_key)
 }
 
 /// What is marked so is Eve's, and may never reach Ada.
@@ -91,7 +93,9 @@ fn caller(user: &str, team: &str) -> Caller {
 
 /// The model over [`rights_schema`].
 pub fn rights_model() -> ServerModel {
-    let mut model = server_model(entities());
+    let mut all = entities();
+    all.extend(write_entities());
+    let mut model = server_model(all);
     model.scopes = [
         ("regions", "SELECT region FROM member WHERE who = :user"),
         ("projects", "SELECT project FROM seat WHERE who = :user"),
@@ -195,7 +199,7 @@ const SHELF: [(&str, Type); 4] = [
 
 const BIN: [(&str, Type); 3] = [("id", Integer), ("hall", Integer), ("words", Text)];
 
-fn condition(column: &str, holds: Holds) -> Condition {
+pub(super) fn condition(column: &str, holds: Holds) -> Condition {
     Condition {
         column: column.into(),
         path: Vec::new(),
@@ -203,11 +207,11 @@ fn condition(column: &str, holds: Holds) -> Condition {
     }
 }
 
-fn user(column: &str) -> Condition {
+pub(super) fn user(column: &str) -> Condition {
     condition(column, Holds::User)
 }
 
-fn team(column: &str) -> Condition {
+pub(super) fn team(column: &str) -> Condition {
     condition(column, Holds::Claim("team".into()))
 }
 
@@ -215,7 +219,7 @@ fn held(column: &str, scope: &str) -> Condition {
     condition(column, Holds::Scope(scope.into()))
 }
 
-fn made(
+pub(super) fn made(
     name: &str,
     pattern: Pattern,
     key_width: usize,
@@ -231,7 +235,7 @@ fn made(
 }
 
 impl ServerEntity {
-    fn naming(mut self, attributes: &[&str], entity: &str) -> Self {
+    pub(super) fn naming(mut self, attributes: &[&str], entity: &str) -> Self {
         self.local.references.push(Reference {
             attributes: attributes.iter().map(|name| (*name).to_owned()).collect(),
             entity: entity.to_owned(),
@@ -239,7 +243,7 @@ impl ServerEntity {
         self
     }
 
-    fn numbered(mut self) -> Self {
+    pub(super) fn numbered(mut self) -> Self {
         self.local.identifier = Identifier::Server;
         self
     }

@@ -23,21 +23,27 @@ pub(in super::super) fn columns(schema: &TableSchema, scope: &Scope) -> Vec<Stri
     found
 }
 
-/// Fails on what cannot be compared exactly, or does not exist.
+/// Fails where devices are told of another scope.
+pub(super) fn told(entity: &ServerEntity) -> Result<(), StorageError> {
+    if entity.local.scope == entity.scope.widths() {
+        return Ok(());
+    }
+    let name = &entity.local.name;
+    Err(lasting(format!(
+        "`{name}`: what devices are told of its scope is not its scope"
+    )))
+}
+
+/// Fails on what cannot be compared exactly, or does not exist; `whose` begins the message.
 pub(super) fn check(
     conn: &Connection,
     scopes: &[NamedScope],
-    entity: &ServerEntity,
+    scope: &Scope,
     schema: &TableSchema,
+    whose: &str,
 ) -> Result<(), StorageError> {
-    let name = &entity.local.name;
-    if entity.local.scope != entity.scope.widths() {
-        return Err(lasting(format!(
-            "`{name}`: what devices are told of its scope is not its scope"
-        )));
-    }
-    for condition in entity.scope.conditions() {
-        condition_fits(conn, scopes, name, schema, condition)?;
+    for condition in scope.conditions() {
+        condition_fits(conn, scopes, whose, schema, condition)?;
     }
     Ok(())
 }
@@ -45,35 +51,35 @@ pub(super) fn check(
 fn condition_fits(
     conn: &Connection,
     scopes: &[NamedScope],
-    entity: &str,
+    whose: &str,
     schema: &TableSchema,
     condition: &Condition,
 ) -> Result<(), StorageError> {
-    let mut last = exact(entity, schema, &condition.column)?;
+    let mut last = exact(whose, schema, &condition.column)?;
     let mut last_name = format!("{}.{}", schema.name, last.name);
     for hop in &condition.path {
         let table = TableSchema::read(conn, &hop.table)?;
-        let key = exact(entity, &table, &hop.key)?;
+        let key = exact(whose, &table, &hop.key)?;
         let key_name = format!("{}.{}", table.name, key.name);
         same_kind(
-            entity,
+            whose,
             (&last_name, last.affinity),
             (&key_name, key.affinity),
         )?;
-        last = exact(entity, &table, &hop.column)?;
+        last = exact(whose, &table, &hop.column)?;
         last_name = format!("{}.{}", table.name, last.name);
     }
     match &condition.holds {
         Holds::User => Ok(()),
-        Holds::Claim(claim) => check_claim(entity, claim),
+        Holds::Claim(claim) => check_claim(whose, claim),
         Holds::Scope(scope) => {
             let named = scopes.iter().find(|named| named.name == *scope);
             let named = named
-                .ok_or_else(|| lasting(format!("`{entity}`: the model has no scope `{scope}`")))?;
+                .ok_or_else(|| lasting(format!("{whose}: the model has no scope `{scope}`")))?;
             match query_affinity(conn, named)? {
                 Some(affinity) => {
                     let query = format!("scope `{scope}`");
-                    same_kind(entity, (&last_name, last.affinity), (&query, affinity))
+                    same_kind(whose, (&last_name, last.affinity), (&query, affinity))
                 }
                 None => Ok(()),
             }
@@ -82,30 +88,30 @@ fn condition_fits(
 }
 
 /// The name stands in SQL as part of a parameter's name.
-fn check_claim(entity: &str, claim: &str) -> Result<(), StorageError> {
+fn check_claim(whose: &str, claim: &str) -> Result<(), StorageError> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     if !claim.is_empty() && claim.chars().all(is_word) {
         return Ok(());
     }
     Err(lasting(format!(
-        "`{entity}`: the claim `{}` in its scope must be named with letters, digits and `_`",
+        "{whose}: the claim `{}` must be named with letters, digits and `_`",
         claim.escape_debug()
     )))
 }
 
 /// The column, which compares byte by byte.
-fn exact(entity: &str, schema: &TableSchema, column: &str) -> Result<Column, StorageError> {
+fn exact(whose: &str, schema: &TableSchema, column: &str) -> Result<Column, StorageError> {
     let table = &schema.name;
     let found = schema.column(column).ok_or_else(|| {
         lasting(format!(
-            "`{entity}`: its scope names `{table}.{column}`, which does not exist"
+            "{whose} names `{table}.{column}`, which does not exist"
         ))
     })?;
     if found.collation.eq_ignore_ascii_case("BINARY") {
         return Ok(found.clone());
     }
     Err(lasting(format!(
-        "`{entity}`: its scope compares `{table}.{column}`, whose collation is {}: values could \
+        "{whose} compares `{table}.{column}`, whose collation is {}: values could \
          be equal in the database that are not for a device. Give the column the collation \
          BINARY, or use another column",
         found.collation
@@ -115,7 +121,7 @@ fn exact(entity: &str, schema: &TableSchema, column: &str) -> Result<Column, Sto
 /// SQLite converts text and numbers when it compares columns of different kinds, so that what is
 /// equal depends on who asks.
 fn same_kind(
-    entity: &str,
+    whose: &str,
     (one, is): (&str, Affinity),
     (other, of): (&str, Affinity),
 ) -> Result<(), StorageError> {
@@ -123,7 +129,7 @@ fn same_kind(
         return Ok(());
     }
     Err(lasting(format!(
-        "`{entity}`: its scope compares `{one}` ({}) with `{other}` ({}); give both columns the \
+        "{whose} compares `{one}` ({}) with `{other}` ({}); give both columns the \
          same type, or CAST in the query of the scope",
         is.as_sql(),
         of.as_sql()

@@ -14,6 +14,7 @@ mod lists;
 mod marks;
 mod now;
 mod pull;
+mod tested;
 #[cfg(test)]
 mod tests;
 
@@ -63,11 +64,33 @@ impl ScopeSql {
         entity: &ServerEntity,
         schema: &TableSchema,
     ) -> Result<Option<Self>, StorageError> {
-        let Scope::Ways(ways) = &entity.scope else {
+        check::told(entity)?;
+        let name = &entity.local.name;
+        Self::of(
+            conn,
+            scopes,
+            &entity.scope,
+            schema,
+            &format!("`{name}`: its scope"),
+        )
+    }
+
+    /// Compiles one of the rules about whose rows these are; `whose` begins what is said of it.
+    ///
+    /// # Errors
+    /// As [`ScopeSql::compile`].
+    pub(super) fn of(
+        conn: &Connection,
+        scopes: &[NamedScope],
+        scope: &Scope,
+        schema: &TableSchema,
+        whose: &str,
+    ) -> Result<Option<Self>, StorageError> {
+        let Scope::Ways(ways) = scope else {
             return Ok(None);
         };
-        check::check(conn, scopes, entity, schema)?;
-        let columns = columns(schema, &entity.scope);
+        check::check(conn, scopes, scope, schema, whose)?;
+        let columns = columns(schema, scope);
         let mut compiled = Self {
             columns,
             conditions: Vec::new(),
