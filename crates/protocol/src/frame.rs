@@ -1,7 +1,7 @@
 //! The messages of one sync: what a request and its answer are made of.
 //!
 //! ```text
-//! request:  hello, held*, group*, part?, end
+//! request:  hello, held*, chosen*, group*, part?, end
 //! answer:   welcome, outcome*, received?, settled, ( page, (rows | gone | held)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
 //! ```
@@ -13,6 +13,7 @@ use crate::change::{Group, GroupHash, GroupId, Key};
 use crate::code::Code;
 use crate::outcome::GroupOutcome;
 use crate::rows::RowBlock;
+use crate::value::Value;
 
 /// An authenticated token of the server: exactly which changes of one entity a device has seen,
 /// and how far an unfinished download of it has come. Opaque to the device.
@@ -84,6 +85,16 @@ pub struct Held {
     pub lost: Vec<i64>,
 }
 
+/// Values of a scope that the app on this device wants now. Who asks gets rows by those of them
+/// that the scope's query allows him; the others are passed over without a word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// The name of the scope.
+    pub scope: String,
+    /// The values in canonical form.
+    pub values: Vec<Value>,
+}
+
 /// Opens a page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -151,4 +162,6 @@ pub enum Frame {
     Received(Received),
     /// Values of a scope.
     Held(Held),
+    /// What the app chose.
+    Chosen(Chosen),
 }

@@ -27,10 +27,12 @@ pub mod zoo;
 
 pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op, Origin};
 pub use code::Code;
-pub use frame::{Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
+pub use frame::{
+    Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
+};
 pub use model::{
-    Attribute, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge, Model, ModelError, Pattern,
-    Reference, SCOPE_COLUMN, Unit, is_temporary,
+    Attribute, ChosenScope, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge, Model, ModelError,
+    Pattern, Reference, SCOPE_COLUMN, Unit, is_temporary,
 };
 pub use outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 pub use rows::{Cell, RowBlock, RowBlockWriter};

@@ -77,6 +77,7 @@ pub(crate) fn named() -> Vec<NamedScope> {
     let named = |name: &str, query: &str| NamedScope {
         name: name.to_owned(),
         query: query.to_owned(),
+        chosen: None,
     };
     vec![
         named(

@@ -13,13 +13,14 @@
 
 use std::collections::BTreeSet;
 
+use afield_protocol::codec::cbor::read_key;
 use afield_protocol::{Code, Frame, Page, PageEnd, Position, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
 use super::tables::Table;
 use super::target::{Target, write_frame};
-use super::{erase, overlay};
+use super::{erase, overlay, vacuum};
 use crate::error::Error;
 
 /// What became of a page.
@@ -130,12 +131,15 @@ pub(super) fn apply(
         rows += target.finish(db, &loaded, end.complete)?;
         db.crash_point("page-entity")?;
     }
-    if end.complete {
-        for target in &targets {
-            let may_have_left = end_overlays(db, &loaded, request, target.table)? || target.lost;
-            if may_have_left && !zoo::planted("scope-exit-keeps-history") {
-                erase::history(db, &loaded, target.table)?;
-            }
+    for target in &targets {
+        if end.complete
+            && (end_overlays(db, &loaded, request, target.table)? || target.lost)
+            && !zoo::planted("scope-exit-keeps-history")
+        {
+            erase::history(db, &loaded, target.table)?;
+        }
+        if target.removed {
+            vacuum::due(db, target.table)?;
         }
     }
     let is_visible = end.complete || targets.iter().any(|target| !target.staged);
@@ -196,6 +200,9 @@ fn end_overlays(db: &Db, loaded: &Loaded, request: i64, table: &Table) -> Result
         .execute(params![name, request])?;
     for key in keys {
         overlay::release(db, loaded, name, &key)?;
+        if table.entity.erase && table.row(&db.conn, &read_key(&key)?)?.is_none() {
+            vacuum::due(db, table)?;
+        }
     }
     touch(db, name)?;
     Ok(true)

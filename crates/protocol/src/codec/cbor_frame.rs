@@ -82,6 +82,10 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             numbers_to(e, &held.gained)?;
             numbers_to(e, &held.lost)
         }
+        Frame::Chosen(chosen) => {
+            e.array(3)?.u8(14)?.str(&chosen.scope)?;
+            key_to(e, None, &chosen.values)
+        }
     }
 }
 

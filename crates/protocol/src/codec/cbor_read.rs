@@ -13,12 +13,14 @@ use super::Malformed;
 use super::cbor::{attributes, check, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
+use crate::frame::{
+    Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
+};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 14] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4];
+const FRAME_ITEMS: [u64; 15] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -72,10 +74,14 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             group: GroupId(fixed(d)?),
             bytes: d.u32()?,
         }),
-        _ => Frame::Held(Held {
+        13 => Frame::Held(Held {
             entity: string(d)?,
             gained: list(d, |d| Ok(d.i64()?))?,
             lost: list(d, |d| Ok(d.i64()?))?,
+        }),
+        _ => Frame::Chosen(Chosen {
+            scope: string(d)?,
+            values: key(d)?,
         }),
     };
     if d.position() == body.len() {

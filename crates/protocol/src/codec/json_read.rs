@@ -9,7 +9,9 @@ use super::json_frame::kind;
 use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
+use crate::frame::{
+    Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
+};
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::{RowBlock, RowBlockWriter};
@@ -53,12 +55,20 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
             gained: from.list("gained", number_64)?,
             lost: from.list("lost", number_64)?,
         }),
+        "chosen" => Frame::Chosen(Chosen {
+            scope: from.text("scope")?.to_owned(),
+            values: from.list("values", chosen_value)?,
+        }),
         "problem" => Frame::Problem(Problem {
             code: Code::parse(from.text("code")?),
             message: from.text("message")?.to_owned(),
         }),
         other => return Err(Malformed::new(format!("unknown frame `{other}`"))),
     })
+}
+
+fn chosen_value(json: &Json) -> Result<Value, Malformed> {
+    to_untyped(json).map_err(|error| Malformed::new(format!("a chosen value: {error}")))
 }
 
 fn number_64(json: &Json) -> Result<i64, Malformed> {

@@ -367,11 +367,6 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// Whether the key is there.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
-    }
-
     fn key_place(&self, key: &str) -> Option<Place> {
         self.entries
             .iter()

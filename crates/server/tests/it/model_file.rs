@@ -198,17 +198,11 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
         (entity, "app_triggers = [\"n\"]"),
         (entity, "keep = \"modified_on > now - 14 days\""),
         (entity, "delete = \"is_active = false\""),
-        (entity, "erase = true"),
         (entity, "[local.visit.lookup]\nx = \"a.b\""),
         (entity, "[local.visit.rule]\nx = { required = true }"),
         (
             "entities = [\"visit\"]",
             "entities = [\"visit\"]\nedit = \"online\"",
-        ),
-        ("[limits]", "[scope.mine]\nchosen = \"SELECT 1\"\n[limits]"),
-        (
-            "[limits]",
-            "[scope.mine]\nquery = \"SELECT 1\"\nkeep_chosen = \"7 days\"\n[limits]",
         ),
         ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (

@@ -190,6 +190,7 @@ impl SimServer {
         let request = PullRequest {
             caller: afield_server::storage::Caller::user(user),
             held: serving.held.clone(),
+            chosen: Vec::new(),
             entities: serving.entities.clone(),
             rows_max,
             bytes_max: 1024 * 1024,

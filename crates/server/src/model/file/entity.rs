@@ -44,6 +44,8 @@ pub struct FromServer {
     pub strict: Option<Place>,
     /// Whether its rows are only created on devices: where the file says so.
     pub insert_only: Option<Place>,
+    /// Whether rows that leave are erased from free space and log too.
+    pub erase: bool,
     /// The attributes chosen, in file order.
     pub attributes: Vec<Listed>,
     /// Local names of attributes that are seen and not written.
@@ -112,15 +114,6 @@ fn entity(name: At<String>, section: &Section<'_, '_>) -> EntitySection {
         None => local_only(section),
     };
     section.refuse_later(later::ENTITY);
-    for (key, remedy) in later::ENTITY_SWITCHES {
-        if let Some(node) = section.take(key)
-            && !node.is_false()
-        {
-            section
-                .reader
-                .not_yet(node.place, &format!("{}: `{key}`", section.name), remedy);
-        }
-    }
     section.finish();
     EntitySection { name, source }
 }
@@ -175,6 +168,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
+        erase: switched_on(section, "erase").is_some(),
         // Without one there is an error, and no model.
         scope: scope.and_then(|node| read_scope(&node)).unwrap_or(Scoped {
             written: WrittenScope::Everyone,
@@ -276,7 +270,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 13] = [
+    const SYNCED: [&str; 14] = [
         "pattern",
         "scope",
         "write",
@@ -289,6 +283,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "merge",
         "strict",
         "insert_only",
+        "erase",
         "counter",
     ];
     for key in SYNCED {

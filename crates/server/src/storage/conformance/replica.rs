@@ -79,6 +79,7 @@ impl Replica {
         let request = PullRequest {
             caller: crate::storage::Caller::user("ada"),
             held: Vec::new(),
+            chosen: Vec::new(),
             entities: from.clone(),
             rows_max,
             bytes_max,

@@ -24,7 +24,7 @@ use super::entity::EntityTable;
 use super::error::While;
 use super::page::{EntityWriter, Lookup, PageWriter};
 use super::raw::{Raw, read_raw_key, write_raw_key};
-use super::scope::{Listed, ScopedPull};
+use super::scope::{Asking, Listed, ScopedPull};
 use super::tables::Tables;
 use super::{SqliteStorage, replaced};
 use crate::position::{self, Place, Progress};
@@ -77,7 +77,10 @@ pub(super) fn pull(
     let snapshot = Snapshot::take(conn, storage, beacon)?;
     let listed = Listed {
         lists: &storage.lists,
-        caller: &request.caller,
+        asking: Asking {
+            caller: &request.caller,
+            chosen: &request.chosen,
+        },
         said: &request.held,
     };
     let mut reset = Vec::new();
@@ -167,9 +170,9 @@ impl<'a> Snapshot<'a> {
         if let Some(scoped) = table.scoped() {
             let key = &self.storage.code_key;
             let entity = (name, table);
-            let caller = listed.caller;
+            let asking = listed.asking;
             let mut entity =
-                ScopedPull::fresh(self.conn, key, entity, scoped, caller, self.change)?;
+                ScopedPull::fresh(self.conn, key, entity, scoped, asking, self.change)?;
             let resumed = match &place {
                 Some(place) => entity.resume(self.conn, place, listed, self.change)?,
                 None => false,

@@ -237,6 +237,7 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Problem(_) => "problem",
         Frame::Part(_) => "part",
         Frame::Received(_) => "received",
+        Frame::Chosen(_) => "chosen",
         Frame::Held(_) => "held",
     };
     frames.iter().map(kind).collect()

@@ -143,6 +143,7 @@ impl ScopedDevice {
         PullRequest {
             caller: self.caller.clone(),
             held: Vec::new(),
+            chosen: Vec::new(),
             entities: positions.collect(),
             rows_max,
             bytes_max: usize::MAX,
