@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::limits::NAME_BYTES;
+use crate::rule::Rule;
 use crate::value::{Type, Value};
 
 /// What a device needs to know of the whole model.
@@ -117,6 +118,9 @@ pub struct Entity {
     /// Rows are sent and then forgotten by the device; none are pulled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insert_only: bool,
+    /// Rows are written only while the server can be reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edit_online: bool,
     /// Rows that leave are erased from free space and log of the device's database too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub erase: bool,
@@ -148,6 +152,9 @@ pub struct Attribute {
     /// A number that is sent as a difference: two devices that add 1 make 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counter: bool,
+    /// What is written into it must be like this.
+    #[serde(default, skip_serializing_if = "Rule::is_empty")]
+    pub rule: Rule,
     /// It comes through foreign keys from another row of the server's: read-only, and no part of
     /// what changes and conflicts speak of.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -308,6 +315,7 @@ impl Attribute {
             kind,
             read_only: false,
             counter: false,
+            rule: Rule::default(),
             lookup: false,
             default: None,
         }
@@ -343,11 +351,27 @@ impl Entity {
             attributes,
             strict: false,
             insert_only: false,
+            edit_online: false,
             erase: false,
             scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
         }
+    }
+
+    /// The entity without what its tables do not depend on, but only their triggers, and how rows
+    /// leave: two that are equal then have the same tables.
+    #[must_use]
+    pub fn as_tables(&self) -> Self {
+        let mut entity = Self {
+            edit_online: false,
+            erase: false,
+            ..self.clone()
+        };
+        for attribute in &mut entity.attributes {
+            attribute.rule = Rule::default();
+        }
+        entity
     }
 
     /// The identifier's attributes.
@@ -433,6 +457,12 @@ impl Entity {
             if attribute.counter && !is_number {
                 return Err(ModelError(format!(
                     "`{}.{}`: a counter is an integer or a real",
+                    self.name, attribute.name
+                )));
+            }
+            if let Some(problem) = attribute.rule.problem(attribute.kind) {
+                return Err(ModelError(format!(
+                    "`{}.{}`: {problem}",
                     self.name, attribute.name
                 )));
             }

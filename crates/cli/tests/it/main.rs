@@ -18,6 +18,7 @@ mod named_orders;
 mod named_overlaps;
 mod named_poison;
 mod named_processes;
+mod named_rules;
 mod named_verdicts;
 mod proxy;
 mod repl;

@@ -21,7 +21,7 @@ use super::actions::current;
 use super::again::{leave, recompute, record, resume};
 use super::conflict::{self, Parked, Resolution, Resolvers};
 use super::db::{Db, Loaded};
-use super::{lookups, rebase};
+use super::{lookups, rebase, rules};
 use crate::error::Error;
 
 /// Sends a refused change again with its group, with `set` in place of the values it names.
@@ -319,6 +319,13 @@ fn writable(
         {
             let message = format!("{}.{name} is read-only", entity.name);
             return Err(Error::new(Code::READ_ONLY, message).of_attribute(name));
+        }
+    }
+    for attribute in entity.values() {
+        if let Some(value) = set.get(&attribute.name)
+            && seen.get(&attribute.name) != Some(value)
+        {
+            rules::check(entity, attribute, value)?;
         }
     }
     let in_conflict = parked.is_conflict();

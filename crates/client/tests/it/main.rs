@@ -36,6 +36,7 @@ mod store_outbox;
 mod store_overlays;
 mod store_pages;
 mod store_refusals;
+mod store_rules;
 mod store_stage;
 mod store_types;
 mod watch_own;

@@ -1,18 +1,12 @@
 //! Keys of the model that this version knows and does not build yet, each with what to do now.
 //!
-//! They are refused, never ignored: a model that says `rule = …` and does not mean it would be a
+//! They are refused, never ignored: a model that says `keep = …` and does not mean it would be a
 //! hole.
 
 /// Keys of `[server]`.
 pub(super) const SERVER: &[(&str, &str)] = &[(
     "admin_listen",
     "remove it; there is no administration over HTTP so far",
-)];
-
-/// Keys of `[unit.…]`.
-pub(super) const UNIT: &[(&str, &str)] = &[(
-    "edit",
-    "remove it, or give its entities the pattern `read-only-optimized`",
 )];
 
 /// Keys of `[local.…]`.
@@ -23,10 +17,6 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
     ),
     ("delete", "remove it; rows count as deleted when they are"),
     ("keep", "remove it; all rows are kept"),
-    (
-        "rule",
-        "remove it and let the database's own constraints decide",
-    ),
 ];
 
 /// Keys that are read and checked but change nothing yet.

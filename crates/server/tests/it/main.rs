@@ -19,6 +19,7 @@ mod model_file;
 mod model_init;
 mod model_lookup;
 mod model_resolve;
+mod model_rules;
 mod model_scope;
 mod model_scope_chosen;
 mod model_scope_query;

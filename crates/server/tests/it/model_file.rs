@@ -198,15 +198,10 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
         (entity, "app_triggers = [\"n\"]"),
         (entity, "keep = \"modified_on > now - 14 days\""),
         (entity, "delete = \"is_active = false\""),
-        (entity, "[local.visit.rule]\nx = { required = true }"),
-        (
-            "entities = [\"visit\"]",
-            "entities = [\"visit\"]\nedit = \"online\"",
-        ),
         ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (
             "{ type = \"text\" }",
-            "{ type = \"text\", required = true }",
+            "{ type = \"text\", matches = \"a\" }",
         ),
         ("listen = ", "admin_listen = \"127.0.0.1:1\"\nlisten = "),
     ] {

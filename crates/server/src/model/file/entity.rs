@@ -1,8 +1,9 @@
 //! `[local.NAME]`.
 
-use afield_protocol::{Merge, Pattern, Type};
+use afield_protocol::{Merge, Pattern, Rule, Type};
 
 use super::At;
+use super::rule::{self, WrittenRule};
 use crate::model::error::{Place, suggestion};
 use crate::model::later;
 use crate::model::reader::{Node, Section};
@@ -60,6 +61,8 @@ pub struct FromServer {
     pub may_reference: Vec<At<String>>,
     /// Whose rows.
     pub scope: Scoped,
+    /// What the values of attributes must be like.
+    pub rules: Vec<WrittenRule>,
     /// Which of them may be changed, if the file says so.
     pub write: Option<Scoped>,
     /// What they may become, if the file says so.
@@ -109,6 +112,8 @@ pub struct LocalAttribute {
     pub name: At<String>,
     /// Its type.
     pub kind: Type,
+    /// What its values must be like.
+    pub rule: Rule,
 }
 
 pub(super) fn read(all: &Section<'_, '_>) -> Vec<EntitySection> {
@@ -180,6 +185,10 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
+        rules: section
+            .take("rule")
+            .and_then(|node| node.section(format!("{} rule", section.name)))
+            .map_or_else(Vec::new, |all| rule::read(&all)),
         erase: switched_on(section, "erase").is_some(),
         // Without one there is an error, and no model.
         scope: scope.and_then(|node| read_scope(&node)).unwrap_or(Scoped {
@@ -304,7 +313,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 15] = [
+    const SYNCED: [&str; 16] = [
         "pattern",
         "scope",
         "write",
@@ -319,6 +328,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "insert_only",
         "erase",
         "counter",
+        "rule",
         "lookup",
     ];
     for key in SYNCED {
@@ -346,30 +356,27 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         };
     };
     let read = |(name, node): (At<String>, Node<'_, '_>)| {
-        local_attribute(&node).map(|kind| LocalAttribute { name, kind })
+        let (kind, rule) = local_attribute(&node)?;
+        Some(LocalAttribute { name, kind, rule })
     };
     let attributes = table.take_all().into_iter().filter_map(read).collect();
     Source::Device { attributes }
 }
 
-fn local_attribute(node: &Node<'_, '_>) -> Option<Type> {
+fn local_attribute(node: &Node<'_, '_>) -> Option<(Type, Rule)> {
     if node.is_text() {
-        return read_type(node);
+        return Some((read_type(node)?, Rule::default()));
     }
     let definition = node.section(node.name.clone())?;
     let kind = definition.take("type");
     definition.refuse_later(&[
-        ("required", "remove it and check in the app"),
         ("default", "remove it and set the value in the app"),
-        ("max_length", "remove it and check in the app"),
         ("matches", "remove it and check in the app"),
-        ("min", "remove it and check in the app"),
-        ("max", "remove it and check in the app"),
-        ("one_of", "remove it and check in the app"),
     ]);
+    let rule = rule::beside(&definition);
     definition.finish();
     match kind {
-        Some(kind) => read_type(&kind),
+        Some(kind) => Some((read_type(&kind)?, rule)),
         None => {
             node.wrong("`type` is missing; write for example `type = \"text\"`");
             None
