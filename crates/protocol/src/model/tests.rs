@@ -1,3 +1,5 @@
+//! Models that read back, and models that no device could use.
+
 use super::*;
 
 fn model() -> Model {
