@@ -21,7 +21,7 @@ use super::actions::current;
 use super::again::{leave, recompute, record, resume};
 use super::conflict::{self, Parked, Resolution, Resolvers};
 use super::db::{Db, Loaded};
-use super::{lookups, rebase, rules};
+use super::{erase, lookups, rebase, rules};
 use crate::error::Error;
 
 /// Sends a refused change again with its group, with `set` in place of the values it names.
@@ -168,6 +168,10 @@ fn drop_parked(db: &mut Db, loaded: &Loaded, parked: &Parked) -> Result<(), Erro
     rebase_behind(db, loaded, parked, exists)?;
     for (group, changes) in leaving {
         leave(db, loaded, group, &changes)?;
+    }
+    for (entity, key) in &concerned {
+        // What only waited kept what it was made on, also of a row that has left meanwhile.
+        erase::given_up(db, loaded, entity, key)?;
     }
     recompute(db, loaded, &concerned)
 }

@@ -45,8 +45,8 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
 }
 
 /// Erases a row of which a pull already said that it is gone, now that a change of it is refused
-/// for some other reason.
-pub(super) fn refused(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Result<(), Error> {
+/// for some other reason, or is given up.
+pub(super) fn given_up(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Result<(), Error> {
     // The entity may have left the model since.
     let Ok(table) = loaded.table(entity) else {
         return Ok(());
