@@ -132,7 +132,10 @@ pub(super) fn apply(
         db.crash_point("page-entity")?;
     }
     for target in &targets {
-        if end.complete && (end_overlays(db, &loaded, request, target.table)? || target.lost) {
+        if end.complete
+            && (end_overlays(db, &loaded, request, target.table)? || target.lost)
+            && !zoo::planted("scope-exit-keeps-history")
+        {
             erase::history(db, &loaded, target.table)?;
         }
         if target.removed {

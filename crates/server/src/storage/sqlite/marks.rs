@@ -315,7 +315,11 @@ impl<'a> Capture<'a> {
             let k = quote(k);
             format!("OLD.{k} COLLATE BINARY IS NOT NEW.{k}")
         };
-        let parts: Vec<String> = self.key.iter().chain(self.scope).map(differs).collect();
+        let scope: &[String] = match planted("server-mark-only-new-scope") {
+            true => &[],
+            false => self.scope,
+        };
+        let parts: Vec<String> = self.key.iter().chain(scope).map(differs).collect();
         parts.join(" OR ")
     }
 
