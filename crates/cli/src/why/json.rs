@@ -29,6 +29,7 @@ fn stage(stage: &Stage, entity: &Entity) -> Json {
     let mut object = json!({ "name": stage.decides.as_str(), "lets": stage.lets });
     match &stage.decides {
         Decides::Row => {}
+        Decides::Delete(column) => object["column"] = json!(column),
         Decides::Pattern => object["pattern"] = json!(entity.pattern.as_str()),
         Decides::Scope(scope) => object["rule"] = rule(scope),
     }

@@ -16,6 +16,7 @@ mod named_orders;
 mod named_overlaps;
 mod named_poison;
 mod named_processes;
+mod named_soft_delete;
 mod named_verdicts;
 mod proxy;
 mod repl;

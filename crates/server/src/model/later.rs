@@ -21,7 +21,6 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
         "app_triggers",
         "remove it, and the app's triggers on this table",
     ),
-    ("delete", "remove it; rows count as deleted when they are"),
     ("keep", "remove it; all rows are kept"),
     (
         "lookup",

@@ -3,6 +3,7 @@
 
 mod advice;
 mod columns;
+mod deletion;
 mod hidden;
 mod identifier;
 mod queries;
@@ -308,6 +309,7 @@ impl<'a> Resolver<'a> {
         let (attributes, columns) = self.columns(name, *place, server, table);
         let scope = self.scope(name, server, table);
         let (write, write_to) = self.writes(name, server, table);
+        let delete = self.deletion(name, server, table);
         let key_width = table.primary_key.len();
         let local = Entity {
             merge: self.merge(name, server),
@@ -320,6 +322,7 @@ impl<'a> Resolver<'a> {
             scope,
             write,
             write_to,
+            delete,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

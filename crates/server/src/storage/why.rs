@@ -40,6 +40,8 @@ pub struct Stage {
 pub enum Decides {
     /// Whether there is a row.
     Row,
+    /// Whether the row counts as deleted, which this column says.
+    Delete(String),
     /// The pattern: whether rows of the entity go to devices at all.
     Pattern,
     /// The scope: whose row it is.
@@ -190,6 +192,7 @@ impl Decides {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Row => "row",
+            Self::Delete(_) => "delete",
             Self::Pattern => "pattern",
             Self::Scope(_) => "scope",
         }

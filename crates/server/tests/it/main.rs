@@ -14,6 +14,7 @@ mod http_support;
 mod http_sync;
 mod http_tokens;
 mod model_catalog;
+mod model_delete;
 mod model_file;
 mod model_init;
 mod model_resolve;

@@ -1,10 +1,21 @@
 //! The conformance suite on SQLite.
 
-use afield_server::storage::conformance::{rights_model, rights_schema};
+use afield_server::storage::conformance::{
+    rights_model, rights_schema, soft_delete_model, soft_delete_schema,
+};
 
 use crate::sqlite_database::SqliteDatabase;
 
 afield_server::storage_conformance!(SqliteDatabase::new());
+
+mod soft_delete {
+    use super::*;
+
+    afield_server::storage_soft_delete_conformance!(SqliteDatabase::with(
+        &soft_delete_schema("INTEGER PRIMARY KEY AUTOINCREMENT"),
+        soft_delete_model()
+    ));
+}
 
 mod rights {
     use super::*;

@@ -3,6 +3,7 @@
 use afield_protocol::{Merge, Pattern, Type};
 
 use super::At;
+use crate::model::condition::{self, WrittenDelete};
 use crate::model::error::{Place, suggestion};
 use crate::model::later;
 use crate::model::reader::{Node, Section};
@@ -60,6 +61,8 @@ pub struct FromServer {
     pub write: Option<Scoped>,
     /// What they may become, if the file says so.
     pub write_to: Option<Scoped>,
+    /// Which of them count as deleted, if the file says so.
+    pub delete: Option<WrittenDelete>,
 }
 
 /// `scope = …`, and what is written like it: whose rows, and where that stands.
@@ -182,6 +185,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         }),
         write: rule("write"),
         write_to: rule("write_to"),
+        delete: section.take("delete").and_then(|node| read_delete(&node)),
     }
 }
 
@@ -239,17 +243,16 @@ fn read_id(node: &Node<'_, '_>) -> Option<At<IdKind>> {
 
 fn read_scope(node: &Node<'_, '_>) -> Option<Scoped> {
     let text = node.placed_text()?;
-    match scope::parse(&text) {
-        Ok(written) => Some(Scoped {
-            written,
-            place: text.place,
-        }),
-        Err(At { value, place }) => {
-            let message = format!("{}: {value}", node.name);
-            node.reader.wrong(place, message);
-            None
-        }
-    }
+    let written = scope::parse(&text).map_err(|error| node.wrong_at(error));
+    Some(Scoped {
+        written: written.ok()?,
+        place: text.place,
+    })
+}
+
+fn read_delete(node: &Node<'_, '_>) -> Option<WrittenDelete> {
+    let found = condition::parse_delete(&node.placed_text()?);
+    found.map_err(|error| node.wrong_at(error)).ok()
 }
 
 fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
@@ -276,7 +279,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 13] = [
+    const SYNCED: [&str; 14] = [
         "pattern",
         "scope",
         "write",
@@ -290,6 +293,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "strict",
         "insert_only",
         "counter",
+        "delete",
     ];
     for key in SYNCED {
         if let Some(node) = section.take(key) {

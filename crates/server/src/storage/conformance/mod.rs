@@ -9,6 +9,7 @@
 mod cells;
 mod copies;
 mod dependants;
+mod mirror;
 mod numbers;
 mod parts;
 mod patterns;
@@ -20,6 +21,7 @@ mod replica;
 mod rights;
 mod schema;
 mod scopes;
+mod soft_delete;
 
 use afield_protocol::Value;
 
@@ -37,6 +39,7 @@ pub use self::replica::{Replica, Rows};
 pub use self::rights::*;
 pub use self::schema::{entity, model, schema, server_model};
 pub use self::scopes::*;
+pub use self::soft_delete::*;
 use crate::resolved::ServerModel;
 use crate::storage::Storage;
 

@@ -4,11 +4,12 @@ use afield_protocol::{Attribute, Attributes, Identifier, Key, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::cell::{Canonical, Form, Spelling};
+use super::deletion::Deletion;
 use super::error::{While, lasting};
 use super::raw::Raw;
 use super::schema::TableSchema;
 use super::scope::{self, ScopeSql};
-use super::statements::{ScopedSql, Sql, key_terms};
+use super::statements::{Parts, ScopedSql, Sql, key_terms};
 use super::writes::Writes;
 use crate::resolved::{ServerEntity, ServerModel};
 use crate::storage::{Caller, StorageError};
@@ -30,6 +31,8 @@ pub(super) struct EntityTable {
     pub scope: Option<ScopeSql>,
     /// Which of them may be written, and what they may become.
     pub writes: Writes,
+    /// When its rows count as deleted; `None` if none does.
+    pub deletion: Option<Deletion>,
     sql: Sql,
 }
 
@@ -41,6 +44,8 @@ pub(super) struct FoundRow {
     pub rowid: Option<i64>,
     /// Canonical values of all attributes.
     pub values: Vec<Value>,
+    /// Whether it counts as deleted.
+    pub is_deleted: bool,
 }
 
 impl EntityTable {
@@ -67,11 +72,22 @@ impl EntityTable {
         }
         let (scan_order, key) = key_terms(&schema, entity)?;
         let scope = ScopeSql::compile(conn, &model.scopes, entity, &schema)?;
-        let sql = Sql::build(&schema, entity, &scan_order, &key, scope.as_ref());
+        let deletion = Deletion::learn(conn, entity, &schema)?;
+        let beside = deletion
+            .as_ref()
+            .and_then(|deletion| deletion.beside.as_deref());
+        let parts = Parts {
+            schema: &schema,
+            entity,
+            beside,
+            scope: scope.as_ref(),
+        };
+        let sql = Sql::build(&parts, &scan_order, &key);
         Ok(Self {
             writes: Writes::compile(conn, model, entity, &schema, &sql.key_is)?,
             sql,
             scope,
+            deletion,
             entity: entity.clone(),
             numbered_by: local.attributes.iter().map(numbered_by).collect(),
             counters: local.counters(),
@@ -168,6 +184,24 @@ impl EntityTable {
     pub(super) fn cells<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Vec<Canonical<'r>>> {
         let cell = |(at, form): (usize, &Form)| Ok(form.read(row.get_ref(at)?));
         self.forms.iter().enumerate().map(cell).collect()
+    }
+
+    /// How many columns of a row these statements read for its attributes and whether it is there;
+    /// others stand behind them.
+    pub(super) fn width(&self) -> usize {
+        let beside = self
+            .deletion
+            .as_ref()
+            .and_then(|found| found.beside.as_ref());
+        self.forms.len() + usize::from(beside.is_some())
+    }
+
+    /// Whether a row that one of these statements returned does not count as deleted.
+    pub(super) fn is_alive(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        match &self.deletion {
+            None => Ok(true),
+            Some(deletion) => Ok(!deletion.is_deleted(row)?),
+        }
     }
 
     /// The key of such a row as it is stored.
@@ -268,12 +302,13 @@ impl EntityTable {
     fn found(&self, row: &Row<'_>) -> rusqlite::Result<FoundRow> {
         let cells = self.cells(row)?;
         let rowid = match self.sql.by_rowid {
-            Some(_) => row.get(self.forms.len())?,
+            Some(_) => row.get(self.width())?,
             None => None,
         };
         Ok(FoundRow {
             raw_key: self.raw_key(row, 0)?,
             rowid,
+            is_deleted: !self.is_alive(row)?,
             values: cells.iter().map(|cell| cell.as_ref().to_value()).collect(),
         })
     }

@@ -19,6 +19,7 @@ mod captures;
 pub mod catalog;
 mod cell;
 mod constraint;
+mod deletion;
 mod entity;
 mod error;
 mod ledger;

@@ -120,6 +120,9 @@ impl<'a> EntityWriter<'a> {
         let Some(row) = rows.next()? else {
             return Ok(false);
         };
+        if !table.is_alive(row)? {
+            return Ok(false);
+        }
         let Some(beside) = (lookup.beside)(row)? else {
             return Ok(false);
         };

@@ -24,7 +24,7 @@ use super::entity::EntityTable;
 use super::error::While;
 use super::page::{EntityWriter, Lookup, PageWriter};
 use super::raw::{Raw, read_raw_key, write_raw_key};
-use super::scope::{Listed, ScopedPull};
+use super::scope::{LOOKED_AT_MAX, Listed, ScopedPull};
 use super::tables::Tables;
 use super::{SqliteStorage, replaced};
 use crate::position::{self, Place, Progress};
@@ -333,6 +333,7 @@ impl Pulled<'_> {
         let mut statement = conn.prepare_cached(sql)?;
         let mut rows = statement.query(params_from_iter(from))?;
         let mut last = None;
+        let mut looked_at = 0;
         while let Some(row) = rows.next()? {
             if let Some(last) = last {
                 *after = Some(Seen {
@@ -342,8 +343,11 @@ impl Pulled<'_> {
                 content.finish();
                 return Ok(());
             }
-            content.row(&self.table.cells(row)?);
-            if content.page.is_full() {
+            looked_at += 1;
+            if self.table.is_alive(row)? {
+                content.row(&self.table.cells(row)?);
+            }
+            if content.page.is_full() || looked_at >= LOOKED_AT_MAX {
                 last = Some(self.table.raw_key(row, 0)?);
             }
         }

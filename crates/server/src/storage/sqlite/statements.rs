@@ -89,17 +89,27 @@ pub(super) fn key_terms(
     Ok((order, terms.into_iter().flatten().collect()))
 }
 
+/// What the statements are made of.
+pub(super) struct Parts<'a> {
+    pub schema: &'a TableSchema,
+    pub entity: &'a ServerEntity,
+    /// A column that is read behind the attributes.
+    pub beside: Option<&'a str>,
+    pub scope: Option<&'a ScopeSql>,
+}
+
 impl Sql {
-    pub(super) fn build(
-        schema: &TableSchema,
-        entity: &ServerEntity,
-        scan_order: &[usize],
-        key: &[KeyTerm],
-        scope: Option<&ScopeSql>,
-    ) -> Self {
+    pub(super) fn build(parts: &Parts<'_>, scan_order: &[usize], key: &[KeyTerm]) -> Self {
+        let Parts {
+            schema,
+            entity,
+            beside,
+            scope,
+        } = *parts;
         let table = quote(&schema.name);
         let mark = quote(&mark_table(&schema.name));
-        let columns: Vec<String> = entity.columns.iter().map(|c| quote(&c.name)).collect();
+        let columns = entity.columns.iter().map(|column| column.name.as_str());
+        let columns: Vec<String> = columns.chain(beside).map(quote).collect();
         let columns = columns.join(", ");
         let with_rowid = match &schema.rowid {
             Some(rowid) => format!("{columns}, {rowid}"),

@@ -40,7 +40,7 @@ const DOING: &str = "reading a page of a scope";
 
 /// Rows that one page looks at in its scans, whether they are sent or not: a value whose rows are
 /// mostly out of the other conditions' reach takes more pages, none of which lasts.
-const LOOKED_AT_MAX: usize = 20_000;
+pub(in super::super) const LOOKED_AT_MAX: usize = 20_000;
 
 /// Bytes that a value takes on the wire at most.
 const NUMBER_BYTES: usize = 9;
@@ -239,7 +239,8 @@ impl<'a> ScopedPull<'a> {
             }
             *looked_at += 1;
             let held = self.numbers(&self.scope_cells(row)?, Some((condition, number)));
-            if way.clone().all(|at| held[at].is_some())
+            if self.table.is_alive(row)?
+                && way.clone().all(|at| held[at].is_some())
                 && let Some(beside) = self.beside(&held)
             {
                 let mut cells = self.table.cells(row)?;

@@ -51,7 +51,7 @@ impl ScopedPull<'_> {
 
     /// The bytes of the scope columns of a row that one of the statements returned.
     pub(super) fn scope_cells(&self, row: &Row<'_>) -> rusqlite::Result<Vec<Vec<u8>>> {
-        let first = self.table.entity.columns.len();
+        let first = self.table.width();
         (first..first + self.scope.columns.len())
             .map(|at| Ok(bytes_of(&Raw::from_stored(row.get_ref(at)?))))
             .collect()
