@@ -27,7 +27,10 @@ pub mod zoo;
 
 pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op, Origin};
 pub use code::Code;
-pub use frame::{Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
+pub use frame::{
+    Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
+    Window,
+};
 pub use model::{
     Attribute, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge, Model, ModelError, Pattern,
     Reference, SCOPE_COLUMN, Unit, is_temporary,

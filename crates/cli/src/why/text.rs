@@ -31,6 +31,12 @@ pub(super) fn of(why: &Why, entity: &ServerEntity, caller: &Caller) -> String {
             Decides::Delete(column) => {
                 lines.push(format!("{sign} delete   {}", deleted(column, stage.lets)));
             }
+            Decides::Window(window) => lines.push(format!(
+                "{sign} window   {} {} {}, which is what devices have now",
+                window.attribute,
+                window.keep.as_str(),
+                window.bound
+            )),
             Decides::Pattern => lines.push(format!(
                 "{sign} pattern  {}: {}",
                 entity.local.pattern.as_str(),

@@ -18,6 +18,7 @@ mod named_poison;
 mod named_processes;
 mod named_soft_delete;
 mod named_verdicts;
+mod named_windows;
 mod proxy;
 mod repl;
 mod support;

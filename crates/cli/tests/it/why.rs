@@ -22,6 +22,8 @@ const SQL: &str = "
     CREATE TABLE stock (place TEXT, part INTEGER, owner TEXT, PRIMARY KEY (place, part));
     CREATE TABLE event (id INTEGER PRIMARY KEY, owner TEXT);
     CREATE TABLE code (code TEXT PRIMARY KEY, is_active BOOLEAN);
+    CREATE TABLE shift (id INTEGER PRIMARY KEY, day DATE);
+    INSERT INTO shift VALUES (1, '1999-12-31'), (2, '9999-12-31'), (3, NULL);
     INSERT INTO region VALUES (1, 'north'), (2, 'south');
     INSERT INTO company VALUES (10, 1), (20, 2), (30, NULL);
     INSERT INTO member VALUES ('ann', 1), ('many', 1);
@@ -68,6 +70,12 @@ pattern = "read-only"
 attributes = []
 scope = "everyone"
 delete = "is_active = false"
+[local.shift]
+from = "shift"
+pattern = "read-only"
+attributes = ["day"]
+scope = "everyone"
+keep = "day > now - 14 days"
 [local.draft]
 [local.draft.attribute]
 title = "text"
@@ -384,5 +392,29 @@ fn a_soft_deleted_row_is_told_from_one_that_is_not_there() {
         assert_eq!(told["on_devices"], lets, "{told}");
         let delete = json!({ "name": "delete", "lets": lets, "column": "is_active" });
         assert_eq!(told["stages"][1], delete, "{told}");
+    }
+}
+
+/// A row that is out of the window is named as such.
+#[test]
+fn a_row_out_of_the_window_is_named_as_such() {
+    let folder = folder();
+    for (id, lets) in [("1", false), ("2", true), ("3", false), ("4", false)] {
+        let words = ["why", "shift", id, "--user", "ann"];
+        let output = afield(folder.path()).args(words).arg("--json").output();
+        let (out, err) = texts(&output.unwrap());
+        let told: Json = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+        assert_eq!(told["on_devices"], lets, "{told}");
+        let stage = &told["stages"][3];
+        assert_eq!(
+            (&stage["name"], &stage["lets"]),
+            (&json!("window"), &json!(lets))
+        );
+        assert_eq!(
+            (&stage["attribute"], &stage["keep"]),
+            (&json!("day"), &json!(">"))
+        );
+        let (out, _) = texts(&afield(folder.path()).args(words).output().unwrap());
+        assert!(out.contains("window   day > 20"), "{out}");
     }
 }

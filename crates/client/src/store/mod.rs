@@ -32,6 +32,7 @@ mod tables;
 mod target;
 mod triggers;
 mod watch;
+mod window;
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -9,7 +9,7 @@
 //!
 //! The applying connection has triggers switched off, so nothing here is captured. Rows that
 //! carry unsettled changes are never written directly: their copy of the server's row is, and
-//! the visible row is recomputed from it.
+//! the visible row is recomputed from it. Rows that stay for a time only leave last of all.
 
 use std::collections::BTreeSet;
 
@@ -135,6 +135,12 @@ pub(super) fn apply(
             if end_overlays(db, &loaded, request, target.table)? || target.lost {
                 erase::history(db, &loaded, target.table)?;
             }
+        }
+    }
+    // Behind all else: a change that has just ended keeps its row here no longer.
+    for target in &mut targets {
+        if end.complete || !target.staged {
+            rows += target.evict(db)?;
         }
     }
     let is_visible = end.complete || targets.iter().any(|target| !target.staged);

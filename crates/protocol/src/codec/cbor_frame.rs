@@ -82,6 +82,11 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             numbers_to(e, &held.gained)?;
             numbers_to(e, &held.lost)
         }
+        Frame::Window(window) => {
+            e.array(5)?.u8(14)?.str(&window.entity)?;
+            e.str(&window.attribute)?.str(window.keep.as_str())?;
+            e.str(&window.bound)?.ok()
+        }
     }
 }
 

@@ -13,12 +13,15 @@ use super::Malformed;
 use super::cbor::{attributes, check, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
+use crate::frame::{
+    Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
+    Window,
+};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 14] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4];
+const FRAME_ITEMS: [u64; 15] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4, 5];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -72,10 +75,16 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             group: GroupId(fixed(d)?),
             bytes: d.u32()?,
         }),
-        _ => Frame::Held(Held {
+        13 => Frame::Held(Held {
             entity: string(d)?,
             gained: list(d, |d| Ok(d.i64()?))?,
             lost: list(d, |d| Ok(d.i64()?))?,
+        }),
+        _ => Frame::Window(Window {
+            entity: string(d)?,
+            attribute: string(d)?,
+            keep: comparison(d.str()?)?,
+            bound: string(d)?,
         }),
     };
     if d.position() == body.len() {
@@ -85,6 +94,11 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             "frame {number} has bytes left over"
         )))
     }
+}
+
+/// The comparison of this sign.
+pub(super) fn comparison(sign: &str) -> Result<Comparison, Malformed> {
+    Comparison::parse(sign).ok_or_else(|| Malformed::new("a window compares by <, <=, > or >="))
 }
 
 fn group(d: &mut Decoder<'_>) -> Result<Group, Malformed> {

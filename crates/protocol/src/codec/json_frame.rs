@@ -64,6 +64,10 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "frame": "held", "entity": held.entity,
             "gained": numbers_json(&held.gained), "lost": numbers_json(&held.lost),
         }),
+        Frame::Window(window) => json!({
+            "frame": "window", "entity": window.entity, "attribute": window.attribute,
+            "keep": window.keep.as_str(), "bound": window.bound,
+        }),
     }
 }
 

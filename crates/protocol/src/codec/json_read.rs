@@ -9,7 +9,9 @@ use super::json_frame::kind;
 use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome};
+use crate::frame::{
+    Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome, Window,
+};
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::{RowBlock, RowBlockWriter};
@@ -52,6 +54,12 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
             entity: from.text("entity")?.to_owned(),
             gained: from.list("gained", number_64)?,
             lost: from.list("lost", number_64)?,
+        }),
+        "window" => Frame::Window(Window {
+            entity: from.text("entity")?.to_owned(),
+            attribute: from.text("attribute")?.to_owned(),
+            keep: cbor_read::comparison(from.text("keep")?)?,
+            bound: from.text("bound")?.to_owned(),
         }),
         "problem" => Frame::Problem(Problem {
             code: Code::parse(from.text("code")?),

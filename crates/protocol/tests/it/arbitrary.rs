@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use afield_protocol::{
-    Attributes, Cell, Change, Code, Entity, Frame, Group, GroupId, GroupOutcome, Held, Hello, Key,
-    Model, Op, Origin, Page, PageEnd, Part, Position, Problem, Received, RowBlock, RowBlockWriter,
-    Theirs, Type, Value, Verdict, VerdictKind, Welcome,
+    Attributes, Cell, Change, Code, Comparison, Entity, Frame, Group, GroupId, GroupOutcome, Held,
+    Hello, Key, Model, Op, Origin, Page, PageEnd, Part, Position, Problem, Received, RowBlock,
+    RowBlockWriter, Theirs, Type, Value, Verdict, VerdictKind, Welcome, Window,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -315,7 +315,17 @@ fn small_frame() -> BoxedStrategy<Frame> {
             lost,
         })
     });
-    prop_oneof![part, received, held].boxed()
+    let keep = prop::sample::select(Comparison::ALL.to_vec());
+    let window = ("[a-z]{1,9}", "[a-z]{1,9}", keep, "[0-9TZ:.-]{0,27}");
+    let window = window.prop_map(|(entity, attribute, keep, bound)| {
+        Frame::Window(Window {
+            entity,
+            attribute,
+            keep,
+            bound,
+        })
+    });
+    prop_oneof![part, received, held, window].boxed()
 }
 
 /// Any frame over the sample model.

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use afield_protocol::codec::Format;
 use afield_protocol::{
-    Attributes, Change, Code, FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Held, Hello,
-    Model, Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Problem, Received, RowBlock,
-    RowBlockWriter, Theirs, Type, Value, Verdict, Welcome,
+    Attributes, Change, Code, Comparison, FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome,
+    Held, Hello, Model, Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Problem, Received,
+    RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict, Welcome, Window,
 };
 use sha2::{Digest, Sha256};
 
@@ -207,6 +207,15 @@ fn held() -> Frame {
     })
 }
 
+fn window() -> Frame {
+    Frame::Window(Window {
+        entity: "part".into(),
+        attribute: "made".into(),
+        keep: Comparison::After,
+        bound: "2026-11-14T10:30:00.000000Z".into(),
+    })
+}
+
 /// Every golden stream of frames by its name.
 fn streams() -> Vec<(String, Vec<Frame>)> {
     let rows_of_part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
@@ -226,6 +235,7 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         ("frame-part", part()),
         ("frame-received", received()),
         ("frame-held", held()),
+        ("frame-window", window()),
     ];
     let named = |(name, frame): (&str, Frame)| (name.to_owned(), vec![frame]);
     let mut streams: Vec<_> = frames

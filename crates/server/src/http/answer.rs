@@ -135,6 +135,7 @@ impl Answer {
         let request = PullRequest {
             caller: self.caller.clone(),
             held: self.held.clone(),
+            now: (self.server.0.clock)(),
             entities: positions,
             rows_max: limits.page_rows,
             bytes_max: (self.carried / 4)

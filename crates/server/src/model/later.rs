@@ -21,7 +21,6 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
         "app_triggers",
         "remove it, and the app's triggers on this table",
     ),
-    ("keep", "remove it; all rows are kept"),
     (
         "lookup",
         "synchronise the other entity too and join on the device",

@@ -11,6 +11,7 @@ mod scope;
 mod structure;
 mod switches;
 mod units;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 
@@ -310,6 +311,7 @@ impl<'a> Resolver<'a> {
         let scope = self.scope(name, server, table);
         let (write, write_to) = self.writes(name, server, table);
         let delete = self.deletion(name, server, table);
+        let keep = self.window(name, server, table, &columns);
         let key_width = table.primary_key.len();
         let local = Entity {
             merge: self.merge(name, server),
@@ -323,6 +325,7 @@ impl<'a> Resolver<'a> {
             write,
             write_to,
             delete,
+            keep,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

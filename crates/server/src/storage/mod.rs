@@ -85,6 +85,8 @@ pub struct PullRequest {
     pub caller: Caller,
     /// The values of its scopes that the device has rows of, where it says so.
     pub held: Vec<Held>,
+    /// The server's time, in seconds since 1970.
+    pub now: i64,
     /// Entities by local name with the device's positions.
     pub entities: Vec<(String, Option<Position>)>,
     /// Most rows in the page.

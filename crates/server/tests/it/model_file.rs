@@ -196,7 +196,6 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
     let entity = "strict = false";
     for (old, text) in [
         (entity, "app_triggers = [\"n\"]"),
-        (entity, "keep = \"modified_on > now - 14 days\""),
         (entity, "erase = true"),
         (entity, "[local.visit.lookup]\nx = \"a.b\""),
         (entity, "[local.visit.rule]\nx = { required = true }"),

@@ -1,7 +1,8 @@
 //! The conformance suite on SQLite.
 
 use afield_server::storage::conformance::{
-    rights_model, rights_schema, soft_delete_model, soft_delete_schema,
+    rights_model, rights_schema, soft_delete_model, soft_delete_schema, windows_model,
+    windows_schema,
 };
 
 use crate::sqlite_database::SqliteDatabase;
@@ -14,6 +15,15 @@ mod soft_delete {
     afield_server::storage_soft_delete_conformance!(SqliteDatabase::with(
         &soft_delete_schema("INTEGER PRIMARY KEY AUTOINCREMENT"),
         soft_delete_model()
+    ));
+}
+
+mod windows {
+    use super::*;
+
+    afield_server::storage_windows_conformance!(SqliteDatabase::with(
+        &windows_schema(),
+        windows_model()
     ));
 }
 

@@ -181,6 +181,7 @@ impl SimServer {
         let request = PullRequest {
             caller: afield_server::storage::Caller::user(user),
             held: Vec::new(),
+            now: 1_000,
             entities: entities.to_vec(),
             rows_max,
             bytes_max: 1024 * 1024,

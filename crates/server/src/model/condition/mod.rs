@@ -3,15 +3,20 @@
 //! ```text
 //!   delete    = name "=" literal | name "is" "not" "null"
 //!   literal   = "true" | "false" | number | "'" text "'"
+//!   keep      = name ( "<" | "<=" | ">" | ">=" ) "now" [ ( "+" | "-" ) duration ]
 //! ```
 
 mod word;
 
-use afield_protocol::Literal;
+use afield_protocol::{Comparison, Literal};
 
 use self::word::{Kind, Word, words};
 use super::error::suggestion;
+use super::quantity;
 use super::reader::{At, Text};
+
+/// Longest duration of a window: a hundred years, so that no bound leaves the calendar.
+const SECONDS_MAX: i64 = 36_500 * 86_400;
 
 /// `delete = "…"` as the file says it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +38,17 @@ pub enum WrittenWhen {
     IsNotNull,
 }
 
+/// `keep = "…"` as the file says it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenKeep {
+    /// The server's column.
+    pub column: At<String>,
+    /// How it compares in rows that devices have.
+    pub comparison: Comparison,
+    /// With what: so many seconds from now, into the past if negative.
+    pub seconds: i64,
+}
+
 /// Something in the text that is not allowed there.
 struct Problem {
     /// The byte of the text at which it begins.
@@ -47,6 +63,14 @@ struct Problem {
 /// The place of what is not allowed, what was found, and what is allowed.
 pub(super) fn parse_delete(text: &Text) -> Result<WrittenDelete, At<String>> {
     parsed(text, |parser| parser.delete())
+}
+
+/// What the text of a `keep` says.
+///
+/// # Errors
+/// The place of what is not allowed, what was found, and what is allowed.
+pub(super) fn parse_keep(text: &Text) -> Result<WrittenKeep, At<String>> {
+    parsed(text, |parser| parser.keep())
 }
 
 fn parsed<T>(
@@ -93,6 +117,46 @@ impl Parser<'_> {
             Kind::End => Ok(WrittenDelete { column, when }),
             _ => self.expected("the end: one column decides"),
         }
+    }
+
+    fn keep(&mut self) -> Result<WrittenKeep, Problem> {
+        let column = self.column()?;
+        let comparison = match Comparison::parse(self.bare()) {
+            Some(comparison) if self.peek().kind == Kind::Sign => comparison,
+            _ => return self.expected("`<`, `<=`, `>` or `>=` behind the column"),
+        };
+        self.next += 1;
+        if !self.take("now") {
+            return self.expected("`now` behind the comparison");
+        }
+        let seconds = if self.peek().kind == Kind::End {
+            0
+        } else if self.take("+") {
+            self.seconds()?
+        } else if self.take("-") {
+            -self.seconds()?
+        } else {
+            return self.expected("`+` or `-` and a duration behind `now`");
+        };
+        Ok(WrittenKeep {
+            column,
+            comparison,
+            seconds,
+        })
+    }
+
+    /// The duration that is the rest of the text, in whole seconds.
+    fn seconds(&mut self) -> Result<i64, Problem> {
+        let rest = self.text.value.get(self.peek().at..).unwrap_or_default();
+        let duration = match quantity::duration(rest) {
+            Ok(duration) => duration,
+            Err(message) => return self.fail(message),
+        };
+        let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        if duration.subsec_millis() > 0 || seconds > SECONDS_MAX {
+            return self.fail("a window is whole seconds, up to 36500 days");
+        }
+        Ok(seconds)
     }
 
     fn not_null(&mut self) -> Result<(), Problem> {

@@ -94,7 +94,7 @@ fn quoted(rest: &mut Rest<'_>, quote: char) -> Option<String> {
 
 fn unknown(at: usize, c: char) -> Problem {
     let remedy = match c {
-        '!' => "only `=` and `is not null` make a row a deleted one",
+        '!' => "no such comparison is allowed here",
         '.' => "the column is one of the row itself, not of one that it refers to",
         ':' => "who asks does not matter here; `scope` says whose rows they are",
         '`' | '[' | ']' => "names are quoted with \"",

@@ -3,7 +3,7 @@
 use afield_protocol::{Merge, Pattern, Type};
 
 use super::At;
-use crate::model::condition::{self, WrittenDelete};
+use crate::model::condition::{self, WrittenDelete, WrittenKeep};
 use crate::model::error::{Place, suggestion};
 use crate::model::later;
 use crate::model::reader::{Node, Section};
@@ -63,6 +63,8 @@ pub struct FromServer {
     pub write_to: Option<Scoped>,
     /// Which of them count as deleted, if the file says so.
     pub delete: Option<WrittenDelete>,
+    /// Which of them devices have for a time, if the file says so.
+    pub keep: Option<WrittenKeep>,
 }
 
 /// `scope = …`, and what is written like it: whose rows, and where that stands.
@@ -186,6 +188,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         write: rule("write"),
         write_to: rule("write_to"),
         delete: section.take("delete").and_then(|node| read_delete(&node)),
+        keep: section.take("keep").and_then(|node| read_keep(&node)),
     }
 }
 
@@ -255,6 +258,11 @@ fn read_delete(node: &Node<'_, '_>) -> Option<WrittenDelete> {
     found.map_err(|error| node.wrong_at(error)).ok()
 }
 
+fn read_keep(node: &Node<'_, '_>) -> Option<WrittenKeep> {
+    let found = condition::parse_keep(&node.placed_text()?);
+    found.map_err(|error| node.wrong_at(error)).ok()
+}
+
 fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
     let mut attributes = Vec::new();
     for item in node.list()? {
@@ -279,7 +287,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 14] = [
+    const SYNCED: [&str; 15] = [
         "pattern",
         "scope",
         "write",
@@ -294,6 +302,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "insert_only",
         "counter",
         "delete",
+        "keep",
     ];
     for key in SYNCED {
         if let Some(node) = section.take(key) {

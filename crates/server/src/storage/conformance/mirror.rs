@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use afield_protocol::codec::Malformed;
-use afield_protocol::{Cell, Code, Frame, Held, Position, Value};
+use afield_protocol::{Cell, Code, Frame, Held, Position, Value, Window};
 
 use super::replica::key_bytes;
 use super::{Database, Rows};
@@ -23,6 +23,10 @@ pub(super) struct Mirror {
     pub resets: Vec<String>,
     /// Rows that came, and identifiers of rows that are gone.
     pub delivered: usize,
+    /// The server's clock when this device asks.
+    pub now: i64,
+    /// Which rows stay, as it was last told.
+    pub windows: BTreeMap<String, Window>,
 }
 
 impl Mirror {
@@ -34,6 +38,8 @@ impl Mirror {
             positions: BTreeMap::new(),
             resets: Vec::new(),
             delivered: 0,
+            now: 1_000,
+            windows: BTreeMap::new(),
         }
     }
 
@@ -71,6 +77,7 @@ impl Mirror {
         let request = PullRequest {
             caller: self.caller.clone(),
             held: Vec::new(),
+            now: self.now,
             entities: entities.iter().map(position).collect(),
             rows_max,
             bytes_max: usize::MAX,
@@ -129,9 +136,37 @@ impl Mirror {
                     self.delivered += keys.len();
                 }
                 Frame::Held(held) => self.take(db, held),
+                Frame::Window(window) => self.told(&page.frames, window),
                 Frame::PageEnd(end) => self.positions.extend(end.to.iter().cloned()),
                 other => panic!("no part of a page: {other:?}"),
             }
+        }
+        self.evict(db);
+    }
+
+    /// A window is told in front of all rows, and time does not go back but for a fresh start.
+    fn told(&mut self, frames: &[Frame], window: &Window) {
+        let at = |is: &dyn Fn(&Frame) -> bool| frames.iter().position(is);
+        let first_row = at(&|frame| matches!(frame, Frame::Rows(_) | Frame::Gone { .. }));
+        let this = at(&|frame| matches!(frame, Frame::Window(it) if it == window));
+        assert!(
+            first_row.is_none() || this < first_row,
+            "{window:?} behind rows"
+        );
+        let last = self.windows.insert(window.entity.clone(), window.clone());
+        if let Some(last) = last {
+            assert!(last.bound <= window.bound, "{last:?} went back: {window:?}");
+        }
+    }
+
+    /// Rows that do not stay leave when all else of a page was applied.
+    fn evict(&mut self, db: &dyn Database) {
+        for (entity, window) in &self.windows {
+            let local = &db.model().entity(entity).unwrap().local;
+            let mut names = local.attributes.iter();
+            let at = names.position(|attribute| attribute.name == window.attribute);
+            let rows = self.rows.entry(entity.clone()).or_default();
+            rows.retain(|_, (row, _)| window.keeps(row[at.unwrap()].as_ref()));
         }
     }
 

@@ -22,6 +22,7 @@ mod rights;
 mod schema;
 mod scopes;
 mod soft_delete;
+mod windows;
 
 use afield_protocol::Value;
 
@@ -40,6 +41,7 @@ pub use self::rights::*;
 pub use self::schema::{entity, model, schema, server_model};
 pub use self::scopes::*;
 pub use self::soft_delete::*;
+pub use self::windows::*;
 use crate::resolved::ServerModel;
 use crate::storage::Storage;
 

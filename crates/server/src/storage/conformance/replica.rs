@@ -79,6 +79,7 @@ impl Replica {
         let request = PullRequest {
             caller: crate::storage::Caller::user("ada"),
             held: Vec::new(),
+            now: 1_000,
             entities: from.clone(),
             rows_max,
             bytes_max,

@@ -10,6 +10,7 @@ use super::raw::Raw;
 use super::schema::TableSchema;
 use super::scope::{self, ScopeSql};
 use super::statements::{Parts, ScopedSql, Sql, key_terms};
+use super::window;
 use super::writes::Writes;
 use crate::resolved::{ServerEntity, ServerModel};
 use crate::storage::{Caller, StorageError};
@@ -33,6 +34,8 @@ pub(super) struct EntityTable {
     pub writes: Writes,
     /// When its rows count as deleted; `None` if none does.
     pub deletion: Option<Deletion>,
+    /// What its positions stand for.
+    pub label: String,
     sql: Sql,
 }
 
@@ -88,6 +91,7 @@ impl EntityTable {
             sql,
             scope,
             deletion,
+            label: window::label(entity),
             entity: entity.clone(),
             numbered_by: local.attributes.iter().map(numbered_by).collect(),
             counters: local.counters(),
@@ -121,6 +125,11 @@ impl EntityTable {
             None => (&self.sql.scan_first, Vec::new()),
             Some(key) => (&self.sql.scan_after, self.behind(key)),
         }
+    }
+
+    /// The statements that read the rows which came into the window by time.
+    pub(super) fn entering_sql(&self) -> Option<&(String, String)> {
+        self.sql.entering.as_ref()
     }
 
     /// The statements of an entity with a scope.

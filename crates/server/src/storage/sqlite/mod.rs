@@ -41,6 +41,7 @@ mod stops;
 mod tables;
 mod turns;
 mod why;
+mod window;
 mod write;
 mod writes;
 

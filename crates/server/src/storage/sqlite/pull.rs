@@ -16,8 +16,8 @@
 mod part;
 
 use afield_protocol::zoo::planted;
-use afield_protocol::{Frame, Page, PageEnd, Pattern, Position};
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use afield_protocol::{Frame, Page, PageEnd, Pattern, Position, Window};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use self::part::Part;
 use super::entity::EntityTable;
@@ -26,6 +26,7 @@ use super::page::{EntityWriter, Lookup, PageWriter};
 use super::raw::{Raw, read_raw_key, write_raw_key};
 use super::scope::{LOOKED_AT_MAX, Listed, ScopedPull};
 use super::tables::Tables;
+use super::window::{self, Instants};
 use super::{SqliteStorage, replaced};
 use crate::position::{self, Place, Progress};
 use crate::storage::{PullRequest, PulledPage, StorageError};
@@ -39,6 +40,13 @@ enum State {
     /// snapshots up to `seen` were read.
     Scan {
         began: i64,
+        after: Option<Seen<Vec<Raw>>>,
+    },
+    /// The rows that have come into the window since an instant go on behind one of them, before
+    /// the changes above this number are to come.
+    Enter {
+        from: i64,
+        before: i64,
         after: Option<Seen<Vec<Raw>>>,
     },
     /// The changes above this number are to come; `closing` if they end a download.
@@ -63,6 +71,9 @@ struct Pulled<'a> {
     name: &'a str,
     table: &'a EntityTable,
     state: State,
+    /// The instant by which rows are chosen, and which that are: if they stay for a time.
+    at: Option<i64>,
+    window: Option<Window>,
 }
 
 /// Reads one page and the highest change number that its positions speak of. `beacon` is the
@@ -74,7 +85,7 @@ pub(super) fn pull(
     beacon: i64,
     request: &PullRequest,
 ) -> Result<(PulledPage, i64), StorageError> {
-    let snapshot = Snapshot::take(conn, storage, beacon)?;
+    let snapshot = Snapshot::take(conn, storage, beacon, request.now)?;
     let listed = Listed {
         lists: &storage.lists,
         caller: &request.caller,
@@ -118,6 +129,8 @@ struct Snapshot<'a> {
     conn: &'a Connection,
     storage: &'a SqliteStorage,
     change: i64,
+    /// The time of the pull.
+    now: i64,
 }
 
 impl<'a> Snapshot<'a> {
@@ -125,6 +138,7 @@ impl<'a> Snapshot<'a> {
         conn: &'a Connection,
         storage: &'a SqliteStorage,
         beacon: i64,
+        now: i64,
     ) -> Result<Self, StorageError> {
         let change = conn
             .prepare_cached("SELECT change FROM afield_clock")
@@ -134,6 +148,7 @@ impl<'a> Snapshot<'a> {
             conn,
             storage,
             change,
+            now,
         };
         // A beacon that went back, or an epoch that is gone: somebody copied an older database
         // over the one that this server opened.
@@ -160,32 +175,49 @@ impl<'a> Snapshot<'a> {
         listed: &Listed<'_>,
     ) -> Result<(Part<'e>, bool), StorageError> {
         if table.entity.local.insert_only {
-            let state = State::Never;
-            return Ok((Part::Whole(Pulled { name, table, state }), false));
+            return Ok((
+                Part::Whole(Pulled::new(name, table, State::Never, None)),
+                false,
+            ));
         }
         let place = self.place_of(table, since, position.as_ref())?;
+        let instants = Instants::of(table, place.as_ref(), self.now);
         if let Some(scoped) = table.scoped() {
             let key = &self.storage.code_key;
             let entity = (name, table);
             let caller = listed.caller;
-            let mut entity =
-                ScopedPull::fresh(self.conn, key, entity, scoped, caller, self.change)?;
+            let mut entity = ScopedPull::fresh(
+                self.conn,
+                key,
+                entity,
+                scoped,
+                caller,
+                self.change,
+                instants,
+            )?;
             let resumed = match &place {
-                Some(place) => entity.resume(self.conn, place, listed, self.change)?,
+                Some(place) => entity.resume(self.conn, place, listed, self.change, instants)?,
                 None => false,
             };
             return Ok((Part::Scoped(Box::new(entity)), !resumed));
         }
         let state = match place {
-            Some(place) => self.resume(table, place)?,
+            Some(place) => self.resume(table, place, instants)?,
             None => None,
         };
         let starts_over = state.is_none();
+        let at = match starts_over {
+            true => instants.fresh,
+            false => instants.resumed,
+        };
         let state = state.unwrap_or(State::Scan {
             began: self.change,
             after: None,
         });
-        Ok((Part::Whole(Pulled { name, table, state }), starts_over))
+        Ok((
+            Part::Whole(Pulled::new(name, table, state, at)),
+            starts_over,
+        ))
     }
 
     /// What a position says, if it is one of this database's history.
@@ -195,9 +227,8 @@ impl<'a> Snapshot<'a> {
         since: i64,
         position: Option<&Position>,
     ) -> Result<Option<Place>, StorageError> {
-        let name = &table.entity.local.name;
         let key = &self.storage.code_key;
-        let place = position.and_then(|token| position::open(key, name, token));
+        let place = position.and_then(|token| position::open(key, &table.label, token));
         Ok(match place {
             Some(place) if place.change >= since && self.is_our_history(&place)? => Some(place),
             _ => None,
@@ -205,8 +236,13 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Where an entity goes on whose rows are everyone's; `None` if it starts over.
-    fn resume(&self, table: &EntityTable, place: Place) -> Result<Option<State>, StorageError> {
-        if place.held.is_some() {
+    fn resume(
+        &self,
+        table: &EntityTable,
+        place: Place,
+        instants: Instants,
+    ) -> Result<Option<State>, StorageError> {
+        if place.held.is_some() || place.instant.is_some() != table.entity.keep.is_some() {
             return Ok(None);
         }
         let began = place.change;
@@ -218,20 +254,46 @@ impl<'a> Snapshot<'a> {
                     began,
                     after: Some(Seen { seen, last }),
                 }),
+            Progress::Entering { last, seen, before } => {
+                let (from, width) = (began, table.key_width() + 1);
+                let after = window::place(&last, width).map(|last| Seen { seen, last });
+                (last.is_empty() || after.is_some()).then_some(State::Enter {
+                    from,
+                    before,
+                    after,
+                })
+            }
             Progress::Closing { seen } => Some(State::Delta {
                 from: began,
                 closing: Some(Seen { seen, last: () }),
             }),
             Progress::Idle => {
                 let is_whole = table.entity.local.pattern == Pattern::ReadOnly;
-                let starts_over =
-                    is_whole && table.is_marked_after(self.conn, began).while_(DOING)?;
-                (!starts_over).then_some(State::Delta {
-                    from: began,
-                    closing: None,
-                })
+                let starts_over = is_whole
+                    && (table.is_marked_after(self.conn, began).while_(DOING)?
+                        || self.has_entered(table, instants).while_(DOING)?);
+                let from = began;
+                let state = match instants.before.filter(|_| !is_whole) {
+                    Some(before) => State::Enter {
+                        from,
+                        before,
+                        after: None,
+                    },
+                    None => State::Delta {
+                        from,
+                        closing: None,
+                    },
+                };
+                (!starts_over).then_some(state)
             }
         })
+    }
+
+    fn has_entered(&self, table: &EntityTable, instants: Instants) -> rusqlite::Result<bool> {
+        match instants.before.zip(instants.resumed) {
+            Some(span) => table.any_entered(self.conn, span, &|_| Ok(true)),
+            None => Ok(false),
+        }
     }
 
     /// Whether the place lies in the history that led to this snapshot: an epoch that this
@@ -260,11 +322,11 @@ impl<'a> Snapshot<'a> {
         let mut to = Vec::new();
         for entity in entities {
             let place = match entity {
-                Part::Whole(entity) => self.place(&entity.state),
+                Part::Whole(entity) => self.place(entity),
                 Part::Scoped(entity) => entity.place(self.storage.epoch, self.change),
             };
             highest = highest.max(place.seen());
-            let token = position::seal(&self.storage.code_key, entity.name(), &place);
+            let token = position::seal(&self.storage.code_key, entity.label(), &place);
             to.push((entity.name().to_owned(), token));
         }
         let end = PageEnd {
@@ -276,13 +338,15 @@ impl<'a> Snapshot<'a> {
             from: request.entities.clone(),
             reset,
         })];
+        let windows = entities.iter().filter_map(Part::window);
+        frames.extend(windows.cloned().map(Frame::Window));
         frames.extend(content);
         frames.push(Frame::PageEnd(end.clone()));
         (frames, end, highest)
     }
 
-    fn place(&self, state: &State) -> Place {
-        let (change, progress) = match state {
+    fn place(&self, entity: &Pulled<'_>) -> Place {
+        let (change, progress) = match &entity.state {
             State::Scan { began, after: None } => (*began, Progress::BeforeFirst),
             State::Scan {
                 began,
@@ -290,6 +354,22 @@ impl<'a> Snapshot<'a> {
             } => {
                 let (seen, last) = (*seen, write_raw_key(last));
                 (*began, Progress::After { last, seen })
+            }
+            State::Enter {
+                from,
+                before,
+                after: None,
+            } => {
+                let (last, seen, before) = (Vec::new(), *from, *before);
+                (*from, Progress::Entering { last, seen, before })
+            }
+            State::Enter {
+                from,
+                before,
+                after: Some(Seen { seen, last }),
+            } => {
+                let (seen, before, last) = (*seen, *before, write_raw_key(last));
+                (*from, Progress::Entering { last, seen, before })
             }
             State::Delta {
                 from,
@@ -308,11 +388,75 @@ impl<'a> Snapshot<'a> {
             change,
             progress,
             held: None,
+            instant: entity.at,
         }
     }
 }
 
-impl Pulled<'_> {
+impl<'a> Pulled<'a> {
+    fn new(name: &'a str, table: &'a EntityTable, state: State, at: Option<i64>) -> Self {
+        Self {
+            name,
+            table,
+            state,
+            at,
+            window: table.window(at),
+        }
+    }
+
+    /// Sends the rows that have come into the window by time, if there may be any.
+    fn enter(
+        &mut self,
+        conn: &Connection,
+        page: &mut PageWriter,
+        snapshot: i64,
+    ) -> rusqlite::Result<()> {
+        let (
+            State::Enter {
+                from,
+                before,
+                after,
+            },
+            Some(at),
+        ) = (&mut self.state, self.at)
+        else {
+            return Ok(());
+        };
+        if page.is_full() {
+            return Ok(());
+        }
+        let table = self.table;
+        let mut content = EntityWriter::new(page, table);
+        let mut has_read = after.is_some();
+        let mut each = |row: &Row<'_>| {
+            content.row(&table.cells(row)?);
+            has_read = true;
+            Ok(content.page.is_full())
+        };
+        let begins = after.as_ref().map(|after| after.last.as_slice());
+        let last = table.entering(conn, (*before, at), begins, &mut each)?;
+        content.finish();
+        let seen = |last| Seen {
+            seen: snapshot,
+            last,
+        };
+        match last {
+            Some(last) => {
+                *after = Some(Seen {
+                    seen: snapshot,
+                    last,
+                });
+            }
+            None => {
+                self.state = State::Delta {
+                    from: *from,
+                    closing: has_read.then(|| seen(())),
+                };
+            }
+        }
+        Ok(())
+    }
+
     /// Goes on with a download, if this entity has one.
     fn scan(
         &mut self,
@@ -320,6 +464,7 @@ impl Pulled<'_> {
         page: &mut PageWriter,
         snapshot: i64,
     ) -> rusqlite::Result<()> {
+        self.enter(conn, page, snapshot)?;
         let State::Scan { began, after } = &mut self.state else {
             return Ok(());
         };
@@ -344,7 +489,7 @@ impl Pulled<'_> {
                 return Ok(());
             }
             looked_at += 1;
-            if self.table.is_alive(row)? {
+            if self.table.is_sent(row, self.window.as_ref())? {
                 content.row(&self.table.cells(row)?);
             }
             if content.page.is_full() || looked_at >= LOOKED_AT_MAX {

@@ -21,6 +21,9 @@ pub(super) struct Sql {
     pub any_mark_after: String,
     /// What an entity with a scope has in their place.
     pub scoped: Option<ScopedSql>,
+    /// Of an entity whose window rows come into by time: the rows of a range of its attribute, in
+    /// the order of that and of the key, and the same from behind one.
+    pub entering: Option<(String, String)>,
 }
 
 /// The statements of an entity with a scope. `N` is a scope column of it.
@@ -151,6 +154,7 @@ impl Sql {
                 mark_key.join(", ")
             ),
             any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
+            entering: entering(parts, &columns, &ordered, &named, key.len()),
             scoped: scope.map(|scope| ScopedSql {
                 by_key: String::new(),
                 first: Vec::new(),
@@ -192,6 +196,37 @@ impl Sql {
         }
         self
     }
+}
+
+fn entering(
+    parts: &Parts<'_>,
+    columns: &str,
+    ordered: &str,
+    named: &str,
+    key_width: usize,
+) -> Option<(String, String)> {
+    let keep = parts.entity.keep.as_ref()?;
+    if !keep.comparison.grows() {
+        return None;
+    }
+    let attribute = quote(&parts.entity.columns.get(keep.attribute)?.name);
+    let scopes = parts.scope.iter().flat_map(|scope| &scope.columns);
+    let scopes: String = scopes.map(|name| format!(", {}", quote(name))).collect();
+    let read = format!(
+        "SELECT {columns}{scopes} FROM {}",
+        quote(&parts.schema.name)
+    );
+    let sorted = format!("{named} ORDER BY {attribute}, {ordered}");
+    let end = key_width + 2;
+    let holes: Vec<String> = (1..end).map(|at| format!("?{at}")).collect();
+    Some((
+        format!("{read} WHERE {attribute} >= ?1 AND {attribute} < ?2{sorted}"),
+        format!(
+            "{read} WHERE {attribute} >= ?1 AND {attribute} < ?{end} \
+             AND ({attribute}, {ordered}) > ({}){sorted}",
+            holes.join(", ")
+        ),
+    ))
 }
 
 fn marks_of_values(mark: &str, scope: &ScopeSql, key_width: usize) -> Vec<String> {

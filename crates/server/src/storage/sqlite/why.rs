@@ -109,7 +109,28 @@ impl Asking<'_> {
                 decides: Decides::Scope(scope),
             },
         ]);
+        stages.extend(self.window().while_(DOING)?);
         Ok(stages)
+    }
+
+    /// Whether the row is in the window, where there is one.
+    fn window(&self) -> rusqlite::Result<Option<Stage>> {
+        let clock = "SELECT CAST(strftime('%s', 'now') AS INTEGER)";
+        let now = self.conn.query_row(clock, [], |row| row.get(0))?;
+        let Some(window) = self.table.window(Some(now)) else {
+            return Ok(None);
+        };
+        let row = match &self.row {
+            Some(raw) => self.table.with_stored_key(self.conn, raw)?,
+            None => None,
+        };
+        let keep = self.table.entity.keep.as_ref();
+        let value = keep.zip(row.as_ref());
+        let value = value.and_then(|(keep, row)| row.values.get(keep.attribute));
+        Ok(Some(Stage {
+            lets: value.is_some_and(|value| window.keeps(value.as_ref())),
+            decides: Decides::Window(window),
+        }))
     }
 
     /// Whether the row counts as deleted, where rows can.

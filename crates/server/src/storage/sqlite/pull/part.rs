@@ -1,6 +1,6 @@
 //! The entities of a page, whichever way they go.
 
-use afield_protocol::{Frame, Held};
+use afield_protocol::{Frame, Held, Window};
 
 use super::super::scope::{Listed, ScopedPull};
 use super::{Pulled, State};
@@ -21,9 +21,27 @@ impl Part<'_> {
         }
     }
 
+    /// What its positions stand for.
+    pub(super) fn label(&self) -> &str {
+        match self {
+            Self::Whole(entity) => &entity.table.label,
+            Self::Scoped(entity) => entity.label(),
+        }
+    }
+
+    /// Which rows stay on the device.
+    pub(super) fn window(&self) -> Option<&Window> {
+        match self {
+            Self::Whole(entity) => entity.window.as_ref(),
+            Self::Scoped(entity) => entity.window.as_ref(),
+        }
+    }
+
     pub(super) fn is_scanning(&self) -> bool {
         match self {
-            Self::Whole(entity) => matches!(entity.state, State::Scan { .. }),
+            Self::Whole(entity) => {
+                matches!(entity.state, State::Scan { .. } | State::Enter { .. })
+            }
             Self::Scoped(entity) => entity.is_scanning(),
         }
     }
