@@ -117,6 +117,12 @@ codes! {
     HELD_WANTED = "held-wanted",
         "The server must know which values of its scope the device has rows of.",
         "Send them with the next request; Afield's client does so by itself.";
+    UNKNOWN_SCOPE = "unknown-scope",
+        "The model has no scope of this name from which values are chosen.",
+        "See the names that `chosen` lists.";
+    TOO_MANY_CHOSEN = "too-many-chosen",
+        "More values are chosen, or longer ones, than a request takes.",
+        "Give some up with `unchoose`.";
     UNKNOWN_REQUEST = "unknown-request", "There is no such request.",
         "See the list of requests.";
 }

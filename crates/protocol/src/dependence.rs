@@ -187,6 +187,7 @@ mod tests {
             version: 1,
             units: Vec::new(),
             entities: vec![entity("part", 2, &["sheet", "part", "a", "b"]), note],
+            chosen: Vec::new(),
         }
     }
 

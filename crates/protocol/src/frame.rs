@@ -1,9 +1,9 @@
 //! The messages of one sync: what a request and its answer are made of.
 //!
 //! ```text
-//! request:  hello, held*, group*, part?, end
-//! answer:   welcome, outcome*, received?, settled, ( page, window*, (rows | gone | held)*, page-end )*,
-//!           end
+//! request:  hello, held*, chosen*, group*, part?, end
+//! answer:   welcome, outcome*, received?, settled,
+//!           ( page, window*, (rows | gone | held)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
 //! ```
 //!
@@ -14,7 +14,7 @@ use crate::change::{Group, GroupHash, GroupId, Key};
 use crate::code::Code;
 use crate::outcome::GroupOutcome;
 use crate::rows::RowBlock;
-use crate::value::ValueRef;
+use crate::value::{Value, ValueRef};
 
 /// An authenticated token of the server: exactly which changes of one entity a device has seen,
 /// and how far an unfinished download of it has come. Opaque to the device.
@@ -84,6 +84,16 @@ pub struct Held {
     pub gained: Vec<i64>,
     /// The user holds these no more: rows that nothing else brings leave the device.
     pub lost: Vec<i64>,
+}
+
+/// Values of a scope that the app on this device wants now. Who asks gets rows by those of them
+/// that the scope's query allows him; the others are passed over without a word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// The name of the scope.
+    pub scope: String,
+    /// The values in canonical form.
+    pub values: Vec<Value>,
 }
 
 /// How an attribute is held against a bound.
@@ -228,4 +238,6 @@ pub enum Frame {
     Held(Held),
     /// Which rows stay.
     Window(Window),
+    /// What the app chose.
+    Chosen(Chosen),
 }

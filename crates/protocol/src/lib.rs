@@ -28,12 +28,12 @@ pub mod zoo;
 pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op, Origin};
 pub use code::Code;
 pub use frame::{
-    Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
-    Window,
+    Chosen, Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received,
+    Welcome, Window,
 };
 pub use model::{
-    Attribute, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge, Model, ModelError, Pattern,
-    Reference, SCOPE_COLUMN, Unit, is_temporary,
+    Attribute, ChosenScope, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge, Model, ModelError,
+    Pattern, Reference, SCOPE_COLUMN, Unit, is_temporary,
 };
 pub use outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 pub use rows::{Cell, RowBlock, RowBlockWriter};

@@ -42,6 +42,13 @@ pub const DEPTH: usize = 16;
 /// Longest name of an entity, attribute or unit, in bytes.
 pub const NAME_BYTES: usize = 128;
 
+/// Values that one request chooses, of all scopes together: a person has not opened more than this
+/// within days, and the server asks for each of them in every page.
+pub const CHOSEN_VALUES_MAX: usize = 500;
+
+/// Bytes of a value that is chosen: it is an identifier or a word, compared in an index.
+pub const CHOSEN_VALUE_BYTES: usize = 256;
+
 /// Changes in one group. A device's transaction that is larger is parked, and the rest flows:
 /// more than this is no work of a person, and a group must fit a request.
 pub const GROUP_CHANGES_MAX: usize = 100_000;

@@ -17,6 +17,21 @@ pub struct Model {
     pub units: Vec<Unit>,
     /// The local entities in file order.
     pub entities: Vec<Entity>,
+    /// Scopes whose values the app chooses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chosen: Vec<ChosenScope>,
+}
+
+/// A scope whose values the app on a device chooses, each checked by the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenScope {
+    /// Its name.
+    pub name: String,
+    /// The type of its values.
+    #[serde(rename = "type", with = "type_word")]
+    pub kind: Type,
+    /// How long a value stays chosen after it was last chosen, in milliseconds.
+    pub keep_ms: u64,
 }
 
 /// A named set of entities whose rows are pulled together.
@@ -102,6 +117,9 @@ pub struct Entity {
     /// Rows are sent and then forgotten by the device; none are pulled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insert_only: bool,
+    /// Rows that leave are erased from free space and log of the device's database too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erase: bool,
     /// How the rows of a user are chosen, if values that he gains and loses choose them: for each
     /// way in, how many values must be held for it. Rows come with the number of each value, in
     /// columns behind the attributes; a row leaves when no way in is left. Empty: rows come and go
@@ -162,6 +180,16 @@ pub struct Reference {
 pub struct ModelError(String);
 
 impl Model {
+    /// A model of which nothing else is said.
+    pub fn new(version: u32, units: Vec<Unit>, entities: Vec<Entity>) -> Self {
+        Self {
+            version,
+            units,
+            entities,
+            chosen: Vec::new(),
+        }
+    }
+
     /// Reads and checks the JSON of `GET /v1/model`.
     ///
     /// # Errors
@@ -195,6 +223,11 @@ impl Model {
     /// The unit of this name.
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// The scope of this name, if its values are chosen.
+    pub fn chosen(&self, name: &str) -> Option<&ChosenScope> {
+        self.chosen.iter().find(|scope| scope.name == name)
     }
 
     /// The entity whose server-made identifiers an attribute holds: its own, or those of what it
@@ -252,6 +285,13 @@ impl Model {
                 return fail(format!("unit `{}`: no entity `{name}`", unit.name));
             }
         }
+        let mut scopes = std::collections::HashSet::new();
+        for scope in &self.chosen {
+            check_name(&scope.name)?;
+            if !scopes.insert(&scope.name) {
+                return fail(format!("the scope `{}` stands twice", scope.name));
+            }
+        }
         Ok(())
     }
 }
@@ -288,6 +328,7 @@ impl Entity {
             attributes,
             strict: false,
             insert_only: false,
+            erase: false,
             scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
@@ -474,6 +515,7 @@ mod tests {
                 entities: vec!["visit".into()],
             }],
             entities: vec![visit],
+            chosen: Vec::new(),
         }
     }
 

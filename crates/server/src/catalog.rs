@@ -130,6 +130,8 @@ pub struct QueryShape {
     pub parameters: Vec<String>,
     /// The tables and views that it reads, each once, in the order of their names.
     pub tables: Vec<String>,
+    /// What it reads from the first row to the last, by the names that the query gives them.
+    pub scanned: Vec<String>,
 }
 
 /// A column of a query's result.

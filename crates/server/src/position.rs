@@ -15,9 +15,9 @@
 //! scope; the progress says so. What follows is there only while a download is unfinished: how far
 //! beyond the change number its rows have been read, and the last key.
 //!
-//! The entity's name, with what else decides which rows a token stands for, is part of what the code is computed over, and not of the token: a token
-//! of one entity is no token of another. A token that cannot be read is no error anywhere: its
-//! entity starts over.
+//! The entity's name, with what else decides which rows a token stands for, is part of what the
+//! code is computed over, and not of the token: a token of one entity is no token of another. A
+//! token that cannot be read is no error anywhere: its entity starts over.
 
 use afield_protocol::Position;
 use hmac::{Hmac, KeyInit, Mac};

@@ -116,8 +116,11 @@ pub enum DeletedWhen {
 pub struct NamedScope {
     /// Its name.
     pub name: String,
-    /// A query of one column; `:user` and `:claim_NAME` are bound.
+    /// A query of one column; `:user` and `:claim_NAME` are bound. Of a chosen scope: it finds
+    /// something that is neither null nor 0 if the user may have `:value`.
     pub query: String,
+    /// The type of its values, if the app chooses them.
+    pub chosen: Option<Type>,
 }
 
 impl ServerEntity {

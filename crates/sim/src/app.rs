@@ -181,6 +181,7 @@ pub(crate) fn model() -> ServerModel {
         version: 1,
         units: UNITS.iter().map(unit).collect(),
         entities: (0..NAMES.len()).map(entity).collect(),
+        chosen: Vec::new(),
     };
     let entities = device.entities.iter().enumerate();
     let entities = entities.filter(|(at, _)| *at != DRAFT).map(|(at, local)| {

@@ -207,6 +207,9 @@ pub(crate) fn status_json(status: &Status) -> Json {
     if !status.scope_values.is_empty() {
         map.insert("scope_values".into(), json!(status.scope_values));
     }
+    if status.erase_due {
+        map.insert("erase_due".into(), true.into());
+    }
     if let Some(reason) = reason {
         map.insert("reason".into(), reason.into());
     }

@@ -1,6 +1,7 @@
 //! `afield device STORE …`: a real device on the command line, over the same library as an app.
 
 mod answer;
+mod choose;
 mod decide;
 mod rows;
 mod show;
@@ -22,6 +23,7 @@ pub(crate) use self::answer::{
 pub(crate) use self::rows::words;
 pub(crate) use self::values::whole_key;
 
+pub(crate) use self::choose::chosen_json;
 use crate::failure::Failure;
 use crate::model::{ModelArgs, resolved};
 use crate::output::Output;
@@ -123,6 +125,17 @@ enum DeviceCommand {
     ///   afield device phone sql "UPDATE visit SET done = 1 WHERE city = 'Bonn'"
     #[command(verbatim_doc_comment)]
     Sql(rows::SqlArgs),
+    /// Choose a value of a scope: the next sync brings its rows.
+    ///
+    /// It stays chosen for as long as the model says; choose it again to keep it longer.
+    ///
+    ///   afield device phone choose projects 17
+    #[command(verbatim_doc_comment)]
+    Choose(choose::ChooseArgs),
+    /// Give a choice up: the rows that nothing else brings leave with the next sync.
+    Unchoose(choose::ChooseArgs),
+    /// Show what is chosen, and for how long.
+    Chosen(choose::ChosenArgs),
     /// Show the changes made on this device and where each stands.
     Changes,
     /// Show what became of the changes that were sent.
@@ -218,6 +231,9 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         DeviceCommand::Update(args) => rows::update(&client, args, out),
         DeviceCommand::Delete(args) => rows::delete(&client, args, out),
         DeviceCommand::Sql(args) => rows::sql(&client, args, out),
+        DeviceCommand::Choose(args) => choose::choose(&client, args, out),
+        DeviceCommand::Unchoose(args) => choose::unchoose(&client, args, out),
+        DeviceCommand::Chosen(args) => choose::chosen(&client, args, out),
         DeviceCommand::Changes => show::changes(&client, out),
         DeviceCommand::Outcomes(args) => show::outcomes(&client, args.since, out),
         DeviceCommand::Conflicts => decide::conflicts(&client, out),

@@ -69,6 +69,12 @@ pub(super) fn status(client: &Client, out: &Output) -> Result<(), Failure> {
         Some(at) => out.say(&format!("Last complete sync: {}.", ago(now_ms() - at))),
         None => out.say("No sync was complete yet."),
     }
+    if status.erase_due {
+        out.say(
+            "Rows that left are still to be erased from the file: other programs use it. The next \
+             sync tries again.",
+        );
+    }
     if !status.scope_values.is_empty() {
         out.say(&scope_line(&status));
     }

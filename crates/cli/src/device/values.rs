@@ -69,7 +69,11 @@ pub(crate) fn whole_key(entity: &Entity, parts: &[String]) -> Result<Key, Failur
 
 /// Reads a word as a person writes it.
 fn plain(entity: &Entity, attribute: &Attribute, word: &str) -> Result<Value, Failure> {
-    let kind = attribute.kind;
+    self::word(attribute.kind, word).ok_or_else(|| mistyped(entity, attribute, word))
+}
+
+/// Reads a word as a person writes it, by its type.
+pub(super) fn word(kind: Type, word: &str) -> Option<Value> {
     let value = match kind {
         Type::Integer => word.parse().ok().map(Value::Integer),
         Type::Boolean => match word {
@@ -84,9 +88,7 @@ fn plain(entity: &Entity, attribute: &Attribute, word: &str) -> Result<Value, Fa
         Type::Bytes => json::to_value(kind, &Json::from(word)).ok(),
         _ => Some(Value::from(word)),
     };
-    value
-        .and_then(|value| kind.normalise(value).ok())
-        .ok_or_else(|| mistyped(entity, attribute, word))
+    value.and_then(|value| kind.normalise(value).ok())
 }
 
 fn literal(entity: &Entity, attribute: &Attribute, word: &str) -> Result<Value, Failure> {

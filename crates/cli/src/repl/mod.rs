@@ -3,6 +3,7 @@
 //! An error is an answer and never ends the process. A writing request is answered once what it
 //! wrote is durable. `docs/repl.md` shows every request.
 
+mod choices;
 mod decisions;
 mod lines;
 mod requests;

@@ -9,7 +9,7 @@ use afield_protocol::Code;
 use afield_protocol::codec::json;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Answer, decisions, steps};
+use super::{Answer, choices, decisions, steps};
 use crate::device::{change_json, outcome_json, report_json, rows_json, status_json};
 
 /// A request's fields.
@@ -18,7 +18,7 @@ pub(super) type Request = Map<String, Json>;
 type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
 
 /// Every request besides `open` and `close`.
-pub(super) const VERBS: [(&str, Perform); 12] = [
+pub(super) const VERBS: [(&str, Perform); 15] = [
     ("exec", exec),
     ("action", action),
     ("transaction", transaction),
@@ -31,6 +31,9 @@ pub(super) const VERBS: [(&str, Perform); 12] = [
     ("resolve", decisions::resolve),
     ("retry", decisions::retry),
     ("drop", decisions::drop_change),
+    ("choose", choices::choose),
+    ("unchoose", choices::unchoose),
+    ("chosen", choices::chosen),
 ];
 
 /// What performs `verb`.

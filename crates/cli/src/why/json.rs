@@ -103,6 +103,11 @@ fn held(held: &Held) -> Json {
             object["scope"] = json!(name);
             object["query"] = json!(sql);
         }
+        HeldFrom::Chosen { name, sql } => {
+            object["from"] = json!("chosen");
+            object["scope"] = json!(name);
+            object["query"] = json!(sql);
+        }
     }
     object
 }

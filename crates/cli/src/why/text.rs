@@ -201,6 +201,15 @@ fn held(tested: &Tested, user: &str) -> String {
             format!("[scope.{name}] finds nothing for {user}")
         }
         HeldFrom::Query { name, .. } => format!("[scope.{name}] finds {values}"),
+        HeldFrom::Chosen { name, .. } if tested.answer == Answer::Held => {
+            format!("[scope.{name}] lets {user} choose it: it is on the devices where it is chosen")
+        }
+        HeldFrom::Chosen { name, .. } if tested.answer == Answer::OthersHeld => {
+            format!("[scope.{name}] does not let {user} choose it")
+        }
+        HeldFrom::Chosen { name, .. } => {
+            format!("[scope.{name}] is asked for what is chosen on a device")
+        }
     }
 }
 

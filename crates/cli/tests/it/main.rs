@@ -10,6 +10,7 @@ mod handing_on;
 mod named_answers;
 mod named_bytes;
 mod named_child;
+mod named_chosen;
 mod named_copies;
 mod named_kills;
 mod named_orders;

@@ -65,6 +65,9 @@ impl Exchange {
         for held in outgoing.held {
             Format::Cbor.write(model, &Frame::Held(held), &mut body);
         }
+        for chosen in outgoing.chosen {
+            Format::Cbor.write(model, &Frame::Chosen(chosen), &mut body);
+        }
         for group in &outgoing.groups {
             body.extend_from_slice(&group.bytes);
         }

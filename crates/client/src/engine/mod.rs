@@ -266,6 +266,7 @@ impl Run {
             // Rows come with the last envelope; until then they would only be sent twice.
             outgoing.pull.clear();
             outgoing.held.clear();
+            outgoing.chosen.clear();
         }
         let sends_nothing = outgoing.groups.is_empty() && outgoing.part.is_none();
         if sends_nothing && outgoing.pull.is_empty() {

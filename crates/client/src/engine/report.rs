@@ -146,6 +146,9 @@ impl Failure {
 
     /// Whether one of the groups sent may be what the server stumbles over.
     pub(super) fn may_be_a_groups_fault(&self) -> bool {
+        if self.code == Code::TOO_MANY_CHOSEN {
+            return false;
+        }
         match self.status {
             Some(429 | 503) => false,
             Some(status) => matches!(status, 400 | 413 | 422) || status >= 500,

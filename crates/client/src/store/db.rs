@@ -209,12 +209,28 @@ impl Db {
     /// stays there of what was deleted. False if others are reading or writing: nobody, and least
     /// of all the user, waits for this.
     pub(super) fn empty_log(&mut self) -> Result<bool, Error> {
+        self.without_waiting(|conn| {
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let busy: bool = conn.query_row(sql, [], |row| row.get(0))?;
+            Ok(!busy)
+        })
+    }
+
+    /// Writes the whole file anew, from what is there. False if somebody else writes: nobody is
+    /// waited for. Who writes meanwhile waits for this.
+    pub(super) fn vacuum(&mut self) -> Result<bool, Error> {
+        self.without_waiting(|conn| conn.execute_batch("VACUUM").map(|()| true))
+    }
+
+    fn without_waiting(
+        &mut self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<bool>,
+    ) -> Result<bool, Error> {
         self.conn.busy_handler(None::<fn(i32) -> bool>)?;
-        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let busy: Result<bool, _> = self.conn.query_row(sql, [], |row| row.get(0));
+        let done = work(&self.conn);
         self.conn.busy_handler(Some(wait_for_lock))?;
-        match busy {
-            Ok(busy) => Ok(!busy),
+        match done {
+            Ok(done) => Ok(done),
             Err(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok(false),
                 _ => Err(error.into()),
@@ -294,7 +310,9 @@ fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connect
         make(&conn, user, env)?;
     }
     check_owner(&conn, user)?;
-    add_held(&conn)?;
+    for (table, sql) in ADDED {
+        add(&conn, table, sql)?;
+    }
     Ok(conn)
 }
 
@@ -335,15 +353,22 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
         .is_some())
 }
 
-/// Adds the tables of the values that are held to a store of a version that had none.
-fn add_held(conn: &Connection) -> Result<(), Error> {
-    if has_table(conn, "afield_held")? {
+/// Tables that stores of earlier versions do not have, and what makes them.
+const ADDED: [(&str, &str); 3] = [
+    ("afield_held", include_str!("held.sql")),
+    ("afield_chosen", include_str!("chosen.sql")),
+    ("afield_erase", include_str!("erase.sql")),
+];
+
+/// Adds bookkeeping to a store of a version that had none of it.
+fn add(conn: &Connection, table: &str, sql: &str) -> Result<(), Error> {
+    if has_table(conn, table)? {
         return Ok(());
     }
     let transaction =
         rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
-    if !has_table(&transaction, "afield_held")? {
-        transaction.execute_batch(include_str!("held.sql"))?;
+    if !has_table(&transaction, table)? {
+        transaction.execute_batch(sql)?;
     }
     Ok(transaction.commit()?)
 }
@@ -356,7 +381,9 @@ fn make(conn: &Connection, user: &str, env: &mut dyn Environment) -> Result<(), 
         rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
     if !has_table(&transaction, "afield_meta")? {
         transaction.execute_batch(include_str!("bookkeeping.sql"))?;
-        transaction.execute_batch(include_str!("held.sql"))?;
+        for (_, sql) in ADDED {
+            transaction.execute_batch(sql)?;
+        }
         let sql = "INSERT INTO afield_meta (one, format, device, user) VALUES (1, ?1, ?2, ?3)";
         transaction.execute(sql, params![FORMAT, device, user])?;
     }

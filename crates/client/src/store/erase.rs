@@ -9,8 +9,8 @@ use afield_protocol::codec::cbor::{read_key, write_attributes};
 use rusqlite::params;
 
 use super::db::{Db, Loaded};
-use super::overlay;
 use super::tables::Table;
+use super::{overlay, vacuum};
 use crate::error::Error;
 
 /// Erases what changes hold of a row that the server has just called gone. The row itself leaves
@@ -18,7 +18,7 @@ use crate::error::Error;
 /// device's position, or of a history that the server went back from, and then the row is there
 /// and no later pull would bring it again.
 pub(super) fn row(db: &Db, table: &Table, key: &[u8]) -> Result<(), Error> {
-    changes(db, &table.entity.name, key, Reach::Everything)
+    changes(db, table, key, Reach::Everything)
 }
 
 /// Erases what the history and parked changes of an entity hold of rows that a pull removed.
@@ -29,14 +29,15 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
                JOIN afield_group AS g ON g.n = c.group_n \
                WHERE c.entity = ?1 AND (c.base <> ?2 OR c.theirs IS NOT NULL) \
                AND (c.overlay = 0 OR g.state IN ('parked', 'dropped')) \
-               AND NOT (c.op = 'delete' AND g.state = 'settled')";
+               AND (?3 OR NOT (c.op = 'delete' AND g.state = 'settled'))";
     let mut statement = db.conn.prepare_cached(sql)?;
-    let keys = statement.query_map(params![name, nothing], |row| row.get(0))?;
+    let values = params![name, nothing, table.entity.erase];
+    let keys = statement.query_map(values, |row| row.get(0))?;
     let keys: Vec<Vec<u8>> = keys.collect::<Result<_, _>>()?;
     for key in keys {
         let values = read_key(&key)?;
         if table.known_row(&db.conn, &values)?.is_none() {
-            changes(db, name, &key, Reach::Seen)?;
+            changes(db, table, &key, Reach::Seen)?;
             overlay::release(db, loaded, name, &key)?;
         }
     }
@@ -51,7 +52,7 @@ pub(super) fn refused(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Res
         return Ok(());
     };
     match table.server_row(&db.conn, &read_key(key)?)? {
-        Some(None) => changes(db, entity, key, Reach::Seen),
+        Some(None) => changes(db, table, key, Reach::Seen),
         _ => Ok(()),
     }
 }
@@ -61,19 +62,22 @@ pub(super) fn refused(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Res
 enum Reach {
     /// All: the server said so when it was asked about a change of the row.
     Everything,
-    /// All but the user's own deletes, which are why it is gone, and applied changes that the
-    /// pull may not contain yet.
+    /// All but the user's own deletes, which are why it is gone (unless the entity is erased), and
+    /// applied changes that the pull may not contain yet.
     Seen,
 }
 
 /// Erases bases of a row's settled and parked changes and ends them as overlays. A row that the
 /// user made and the server refused, or that no pull has shown yet, is not gone: its changes lose
 /// nothing but the server's version beside them.
-fn changes(db: &Db, entity: &str, key: &[u8], reach: Reach) -> Result<(), Error> {
+fn changes(db: &Db, table: &Table, key: &[u8], reach: Reach) -> Result<(), Error> {
+    let entity = &table.entity.name;
+    vacuum::due(db, table)?;
     let sql = "UPDATE afield_change SET theirs = NULL WHERE entity = ?1 AND key = ?2";
     db.conn.prepare_cached(sql)?.execute(params![entity, key])?;
     let (own, spared) = match reach {
         Reach::Everything => ("seen_from IS NULL", "FALSE"),
+        Reach::Seen if table.entity.erase => ("TRUE", "seen_from IS NOT NULL AND overlay = 1"),
         Reach::Seen => (
             "TRUE",
             "seen_from IS NOT NULL AND (overlay = 1 OR op = 'delete')",

@@ -39,6 +39,7 @@ fn model() -> Model {
             entities: vec!["word".into()],
         }],
         entities: vec![word],
+        chosen: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::ids::numbering;
 use super::tables::Table;
-use super::{scope, seal};
+use super::{scope, seal, vacuum};
 use crate::error::Error;
 
 /// Installs `model` inside a write transaction.
@@ -29,6 +29,7 @@ pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
         let new = model.entities.iter().find(|new| is_same_table(new, old));
         match new {
             Some(new) if new == old => {}
+            Some(new) if is_same_but_for_erasing(new, old) => redefine(db, new)?,
             None if !old.is_synced() => {}
             Some(new) if !old.is_synced() => extend_local_only(db, old, new)?,
             _ => {
@@ -51,6 +52,15 @@ pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
 /// SQLite's names of tables do not differ by case.
 fn is_same_table(a: &Entity, b: &Entity) -> bool {
     a.name.eq_ignore_ascii_case(&b.name)
+}
+
+/// Nothing has to be fetched again to erase rows in another way when they leave.
+fn is_same_but_for_erasing(a: &Entity, b: &Entity) -> bool {
+    let a = Entity {
+        erase: b.erase,
+        ..a.clone()
+    };
+    a == *b
 }
 
 /// The entities that there are tables for, as they were made; local-only ones that the model
@@ -88,6 +98,9 @@ fn refuse_unsettled(db: &Db, model: &Model, made: &[Entity]) -> Result<(), Error
 
 /// Drops an entity's tables; gives its counter of writes.
 fn drop_tables(db: &Db, entity: &Entity) -> Result<i64, Error> {
+    if entity.erase {
+        vacuum::due_for(db)?;
+    }
     let highest = numbering::highest(db, entity)?;
     run(db, &Table::new(entity.clone(), 0).drop())?;
     numbering::keep(db, entity, highest)?;
@@ -134,6 +147,11 @@ fn extend_local_only(db: &Db, old: &Entity, new: &Entity) -> Result<(), Error> {
     run(db, &table.add_columns(width))?;
     run(db, &table.create_indexes())?;
     run(db, &table.create_triggers())?;
+    redefine(db, new)
+}
+
+/// Notes another definition of the tables that are there.
+fn redefine(db: &Db, new: &Entity) -> Result<(), Error> {
     let sql = "UPDATE afield_entity SET definition = ?2 WHERE name = ?1";
     db.conn.execute(sql, params![new.name, json(new)?])?;
     Ok(())

@@ -7,6 +7,7 @@
 mod actions;
 mod again;
 mod checks;
+mod chosen;
 mod conflict;
 mod db;
 mod decide;
@@ -31,6 +32,7 @@ mod sync_store;
 mod tables;
 mod target;
 mod triggers;
+mod vacuum;
 mod watch;
 mod window;
 
@@ -41,6 +43,7 @@ use std::sync::Arc;
 use afield_protocol::{Attributes, Entity, Model, Value, zoo};
 use rusqlite::config::DbConfig;
 
+pub use chosen::ChosenValue;
 pub use conflict::{ConflictInfo, Resolution};
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;

@@ -80,6 +80,8 @@ pub struct Outgoing {
     pub pull: Vec<(String, Option<Position>)>,
     /// Values of their scopes whose rows the device has, if the server asked for them.
     pub held: Vec<afield_protocol::Held>,
+    /// What the app chose.
+    pub chosen: Vec<afield_protocol::Chosen>,
 }
 
 /// What waits in the outbox, as far as the choice of groups needs it.

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::ids::rewrite::Renames;
 use super::status::OutcomeInfo;
-use super::{conflict, erase, overlay, rebase};
+use super::{conflict, erase, overlay, rebase, vacuum};
 use crate::error::Error;
 
 /// A change of the group that an outcome speaks of.
@@ -214,7 +214,11 @@ fn forget_sent_only(db: &Db, loaded: &Loaded, group: i64) -> Result<(), Error> {
     {
         let sql = "DELETE FROM afield_change WHERE group_n = ?1 AND entity = ?2";
         let values = params![group, table.entity.name];
-        forgotten += db.conn.prepare_cached(sql)?.execute(values)?;
+        let gone = db.conn.prepare_cached(sql)?.execute(values)?;
+        if gone > 0 {
+            vacuum::due(db, table)?;
+        }
+        forgotten += gone;
     }
     if forgotten > 0 {
         db.crash_point("forget")?;

@@ -13,13 +13,14 @@
 
 use std::collections::BTreeSet;
 
+use afield_protocol::codec::cbor::read_key;
 use afield_protocol::{Code, Frame, Page, PageEnd, Position, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
 use super::tables::Table;
 use super::target::{Target, write_frame};
-use super::{erase, overlay};
+use super::{erase, overlay, vacuum};
 use crate::error::Error;
 
 /// What became of a page.
@@ -130,17 +131,17 @@ pub(super) fn apply(
         rows += target.finish(db, &loaded, end.complete)?;
         db.crash_point("page-entity")?;
     }
-    if end.complete {
-        for target in &targets {
-            if end_overlays(db, &loaded, request, target.table)? || target.lost {
-                erase::history(db, &loaded, target.table)?;
-            }
-        }
-    }
-    // Behind all else: a change that has just ended keeps its row here no longer.
     for target in &mut targets {
+        let has_ended = end.complete && end_overlays(db, &loaded, request, target.table)?;
+        // Behind these: a change that has just ended keeps its row here no longer.
         if end.complete || !target.staged {
             rows += target.evict(db)?;
+        }
+        if end.complete && (has_ended || target.lost) {
+            erase::history(db, &loaded, target.table)?;
+        }
+        if target.removed {
+            vacuum::due(db, target.table)?;
         }
     }
     let is_visible = end.complete || targets.iter().any(|target| !target.staged);
@@ -201,6 +202,9 @@ fn end_overlays(db: &Db, loaded: &Loaded, request: i64, table: &Table) -> Result
         .execute(params![name, request])?;
     for key in keys {
         overlay::release(db, loaded, name, &key)?;
+        if table.entity.erase && table.row(&db.conn, &read_key(&key)?)?.is_none() {
+            vacuum::due(db, table)?;
+        }
     }
     touch(db, name)?;
     Ok(true)

@@ -37,30 +37,42 @@ fn insert(table: &Table, gone: u8) -> String {
     )
 }
 
-/// Forgets what is staged: the entity starts over with the page at hand.
-pub(super) fn start_over(db: &Db, table: &Table) -> Result<(), Error> {
+/// Forgets what is staged: the entity starts over with the page at hand. Says whether anything
+/// was.
+pub(super) fn start_over(db: &Db, table: &Table) -> Result<bool, Error> {
     let sql = format!("DELETE FROM {}", table.stage);
-    db.conn.prepare_cached(&sql)?.execute([])?;
+    let forgotten = db.conn.prepare_cached(&sql)?.execute([])?;
     scope::unstage(db, &table.entity.name)?;
     let sql = "UPDATE afield_entity SET stage_reset = 1 WHERE name = ?1";
     db.conn.prepare_cached(sql)?.execute([&table.entity.name])?;
-    Ok(())
+    Ok(forgotten > 0)
+}
+
+/// What a switch did.
+pub(super) struct Switched {
+    /// How many rows leave because nothing brings them any more.
+    pub(super) left: u64,
+    /// Whether rows were deleted, here or in the stage.
+    pub(super) removed: bool,
 }
 
 /// Moves what is staged into the tables. Rows that are there already as staged are not written,
-/// so that a `read-only` entity sent whole costs what differs. Gives how many rows leave because
-/// nothing brings them any more.
-pub(super) fn switch(db: &Db, table: &Table) -> Result<u64, Error> {
+/// so that a `read-only` entity sent whole costs what differs.
+pub(super) fn switch(db: &Db, table: &Table) -> Result<Switched, Error> {
     let sql = "SELECT stage_reset FROM afield_entity WHERE name = ?1";
     let starts_over: bool =
         (db.conn.prepare_cached(sql)?).query_row(params![table.entity.name], |row| row.get(0))?;
     let starts_over = starts_over && !zoo::planted("reset-keeps-rows");
     let left = scope::before_switch(db, table, starts_over)?;
-    for sql in statements(table, starts_over) {
-        db.conn.prepare_cached(&sql)?.execute([])?;
+    let sql = format!("SELECT 1 FROM {} WHERE gone = 1", table.stage);
+    let mut removed = db.conn.prepare_cached(&sql)?.exists([])?;
+    for (at, sql) in statements(table, starts_over).iter().enumerate() {
+        let changed = db.conn.prepare_cached(sql)?.execute([])?;
+        // The first two take rows away.
+        removed |= at < 2 && changed > 0;
         db.crash_point("switch")?;
     }
-    Ok(left)
+    Ok(Switched { left, removed })
 }
 
 /// The statements of the switch. Without a fresh start each costs what is staged, not what the

@@ -9,7 +9,7 @@ use rusqlite::{Row, params};
 use super::actions::current_key;
 use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::Db;
-use super::{conflict, held, outbox, scope};
+use super::{conflict, held, outbox, scope, vacuum};
 use crate::error::Error;
 
 /// Where a change stands.
@@ -146,6 +146,9 @@ pub struct Status {
     /// How many values of its scope the user holds, as far as their rows are here, of each entity
     /// whose scope has values.
     pub scope_values: BTreeMap<String, u64>,
+    /// Whether something of rows that left is still to be erased from the files, because others
+    /// read or write: it is done at the end of a sync, or when the store is opened for one.
+    pub erase_due: bool,
     /// When a sync last completed, in milliseconds since 1970.
     pub last_success_ms: Option<i64>,
     /// Why the newest sync failed, if it did.
@@ -297,6 +300,7 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
     let (success, error): (Option<i64>, Option<String>) = db
         .conn
         .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    status.erase_due = vacuum::is_due(db)?;
     status.last_success_ms = success;
     status.last_error = error.map(|word| Code::parse(&word));
     Ok(status)

@@ -12,7 +12,7 @@ use super::db::Db;
 use super::outbox::{Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
-use super::{conflict, decide, install, outcome, scope};
+use super::{chosen, conflict, decide, install, outcome, scope, vacuum};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -43,12 +43,27 @@ impl SyncStore {
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         // Tables of the app's own may refer to ours; the server's rows must not fail on them.
         db.conn.pragma_update(None, "foreign_keys", "OFF")?;
-        Ok(Self {
+        let mut store = Self {
             db,
             resolvers: Resolvers::new(),
             sent_back: HashSet::new(),
             rows_left: true,
-        })
+        };
+        // A process before this one may have died in between; what cannot be done now is done at
+        // the end of a sync.
+        let _ = store.erase();
+        Ok(store)
+    }
+
+    /// Erases what is due of rows that left, of entities with `erase`: writes the file anew and
+    /// empties its log. It needs twice the space of the store for that time, and who writes
+    /// meanwhile waits. False if it is still due, because others read or write at this moment:
+    /// nobody is waited for.
+    ///
+    /// # Errors
+    /// The store cannot be written, or there is no space; it is still due then.
+    pub fn erase(&mut self) -> Result<bool, Error> {
+        vacuum::vacuum(&mut self.db)
     }
 
     /// Lets `resolver` decide the conflicts of `entity`: those that arrive from now on in the
@@ -134,6 +149,10 @@ impl SyncStore {
                 true => scope::all(db, &pull)?,
                 false => Vec::new(),
             };
+            let chosen = match pull.is_empty() {
+                true => Vec::new(),
+                false => chosen::of_request(db)?,
+            };
             let sql = "UPDATE afield_meta SET request = request + 1 RETURNING request, device";
             let (request, device) = db
                 .conn
@@ -148,6 +167,7 @@ impl SyncStore {
                 more: envelope.more,
                 pull,
                 held,
+                chosen,
             })
         })
     }
@@ -294,6 +314,7 @@ impl SyncStore {
             // The sync is through whatever becomes of this; the next one tries again.
             let _ = self.empty_log();
         }
+        let _ = self.erase();
         Ok(())
     }
 
@@ -356,6 +377,17 @@ fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
 fn prune(db: &Db, before: i64) -> Result<(), Error> {
     let old = "SELECT n FROM afield_group \
                WHERE state IN ('settled', 'dropped') AND made_at < ?1";
+    if let Some(loaded) = &db.loaded {
+        let sql = format!(
+            "SELECT 1 FROM afield_change WHERE entity = ?2 AND overlay = 0 AND group_n IN ({old})"
+        );
+        for table in loaded.tables.iter().filter(|table| table.entity.erase) {
+            let values = params![before, table.entity.name];
+            if db.conn.prepare_cached(&sql)?.exists(values)? {
+                vacuum::due(db, table)?;
+            }
+        }
+    }
     for sql in [
         format!("DELETE FROM afield_change WHERE overlay = 0 AND group_n IN ({old})"),
         format!(

@@ -31,6 +31,8 @@ pub(super) struct Target<'a> {
     pub(super) lost: bool,
     /// Whether rows left with this page.
     left: bool,
+    /// Whether rows, or staged ones, were deleted with this page.
+    pub(super) removed: bool,
     /// What the page says of the values of its scope.
     told: Told,
     /// Which rows stay, if the page says so.
@@ -50,9 +52,7 @@ impl<'a> Target<'a> {
         let standing = standing(db, entity)?;
         // With no position there is nothing yet that a fresh start could replace.
         let reset = reset && standing.newest().is_some();
-        if reset {
-            stage::start_over(db, table)?;
-        }
+        let removed = reset && stage::start_over(db, table)?;
         let is_first = !standing.complete;
         let staged = reset || standing.stage_position.is_some() || !(is_first || complete);
         let keys = overlay::keys(db, table)?;
@@ -68,6 +68,7 @@ impl<'a> Target<'a> {
             is_first,
             lost: is_first,
             left: false,
+            removed,
             told: Told::default(),
             window: None,
         })
@@ -85,7 +86,7 @@ impl<'a> Target<'a> {
         };
         let left = window::evict(db, self.table, window)?;
         if left > 0 {
-            self.left = true;
+            (self.lost, self.left, self.removed) = (true, true, true);
             page::touch(db, &self.table.entity.name)?;
         }
         Ok(left)
@@ -114,7 +115,9 @@ impl<'a> Target<'a> {
             return Ok(left);
         }
         if self.staged {
-            left += stage::switch(db, self.table)?;
+            let switched = stage::switch(db, self.table)?;
+            left += switched.left;
+            self.removed |= switched.removed;
             self.recompute.extend(self.overlaid.drain());
             self.touched = true;
             self.lost = true;
@@ -284,6 +287,7 @@ fn write_gone(db: &Db, target: &mut Target<'_>, keys: &[Key]) -> Result<u64, Err
     let table = target.table;
     target.lost |= !keys.is_empty();
     target.left |= !keys.is_empty();
+    target.removed |= !keys.is_empty();
     for key in keys {
         if key.len() != table.entity.key_width {
             return Err(Error::new(

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod capture_random;
+mod chosen;
 mod decide_random;
+mod erase;
 mod ids;
 mod ids_decide;
 mod ids_old;

@@ -378,6 +378,7 @@ pub(crate) fn model() -> Model {
                 ],
             ),
         ],
+        chosen: Vec::new(),
     }
 }
 

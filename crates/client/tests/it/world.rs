@@ -263,6 +263,7 @@ pub(crate) fn model(entities: Vec<Entity>) -> Model {
             entities: entities.iter().map(|e| e.name.clone()).collect(),
         }],
         entities,
+        chosen: Vec::new(),
     };
     model.check().unwrap();
     model

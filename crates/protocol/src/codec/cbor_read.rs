@@ -14,14 +14,14 @@ use super::cbor::{attributes, check, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
 use crate::frame::{
-    Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
-    Window,
+    Chosen, Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received,
+    Welcome, Window,
 };
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 15] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4, 5];
+const FRAME_ITEMS: [u64; 16] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -64,6 +64,20 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             code: Code::parse(d.str()?),
             message: string(d)?,
         }),
+        number => later(d, number)?,
+    };
+    if d.position() == body.len() {
+        Ok(frame)
+    } else {
+        Err(Malformed::new(format!(
+            "frame {number} has bytes left over"
+        )))
+    }
+}
+
+/// The frames from 11 on.
+fn later(d: &mut Decoder<'_>, number: u8) -> Result<Frame, Malformed> {
+    Ok(match number {
         11 => Frame::Part(Part {
             group: GroupId(fixed(d)?),
             hash: fixed(d)?,
@@ -80,20 +94,17 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             gained: list(d, |d| Ok(d.i64()?))?,
             lost: list(d, |d| Ok(d.i64()?))?,
         }),
+        14 => Frame::Chosen(Chosen {
+            scope: string(d)?,
+            values: key(d)?,
+        }),
         _ => Frame::Window(Window {
             entity: string(d)?,
             attribute: string(d)?,
             keep: comparison(d.str()?)?,
             bound: string(d)?,
         }),
-    };
-    if d.position() == body.len() {
-        Ok(frame)
-    } else {
-        Err(Malformed::new(format!(
-            "frame {number} has bytes left over"
-        )))
-    }
+    })
 }
 
 /// The comparison of this sign.

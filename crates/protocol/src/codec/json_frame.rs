@@ -64,6 +64,9 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "frame": "held", "entity": held.entity,
             "gained": numbers_json(&held.gained), "lost": numbers_json(&held.lost),
         }),
+        Frame::Chosen(chosen) => json!({
+            "frame": "chosen", "scope": chosen.scope, "values": key_json(None, &chosen.values),
+        }),
         Frame::Window(window) => json!({
             "frame": "window", "entity": window.entity, "attribute": window.attribute,
             "keep": window.keep.as_str(), "bound": window.bound,

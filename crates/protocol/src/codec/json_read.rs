@@ -10,7 +10,7 @@ use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
 use crate::frame::{
-    Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome, Window,
+    Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome, Window,
 };
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
@@ -55,6 +55,10 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
             gained: from.list("gained", number_64)?,
             lost: from.list("lost", number_64)?,
         }),
+        "chosen" => Frame::Chosen(Chosen {
+            scope: from.text("scope")?.to_owned(),
+            values: from.list("values", chosen_value)?,
+        }),
         "window" => Frame::Window(Window {
             entity: from.text("entity")?.to_owned(),
             attribute: from.text("attribute")?.to_owned(),
@@ -67,6 +71,10 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
         }),
         other => return Err(Malformed::new(format!("unknown frame `{other}`"))),
     })
+}
+
+fn chosen_value(json: &Json) -> Result<Value, Malformed> {
+    to_untyped(json).map_err(|error| Malformed::new(format!("a chosen value: {error}")))
 }
 
 fn number_64(json: &Json) -> Result<i64, Malformed> {

@@ -157,3 +157,28 @@ fn line(pending: &[u8], searched: usize) -> Result<Option<(usize, &[u8])>, Malfo
         (end + 1, pending.get(..end).unwrap_or(&[]))
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_a_long_line_in_small_pieces_is_searched_once() {
+        let model = Model {
+            version: 1,
+            units: Vec::new(),
+            entities: Vec::new(),
+            chosen: Vec::new(),
+        };
+        let mut reader = FrameReader::new(Format::JsonLines);
+        for piece in 1..100 {
+            reader.push(&[b' '; 16]);
+            assert_eq!(reader.next(&model), Ok(None));
+            assert_eq!(reader.searched, 16 * piece, "what is searched is known");
+        }
+        // What was searched is not looked at again: a line end put there is not seen.
+        reader.buffer[7] = b'\n';
+        reader.push(b" ");
+        assert_eq!(reader.next(&model), Ok(None));
+    }
+}

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use afield_protocol::{
-    Attributes, Cell, Change, Code, Comparison, Entity, Frame, Group, GroupId, GroupOutcome, Held,
-    Hello, Key, Model, Op, Origin, Page, PageEnd, Part, Position, Problem, Received, RowBlock,
-    RowBlockWriter, Theirs, Type, Value, Verdict, VerdictKind, Welcome, Window,
+    Attributes, Cell, Change, Chosen, Code, Comparison, Entity, Frame, Group, GroupId,
+    GroupOutcome, Held, Hello, Key, Model, Op, Origin, Page, PageEnd, Part, Position, Problem,
+    Received, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict, VerdictKind, Welcome, Window,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -325,7 +325,14 @@ fn small_frame() -> BoxedStrategy<Frame> {
             bound,
         })
     });
-    prop_oneof![part, received, held, window].boxed()
+    let value = prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        "[ -~]{0,9}".prop_map(Value::from),
+        vec(any::<u8>(), 0..9).prop_map(Value::Bytes),
+    ];
+    let chosen = ("[a-z]{1,9}", vec(value, 0..5));
+    let chosen = chosen.prop_map(|(scope, values)| Frame::Chosen(Chosen { scope, values }));
+    prop_oneof![part, received, held, chosen, window].boxed()
 }
 
 /// Any frame over the sample model.

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use afield_protocol::codec::Format;
 use afield_protocol::{
-    Attributes, Change, Code, Comparison, FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome,
-    Held, Hello, Model, Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Problem, Received,
-    RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict, Welcome, Window,
+    Attribute, Attributes, Change, Chosen, ChosenScope, Code, Comparison, Entity, FIRST_TEMPORARY,
+    Frame, Group, GroupId, GroupOutcome, Held, Hello, Identifier, Model, Op, Origin,
+    PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RowBlock, RowBlockWriter,
+    Theirs, Type, Value, Verdict, Welcome, Window,
 };
 use sha2::{Digest, Sha256};
 
@@ -216,6 +217,38 @@ fn window() -> Frame {
     })
 }
 
+fn chosen() -> Frame {
+    Frame::Chosen(Chosen {
+        scope: "projects".into(),
+        values: vec![ID.into(), ((1 << 53) + 1).into(), 7.into()],
+    })
+}
+
+/// A model with scopes whose values are chosen, and with rows that are erased.
+fn choosing() -> Model {
+    let scope = |name: &str, kind, keep_ms| ChosenScope {
+        name: name.into(),
+        kind,
+        keep_ms,
+    };
+    let visit = Entity {
+        erase: true,
+        ..Entity::new(
+            "visit",
+            Pattern::ReadOnlyOptimized,
+            Identifier::Natural,
+            1,
+            vec![Attribute::new("id", Type::Integer)],
+        )
+    };
+    let mut model = Model::new(4, Vec::new(), vec![visit]);
+    model.chosen = vec![
+        scope("projects", Type::Uuid, 604_800_000),
+        scope("years", Type::Integer, 3_600_000),
+    ];
+    model
+}
+
 /// Every golden stream of frames by its name.
 fn streams() -> Vec<(String, Vec<Frame>)> {
     let rows_of_part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
@@ -236,6 +269,7 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         ("frame-received", received()),
         ("frame-held", held()),
         ("frame-window", window()),
+        ("frame-chosen", chosen()),
     ];
     let named = |(name, frame): (&str, Frame)| (name.to_owned(), vec![frame]);
     let mut streams: Vec<_> = frames
@@ -341,6 +375,10 @@ fn the_files_are_what_the_code_writes() {
         "spec/golden/model.json",
         format!("{}\n", model.to_json()).as_bytes(),
     );
+    bless::check(
+        "spec/golden/model-chosen.json",
+        format!("{}\n", choosing().to_json()).as_bytes(),
+    );
     let group = group();
     let hash = serde_json::json!({
         "group": group.id.to_string(),
@@ -365,16 +403,19 @@ fn the_files_read_back_and_agree_in_both_formats() {
             assert_eq!(written(format, &model, &found), bytes, "{path}");
         }
     }
-    let text = bless::text("spec/golden/model.json");
-    let found = Model::from_json(&text).expect("the golden model is a model");
-    assert_eq!(found, model);
-    assert_eq!(format!("{}\n", found.to_json()), text);
+    for (file, model) in [("model.json", model), ("model-chosen.json", choosing())] {
+        let text = bless::text(&format!("spec/golden/{file}"));
+        let found = Model::from_json(&text).expect("the golden model is a model");
+        assert_eq!(found, model);
+        assert_eq!(format!("{}\n", found.to_json()), text);
+    }
 }
 
 /// A file that no test reads any more would be a promise that nobody keeps.
 #[test]
 fn every_file_is_known() {
-    let mut known = BTreeSet::from(["model.json".to_owned(), "group-hash.json".to_owned()]);
+    let mut known =
+        BTreeSet::from(["model.json", "model-chosen.json", "group-hash.json"].map(str::to_owned));
     for (name, _) in streams() {
         known.insert(format!("{name}.cbor"));
         known.insert(format!("{name}.jsonl"));

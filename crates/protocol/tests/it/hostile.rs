@@ -1,8 +1,6 @@
 //! Messages that nobody honest sends: none may make a reader panic, and what it
 //! refuses it refuses whole.
 
-use std::time::Duration;
-
 use afield_protocol::codec::{Format, Malformed};
 use afield_protocol::limits::DEPTH;
 use afield_protocol::{Frame, RowBlockWriter, Type, Value, ValueRef};
@@ -11,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::arbitrary::{frame, row_values};
-use crate::bounds::{cbor, measured, refused, started};
+use crate::bounds::{cbor, measured, refused};
 use crate::sample::model;
 use crate::wire::{FORMATS, embedded, read, written};
 
@@ -122,7 +120,7 @@ proptest! {
 
 #[test]
 fn rows_without_columns_are_refused_at_once() {
-    let started = started();
+    // Who counts so many rows one by one never comes to an end.
     refused(Format::Cbor, &rows_frame(&[], 1 << 60, b""), "no columns");
     refused(
         Format::Cbor,
@@ -142,7 +140,6 @@ fn rows_without_columns_are_refused_at_once() {
         r#"{"frame":"rows","entity":"e","columns":[],"rows":[[]]}"#,
         "no columns",
     );
-    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

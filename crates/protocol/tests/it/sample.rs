@@ -50,6 +50,7 @@ pub(crate) fn model() -> Model {
                 ..entity("part", Pattern::LastWriteWins, 2, part_attributes())
             },
         ],
+        chosen: Vec::new(),
     }
 }
 

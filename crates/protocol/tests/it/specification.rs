@@ -109,6 +109,8 @@ fn limits_are_those_of_the_code() {
         ("PAGE_BYTES", limits::PAGE_BYTES),
         ("ROWS_FRAME_BYTES", limits::ROWS_FRAME_BYTES),
         ("NAME_BYTES", limits::NAME_BYTES),
+        ("CHOSEN_VALUES_MAX", limits::CHOSEN_VALUES_MAX),
+        ("CHOSEN_VALUE_BYTES", limits::CHOSEN_VALUE_BYTES),
     ] {
         assert!(
             page.contains(&format!("| `{name}` | {value} |")),

@@ -4,8 +4,8 @@
 use afield_protocol::codec::Format;
 use afield_protocol::limits::PAGE_BYTES_FIRST;
 use afield_protocol::{
-    Code, Frame, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem, Received,
-    Welcome,
+    Chosen, Code, Frame, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem,
+    Received, Welcome,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -28,6 +28,7 @@ pub(super) struct Answer {
     server: ServerState,
     caller: Caller,
     held: Vec<Held>,
+    chosen: Vec<Chosen>,
     format: Format,
     seen: Observed,
     /// What is still to be pulled; `None` when nothing is.
@@ -43,16 +44,17 @@ impl Answer {
     pub(super) fn new(
         server: ServerState,
         caller: Caller,
-        asked: (Hello, Vec<Held>),
+        asked: (Hello, Vec<Held>, Vec<Chosen>),
         format: Format,
         seen: Observed,
     ) -> Self {
-        let (hello, held) = asked;
+        let (hello, held, chosen) = asked;
         let problem = pull_problem(&server, &hello);
         Self {
             server,
             caller,
             held,
+            chosen,
             format,
             seen,
             pull: Some(hello.pull).filter(|pull| !pull.is_empty()),
@@ -136,6 +138,7 @@ impl Answer {
             caller: self.caller.clone(),
             held: self.held.clone(),
             now: (self.server.0.clock)(),
+            chosen: self.chosen.clone(),
             entities: positions,
             rows_max: limits.page_rows,
             bytes_max: (self.carried / 4)

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afield_protocol::codec::{Format, FrameReader};
-use afield_protocol::limits::GROUP_BYTES_MAX;
-use afield_protocol::{Code, Frame, Group, Held, Hello, Model, PROTOCOL_VERSION, Part};
+use afield_protocol::limits::{CHOSEN_VALUE_BYTES, CHOSEN_VALUES_MAX, GROUP_BYTES_MAX};
+use afield_protocol::{
+    Chosen, Code, Frame, Group, Held, Hello, Model, PROTOCOL_VERSION, Part, Value,
+};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,6 +23,8 @@ pub(super) struct SyncRequest {
     pub(super) hello: Hello,
     /// The values of its scopes that the device has rows of, where it says so.
     pub(super) held: Vec<Held>,
+    /// The values of scopes that the app chose.
+    pub(super) chosen: Vec<Chosen>,
     pub(super) groups: Vec<Group>,
     /// A piece of a large group.
     pub(super) part: Option<Part>,
@@ -159,12 +163,13 @@ impl Room {
     }
 }
 
-/// Puts frames together in their only order: hello, held, groups, a part, end.
+/// Puts frames together in their only order: hello, held and chosen, groups, a part, end.
 struct Decoder {
     format: Format,
     reader: FrameReader,
     hello: Option<Hello>,
     held: Vec<Held>,
+    chosen: Vec<Chosen>,
     groups: Vec<Group>,
     part: Option<Part>,
     is_ended: bool,
@@ -178,6 +183,7 @@ impl Decoder {
             reader: FrameReader::new(format),
             hello: None,
             held: Vec::new(),
+            chosen: Vec::new(),
             groups: Vec::new(),
             part: None,
             is_ended: false,
@@ -215,6 +221,11 @@ impl Decoder {
                 self.held.push(held);
                 Ok(())
             }
+            Frame::Chosen(chosen) if self.groups.is_empty() && self.part.is_none() => {
+                check_chosen(&chosen, &self.chosen)?;
+                self.chosen.push(chosen);
+                Ok(())
+            }
             Frame::Group(group) if self.part.is_none() => {
                 self.groups.push(group);
                 Ok(())
@@ -229,7 +240,7 @@ impl Decoder {
                 Ok(())
             }
             _ => Err(malformed(
-                "a request is made of hello, held, groups, a part and end",
+                "a request is made of hello, held, chosen, groups, a part and end",
             )),
         }
     }
@@ -243,6 +254,7 @@ impl Decoder {
             Some(hello) if self.is_ended && self.reader.is_drained() => Ok(SyncRequest {
                 hello,
                 held: self.held,
+                chosen: self.chosen,
                 groups: self.groups,
                 part: self.part,
                 room: self.room,
@@ -252,6 +264,32 @@ impl Decoder {
             )),
         }
     }
+}
+
+/// Each page asks the database for each value that is chosen.
+fn check_chosen(more: &Chosen, known: &[Chosen]) -> Result<(), Refusal> {
+    if known.iter().any(|chosen| chosen.scope == more.scope) {
+        return Err(malformed("a scope stands twice in what is chosen"));
+    }
+    let count = |chosen: &Chosen| chosen.values.len();
+    let bytes = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+    };
+    let is_fine = known.iter().chain([more]).map(count).sum::<usize>() <= CHOSEN_VALUES_MAX
+        && more.values.iter().all(|it| bytes(it) <= CHOSEN_VALUE_BYTES);
+    if is_fine {
+        return Ok(());
+    }
+    let message = format!(
+        "a request chooses {CHOSEN_VALUES_MAX} values at most, of {CHOSEN_VALUE_BYTES} bytes each"
+    );
+    Err(Refusal::new(
+        StatusCode::BAD_REQUEST,
+        Code::TOO_MANY_CHOSEN,
+        message,
+    ))
 }
 
 fn check_part(part: &Part) -> Result<(), Refusal> {

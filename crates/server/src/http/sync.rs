@@ -45,6 +45,7 @@ async fn answer(
     let SyncRequest {
         hello,
         held,
+        chosen,
         groups,
         part,
         mut room,
@@ -71,7 +72,7 @@ async fn answer(
     let mut answer = Answer::new(
         server.clone(),
         caller,
-        (hello, held),
+        (hello, held, chosen),
         accepted,
         seen.clone(),
     );

@@ -31,18 +31,6 @@ pub(super) const ENTITY: &[(&str, &str)] = &[
     ),
 ];
 
-/// Switches of `[local.…]` that may be written as what they are anyway.
-pub(super) const ENTITY_SWITCHES: &[(&str, &str)] = &[("erase", "remove it")];
-
-/// Keys of `[scope.…]`.
-pub(super) const SCOPE: &[(&str, &str)] = &[
-    (
-        "chosen",
-        "write a `query` of all values that the user may choose from",
-    ),
-    ("keep_chosen", "remove it"),
-];
-
 /// Keys that are read and checked but change nothing yet.
 pub(super) const WITHOUT_EFFECT: &str =
     "is checked but has no effect yet: this version does not build what it sets";

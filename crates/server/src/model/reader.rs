@@ -162,7 +162,7 @@ impl<'r, 't> Node<'r, 't> {
     }
 
     /// Notes a mistake somewhere within this value.
-    pub(super) fn wrong_at(&self, error: At<String>) {
+    pub(super) fn wrong_at(&self, error: &At<String>) {
         let message = format!("{}: {}", self.name, error.value);
         self.reader.wrong(error.place, message);
     }
@@ -371,11 +371,6 @@ impl<'r, 't> Section<'r, 't> {
             let message = format!("{at}: unknown key `{}`; {near}", entry.key);
             self.reader.wrong(entry.place, message);
         }
-    }
-
-    /// Whether the key is there.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
     }
 
     fn key_place(&self, key: &str) -> Option<Place> {

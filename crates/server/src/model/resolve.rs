@@ -66,11 +66,13 @@ fn hold(
         warnings: Vec::new(),
         query_columns: HashMap::new(),
         used_scopes: HashSet::new(),
+        chosen_kinds: HashMap::new(),
     };
-    let scopes = resolver.named_scopes(queries);
+    let mut scopes = resolver.named_scopes(queries);
     let entities = resolver.entities();
     let units = resolver.units();
     resolver.check_used();
+    let chosen = resolver.chosen_scopes(&mut scopes);
     let Resolver {
         mut errors,
         mut warnings,
@@ -88,6 +90,7 @@ fn hold(
         version: file.version,
         units,
         entities: device,
+        chosen,
     };
     if errors.is_empty()
         && let Err(error) = device.check()
@@ -171,6 +174,8 @@ struct Resolver<'a> {
     query_columns: HashMap<String, (&'a Table, &'a Column)>,
     /// Names of the scopes that entities use.
     used_scopes: HashSet<String>,
+    /// The type of the column that each chosen scope is compared with, and the column.
+    chosen_kinds: HashMap<String, (Type, String)>,
 }
 
 fn error_at(file: &ModelFile, place: Place, message: String) -> ModelError {
@@ -317,6 +322,7 @@ impl<'a> Resolver<'a> {
             merge: self.merge(name, server),
             strict: self.strict(name, server),
             insert_only: self.insert_only(name, server),
+            erase: server.erase,
             scope: scope.widths(),
             ..Entity::new(name, server.pattern, identifier, key_width, attributes)
         };

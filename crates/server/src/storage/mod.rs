@@ -8,7 +8,9 @@ pub mod conformance;
 pub mod sqlite;
 pub mod why;
 
-use afield_protocol::{Code, Frame, Group, GroupId, GroupOutcome, Held, PageEnd, Part, Position};
+use afield_protocol::{
+    Chosen, Code, Frame, Group, GroupId, GroupOutcome, Held, PageEnd, Part, Position,
+};
 use serde_json::{Map, Value as Json};
 
 use crate::resolved::ServerModel;
@@ -87,6 +89,9 @@ pub struct PullRequest {
     pub held: Vec<Held>,
     /// The server's time, in seconds since 1970.
     pub now: i64,
+    /// The values that the app on the device chose, of scopes that are chosen from. They say what
+    /// is pulled, never what may be written.
+    pub chosen: Vec<Chosen>,
     /// Entities by local name with the device's positions.
     pub entities: Vec<(String, Option<Position>)>,
     /// Most rows in the page.

@@ -159,6 +159,14 @@ pub enum HeldFrom {
         /// The query.
         sql: String,
     },
+    /// What a device chooses, if a query allows it: the condition holds if it would. No values
+    /// are listed, since only devices know what they have chosen.
+    Chosen {
+        /// The name of the scope.
+        name: String,
+        /// The query.
+        sql: String,
+    },
 }
 
 /// What came of a condition.

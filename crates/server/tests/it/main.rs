@@ -5,6 +5,7 @@
 )]
 
 mod http_forged;
+mod http_forged_chosen;
 mod http_limits;
 mod http_numbers;
 mod http_other;
@@ -21,6 +22,7 @@ mod model_init;
 mod model_keep;
 mod model_resolve;
 mod model_scope;
+mod model_scope_chosen;
 mod model_scope_query;
 mod model_writes;
 mod sqlite_database;

@@ -63,100 +63,102 @@ fn a_column_and_a_value_make_a_deleted_row() {
     assert_eq!((column.as_str(), when), ("end", DeletedWhen::NotNull));
 }
 
-/// Every mistake: where it stands, and a part of what is said of it.
+/// A mistake in the text, the column where it stands, and a part of what is said of it.
+const MISTAKES: &[(&str, usize, &str)] = &[
+    ("", 11, "expected a column, found the end"),
+    ("is_active", 20, "expected `= LITERAL` or `is not null`"),
+    ("is_active < 1", 21, "expected `= LITERAL` or `is not null`"),
+    (
+        "is_active = ",
+        22,
+        "expected `true`, `false`, a number or a text in 'single",
+    ),
+    ("is_active = flase", 23, "did you mean `false`"),
+    (
+        "is_active = null",
+        23,
+        "nothing equals null; write `is not null`",
+    ),
+    (
+        "is_active = false and rank = 1",
+        29,
+        "expected the end: one column decides",
+    ),
+    (
+        "day is null",
+        18,
+        "rows that are null here cannot be the deleted ones",
+    ),
+    (
+        "day is not",
+        21,
+        "expected `not null` behind `is`, found the end",
+    ),
+    ("state = 'x", 19, "has no end"),
+    ("state != 1", 17, "`!` has no meaning here"),
+    (
+        "company.state = 1",
+        18,
+        "the column is one of the row itself",
+    ),
+    ("user = :user", 18, "who asks does not matter here"),
+    (
+        "active = false",
+        11,
+        "has no column `active`; did you mean `is_active`",
+    ),
+    (
+        "town = 'x'",
+        11,
+        "`town` is the local name of the column `city`: write that",
+    ),
+    ("id = 1", 11, "is part of the identifier"),
+    ("was_removed = true", 11, "is computed by the database"),
+    (
+        "is_active = 'no'",
+        21,
+        "is boolean, which is never 'no'; write `true` or `false`",
+    ),
+    (
+        "is_active = 2",
+        21,
+        "is boolean, which is never 2; write `true` or `false`",
+    ),
+    (
+        "rank = false",
+        16,
+        "is integer, which is never false; write a whole number",
+    ),
+    (
+        "state = 1",
+        17,
+        "is text, which is never 1; write a text in 'single quotes'",
+    ),
+    (
+        "day = '2024-02-30'",
+        15,
+        "is date, which is never '2024-02-30'",
+    ),
+    (
+        "doc = '1'",
+        15,
+        "is json, which is never '1'; name a column of another type",
+    ),
+    (
+        "rank is not null",
+        16,
+        "needs an instant, a datetime, a date or a text",
+    ),
+    (
+        "made is not null",
+        16,
+        "can never be null, so every row would count as deleted",
+    ),
+];
+
 #[test]
 fn every_mistake_has_its_place_and_remedy() {
-    for (text, column, part) in [
-        ("", 11, "expected a column, found the end"),
-        ("is_active", 20, "expected `= LITERAL` or `is not null`"),
-        ("is_active < 1", 21, "expected `= LITERAL` or `is not null`"),
-        (
-            "is_active = ",
-            22,
-            "expected `true`, `false`, a number or a text in 'single",
-        ),
-        ("is_active = flase", 23, "did you mean `false`"),
-        (
-            "is_active = null",
-            23,
-            "nothing equals null; write `is not null`",
-        ),
-        (
-            "is_active = false and rank = 1",
-            29,
-            "expected the end: one column decides",
-        ),
-        (
-            "day is null",
-            18,
-            "rows that are null here cannot be the deleted ones",
-        ),
-        (
-            "day is not",
-            21,
-            "expected `not null` behind `is`, found the end",
-        ),
-        ("state = 'x", 19, "has no end"),
-        ("state != 1", 17, "`!` has no meaning here"),
-        (
-            "company.state = 1",
-            18,
-            "the column is one of the row itself",
-        ),
-        ("user = :user", 18, "who asks does not matter here"),
-        (
-            "active = false",
-            11,
-            "has no column `active`; did you mean `is_active`",
-        ),
-        (
-            "town = 'x'",
-            11,
-            "`town` is the local name of the column `city`: write that",
-        ),
-        ("id = 1", 11, "is part of the identifier"),
-        ("was_removed = true", 11, "is computed by the database"),
-        (
-            "is_active = 'no'",
-            21,
-            "is boolean, which is never 'no'; write `true` or `false`",
-        ),
-        (
-            "is_active = 2",
-            21,
-            "is boolean, which is never 2; write `true` or `false`",
-        ),
-        (
-            "rank = false",
-            16,
-            "is integer, which is never false; write a whole number",
-        ),
-        (
-            "state = 1",
-            17,
-            "is text, which is never 1; write a text in 'single quotes'",
-        ),
-        (
-            "day = '2024-02-30'",
-            15,
-            "is date, which is never '2024-02-30'",
-        ),
-        (
-            "doc = '1'",
-            15,
-            "is json, which is never '1'; name a column of another type",
-        ),
-        (
-            "rank is not null",
-            16,
-            "needs an instant, a datetime, a date or a text",
-        ),
-        (
-            "made is not null",
-            16,
-            "can never be null, so every row would count as deleted",
-        ),
-    ] {
+    for &(text, column, part) in MISTAKES {
         let lines = format!("pattern = \"last-write-wins\"\ndelete = \"{text}\"");
         let errors = held(&lines).expect_err(text);
         let [error] = errors.as_slice() else {

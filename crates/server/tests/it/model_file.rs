@@ -196,17 +196,11 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
     let entity = "strict = false";
     for (old, text) in [
         (entity, "app_triggers = [\"n\"]"),
-        (entity, "erase = true"),
         (entity, "[local.visit.lookup]\nx = \"a.b\""),
         (entity, "[local.visit.rule]\nx = { required = true }"),
         (
             "entities = [\"visit\"]",
             "entities = [\"visit\"]\nedit = \"online\"",
-        ),
-        ("[limits]", "[scope.mine]\nchosen = \"SELECT 1\"\n[limits]"),
-        (
-            "[limits]",
-            "[scope.mine]\nquery = \"SELECT 1\"\nkeep_chosen = \"7 days\"\n[limits]",
         ),
         ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (

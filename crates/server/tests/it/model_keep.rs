@@ -18,8 +18,9 @@ CREATE INDEX visit_day ON visit (day);";
 /// The model with these lines, from line 7 on, held against the schema.
 fn held(lines: &str) -> Result<Checked, Vec<ModelError>> {
     let text = format!(
-        "[server]\ndatabase = \"sqlite:x.db\"\n[local.visit]\nfrom = \"visit\"\nscope = \"everyone\"\n\
-         attributes = [{{ changed = \"modified_on\" }}, \"day\", \"starts\", \"name\", \"on\"]\n{lines}\n"
+        "[server]\ndatabase = \"sqlite:x.db\"\n[local.visit]\nfrom = \"visit\"\n\
+         scope = \"everyone\"\nattributes = [{{ changed = \"modified_on\" }}, \"day\", \
+         \"starts\", \"name\", \"on\"]\n{lines}\n"
     );
     let (connection, catalog) = database(SCHEMA);
     let queries = SqliteQueries::new(connection).unwrap();
@@ -60,71 +61,73 @@ fn a_column_a_comparison_and_a_duration_make_a_window() {
     assert_eq!(none.model.entity("visit").unwrap().keep, None);
 }
 
-/// Every mistake: where it stands, and a part of what is said of it.
+/// A mistake in the text, the column where it stands, and a part of what is said of it.
+const MISTAKES: &[(&str, usize, &str)] = &[
+    ("", 9, "expected a column, found the end"),
+    (
+        "day",
+        12,
+        "expected `<`, `<=`, `>` or `>=` behind the column",
+    ),
+    (
+        "day = now",
+        13,
+        "expected `<`, `<=`, `>` or `>=` behind the column",
+    ),
+    (
+        "day >",
+        14,
+        "expected `now` behind the comparison, found the end",
+    ),
+    (
+        "day > today",
+        15,
+        "expected `now` behind the comparison, found `today`",
+    ),
+    (
+        "day > now 14 days",
+        19,
+        "expected `+` or `-` and a duration behind `now`",
+    ),
+    (
+        "day > now - 14",
+        21,
+        "is no duration: write a whole number and a unit",
+    ),
+    (
+        "day > now - 2 weeks",
+        21,
+        "is no duration: write a whole number and a unit",
+    ),
+    (
+        "day > now - 2 days and x",
+        21,
+        "is no duration: write a whole number and a unit",
+    ),
+    ("day > now - 1500 ms", 21, "whole seconds, up to 36500 days"),
+    (
+        "day > now - 40000 days",
+        21,
+        "whole seconds, up to 36500 days",
+    ),
+    ("day != now", 13, "`!` has no meaning here"),
+    ("dya > now", 9, "has no column `dya`; did you mean `day`"),
+    (
+        "changed > now",
+        9,
+        "`changed` is the local name of the column `modified_on`: write that",
+    ),
+    (
+        "name > now",
+        9,
+        "is text, and a window needs a date, a datetime or an instant",
+    ),
+    ("hidden > now", 9, "is none of the attributes"),
+];
+
 #[test]
 fn every_mistake_has_its_place_and_remedy() {
-    for (text, column, part) in [
-        ("", 9, "expected a column, found the end"),
-        (
-            "day",
-            12,
-            "expected `<`, `<=`, `>` or `>=` behind the column",
-        ),
-        (
-            "day = now",
-            13,
-            "expected `<`, `<=`, `>` or `>=` behind the column",
-        ),
-        (
-            "day >",
-            14,
-            "expected `now` behind the comparison, found the end",
-        ),
-        (
-            "day > today",
-            15,
-            "expected `now` behind the comparison, found `today`",
-        ),
-        (
-            "day > now 14 days",
-            19,
-            "expected `+` or `-` and a duration behind `now`",
-        ),
-        (
-            "day > now - 14",
-            21,
-            "is no duration: write a whole number and a unit",
-        ),
-        (
-            "day > now - 2 weeks",
-            21,
-            "is no duration: write a whole number and a unit",
-        ),
-        (
-            "day > now - 2 days and x",
-            21,
-            "is no duration: write a whole number and a unit",
-        ),
-        ("day > now - 1500 ms", 21, "whole seconds, up to 36500 days"),
-        (
-            "day > now - 40000 days",
-            21,
-            "whole seconds, up to 36500 days",
-        ),
-        ("day != now", 13, "`!` has no meaning here"),
-        ("dya > now", 9, "has no column `dya`; did you mean `day`"),
-        (
-            "changed > now",
-            9,
-            "`changed` is the local name of the column `modified_on`: write that",
-        ),
-        (
-            "name > now",
-            9,
-            "is text, and a window needs a date, a datetime or an instant",
-        ),
-        ("hidden > now", 9, "is none of the attributes"),
-    ] {
+    for &(text, column, part) in MISTAKES {
         let errors = keep(text).expect_err(text);
         let [error] = errors.as_slice() else {
             panic!("{text}: {errors:#?}");

@@ -176,14 +176,15 @@ fn the_server_numbers_what_the_table_or_the_model_says() {
 #[test]
 fn patterns_and_what_goes_with_them_are_resolved() {
     let text = entity("s", "stock", "detect-conflicts", "[\"n\", \"x\", \"a\"]")
-        + "merge = \"attribute\"\nstrict = true\ncounter = [\"n\", \"x\"]\ninsert_only = false\n";
+        + "merge = \"attribute\"\nstrict = true\ncounter = [\"n\", \"x\"]\n\
+           insert_only = false\nerase = true\n";
     let model = resolved(&text).unwrap();
     let stock = &model.entity("s").unwrap().local;
     assert_eq!(
         (stock.pattern, stock.merge),
         (Pattern::DetectConflicts, Merge::Attribute)
     );
-    assert!(stock.strict && !stock.insert_only);
+    assert!(stock.strict && !stock.insert_only && stock.erase);
     assert_eq!(stock.counters(), ["n", "x"]);
     let text = entity("s", "stock", "last-write-wins", "[\"n\"]") + "insert_only = true\n";
     let model = resolved(&text).unwrap();

@@ -115,7 +115,7 @@ const UNUSABLE: &[(&str, &str)] = &[
     ),
     (
         "'SELECT id FROM region WHERE name = :value'",
-        "there is `:user`, and `:claim_NAME`",
+        "`:value` is unknown; only a scope with `chosen` has one",
     ),
 ];
 

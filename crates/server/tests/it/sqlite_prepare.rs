@@ -193,6 +193,7 @@ fn p5_a_schema_that_no_longer_fits_is_refused_until_prepared_again() {
             caller: afield_server::storage::Caller::user("ada"),
             held: Vec::new(),
             now: 1_000,
+            chosen: Vec::new(),
             entities: vec![("stock".into(), None)],
             rows_max: 1,
             bytes_max: 1,

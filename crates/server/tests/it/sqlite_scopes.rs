@@ -39,6 +39,7 @@ fn area(scope: Scope) -> ServerModel {
     model.scopes = vec![NamedScope {
         name: "regions".into(),
         query: "SELECT region_id FROM region_member WHERE user_id = :user".into(),
+        chosen: None,
     }];
     model
 }

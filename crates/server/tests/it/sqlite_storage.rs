@@ -1,8 +1,8 @@
 //! The conformance suite on SQLite.
 
 use afield_server::storage::conformance::{
-    rights_model, rights_schema, soft_delete_model, soft_delete_schema, windows_model,
-    windows_schema,
+    chosen_model, chosen_schema, rights_model, rights_schema, soft_delete_model,
+    soft_delete_schema, windows_model, windows_schema,
 };
 
 use crate::sqlite_database::SqliteDatabase;
@@ -34,4 +34,21 @@ mod rights {
         &rights_schema("INTEGER PRIMARY KEY AUTOINCREMENT"),
         rights_model()
     ));
+}
+
+mod chosen {
+    use super::*;
+
+    afield_server::storage_chosen_conformance!(SqliteDatabase::with(
+        &chosen_schema(),
+        chosen_model()
+    ));
+
+    /// Without a memory, each device must say what it has.
+    #[test]
+    fn p5_devices_choose_apart_from_a_server_that_remembers_nothing() {
+        let db = SqliteDatabase::with(&chosen_schema(), chosen_model());
+        let mut db = db.list_memory(0);
+        afield_server::storage::conformance::p5_devices_of_one_user_choose_apart(&mut db);
+    }
 }

@@ -182,6 +182,7 @@ impl SimServer {
             caller: afield_server::storage::Caller::user(user),
             held: Vec::new(),
             now: 1_000,
+            chosen: Vec::new(),
             entities: entities.to_vec(),
             rows_max,
             bytes_max: 1024 * 1024,

@@ -45,6 +45,8 @@ pub struct FromServer {
     pub strict: Option<Place>,
     /// Whether its rows are only created on devices: where the file says so.
     pub insert_only: Option<Place>,
+    /// Whether rows that leave are erased from free space and log too.
+    pub erase: bool,
     /// The attributes chosen, in file order.
     pub attributes: Vec<Listed>,
     /// Local names of attributes that are seen and not written.
@@ -117,15 +119,6 @@ fn entity(name: At<String>, section: &Section<'_, '_>) -> EntitySection {
         None => local_only(section),
     };
     section.refuse_later(later::ENTITY);
-    for (key, remedy) in later::ENTITY_SWITCHES {
-        if let Some(node) = section.take(key)
-            && !node.is_false()
-        {
-            section
-                .reader
-                .not_yet(node.place, &format!("{}: `{key}`", section.name), remedy);
-        }
-    }
     section.finish();
     EntitySection { name, source }
 }
@@ -180,6 +173,7 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
+        erase: switched_on(section, "erase").is_some(),
         // Without one there is an error, and no model.
         scope: scope.and_then(|node| read_scope(&node)).unwrap_or(Scoped {
             written: WrittenScope::Everyone,
@@ -246,7 +240,7 @@ fn read_id(node: &Node<'_, '_>) -> Option<At<IdKind>> {
 
 fn read_scope(node: &Node<'_, '_>) -> Option<Scoped> {
     let text = node.placed_text()?;
-    let written = scope::parse(&text).map_err(|error| node.wrong_at(error));
+    let written = scope::parse(&text).map_err(|error| node.wrong_at(&error));
     Some(Scoped {
         written: written.ok()?,
         place: text.place,
@@ -255,12 +249,12 @@ fn read_scope(node: &Node<'_, '_>) -> Option<Scoped> {
 
 fn read_delete(node: &Node<'_, '_>) -> Option<WrittenDelete> {
     let found = condition::parse_delete(&node.placed_text()?);
-    found.map_err(|error| node.wrong_at(error)).ok()
+    found.map_err(|error| node.wrong_at(&error)).ok()
 }
 
 fn read_keep(node: &Node<'_, '_>) -> Option<WrittenKeep> {
     let found = condition::parse_keep(&node.placed_text()?);
-    found.map_err(|error| node.wrong_at(error)).ok()
+    found.map_err(|error| node.wrong_at(&error)).ok()
 }
 
 fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
@@ -287,7 +281,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 15] = [
+    const SYNCED: [&str; 16] = [
         "pattern",
         "scope",
         "write",
@@ -300,6 +294,7 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "merge",
         "strict",
         "insert_only",
+        "erase",
         "counter",
         "delete",
         "keep",

@@ -129,7 +129,7 @@ impl<'a> Resolver<'a> {
         let column = self.column_of(of, table, last)?;
         close(&mut path, step, column);
         self.check_comparable(of, column, last)?;
-        self.check_held(of, column, last, &written.holds)?;
+        self.check_held(of, (table, column), last, &written.holds)?;
         Some(Condition {
             column: first.unwrap_or(column).name.clone(),
             path,
@@ -305,7 +305,7 @@ impl<'a> Resolver<'a> {
     fn check_held(
         &mut self,
         of: &Of<'_>,
-        column: &Column,
+        (table_of, column): (&Table, &Column),
         path: &At<String>,
         holds: &At<Holds>,
     ) -> Option<()> {
@@ -327,6 +327,7 @@ impl<'a> Resolver<'a> {
             return None;
         }
         self.used_scopes.insert(name.clone());
+        self.note_chosen(of, (table_of, column), path, name)?;
         if let Some((table, found)) = self.query_columns.get(name).copied()
             && families_differ(column, found)
         {
@@ -345,6 +346,35 @@ impl<'a> Resolver<'a> {
             return None;
         }
         Some(())
+    }
+
+    /// The values of a chosen scope have one type, wherever it is used: devices choose by it.
+    fn note_chosen(
+        &mut self,
+        of: &Of<'_>,
+        (table, column): (&Table, &Column),
+        path: &At<String>,
+        name: &str,
+    ) -> Option<()> {
+        let mut scopes = self.file.scopes.iter();
+        if !scopes.any(|scope| scope.name.value == name && scope.keep.is_some()) {
+            return Some(());
+        }
+        let shown = format!("`{}.{}`", table.name, column.name);
+        let known = self.chosen_kinds.entry(name.to_owned());
+        let (kind, first) = known.or_insert((column.kind, shown.clone())).clone();
+        if kind == column.kind {
+            return Some(());
+        }
+        let message = format!(
+            "[local.{}] scope: {shown} is {}, and [scope.{name}] chooses values like {first}, \
+             which is {}; declare both columns alike, or make another scope",
+            of.entity,
+            column.kind.as_str(),
+            kind.as_str()
+        );
+        self.wrong(path.place, message);
+        None
     }
 }
 

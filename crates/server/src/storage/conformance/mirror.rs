@@ -78,6 +78,7 @@ impl Mirror {
             caller: self.caller.clone(),
             held: Vec::new(),
             now: self.now,
+            chosen: Vec::new(),
             entities: entities.iter().map(position).collect(),
             rows_max,
             bytes_max: usize::MAX,
@@ -122,7 +123,7 @@ impl Mirror {
                         let mut row: Vec<Value> = cells.collect();
                         let numbers = row.split_off(local.attributes.len());
                         let key = key_bytes(&row[..local.key_width]);
-                        rows.insert(key, (row, numbers.into_iter().map(number).collect()));
+                        rows.insert(key, (row, numbers.iter().map(number).collect()));
                         Ok::<(), Malformed>(())
                     });
                     read.expect("the block reads");
@@ -191,9 +192,9 @@ impl Mirror {
     }
 }
 
-fn number(value: Value) -> Option<i64> {
+fn number(value: &Value) -> Option<i64> {
     match value {
-        Value::Integer(number) => Some(number),
+        Value::Integer(number) => Some(*number),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test suite")]
 
 mod cells;
+mod chosen;
 mod copies;
 mod dependants;
 mod mirror;
@@ -27,6 +28,7 @@ mod windows;
 use afield_protocol::Value;
 
 pub use self::cells::*;
+pub use self::chosen::*;
 pub use self::copies::*;
 pub use self::dependants::*;
 pub use self::numbers::*;

@@ -80,6 +80,7 @@ impl Replica {
             caller: crate::storage::Caller::user("ada"),
             held: Vec::new(),
             now: 1_000,
+            chosen: Vec::new(),
             entities: from.clone(),
             rows_max,
             bytes_max,

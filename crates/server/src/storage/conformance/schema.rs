@@ -190,6 +190,7 @@ pub fn server_model(entities: Vec<ServerEntity>) -> ServerModel {
                 entities: names,
             }],
             entities: entities.iter().map(|entity| entity.local.clone()).collect(),
+            chosen: Vec::new(),
         },
         entities,
         scopes: Vec::new(),

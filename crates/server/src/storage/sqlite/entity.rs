@@ -354,6 +354,7 @@ mod tests {
                 version: 1,
                 units: Vec::new(),
                 entities: vec![entity.local.clone()],
+                chosen: Vec::new(),
             },
             entities: vec![entity.clone()],
             scopes: Vec::new(),

@@ -24,7 +24,7 @@ use super::entity::EntityTable;
 use super::error::While;
 use super::page::{EntityWriter, Lookup, PageWriter};
 use super::raw::{Raw, read_raw_key, write_raw_key};
-use super::scope::{LOOKED_AT_MAX, Listed, ScopedPull};
+use super::scope::{Asking, LOOKED_AT_MAX, Listed, ScopedPull};
 use super::tables::Tables;
 use super::window::{self, Instants};
 use super::{SqliteStorage, replaced};
@@ -88,7 +88,10 @@ pub(super) fn pull(
     let snapshot = Snapshot::take(conn, storage, beacon, request.now)?;
     let listed = Listed {
         lists: &storage.lists,
-        caller: &request.caller,
+        asking: Asking {
+            caller: &request.caller,
+            chosen: &request.chosen,
+        },
         said: &request.held,
     };
     let mut reset = Vec::new();
@@ -185,16 +188,10 @@ impl<'a> Snapshot<'a> {
         if let Some(scoped) = table.scoped() {
             let key = &self.storage.code_key;
             let entity = (name, table);
-            let caller = listed.caller;
-            let mut entity = ScopedPull::fresh(
-                self.conn,
-                key,
-                entity,
-                scoped,
-                caller,
-                self.change,
-                instants,
-            )?;
+            let asking = listed.asking;
+            let change = self.change;
+            let mut entity =
+                ScopedPull::fresh(self.conn, key, entity, scoped, asking, change, instants)?;
             let resumed = match &place {
                 Some(place) => entity.resume(self.conn, place, listed, self.change, instants)?,
                 None => false,

@@ -1,5 +1,6 @@
-//! Reading and writing SQL text: quoting, and finding the parts of a `CREATE INDEX` that SQLite
-//! tells nowhere else (the expressions of an index and the condition of a partial one).
+//! Reading and writing SQL text: quoting, putting an expression in the place of a parameter, and
+//! finding the parts of a `CREATE INDEX` that SQLite tells nowhere else (the expressions of an
+//! index and the condition of a partial one).
 
 /// `name` as an identifier.
 pub(super) fn quote(name: &str) -> String {
@@ -9,6 +10,27 @@ pub(super) fn quote(name: &str) -> String {
 /// `text` as a string literal.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `sql` with `expression` in the place of the parameter `:name`; text and comments stay as they
+/// are.
+pub(super) fn with_expression(sql: &str, name: &str, expression: &str) -> String {
+    let tokens = tokens(sql);
+    let mut written = String::new();
+    let mut copied = 0;
+    for pair in tokens.windows(2) {
+        let [colon, word] = pair else {
+            continue;
+        };
+        let is_parameter = colon.text == ":" && word.start == colon.start + 1 && word.text == name;
+        if is_parameter {
+            written.push_str(sql.get(copied..colon.start).unwrap_or_default());
+            written.push_str(expression);
+            copied = word.start + word.text.len();
+        }
+    }
+    written.push_str(sql.get(copied..).unwrap_or_default());
+    written
 }
 
 /// The parts of a `CREATE INDEX` statement.
@@ -136,6 +158,30 @@ fn quoted_length(rest: &str, quote: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expression_takes_a_parameters_place_and_nothing_else_does() {
+        for (sql, expected) in [
+            (":value", "(x)"),
+            ("a=:value AND:value=b", "a=(x) AND(x)=b"),
+            ("':value' :value \":value\"", "':value' (x) \":value\""),
+            (
+                "[:value] `:value` 'it''s :value'",
+                "[:value] `:value` 'it''s :value'",
+            ),
+            (
+                "-- :value\n:value /* :value */",
+                "-- :value\n(x) /* :value */",
+            ),
+            (
+                ":values :value_ :valué :VALUE : value",
+                ":values :value_ :valué :VALUE : value",
+            ),
+            ("é:value", "é(x)"),
+        ] {
+            assert_eq!(with_expression(sql, "value", "(x)"), expected, "{sql}");
+        }
+    }
 
     #[test]
     fn indexes_come_apart() {

@@ -267,6 +267,7 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Problem(_) => "problem",
         Frame::Part(_) => "part",
         Frame::Received(_) => "received",
+        Frame::Chosen(_) => "chosen",
         Frame::Held(_) => "held",
         Frame::Window(_) => "window",
     };

@@ -104,6 +104,7 @@ pub fn rights_model() -> ServerModel {
     .map(|(name, query)| NamedScope {
         name: name.into(),
         query: query.into(),
+        chosen: None,
     })
     .into();
     model

@@ -144,6 +144,7 @@ impl ScopedDevice {
             caller: self.caller.clone(),
             held: Vec::new(),
             now: 1_000,
+            chosen: Vec::new(),
             entities: positions.collect(),
             rows_max,
             bytes_max: usize::MAX,

@@ -50,6 +50,7 @@ pub(in super::super) fn scopes() -> Vec<NamedScope> {
     vec![NamedScope {
         name: "regions".into(),
         query: "SELECT region_id FROM region_member WHERE user_id = :user;".into(),
+        chosen: None,
     }]
 }
 

@@ -79,6 +79,7 @@ pub fn p5_another_window_starts_over(db: &mut dyn Database) {
     let log = model.entities.iter_mut().find(|it| it.local.name == "log");
     log.unwrap().keep.as_mut().unwrap().seconds = -300;
     let request = crate::storage::PullRequest {
+        chosen: Vec::new(),
         caller: held.caller.clone(),
         held: Vec::new(),
         now: START,

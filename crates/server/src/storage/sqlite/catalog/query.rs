@@ -81,10 +81,11 @@ impl Queries for SqliteQueries {
         if !statement.readonly() || statement.is_explain() != 0 {
             return Err(problem(ONLY_QUERIES));
         }
-        let shape = QueryShape {
+        let mut shape = QueryShape {
             columns: columns(&statement),
             parameters: parameters(&statement),
             tables: self.seen().tables.iter().cloned().collect(),
+            scanned: Vec::new(),
         };
         drop(statement);
         // Pulls put it into larger statements.
@@ -96,7 +97,34 @@ impl Queries for SqliteQueries {
                 "cannot stand in parentheses as a part of a larger query; write one plain SELECT",
             ));
         }
+        shape.scanned = self.scanned(sql)?;
         Ok(shape)
+    }
+}
+
+impl SqliteQueries {
+    /// What the plan of a query reads as a whole.
+    fn scanned(&self, sql: &str) -> Result<Vec<String>, QueryProblem> {
+        let mut statement = self.prepared(&format!("EXPLAIN QUERY PLAN\n{sql}"))?;
+        let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
+        let mut found: Vec<String> = Vec::new();
+        for step in steps {
+            let step = step.map_err(|error| problem(&format!("SQLite says: {error}")))?;
+            let scanned = step.strip_prefix("SCAN ");
+            let automatic = || {
+                step.strip_prefix("SEARCH ")
+                    .filter(|it| it.contains(" AUTOMATIC "))
+            };
+            let Some(rest) = scanned.or_else(automatic) else {
+                continue;
+            };
+            let name = rest.split(" USING ").next().unwrap_or(rest);
+            let is_table = !name.starts_with('(') && name != "CONSTANT ROW";
+            if is_table && !found.iter().any(|known| known == name) {
+                found.push(name.to_owned());
+            }
+        }
+        Ok(found)
     }
 }
 

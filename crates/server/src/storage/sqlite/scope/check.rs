@@ -157,12 +157,17 @@ fn query_affinity(conn: &Connection, scope: &NamedScope) -> Result<Option<Affini
     }
     for at in 1..=statement.parameter_count() {
         let parameter = statement.parameter_name(at).unwrap_or("?");
-        if parameter != ":user" && !parameter.starts_with(":claim_") {
+        let is_asked = scope.chosen.is_some() && parameter == ":value";
+        if !is_asked && parameter != ":user" && !parameter.starts_with(":claim_") {
             return Err(lasting(format!(
                 "the query of the scope `{name}` has the parameter `{parameter}`; there are \
                  `:user` and `:claim_NAME`"
             )));
         }
+    }
+    if scope.chosen.is_some() {
+        // What it finds is an answer, and no value.
+        return Ok(None);
     }
     let mut columns = statement.columns_with_metadata();
     let origin = columns.next().and_then(|column| {

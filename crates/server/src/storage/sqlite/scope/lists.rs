@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use afield_protocol::{Code, Held};
 
+use super::Asking;
 use super::now::{Now, digest};
-use crate::storage::{Caller, StorageError};
+use crate::storage::StorageError;
 
 /// Bytes of lists that a server remembers: those of some ten thousand users with a hundred
 /// values each.
@@ -16,7 +17,7 @@ pub(in super::super) const LISTS_BYTES: usize = 8 * 1024 * 1024;
 /// Where lists of values come from.
 pub(in super::super) struct Listed<'r> {
     pub lists: &'r Lists,
-    pub caller: &'r Caller,
+    pub asking: Asking<'r>,
     /// What the request says that the device has.
     pub said: &'r [Held],
 }
@@ -120,7 +121,7 @@ impl Listed<'_> {
         if held == digest([]) {
             return Ok(Some(HashSet::new()));
         }
-        match self.lists.find(entity, held, &self.caller.user) {
+        match self.lists.find(entity, held, &self.asking.caller.user) {
             Some(list) => Ok(Some(list.iter().copied().collect())),
             None => Err(StorageError {
                 code: Code::HELD_WANTED,

@@ -10,6 +10,7 @@
 //! where that cannot be promised the model is refused.
 
 mod check;
+mod chosen;
 mod lists;
 mod marks;
 mod now;
@@ -20,9 +21,11 @@ mod tests;
 
 use std::ops::Range;
 
+use afield_protocol::Chosen;
 use rusqlite::{Connection, Statement};
 
 pub(super) use self::check::{columns, missing_indexes};
+use self::chosen::ChosenSql;
 pub(super) use self::lists::{LISTS_BYTES, Listed, Lists};
 pub(super) use self::pull::{LOOKED_AT_MAX, ScopedPull};
 use super::raw::Raw;
@@ -51,6 +54,16 @@ pub(super) struct ConditionSql {
     pub way: usize,
     /// Lists the values that the user holds, as the column would store them; never null.
     list: String,
+    /// The scope whose values the app chooses, if it is one, and the condition that a row's own
+    /// value is one which the user may choose.
+    chosen: Option<(ChosenSql, String)>,
+}
+
+/// Who asks for rows, and what the app on his device chose.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking<'r> {
+    pub caller: &'r Caller,
+    pub chosen: &'r [Chosen],
 }
 
 impl ScopeSql {
@@ -101,14 +114,20 @@ impl ScopeSql {
             for condition in conditions {
                 let column = schema.column(&condition.column);
                 let known = |name: &String| name.eq_ignore_ascii_case(&condition.column);
+                let affinity = column.map_or(Affinity::Blob, |column| column.affinity);
+                let chosen = ChosenSql::of(named(scopes, condition));
+                if let Some(chosen) = &chosen {
+                    chosen.check(conn, whose)?;
+                }
+                let last = last_affinity(conn, condition, affinity)?;
                 compiled.conditions.push(ConditionSql {
                     column: compiled.columns.iter().position(known).unwrap_or(0),
                     way,
-                    list: list(
-                        scopes,
-                        condition,
-                        column.map_or(Affinity::Blob, |column| column.affinity),
-                    ),
+                    list: list(scopes, condition, (chosen.as_ref(), last), affinity),
+                    chosen: chosen.map(|chosen| {
+                        let is_allowed = chosen.is_allowed(&condition.column, &condition.path);
+                        (chosen, is_allowed)
+                    }),
                 });
             }
             compiled.ways.push(first..compiled.conditions.len());
@@ -116,13 +135,17 @@ impl ScopeSql {
         Ok(Some(compiled))
     }
 
-    /// The condition, over a row of the table, that it is in the caller's scope.
+    /// The condition, over a row of the table, that it is in the caller's scope: of values that are
+    /// chosen, any that he may choose.
     pub(super) fn predicate(&self) -> String {
         let way = |way: &Range<usize>| {
             let conditions = self.conditions.get(way.clone()).unwrap_or(&[]);
             let held = |condition: &ConditionSql| {
                 let column = quote(&self.columns[condition.column]);
-                format!("{column} IN ({})", condition.list)
+                match &condition.chosen {
+                    Some((_, is_allowed)) => is_allowed.clone(),
+                    None => format!("{column} IN ({})", condition.list),
+                }
             };
             let all: Vec<String> = conditions.iter().map(held).collect();
             format!("({})", all.join(" AND "))
@@ -131,15 +154,20 @@ impl ScopeSql {
         format!("({})", ways.join(" OR "))
     }
 
-    /// The values that the caller holds for a condition, as they are stored.
+    /// The values that the caller holds for a condition, as they are stored; of those that are
+    /// chosen, the ones that he may have.
     pub(super) fn held(
         &self,
         conn: &Connection,
         condition: usize,
-        caller: &Caller,
+        asking: Asking<'_>,
     ) -> rusqlite::Result<Vec<Raw>> {
-        let mut statement = conn.prepare_cached(&self.conditions[condition].list)?;
-        bind(&mut statement, caller)?;
+        let condition = &self.conditions[condition];
+        let mut statement = conn.prepare_cached(&condition.list)?;
+        bind(&mut statement, asking.caller)?;
+        if let Some((chosen, _)) = &condition.chosen {
+            chosen.bind(&mut statement, asking.chosen)?;
+        }
         let mut rows = statement.raw_query();
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
@@ -182,15 +210,25 @@ fn of_claim(caller: &Caller, name: &str) -> Raw {
 }
 
 /// The query that lists what is held for `condition`, in the form of a column of `affinity`.
-fn list(scopes: &[NamedScope], condition: &Condition, affinity: Affinity) -> String {
+///
+/// Of a chosen scope it is told too how the column stores values that stands at the path's end.
+fn list(
+    scopes: &[NamedScope],
+    condition: &Condition,
+    (chosen, last): (Option<&ChosenSql>, Affinity),
+    affinity: Affinity,
+) -> String {
     let mut values = match &condition.holds {
         Holds::User => "SELECT :user".to_owned(),
         Holds::Claim(name) => format!("SELECT :claim_{name}"),
-        Holds::Scope(name) => {
-            let named = scopes.iter().find(|scope| scope.name == *name);
-            let query = named.map_or("SELECT NULL", |scope| scope.query.as_str());
-            bare(query).to_owned()
-        }
+        Holds::Scope(_) => match chosen {
+            Some(chosen) => chosen.list(last),
+            None => {
+                let named = named(scopes, condition);
+                let query = named.map_or("SELECT NULL", |scope| scope.query.as_str());
+                bare(query).to_owned()
+            }
+        },
     };
     for hop in condition.path.iter().rev() {
         values = format!(
@@ -205,6 +243,28 @@ fn list(scopes: &[NamedScope], condition: &Condition, affinity: Affinity) -> Str
          WHERE v IS NOT NULL AND v IS NOT x''",
         stored_as(affinity)
     )
+}
+
+/// The scope that a condition names, if it names one.
+fn named<'s>(scopes: &'s [NamedScope], condition: &Condition) -> Option<&'s NamedScope> {
+    match &condition.holds {
+        Holds::Scope(name) => scopes.iter().find(|scope| scope.name == *name),
+        Holds::User | Holds::Claim(_) => None,
+    }
+}
+
+/// How the column at the end of a path stores values; `own` is that of the row itself.
+fn last_affinity(
+    conn: &Connection,
+    condition: &Condition,
+    own: Affinity,
+) -> Result<Affinity, StorageError> {
+    let Some(hop) = condition.path.last() else {
+        return Ok(own);
+    };
+    let schema = TableSchema::read(conn, &hop.table)?;
+    let column = schema.column(&hop.column);
+    Ok(column.map_or(Affinity::Blob, |column| column.affinity))
 }
 
 /// `v` as a column of this affinity stores it.

@@ -9,11 +9,10 @@ use rusqlite::types::Value as Bound;
 use sha2::Sha256;
 
 use super::super::raw::{Raw, write_raw_key};
-use super::ScopeSql;
+use super::{Asking, ScopeSql};
 use crate::position::CodeKey;
-use crate::storage::Caller;
 
-/// The values held now, condition by condition.
+/// The values held now, condition by condition: of chosen scopes, those that this device chose.
 #[derive(Debug)]
 pub(super) struct Now {
     /// For each condition: the bytes of a value, and its number.
@@ -25,13 +24,13 @@ pub(super) struct Now {
 }
 
 impl Now {
-    /// Asks the database what `caller` holds.
+    /// Asks the database what is held.
     pub(super) fn ask(
         conn: &Connection,
         key: &CodeKey,
         entity: &str,
         scope: &ScopeSql,
-        caller: &Caller,
+        asking: Asking<'_>,
     ) -> rusqlite::Result<Self> {
         let mut now = Self {
             numbers: Vec::new(),
@@ -42,7 +41,7 @@ impl Now {
             let numbering = numbering(key, entity, scope, condition);
             let mut numbers = HashMap::new();
             let mut values = Vec::new();
-            for value in scope.held(conn, condition, caller)? {
+            for value in scope.held(conn, condition, asking)? {
                 let Some(value) = comparable(&value) else {
                     continue;
                 };

@@ -31,12 +31,12 @@ use super::super::page::{EntityWriter, Lookup, PageWriter};
 use super::super::raw::{Raw, write_raw_key};
 use super::super::statements::ScopedSql;
 use super::super::window::{self, Instants};
-use super::ScopeSql;
 use super::lists::Listed;
 use super::marks::Marks;
 use super::now::{Now, digest};
+use super::{Asking, ScopeSql};
 use crate::position::{CodeKey, Place, Progress};
-use crate::storage::{Caller, StorageError};
+use crate::storage::StorageError;
 
 const DOING: &str = "reading a page of a scope";
 
@@ -85,7 +85,7 @@ impl<'a> ScopedPull<'a> {
         key: &CodeKey,
         (name, table): (&'a str, &'a EntityTable),
         (scope, sql): (&'a ScopeSql, &'a ScopedSql),
-        caller: &Caller,
+        asking: Asking<'_>,
         snapshot: i64,
         instants: Instants,
     ) -> Result<Self, StorageError> {
@@ -97,7 +97,7 @@ impl<'a> ScopedPull<'a> {
             table,
             scope,
             sql,
-            now: Now::ask(conn, key, name, scope, caller)
+            now: Now::ask(conn, key, name, scope, asking)
                 .while_(&format!("asking for the values of the scope of `{name}`"))?,
             has: HashSet::new(),
             gained: Vec::new(),
@@ -388,7 +388,7 @@ impl<'a> ScopedPull<'a> {
         let held = digest(self.has.iter().copied());
         let mut numbers: Vec<i64> = self.has.iter().copied().collect();
         numbers.sort_unstable();
-        let by = (held != self.now.digest).then_some(listed.caller.user.as_str());
+        let by = (held != self.now.digest).then_some(listed.asking.caller.user.as_str());
         listed.lists.keep(self.name, held, by, || numbers.clone());
         Held {
             entity: self.name.to_owned(),

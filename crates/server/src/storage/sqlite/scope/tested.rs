@@ -47,10 +47,12 @@ impl ScopeSql {
             row,
         )?;
         let value = value.unwrap_or(Raw::Null);
-        let sql = format!(
-            "SELECT EXISTS (SELECT 1 FROM {name} WHERE {is_key} AND {column} IN ({}))",
-            compiled.list
-        );
+        let holds = match &compiled.chosen {
+            // What devices have chosen only they know: what counts here is what they may choose.
+            Some((_, is_allowed)) => is_allowed.clone(),
+            None => format!("{column} IN ({})", compiled.list),
+        };
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM {name} WHERE {is_key} AND {holds})");
         let is_held = table.asked(conn, caller, &sql, row)?;
         tested.value = value.to_value();
         tested.steps = steps(conn, condition, value)?;
@@ -77,6 +79,9 @@ fn missing(tested: &Tested, caller: &Caller, condition: &Condition) -> Answer {
             Some(_) if of_claim(caller, name) == Raw::Null => Answer::ClaimUnusable,
             Some(_) => Answer::OthersHeld,
         },
+        Holds::Scope(_) if matches!(tested.held.from, HeldFrom::Chosen { .. }) => {
+            Answer::OthersHeld
+        }
         Holds::Scope(_) if tested.held.count == 0 => Answer::NothingHeld,
         Holds::User | Holds::Scope(_) => Answer::OthersHeld,
     }
@@ -136,17 +141,23 @@ fn held(
         },
         Holds::Scope(name) => {
             let named = scopes.iter().find(|scope| scope.name == *name);
-            HeldFrom::Query {
-                name: name.clone(),
-                sql: named.map_or_else(String::new, |scope| scope.query.clone()),
+            let sql = named.map_or_else(String::new, |scope| scope.query.clone());
+            let name = name.clone();
+            if named.is_some_and(|scope| scope.chosen.is_some()) {
+                return Ok(Held {
+                    from: HeldFrom::Chosen { name, sql },
+                    values: Vec::new(),
+                    count: 0,
+                });
             }
+            HeldFrom::Query { name, sql }
         }
     };
     let end = Condition {
         path: Vec::new(),
         ..condition.clone()
     };
-    let sql = list(scopes, &end, Affinity::Blob);
+    let sql = list(scopes, &end, (None, Affinity::Blob), Affinity::Blob);
     let mut statement = conn.prepare(&sql)?;
     bind(&mut statement, caller)?;
     let mut rows = statement.raw_query();

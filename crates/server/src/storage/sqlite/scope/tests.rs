@@ -1,6 +1,6 @@
 //! Scopes over tables of every kind: what is equal, what is refused, what is looked up how.
 
-use afield_protocol::{Attribute, Entity, Identifier, Model, Pattern, Type};
+use afield_protocol::{Attribute, Entity, Identifier, Model, Pattern, Type, Value};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -30,6 +30,14 @@ fn named(query: &str) -> NamedScope {
     NamedScope {
         name: "s".into(),
         query: query.into(),
+        chosen: None,
+    }
+}
+
+fn asking(caller: &Caller) -> Asking<'_> {
+    Asking {
+        caller,
+        chosen: &[],
     }
 }
 
@@ -72,6 +80,7 @@ fn load(
             version: 1,
             units: Vec::new(),
             entities: vec![entity.local.clone()],
+            chosen: Vec::new(),
         },
         entities: vec![entity.clone()],
         scopes: vec![named(query)],
@@ -138,7 +147,7 @@ fn p7_values_are_equal_here_exactly_if_they_are_in_sql() {
             let table = load(&conn, &sql, &["id"], way, "SELECT +v FROM bag").unwrap();
             let caller = Caller::user("ada");
             let (scope, _) = table.scoped().unwrap();
-            let now = Now::ask(&conn, &KEY, "t", scope, &caller).unwrap();
+            let now = Now::ask(&conn, &KEY, "t", scope, asking(&caller)).unwrap();
             for (id, cell) in (0_i64..).zip(ZOO) {
                 let insert = format!("INSERT INTO t VALUES ({id}, {cell})");
                 conn.execute_batch(&insert).unwrap();
@@ -283,7 +292,7 @@ fn queries_of_every_shape_are_asked() {
         )
         .unwrap();
         let (scope, _) = table.scoped().unwrap();
-        scope.held(&conn, 0, &Caller::user("ada")).unwrap();
+        scope.held(&conn, 0, asking(&Caller::user("ada"))).unwrap();
     }
 }
 
@@ -337,6 +346,154 @@ fn p9_every_statement_of_a_scoped_pull_follows_an_index() {
             "{marks}"
         );
         assert!(!marks.contains("TEMP B-TREE"), "{marks}");
+    }
+}
+
+/// What a pull would hold if it were chosen is what a push allows, whatever the columns are like
+/// and on whichever side of `=` the value stands.
+#[test]
+fn p7_a_push_allows_what_a_pull_would_hold() {
+    let (mut compared, mut held) = (0, 0);
+    for (row, of) in [
+        ("TEXT", "TEXT COLLATE NOCASE"),
+        ("TEXT", "INTEGER"),
+        ("TEXT", ""),
+        ("INTEGER", "TEXT"),
+        ("INTEGER", "REAL"),
+        ("NUMERIC", ""),
+        ("", "TEXT COLLATE RTRIM"),
+        ("", "INTEGER"),
+    ] {
+        for query in [
+            "SELECT 1 FROM m WHERE n = :value",
+            "SELECT 1 FROM m WHERE :value = n",
+        ] {
+            for kind in [Type::Text, Type::Integer] {
+                let found = pulls_and_pushes(row, of, query, kind);
+                for (pulled, pushed, value) in found {
+                    assert_eq!(pulled, pushed, "{row} {of} {query} {value:?}");
+                    compared += 1;
+                    held += i32::from(pulled);
+                }
+            }
+        }
+    }
+    assert!(compared > 200 && held > 100, "{compared} {held}");
+}
+
+/// For each row whose value has this type: whether a pull holds the value, and a push allows it.
+fn pulls_and_pushes(row: &str, of: &str, query: &str, kind: Type) -> Vec<(bool, bool, Raw)> {
+    let conn = Connection::open_in_memory().unwrap();
+    rusqlite::vtab::array::load_module(&conn).unwrap();
+    conn.execute_batch(&format!(
+        "CREATE TABLE m (n {of}); CREATE TABLE t (id INTEGER PRIMARY KEY, c {row});"
+    ))
+    .unwrap();
+    for (at, literal) in ZOO.iter().enumerate() {
+        let into = if at % 3 == 0 { "m (n)" } else { "t (c)" };
+        let both = format!("INSERT INTO {into} VALUES ({literal})");
+        conn.execute_batch(&both).unwrap();
+    }
+    conn.execute_batch("INSERT INTO t (c) SELECT n FROM m; INSERT INTO t (c) VALUES ('Abc ')")
+        .unwrap();
+    let scopes = [NamedScope {
+        chosen: Some(kind),
+        ..named(query)
+    }];
+    let local = Entity {
+        scope: vec![1],
+        ..Entity::new(
+            "t",
+            Pattern::LastWriteWins,
+            Identifier::Natural,
+            1,
+            vec![Attribute::new("id", Type::Integer)],
+        )
+    };
+    let entity = ServerEntity {
+        scope: Scope::Ways(vec![vec![condition("c", &[], by_query())]]),
+        ..ServerEntity::new(local, "t", Vec::new())
+    };
+    let schema = TableSchema::read(&conn, "t").unwrap();
+    let scope = ScopeSql::compile(&conn, &scopes, &entity, &schema);
+    let scope = scope.unwrap().unwrap();
+    let sql = format!("SELECT c, {} FROM t", scope.predicate());
+    let mut rows = conn.prepare(&sql).unwrap();
+    let rows = rows.query_map([], |row| {
+        Ok((Raw::from_stored(row.get_ref(0)?), row.get::<_, bool>(1)?))
+    });
+    let mut found = Vec::new();
+    for row in rows.unwrap() {
+        let (value, pushed) = row.unwrap();
+        let chosen = match &value {
+            Raw::Integer(n) => Value::Integer(*n),
+            Raw::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+            _ => continue,
+        };
+        if !kind.accepts(chosen.as_ref()) {
+            continue;
+        }
+        let chosen = [Chosen {
+            scope: "s".into(),
+            values: vec![chosen],
+        }];
+        let caller = Caller::user("ada");
+        let asking = Asking {
+            caller: &caller,
+            chosen: &chosen,
+        };
+        let held = scope.held(&conn, 0, asking).unwrap();
+        found.push((held.contains(&value), pushed, value));
+    }
+    found
+}
+
+/// Whether a value may be chosen is a point of an index, for a pull and for a push; a path costs
+/// a push one row of each table that it leads through.
+#[test]
+fn p9_every_question_about_a_choice_follows_an_index() {
+    let conn = Connection::open_in_memory().unwrap();
+    rusqlite::vtab::array::load_module(&conn).unwrap();
+    conn.execute_batch(
+        "CREATE TABLE m (user_id TEXT, n INT, PRIMARY KEY (user_id, n));
+         CREATE TABLE firm (id INTEGER PRIMARY KEY, n INT); CREATE INDEX firm_n ON firm (n);
+         CREATE TABLE t (id INTEGER PRIMARY KEY, firm INT, n INT);",
+    )
+    .unwrap();
+    let schema = TableSchema::read(&conn, "t").unwrap();
+    let query = "SELECT 1 FROM m WHERE user_id = :user AND n = :value";
+    let scopes = [NamedScope {
+        chosen: Some(Type::Integer),
+        ..named(query)
+    }];
+    for way in [
+        condition("n", &[], by_query()),
+        condition("firm", &[("firm", "id", "n")], by_query()),
+    ] {
+        let local = Entity {
+            scope: vec![1],
+            ..Entity::new(
+                "t",
+                Pattern::LastWriteWins,
+                Identifier::Natural,
+                1,
+                vec![Attribute::new("id", Type::Integer)],
+            )
+        };
+        let entity = ServerEntity {
+            scope: Scope::Ways(vec![vec![way]]),
+            ..ServerEntity::new(local, "t", Vec::new())
+        };
+        let scope = ScopeSql::compile(&conn, &scopes, &entity, &schema);
+        let scope = scope.unwrap().unwrap();
+        let push = format!("SELECT 1 FROM t WHERE id = 1 AND {}", scope.predicate());
+        for sql in [&push, &scope.conditions[0].list] {
+            let plan = plan(&conn, sql);
+            assert!(plan.contains("SEARCH m USING"), "{sql}: {plan}");
+            for table in ["m", "t", "firm"] {
+                assert!(!plan.contains(&format!("SCAN {table}")), "{sql}: {plan}");
+            }
+        }
     }
 }
 
