@@ -98,6 +98,8 @@ fn outside(table: &Table, window: &Window) -> Vec<String> {
 mod tests {
     use afield_protocol::{Attribute, Comparison, Entity, Identifier, Pattern, Type, ValueRef};
 
+    use rusqlite::config::DbConfig;
+
     use super::*;
 
     const CELLS: [&str; 9] = [
@@ -127,6 +129,9 @@ mod tests {
 
     fn store(table: &Table) -> rusqlite::Connection {
         let conn = rusqlite::Connection::open_in_memory().unwrap();
+        // As the connection that applies pages has it: what the server sends is not refused.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
+            .unwrap();
         let sql = "CREATE TABLE afield_entity (name, touched)";
         conn.execute_batch(sql).unwrap();
         for sql in table.create() {
