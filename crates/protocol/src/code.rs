@@ -67,6 +67,16 @@ codes! {
     UNIQUE = "unique", "A value that must be unique is used by another row.",
         "Choose another value.";
     NOT_NULL = "not-null", "A required value is missing.", "Give the attribute a value.";
+    TOO_LONG = "too-long", "A text has more characters than it may have.", "Shorten it.";
+    NO_MATCH = "no-match", "A text does not have the form that the model asks for.",
+        "Write it in the form that the message names.";
+    OUT_OF_RANGE = "out-of-range", "A value is below the smallest or above the largest.",
+        "Choose a value within the range that the message names.";
+    NOT_ONE_OF = "not-one-of", "A value is none of those that the attribute may have.",
+        "Choose one of those that the message names.";
+    EDIT_NEEDS_NETWORK = "edit-needs-network",
+        "The entity is read-only while the server cannot be reached.",
+        "Synchronise first, then write.";
     CHECK_FAILED = "check", "A rule of the server's database refuses the value.",
         "Choose a value that the rule allows.";
     REFERENCE = "reference", "The row refers to one that is not there.",

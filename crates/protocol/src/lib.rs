@@ -22,6 +22,7 @@ mod model;
 mod moment;
 mod outcome;
 mod rows;
+pub mod rule;
 mod value;
 pub mod zoo;
 
@@ -37,6 +38,7 @@ pub use model::{
 };
 pub use outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 pub use rows::{Cell, RowBlock, RowBlockWriter};
+pub use rule::Rule;
 pub use value::{Type, TypeMismatch, Value, ValueRef};
 
 /// The version of the messages in this crate, named in every request and answer.

@@ -68,3 +68,7 @@ pub const GROUP_BYTES_MAX: usize = BODY_BYTES - 64 * 1024;
 /// Bytes that a server keeps of one user's unfinished groups. The oldest are forgotten first, and
 /// begin again.
 pub const PARTS_OF_USER_BYTES: usize = 64 * 1024 * 1024;
+
+/// How old the server's last answer may be, in milliseconds, for a device to count as up to date,
+/// and as online: a person would call that "just now".
+pub const FRESHNESS_MS: i64 = 60_000;

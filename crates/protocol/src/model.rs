@@ -2,10 +2,14 @@
 //! synchronised. The server makes it from `afield.toml` and its database; a device makes its
 //! tables from it. It travels as JSON (`GET /v1/model`).
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::limits::NAME_BYTES;
+use crate::rule::Rule;
 use crate::value::{Type, Value};
 
 /// What a device needs to know of the whole model.
@@ -117,6 +121,9 @@ pub struct Entity {
     /// Rows are sent and then forgotten by the device; none are pulled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insert_only: bool,
+    /// Rows are written only while the server can be reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edit_online: bool,
     /// Rows that leave are erased from free space and log of the device's database too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub erase: bool,
@@ -148,6 +155,13 @@ pub struct Attribute {
     /// A number that is sent as a difference: two devices that add 1 make 2.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counter: bool,
+    /// What is written into it must be like this.
+    #[serde(default, skip_serializing_if = "Rule::is_empty")]
+    pub rule: Rule,
+    /// It comes through foreign keys from another row of the server's: read-only, and no part of
+    /// what changes and conflicts speak of.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lookup: bool,
     /// The server's literal default, copied to the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Literal>,
@@ -304,7 +318,19 @@ impl Attribute {
             kind,
             read_only: false,
             counter: false,
+            rule: Rule::default(),
+            lookup: false,
             default: None,
+        }
+    }
+
+    /// What is said against it being a lookup, if it is one.
+    fn lookup_problem(&self, is_key: bool, is_synced: bool) -> Option<&'static str> {
+        match self.lookup {
+            true if is_key => Some("an identifier is no lookup"),
+            true if !is_synced => Some("lookups come from a server"),
+            true if !self.read_only || self.counter => Some("a lookup is read-only"),
+            _ => None,
         }
     }
 }
@@ -328,11 +354,27 @@ impl Entity {
             attributes,
             strict: false,
             insert_only: false,
+            edit_online: false,
             erase: false,
             scope: Vec::new(),
             indexes: Vec::new(),
             references: Vec::new(),
         }
+    }
+
+    /// The entity without what its tables do not depend on, but only their triggers, and how rows
+    /// leave: two that are equal then have the same tables.
+    #[must_use]
+    pub fn as_tables(&self) -> Self {
+        let mut entity = Self {
+            edit_online: false,
+            erase: false,
+            ..self.clone()
+        };
+        for attribute in &mut entity.attributes {
+            attribute.rule = Rule::default();
+        }
+        entity
     }
 
     /// The identifier's attributes.
@@ -408,11 +450,22 @@ impl Entity {
             )));
         }
         let mut names = std::collections::HashSet::new();
-        for attribute in &self.attributes {
+        for (at, attribute) in self.attributes.iter().enumerate() {
+            let lookup = attribute.lookup_problem(at < self.key_width, self.is_synced());
+            if let Some(problem) = lookup {
+                let (entity, name) = (&self.name, &attribute.name);
+                return Err(ModelError(format!("`{entity}.{name}`: {problem}")));
+            }
             let is_number = matches!(attribute.kind, Type::Integer | Type::Real);
             if attribute.counter && !is_number {
                 return Err(ModelError(format!(
                     "`{}.{}`: a counter is an integer or a real",
+                    self.name, attribute.name
+                )));
+            }
+            if let Some(problem) = attribute.rule.problem(attribute.kind) {
+                return Err(ModelError(format!(
+                    "`{}.{}`: {problem}",
                     self.name, attribute.name
                 )));
             }
@@ -486,59 +539,5 @@ mod type_word {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Type, D::Error> {
         let word = String::deserialize(from)?;
         Type::parse(&word).ok_or_else(|| serde::de::Error::custom(format!("unknown type `{word}`")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn model() -> Model {
-        let note = Attribute {
-            read_only: true,
-            default: Some(Literal::Text("-".into())),
-            ..Attribute::new("note", Type::Text)
-        };
-        let attributes = vec![Attribute::new("id", Type::Uuid), note];
-        let mut visit = Entity::new(
-            "visit",
-            Pattern::LastWriteWins,
-            Identifier::Uuid,
-            1,
-            attributes,
-        );
-        visit.indexes = vec![vec!["note".into()]];
-        Model {
-            version: 1,
-            units: vec![Unit {
-                name: "main".into(),
-                entities: vec!["visit".into()],
-            }],
-            entities: vec![visit],
-            chosen: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn json_reads_back() {
-        let model = model();
-        assert_eq!(Model::from_json(&model.to_json()), Ok(model));
-    }
-
-    #[test]
-    fn unusable_models_are_refused() {
-        let break_it: [fn(&mut Model); 6] = [
-            |m| m.entities[0].key_width = 0,
-            |m| m.entities[0].name = "afield_outbox".into(),
-            |m| m.entities[0].attributes[1].name = "ID".into(),
-            |m| m.entities[0].indexes[0][0] = "nothing".into(),
-            |m| m.units[0].entities.push("nothing".into()),
-            |m| m.units[0].name = "a\nb".into(),
-        ];
-        for change in break_it {
-            let mut model = model();
-            change(&mut model);
-            assert!(model.check().is_err(), "{model:?}");
-        }
     }
 }

@@ -4,7 +4,7 @@
 //! A catalog is read at the server's start and by `init`. Reading never looks at rows; `init`
 //! also asks a storage to *measure* (how many rows, how large, which keys are null), with bounds.
 
-use afield_protocol::{Literal, Type};
+use afield_protocol::{Literal, Rule, Type};
 
 /// A database's tables in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,8 +58,19 @@ pub struct Table {
     pub unique: Vec<Vec<String>>,
     /// Columns of each index made of plain columns, the primary key's own left out.
     pub indexes: Vec<Vec<String>>,
+    /// Its CHECK constraints.
+    pub checks: Vec<Check>,
     /// What measuring found, if it was asked for.
     pub measured: Option<Measured>,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// The expression, as it was written.
+    pub text: String,
+    /// What it says as rules, each of a column; none where it says more than rules can.
+    pub rules: Vec<(String, Rule)>,
 }
 
 /// A column.
@@ -81,6 +92,8 @@ pub struct Column {
     pub not_null: bool,
     /// The default, if it is a literal.
     pub default: Option<Literal>,
+    /// Whether there is a default, literal or computed.
+    pub has_default: bool,
     /// Whether the database computes it.
     pub generated: bool,
     /// The collation, where values are compared otherwise than byte by byte.

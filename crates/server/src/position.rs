@@ -5,15 +5,16 @@
 //!
 //! ```text
 //!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 | instant 8 |
-//!     seen varint, last… | code 8
+//!   fan-out length varint, bytes | seen varint, last… | code 8
 //! ```
 //!
 //! `instant` is there only for an entity with a window, and the progress says so too. While rows
 //! that come in by time are being sent, the instant before stands in front of the last key.
 //!
 //! `held`, a digest of the values whose rows the device has, is there only for an entity with a
-//! scope; the progress says so. What follows is there only while a download is unfinished: how far
-//! beyond the change number its rows have been read, and the last key.
+//! scope; `fan-out` only where a page ended among the rows that show one changed row; the progress
+//! says so. What follows is there only while rows were read that are newer than the change number:
+//! how far beyond it, and of a download the last key.
 //!
 //! The entity's name, with what else decides which rows a token stands for, is part of what the
 //! code is computed over, and not of the token: a token of one entity is no token of another. A
@@ -30,7 +31,10 @@ const VERSION: u8 = 3;
 const WITH_HELD: u8 = 16;
 
 /// Marks the progress of a token that has an instant.
-const WITH_INSTANT: u8 = 32;
+const WITH_INSTANT: u8 = 64;
+
+/// Marks the progress of a token that has a fan-out.
+const WITH_FAN_OUT: u8 = 32;
 
 /// Bytes of the code: a forger has one chance in 2^64 a try, and gains a wrong page of rows that
 /// he may read anyway.
@@ -53,6 +57,9 @@ pub struct Place {
     pub held: Option<u64>,
     /// Of an entity with a window: the time by which its rows were chosen, in seconds since 1970.
     pub instant: Option<i64>,
+    /// How far the rows were delivered that show a row whose change has the next number, in the
+    /// storage's own encoding; none if none of them was.
+    pub fan_out: Option<Vec<u8>>,
 }
 
 /// How far a download has come.
@@ -111,11 +118,16 @@ pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
         Progress::Closing { .. } => 3,
         Progress::Entering { .. } => 4,
     };
-    let held = place.held.map_or(0, |_| WITH_HELD);
-    let instant = place.instant.map_or(0, |_| WITH_INSTANT);
-    token.push(progress | held | instant);
+    let with = |flag, is: bool| if is { flag } else { 0 };
+    let held = with(WITH_HELD, place.held.is_some());
+    let instant = with(WITH_INSTANT, place.instant.is_some());
+    token.push(progress | held | instant | with(WITH_FAN_OUT, place.fan_out.is_some()));
     token.extend(place.held.iter().flat_map(|held| held.to_be_bytes()));
     token.extend(place.instant.iter().flat_map(|at| at.to_be_bytes()));
+    if let Some(fan_out) = &place.fan_out {
+        write_varint(&mut token, fan_out.len() as u64);
+        token.extend_from_slice(fan_out);
+    }
     match &place.progress {
         Progress::Idle | Progress::BeforeFirst => {}
         Progress::After { last, .. } => {
@@ -162,13 +174,22 @@ pub fn open(key: &CodeKey, entity: &str, token: &[u8]) -> Option<Place> {
             (Some(i64::from_be_bytes(*instant)), rest)
         }
     };
-    let progress = progress & !(WITH_HELD | WITH_INSTANT);
+    let (fan_out, rest) = match progress & WITH_FAN_OUT {
+        0 => (None, rest),
+        _ => {
+            let (length, rest) = read_varint(rest)?;
+            let (fan_out, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            (Some(fan_out.to_vec()), rest)
+        }
+    };
+    let progress = progress & !(WITH_HELD | WITH_INSTANT | WITH_FAN_OUT);
     Some(Place {
         epoch: *epoch,
         change,
         progress: progress_of(progress, rest, change)?,
         held,
         instant,
+        fan_out,
     })
 }
 
@@ -266,6 +287,7 @@ mod tests {
                 progress,
                 held,
                 instant: (change % 2 == 0).then_some(change - 5),
+                fan_out: (change % 3 == 1).then(|| b"some rows".to_vec()),
             })
         };
         let changes = [0, 1, 127, 128, 300, 1 << 40, i64::MAX];
@@ -283,6 +305,7 @@ mod tests {
             assert_eq!(open(&KEY, "visit", &token), Some(place.clone()));
             let more = [place.held.is_some(), place.instant.is_some()];
             let most = 28 + 8 * more.into_iter().filter(|is| *is).count();
+            let most = most + place.fan_out.as_ref().map_or(0, |rows| rows.len() + 1);
             assert!(place.progress != Progress::Idle || token.len() <= most);
         }
     }

@@ -21,8 +21,10 @@ pub struct ServerEntity {
     pub local: Entity,
     /// The server entity's table, unquoted.
     pub table: String,
-    /// One column for each of `local.attributes`, in the same order.
+    /// One column for each of `local.attributes` but the lookups, in the same order.
     pub columns: Vec<ServerColumn>,
+    /// One for each lookup of `local.attributes`, which stand behind all others.
+    pub lookups: Vec<Lookup>,
     /// Whose rows they are.
     pub scope: Scope,
     /// Of the rows in his scope, which a user may change and delete: asked of the row before.
@@ -130,6 +132,7 @@ impl ServerEntity {
             local,
             table: table.into(),
             columns,
+            lookups: Vec::new(),
             scope: Scope::Everyone,
             write: None,
             write_to: None,
@@ -142,6 +145,17 @@ impl ServerEntity {
     pub fn becomes(&self) -> &Scope {
         self.write_to.as_ref().unwrap_or(&self.scope)
     }
+}
+
+/// Where a lookup's value is: at the end of a path of foreign keys. Null if the path ends before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The column of the row itself that the path begins with. Unquoted.
+    pub column: String,
+    /// The rest of the path, never empty; the last one's column has the value.
+    pub path: Vec<Hop>,
+    /// Digits after the point, where the value is a decimal that keeps so many.
+    pub scale: Option<u32>,
 }
 
 impl Scope {

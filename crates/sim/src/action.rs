@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::app;
+use crate::team::TeamEdit;
 
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub(crate) enum Action {
     Foreign { edits: Vec<Edit> },
     /// Somebody writes orders, lines and remarks, in one transaction.
     Orders { by: By, edits: Vec<OrderEdit> },
+    /// The team changes who holds what, or rows that are not everyone's, in one transaction.
+    Team { edits: Vec<TeamEdit> },
     /// The user decides about a parked change of these.
     Decide {
         device: usize,
@@ -209,6 +212,7 @@ impl fmt::Display for Action {
                 write!(f, "d{device} another process writes {}", list(edits))
             }
             Self::Foreign { edits } => write!(f, "server: SQL writes {}", list(edits)),
+            Self::Team { edits } => write!(f, "server: the team: {}", list(edits)),
             Self::Orders { by, edits } => {
                 match by {
                     By::App(device) => write!(f, "d{device} app writes ")?,

@@ -7,21 +7,25 @@
 //! visit    last-write-wins       UUID, refers to site, CHECK  poison lives here
 //! reading  last-write-wins       text + integer key           in unit `field`
 //! account  last-write-wins       integer key, `balance` read-only, its sum never changes
+//! shop     last-write-wins       integer key; whose rows: see `scoped`
+//! task     last-write-wins       UUID, refers to shop; whose rows: see `scoped`
 //! draft    local-only
 //! order    detect-conflicts by attribute   the server numbers it; `hits` is a counter, CHECK
 //! line     detect-conflicts by record      order + n, refers to order
 //! remark   last-write-wins                 the server numbers it; refers to line and to itself
 //! ```
 //!
-//! The first six are the oracle's *keyed* entities: it knows their rows by identifier. Rows of the
-//! last three get identifiers from the server: it knows them by the tag that each is given when it
-//! is typed, and that says what the row belongs to.
+//! The first eight are the oracle's *keyed* entities: it knows their rows by identifier. Rows of
+//! the last three get identifiers from the server: it knows them by the tag that each is given when
+//! it is typed, and that says what the row belongs to.
 
 use afield_protocol::{
     Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,
     Value,
 };
 use afield_server::resolved::{ServerColumn, ServerEntity, ServerModel};
+
+use crate::scoped;
 
 /// Places of the entities in the model.
 pub(crate) const REGION: usize = 0;
@@ -30,20 +34,25 @@ pub(crate) const SITE: usize = 2;
 pub(crate) const VISIT: usize = 3;
 pub(crate) const READING: usize = 4;
 pub(crate) const ACCOUNT: usize = 5;
-pub(crate) const DRAFT: usize = 6;
+pub(crate) const SHOP: usize = 6;
+pub(crate) const TASK: usize = 7;
+pub(crate) const DRAFT: usize = 8;
 
-pub(crate) const ORDER: usize = 7;
-pub(crate) const LINE: usize = 8;
-pub(crate) const REMARK: usize = 9;
+pub(crate) const ORDER: usize = 9;
+pub(crate) const LINE: usize = 10;
+pub(crate) const REMARK: usize = 11;
 
 /// Entities whose rows the oracle knows by identifier are those below this place.
-pub(crate) const KEYED: usize = 6;
+pub(crate) const KEYED: usize = 8;
 
 /// Entities whose rows the oracle knows by tag.
 pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
 
+/// Entities whose rows are not everyone's.
+pub(crate) const SCOPED: [usize; 2] = [SHOP, TASK];
+
 /// How many entities there are.
-pub(crate) const ENTITIES: usize = 10;
+pub(crate) const ENTITIES: usize = 12;
 
 /// What all balances add up to, always.
 pub(crate) const BALANCES: i64 = 600;
@@ -111,6 +120,20 @@ const COLUMNS: [&[Column]; ENTITIES] = [
         same("label", Type::Text),
         with("balance", "balance", Type::Integer, "NOT NULL DEFAULT 0"),
     ],
+    &[
+        same("id", Type::Integer),
+        with("district", "district_id", Type::Integer, ""),
+        same("name", Type::Text),
+        same("note", Type::Text),
+    ],
+    &[
+        same("id", Type::Uuid),
+        with("shop", "shop_id", Type::Integer, ""),
+        same("team", Type::Integer),
+        same("owner", Type::Text),
+        with("note", "remark", Type::Text, ""),
+        same("count", Type::Integer),
+    ],
     &[same("id", Type::Integer), same("title", Type::Text)],
     &[
         with("id", "number", Type::Integer, NUMBERED),
@@ -156,6 +179,8 @@ const TABLES: [&str; ENTITIES] = [
     "visits",
     "reading",
     "account",
+    "shop",
+    "task",
     "draft",
     "orders",
     "line",
@@ -163,16 +188,19 @@ const TABLES: [&str; ENTITIES] = [
 ];
 
 const NAMES: [&str; ENTITIES] = [
-    "region", "price", "site", "visit", "reading", "account", "draft", "order", "line", "remark",
+    "region", "price", "site", "visit", "reading", "account", "shop", "task", "draft", "order",
+    "line", "remark",
 ];
 
 /// The units with their entities.
 const UNITS: [(&str, &[usize]); 2] = [
     (
         "main",
-        &[REGION, PRICE, SITE, VISIT, ACCOUNT, ORDER, LINE, REMARK],
+        &[
+            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, ORDER, LINE, REMARK,
+        ],
     ),
-    ("field", &[SITE, READING, DRAFT]),
+    ("field", &[SITE, READING, SHOP, DRAFT]),
 ];
 
 /// The model as the server resolved it.
@@ -186,12 +214,15 @@ pub(crate) fn model() -> ServerModel {
     let entities = device.entities.iter().enumerate();
     let entities = entities.filter(|(at, _)| *at != DRAFT).map(|(at, local)| {
         let columns = COLUMNS[at].iter().map(server_column).collect();
-        ServerEntity::new(local.clone(), TABLES[at], columns)
+        ServerEntity {
+            scope: scoped::scope(at),
+            ..ServerEntity::new(local.clone(), TABLES[at], columns)
+        }
     });
     ServerModel {
         entities: entities.collect(),
         device,
-        scopes: Vec::new(),
+        scopes: scoped::named(),
     }
 }
 
@@ -211,7 +242,7 @@ fn entity(at: usize) -> Entity {
         _ => Pattern::LastWriteWins,
     };
     let identifier = match at {
-        SITE | VISIT => Identifier::Uuid,
+        SITE | VISIT | TASK => Identifier::Uuid,
         ORDER | REMARK => Identifier::Server,
         _ => Identifier::Natural,
     };
@@ -229,6 +260,7 @@ fn entity(at: usize) -> Entity {
         references: match at {
             SITE => vec![refer(&["region"], REGION)],
             VISIT => vec![refer(&["site"], SITE)],
+            TASK => vec![refer(&["shop"], SHOP)],
             LINE => vec![refer(&["order_id"], ORDER)],
             REMARK => vec![
                 refer(&["order_id", "n"], LINE),
@@ -236,6 +268,7 @@ fn entity(at: usize) -> Entity {
             ],
             _ => Vec::new(),
         },
+        scope: scoped::scope(at).widths(),
         ..Entity::new(NAMES[at], pattern, identifier, key_width(at), attributes)
     }
 }
@@ -383,7 +416,7 @@ pub(crate) fn server_schema() -> String {
         sql +=
             &format!("INSERT INTO visits VALUES ('{visit}', '{site}', 'visit {id}', {id}, 0);\n");
     }
-    sql
+    sql + &scoped::schema()
 }
 
 /// The team's trigger that fails on a certain value, in a way that is no constraint.
@@ -410,7 +443,7 @@ pub(crate) fn uuid(n: u32) -> String {
 pub(crate) fn key(entity: usize, n: u32) -> Key {
     match entity {
         PRICE => vec![Value::Text(format!("k{n}"))],
-        SITE | VISIT => vec![Value::Text(uuid(n))],
+        SITE | VISIT | TASK => vec![Value::Text(uuid(n))],
         READING => vec![Value::Text(format!("s{}", n % 2)), Value::Integer(n.into())],
         _ => vec![Value::Integer(n.into())],
     }
@@ -421,6 +454,7 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
     match (entity, attribute_name(entity, at), kind(entity, at)) {
         (VISIT, "site", _) => Value::Text(uuid(n % 8 + 1)),
         (SITE, "region", _) => Value::Integer(i64::from(n % 3 + 1)),
+        (SHOP | TASK, name, _) => scoped::value(name, n),
         (_, _, Type::Boolean) => Value::Integer(i64::from(n % 2)),
         (_, _, Type::Integer) => Value::Integer(n.into()),
         (_, _, Type::Real) => Value::Real(f64::from(n) + 0.5),
@@ -432,7 +466,8 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
 /// Whether values of the attribute are unique, so that each tells who wrote it and when.
 pub(crate) fn is_unique(entity: usize, at: usize) -> bool {
     let name = attribute_name(entity, at);
-    !(kind(entity, at) == Type::Boolean || name == "region" || (entity == VISIT && name == "site"))
+    let is_reference = ["region", "site", "district", "shop", "team", "owner"].contains(&name);
+    !(kind(entity, at) == Type::Boolean || is_reference)
 }
 
 #[cfg(test)]

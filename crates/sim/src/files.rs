@@ -32,6 +32,17 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     remove_one(&beside(to, "-shm"))
 }
 
+/// The bytes of a database and of its write-ahead log.
+pub(crate) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = std::fs::read(path)?;
+    match std::fs::read(beside(path, "-wal")) {
+        Ok(log) => bytes.extend(log),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(bytes)
+}
+
 /// Removes a database with its files.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     remove_one(path)?;

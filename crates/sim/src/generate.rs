@@ -1,5 +1,7 @@
 //! From a seed to a world's actions.
 
+mod scoped;
+
 use fastrand::Rng;
 
 use crate::action::{Action, By, Decision, Edit, OrderEdit, OrderWhat, Step, Way, What};
@@ -11,6 +13,10 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// How many devices there are at first.
     pub(crate) devices: usize,
+    /// Whose each of them is.
+    pub(crate) users: [usize; 3],
+    /// Whether there are rows that are not everyone's.
+    pub(crate) is_scoped: bool,
     /// Whether devices have their model from the start, or fetch it.
     pub(crate) model_installed: bool,
     /// Most rows in a page.
@@ -24,6 +30,12 @@ pub(crate) const DEVICES_MAX: usize = 4;
 /// Actions of a world: enough for several syncs of every device, few enough to read a trace.
 const ACTIONS: std::ops::Range<usize> = 30..120;
 
+/// One world in so many has rows that are not everyone's.
+const SCOPED_ONE_IN: u32 = 3;
+
+/// What makes a seed another one.
+const SCOPED_SEED: u64 = 0x5c0e;
+
 impl Plan {
     /// The plan of a seed.
     pub(crate) fn new(seed: u64) -> Self {
@@ -32,10 +44,22 @@ impl Plan {
         let length = rng.usize(ACTIONS);
         let model_installed = rng.u32(0..4) > 0;
         let page_rows = [1, 2, 3, 5, 8, 100][rng.usize(0..6)];
+        // Drawn apart: worlds without such rows are what they were before there were any.
+        let mut apart = Rng::with_seed(seed ^ SCOPED_SEED);
+        let is_scoped = apart.u32(0..SCOPED_ONE_IN) == 0;
+        let users = match is_scoped {
+            true => [[0, 1, 0], [0, 0, 1], [0, 1, 1], [0, 1, 2]][apart.usize(0..4)],
+            false => [0, 1, 2],
+        };
+        let mut themes = Themes::new(&mut rng);
+        if is_scoped {
+            themes.scoped = [60, 90][apart.usize(0..2)];
+        }
         let mut generator = Generator {
             devices,
+            users,
             next: 1_000,
-            themes: Themes::new(&mut rng),
+            themes,
             rng,
             actions: Vec::new(),
         };
@@ -49,6 +73,8 @@ impl Plan {
         Self {
             seed,
             devices,
+            users,
+            is_scoped,
             model_installed,
             page_rows,
             actions: generator.actions,
@@ -73,6 +99,8 @@ struct Themes {
     poisons: u32,
     /// Of 100 writes, how many are of orders, lines and remarks.
     orders: u32,
+    /// Of 100 writes, how many are of rows that are not everyone's.
+    scoped: u32,
 }
 
 impl Themes {
@@ -95,6 +123,7 @@ impl Themes {
                 true => 0,
                 false => [0, 50, 50, 100][rng.usize(0..4)],
             },
+            scoped: 0,
         }
     }
 }
@@ -102,6 +131,7 @@ impl Themes {
 struct Generator {
     rng: Rng,
     devices: usize,
+    users: [usize; 3],
     /// What the next value is made of.
     next: u32,
     themes: Themes,
@@ -111,6 +141,9 @@ struct Generator {
 impl Generator {
     fn add(&mut self) {
         let device = self.rng.usize(0..self.devices);
+        if self.themes.scoped > 0 && self.rng.u32(0..16) == 0 {
+            return self.lost_and_gained(device);
+        }
         match self.rng.u32(0..100) {
             0..3 if self.themes.orders > 0 => self.decide(device),
             0..24 => self.user(device),
@@ -289,6 +322,10 @@ impl Generator {
     }
 
     fn user(&mut self, device: usize) {
+        if self.writes_scoped() {
+            let edits = self.scoped_edits();
+            return self.actions.push(Action::User { device, edits });
+        }
         if self.writes_orders() {
             return self.orders(By::App(device));
         }
@@ -297,6 +334,10 @@ impl Generator {
     }
 
     fn other_process(&mut self, device: usize) {
+        if self.writes_scoped() {
+            let edits = self.scoped_edits();
+            return self.actions.push(Action::OtherProcess { device, edits });
+        }
         if self.writes_orders() {
             return self.orders(By::OtherProcess(device));
         }
@@ -305,6 +346,9 @@ impl Generator {
     }
 
     fn foreign(&mut self) {
+        if self.writes_scoped() {
+            return self.team();
+        }
         if self.writes_orders() {
             return self.orders(By::Foreign);
         }

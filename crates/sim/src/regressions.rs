@@ -4,6 +4,7 @@
 use crate::action::{Action, By, Decision, Edit, OrderEdit, OrderWhat, Step, Way, What};
 use crate::app;
 use crate::generate::Plan;
+use crate::team::TeamEdit;
 use crate::worlds::play;
 
 fn edit(what: What, entity: usize, row: u32, n: u32) -> Edit {
@@ -62,6 +63,8 @@ fn plan(devices: usize, actions: Vec<Action>) -> Plan {
     Plan {
         seed: 1,
         devices,
+        users: [0, 1, 2],
+        is_scoped: false,
         model_installed: true,
         page_rows: 100,
         actions,
@@ -303,4 +306,50 @@ fn a_world_happens_the_same_way_every_time() {
         assert_eq!(first.trace, second.trace, "seed {seed}");
         assert_eq!(first.tally, second.tally, "seed {seed}");
     }
+}
+
+fn team(edits: &[TeamEdit]) -> Action {
+    let edits = edits.to_vec();
+    Action::Team { edits }
+}
+
+/// A row was edited and deleted on the device, and made again under its identifier, which the
+/// server refused: what had been edited before kept the row as it was.
+#[test]
+fn p7_a_row_made_again_does_not_keep_what_the_former_one_was() {
+    let made = TeamEdit::Task {
+        n: 1_017,
+        shop: 1,
+        team: 1,
+        owner: None,
+    };
+    let moved = |shop, district| TeamEdit::Move { shop, district };
+    let at = |attribute, edit: Edit| Edit { attribute, ..edit };
+    let plan = Plan {
+        is_scoped: true,
+        ..plan(
+            1,
+            vec![
+                team(&[made, moved(1, 1)]),
+                Action::Sync { device: 0 },
+                Action::OtherProcess {
+                    device: 0,
+                    edits: vec![
+                        edit(What::Delete, app::TASK, 8, 1_026),
+                        at(5, edit(What::Update, app::TASK, 10, 1_027)),
+                    ],
+                },
+                app(0, &[edit(What::Delete, app::TASK, 1, 1_031)]),
+                app(
+                    0,
+                    &[
+                        at(7, edit(What::Create, app::TASK, 4, 1_034)),
+                        at(3, edit(What::Update, app::SHOP, 11, 1_035)),
+                    ],
+                ),
+                team(&[moved(5, 0)]),
+            ],
+        )
+    };
+    keeps(&plan);
 }

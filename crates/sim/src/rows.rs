@@ -17,8 +17,18 @@ pub(crate) type RowName = (usize, Vec<u8>);
 
 /// Reads all rows that `sql` gives; the columns are the attributes of `entity` in order.
 pub(crate) fn read(conn: &Connection, entity: usize, sql: &str) -> rusqlite::Result<Rows> {
+    read_with(conn, entity, sql, &[])
+}
+
+/// The same with parameters.
+pub(crate) fn read_with(
+    conn: &Connection,
+    entity: usize,
+    sql: &str,
+    params: &[&dyn ToSql],
+) -> rusqlite::Result<Rows> {
     let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query(params)?;
     let mut found = Rows::new();
     while let Some(row) = rows.next()? {
         let row = values(row, 0, app::width(entity))?;

@@ -115,6 +115,7 @@ fn edits(action: &Action) -> usize {
         | Action::OtherProcess { edits, .. }
         | Action::Foreign { edits } => edits.len(),
         Action::Orders { edits, .. } => edits.len(),
+        Action::Team { edits } => edits.len(),
         _ => 0,
     }
 }
@@ -125,6 +126,7 @@ fn cut_edit(action: &mut Action, at: usize) {
         | Action::OtherProcess { edits, .. }
         | Action::Foreign { edits } => drop(edits.remove(at)),
         Action::Orders { edits, .. } => drop(edits.remove(at)),
+        Action::Team { edits } => drop(edits.remove(at)),
         _ => {}
     }
 }

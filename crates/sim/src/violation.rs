@@ -17,6 +17,8 @@ pub(crate) enum Promise {
     P5,
     /// One visible outcome.
     P6,
+    /// Nothing foreign.
+    P7,
     /// It always moves on.
     P8,
     /// Not a promise but what all of them rest on: no call fails without a reason.
@@ -33,6 +35,7 @@ impl Promise {
             Self::P4 => "P4 whole states",
             Self::P5 => "P5 nothing missed",
             Self::P6 => "P6 one visible outcome",
+            Self::P7 => "P7 nothing foreign",
             Self::P8 => "P8 it always moves on",
             Self::Sound => "no call fails without a reason",
         }

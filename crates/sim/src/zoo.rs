@@ -145,6 +145,51 @@ pub(crate) const FAULTS: &[Fault] = &[
         "server-beacon-ahead",
         "the beacon promises changes that are not there yet",
     ),
+    fault("scope-exit-ignored", "rows of a lost value stay"),
+    fault(
+        "scope-regained-keeps-stale",
+        "of a value that was lost and gained again while pages were staged, old rows stay",
+    ),
+    fault(
+        "scope-exit-keeps-history",
+        "the log keeps what a row was that has left",
+    ),
+    fault(
+        "server-scope-from-old-rights",
+        "what a device once held counts as held",
+    ),
+    fault(
+        "server-grant-without-touch-missed",
+        "rows of a gained value come only when they are touched",
+    ),
+    fault(
+        "server-mark-only-new-scope",
+        "a row that moves is marked under its new value only",
+    ),
+    fault(
+        "server-any-condition-will-do",
+        "a row comes by a way of which one condition holds",
+    ),
+    fault(
+        "server-gone-told-to-others",
+        "a row that is gone is told to who never had it",
+    ),
+    fault(
+        "server-push-skips-before-check",
+        "whose row it was is not asked",
+    ),
+    fault(
+        "server-push-skips-after-check",
+        "whose row it will be is not asked",
+    ),
+    fault(
+        "server-reference-unchecked",
+        "a reference to any row that is there is taken",
+    ),
+    fault(
+        "server-repeat-tells-foreign",
+        "a repeat is told of a row that is another's by now",
+    ),
 ];
 
 /// The fault of this name.

@@ -6,11 +6,9 @@ use afield::{
     ChangeInfo, ConflictInfo, Environment as _, Error, OutcomeInfo, Params, Rows, Status,
 };
 use afield_protocol::codec::json;
+use afield_protocol::limits::FRESHNESS_MS;
 use afield_protocol::{Attributes, Code, Entity, Key, Model, Type, Value};
 use serde_json::{Map, Value as Json, json};
-
-/// How old a sign of life may be for "up to date", in milliseconds.
-const FRESHNESS_MS: i64 = 60_000;
 
 /// An identifier: its value, or an array if it has several parts.
 pub(crate) fn key_json(entity: Option<&Entity>, key: &[Value]) -> Json {

@@ -344,8 +344,10 @@ impl<'a> Writer<'a> {
                 let _ = write!(doc, " Refers to [`{}`].", names.row);
             }
         }
-        if attribute.read_only {
-            doc.push_str(" Read-only.");
+        match (attribute.lookup, attribute.read_only) {
+            (true, _) => doc.push_str(" A lookup: it comes from another row. Read-only."),
+            (false, true) => doc.push_str(" Read-only."),
+            (false, false) => {}
         }
         if attribute.counter {
             doc.push_str(" A counter: what is sent is the difference.");
@@ -388,6 +390,18 @@ mod tests {
         assert!(code.contains("pub struct EventId(pub i64);"));
         assert!(code.contains("until the server gives its own."));
         assert!(code.contains("A counter: what is sent is the difference."));
+    }
+
+    #[test]
+    fn lookups_are_read_and_never_given() {
+        let mut model = model("event", "");
+        let mut lookup = Attribute::new("company", Type::Text);
+        (lookup.read_only, lookup.lookup) = (true, true);
+        model.entities[0].attributes.push(lookup);
+        let code = generate(&model);
+        assert!(code.contains("A lookup: it comes from another row. Read-only."));
+        assert!(code.contains("pub company: Option<String>,"));
+        assert!(!code.contains("pub company: Field<"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) type Request = Map<String, Json>;
 type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
 
 /// Every request besides `open` and `close`.
-pub(super) const VERBS: [(&str, Perform); 15] = [
+pub(super) const VERBS: [(&str, Perform); 16] = [
     ("exec", exec),
     ("action", action),
     ("transaction", transaction),
@@ -31,6 +31,7 @@ pub(super) const VERBS: [(&str, Perform); 15] = [
     ("resolve", decisions::resolve),
     ("retry", decisions::retry),
     ("drop", decisions::drop_change),
+    ("network", network),
     ("choose", choices::choose),
     ("unchoose", choices::unchoose),
     ("chosen", choices::chosen),
@@ -151,6 +152,22 @@ fn outcomes(client: &Client, request: &Request) -> Result<Answer, Error> {
     let model = store.model().ok();
     let outcomes = outcomes.iter().map(|it| outcome_json(model.as_ref(), it));
     Ok(object(json!({ "outcomes": outcomes.collect::<Vec<_>>() })))
+}
+
+/// What the platform says of the network. That there is one is no proof that the server answers:
+/// entities that are edited online are unlocked by a sync alone.
+fn network(client: &Client, request: &Request) -> Result<Answer, Error> {
+    if request.contains_key("type") {
+        let message = "`type` is not available yet; leave it out";
+        return Err(Error::new(Code::NOT_AVAILABLE, message));
+    }
+    let online = request.get("online").and_then(Json::as_bool);
+    match online {
+        Some(true) => {}
+        Some(false) => client.network_lost()?,
+        None => return Err(malformed("online", "true or false")),
+    }
+    Ok(Answer::new())
 }
 
 /// The text of a field that must be there.

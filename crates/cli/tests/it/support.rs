@@ -200,6 +200,10 @@ impl Repl {
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{line}: {answer:?}: {error}"))
     }
 
+    pub(crate) fn ask(&mut self, request: &Json) -> Json {
+        self.line(&request.to_string())
+    }
+
     /// The same for a request that must succeed.
     pub(crate) fn ok(&mut self, line: &str) -> Json {
         let answer = self.line(line);

@@ -245,6 +245,15 @@ impl Client {
         sync::run(&mut runner, &self.control, options, on_progress)
     }
 
+    /// Says that the network is gone, as far as the platform knows: entities with
+    /// `edit = "online"` are read-only until a sync has reached the server again.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn network_lost(&self) -> Result<(), Error> {
+        self.store().network_lost()
+    }
+
     /// Ends the sync that is running, if any, as soon as possible. Nothing is lost; its report
     /// says `interrupted`.
     pub fn cancel(&self) {

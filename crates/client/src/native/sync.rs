@@ -180,6 +180,7 @@ impl Run<'_> {
                     on_progress(progress);
                 }
                 if let Some(report) = self.carry_out(command)? {
+                    self.runner.store.note_network(has_answered(&report))?;
                     return Ok(conclude(report, options, too_late));
                 }
             }
@@ -273,6 +274,13 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Whether the server spoke in this sync, whatever it said.
+fn has_answered(report: &Report) -> bool {
+    let silent = [Code::UNREACHABLE, Code::TIMEOUT, Code::INTERRUPTED];
+    let code = report.error.as_ref().map(|(code, _)| code);
+    code.is_none_or(|code| !silent.contains(code))
 }
 
 /// Says that it was the deadline, where it was.

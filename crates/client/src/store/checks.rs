@@ -1,4 +1,4 @@
-//! What the triggers check before a user's write: identifiers, types, read-only attributes.
+//! What the triggers check before a user's write: identifiers, types, read-only attributes, rules.
 //!
 //! They are triggers and not constraints, so that the connection which applies the server's rows
 //! (with triggers off) cannot fail on them, and so that a cell which came from the server in a
@@ -6,6 +6,7 @@
 
 use afield_protocol::{Attribute, Entity, Literal, Type, Value};
 
+use super::rules;
 use super::sql::quoted;
 use super::tables::{identifier_hint, sql_literal};
 use super::triggers::raise;
@@ -38,16 +39,26 @@ impl Checks {
                 insert += &locked(entity, attribute, &format!("NEW.{name} IS NOT {default}"));
                 update += &locked(entity, attribute, &format!("NEW.{name} IS NOT OLD.{name}"));
             } else {
+                let changes = format!("NEW.{name} IS NOT OLD.{name} AND ");
                 insert += &mistyped(entity, attribute, "");
-                update += &mistyped(
-                    entity,
-                    attribute,
-                    &format!("NEW.{name} IS NOT OLD.{name} AND "),
-                );
+                insert += &rules::refusals(entity, attribute, &unless_there(entity, &name));
+                update += &mistyped(entity, attribute, &changes);
+                update += &rules::refusals(entity, attribute, &changes);
             }
         }
         Self { insert, update }
     }
+}
+
+/// Unless the row has this value already: an INSERT may be about to replace or update it.
+fn unless_there(entity: &Entity, name: &str) -> String {
+    let mut same = format!("t.{name} IS NEW.{name}");
+    for key in entity.key() {
+        let key = quoted(&key.name);
+        same += &format!(" AND t.{key} = NEW.{key}");
+    }
+    let table = quoted(&entity.name);
+    format!("NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {same}) AND ")
 }
 
 fn missing(entity: &Entity, attribute: &Attribute) -> String {
@@ -91,10 +102,11 @@ fn unmade(entity: &Entity, attribute: &Attribute) -> String {
 }
 
 fn locked(entity: &Entity, attribute: &Attribute, when: &str) -> String {
-    let message = format!(
-        "{}.{} is read-only on the device",
-        entity.name, attribute.name
-    );
+    let what = match attribute.lookup {
+        true => "is a lookup: it comes from the server, and is read-only on the device",
+        false => "is read-only on the device",
+    };
+    let message = format!("{}.{} {what}", entity.name, attribute.name);
     let refuse = raise("read-only", &attribute.name, &message);
     format!("SELECT {refuse} WHERE {when};")
 }

@@ -1,7 +1,6 @@
 //! One connection with what both sides of the store need: the model's tables, the clock, and
 //! write transactions that begin by sealing what other connections wrote.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -174,7 +173,7 @@ impl Db {
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
         let result = self
             .reload()
-            .and_then(|()| seal::seal(self, &HashSet::new()))
+            .and_then(|()| seal::seal(self, None))
             .and_then(|_| step(self));
         let result = result.and_then(|done| {
             zoo::crash_point(name)?;
@@ -354,10 +353,11 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
 }
 
 /// Tables that stores of earlier versions do not have, and what makes them.
-const ADDED: [(&str, &str); 3] = [
+const ADDED: [(&str, &str); 4] = [
     ("afield_held", include_str!("held.sql")),
     ("afield_chosen", include_str!("chosen.sql")),
     ("afield_erase", include_str!("erase.sql")),
+    ("afield_network", include_str!("network.sql")),
 ];
 
 /// Adds bookkeeping to a store of a version that had none of it.

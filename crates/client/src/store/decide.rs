@@ -21,7 +21,7 @@ use super::actions::current;
 use super::again::{leave, recompute, record, resume};
 use super::conflict::{self, Parked, Resolution, Resolvers};
 use super::db::{Db, Loaded};
-use super::rebase;
+use super::{erase, lookups, rebase, rules};
 use crate::error::Error;
 
 /// Sends a refused change again with its group, with `set` in place of the values it names.
@@ -169,6 +169,10 @@ fn drop_parked(db: &mut Db, loaded: &Loaded, parked: &Parked) -> Result<(), Erro
     for (group, changes) in leaving {
         leave(db, loaded, group, &changes)?;
     }
+    for (entity, key) in &concerned {
+        // What only waited kept what it was made on, also of a row that has left meanwhile.
+        erase::given_up(db, loaded, entity, key)?;
+    }
     recompute(db, loaded, &concerned)
 }
 
@@ -315,9 +319,17 @@ fn writable(
         let name = &attribute.name;
         if let Some(value) = set.remove(name)
             && seen.get(name) != Some(&value)
+            && !(attribute.lookup && lookups::is_seen(db, table, &key, name, &value)?)
         {
             let message = format!("{}.{name} is read-only", entity.name);
             return Err(Error::new(Code::READ_ONLY, message).of_attribute(name));
+        }
+    }
+    for attribute in entity.values() {
+        if let Some(value) = set.get(&attribute.name)
+            && seen.get(&attribute.name) != Some(value)
+        {
+            rules::check(entity, attribute, value)?;
         }
     }
     let in_conflict = parked.is_conflict();

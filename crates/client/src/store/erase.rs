@@ -45,8 +45,8 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
 }
 
 /// Erases a row of which a pull already said that it is gone, now that a change of it is refused
-/// for some other reason.
-pub(super) fn refused(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Result<(), Error> {
+/// for some other reason, or is given up.
+pub(super) fn given_up(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Result<(), Error> {
     // The entity may have left the model since.
     let Ok(table) = loaded.table(entity) else {
         return Ok(());
@@ -68,8 +68,9 @@ enum Reach {
 }
 
 /// Erases bases of a row's settled and parked changes and ends them as overlays. A row that the
-/// user made and the server refused, or that no pull has shown yet, is not gone: its changes lose
-/// nothing but the server's version beside them.
+/// user made and the server refused, or that no pull has shown yet, is not gone: from its create on
+/// changes lose nothing but the server's version beside them. Those before it are of another row,
+/// which had the same identifier.
 fn changes(db: &Db, table: &Table, key: &[u8], reach: Reach) -> Result<(), Error> {
     let entity = &table.entity.name;
     vacuum::due(db, table)?;
@@ -84,24 +85,25 @@ fn changes(db: &Db, table: &Table, key: &[u8], reach: Reach) -> Result<(), Error
         ),
     };
     let sql = format!(
-        "SELECT 1 FROM afield_change WHERE entity = ?1 AND key = ?2 \
+        "SELECT min(n) FROM afield_change WHERE entity = ?1 AND key = ?2 \
          AND overlay = 1 AND op = 'create' AND {own}"
     );
-    if db.conn.prepare_cached(&sql)?.exists(params![entity, key])? {
-        return Ok(());
-    }
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let made: Option<i64> = statement.query_row(params![entity, key], |row| row.get(0))?;
+    let until = made.unwrap_or(i64::MAX);
     let nothing = write_attributes(&Attributes::new());
     let sql = "UPDATE afield_group SET frozen = NULL \
                WHERE state IN ('settled', 'parked', 'dropped') \
-               AND n IN (SELECT group_n FROM afield_change WHERE entity = ?1 AND key = ?2)";
-    db.conn.prepare_cached(sql)?.execute(params![entity, key])?;
+               AND n IN (SELECT group_n FROM afield_change \
+                         WHERE entity = ?1 AND key = ?2 AND n < ?3)";
+    (db.conn.prepare_cached(sql)?).execute(params![entity, key, until])?;
     let sql = format!(
         "UPDATE afield_change SET base = ?3, overlay = 0 \
-         WHERE entity = ?1 AND key = ?2 AND NOT ({spared}) \
+         WHERE entity = ?1 AND key = ?2 AND n < ?4 AND NOT ({spared}) \
          AND group_n IN (SELECT n FROM afield_group \
                          WHERE state IN ('settled', 'parked', 'dropped'))"
     );
-    let values = params![entity, key, nothing];
+    let values = params![entity, key, nothing, until];
     db.conn.prepare_cached(&sql)?.execute(values)?;
     Ok(())
 }

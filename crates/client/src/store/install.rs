@@ -2,7 +2,7 @@
 //! changed. Rows of synced entities come from the server again; those of local-only entities
 //! exist nowhere else, so their tables are only ever extended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use afield_protocol::{Code, Entity, Model};
@@ -20,7 +20,7 @@ use crate::error::Error;
 /// The model is unusable, or unsettled changes or rows of the app stand in the way.
 pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
     model.check()?;
-    seal::seal(db, &HashSet::new())?;
+    seal::seal(db, None)?;
     let made = made(db)?;
     refuse_unsettled(db, model, &made)?;
     // A watch compares the counter of writes: it must not start over with the table.
@@ -29,7 +29,7 @@ pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
         let new = model.entities.iter().find(|new| is_same_table(new, old));
         match new {
             Some(new) if new == old => {}
-            Some(new) if is_same_but_for_erasing(new, old) => redefine(db, new)?,
+            Some(new) if new.as_tables() == old.as_tables() => remake_triggers(db, new)?,
             None if !old.is_synced() => {}
             Some(new) if !old.is_synced() => extend_local_only(db, old, new)?,
             _ => {
@@ -52,15 +52,6 @@ pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
 /// SQLite's names of tables do not differ by case.
 fn is_same_table(a: &Entity, b: &Entity) -> bool {
     a.name.eq_ignore_ascii_case(&b.name)
-}
-
-/// Nothing has to be fetched again to erase rows in another way when they leave.
-fn is_same_but_for_erasing(a: &Entity, b: &Entity) -> bool {
-    let a = Entity {
-        erase: b.erase,
-        ..a.clone()
-    };
-    a == *b
 }
 
 /// The entities that there are tables for, as they were made; local-only ones that the model
@@ -86,7 +77,9 @@ fn refuse_unsettled(db: &Db, model: &Model, made: &[Entity]) -> Result<(), Error
     let entities = statement.query_map([], |row| row.get::<_, String>(0))?;
     for name in entities {
         let name = name?;
-        if made.iter().find(|entity| entity.name == name) != model.entity(&name) {
+        let of = |entity: Option<&Entity>| entity.map(Entity::as_tables);
+        let before = of(made.iter().find(|entity| entity.name == name));
+        if before != of(model.entity(&name)) {
             let message = format!(
                 "the model of `{name}` changed while it has unsettled changes; settle them first"
             );
@@ -133,7 +126,8 @@ fn make_tables(db: &Db, table: &Table, touched: i64) -> Result<(), Error> {
 
 fn extend_local_only(db: &Db, old: &Entity, new: &Entity) -> Result<(), Error> {
     let width = old.attributes.len();
-    let kept = new.attributes.get(..width) == Some(old.attributes.as_slice());
+    let before = old.as_tables().attributes;
+    let kept = new.as_tables().attributes.get(..width) == Some(before.as_slice());
     if new.is_synced() || !kept || new.key_width != old.key_width || new.name != old.name {
         let message = format!(
             "`{}` is a local-only entity whose rows are nowhere else: a new model may add \
@@ -146,6 +140,14 @@ fn extend_local_only(db: &Db, old: &Entity, new: &Entity) -> Result<(), Error> {
     run(db, &table.drop_triggers())?;
     run(db, &table.add_columns(width))?;
     run(db, &table.create_indexes())?;
+    run(db, &table.create_triggers())?;
+    redefine(db, new)
+}
+
+/// For a model that checks or erases other things: rows and changes stay as they are.
+fn remake_triggers(db: &Db, new: &Entity) -> Result<(), Error> {
+    let table = Table::new(new.clone(), 0);
+    run(db, &table.drop_triggers())?;
     run(db, &table.create_triggers())?;
     redefine(db, new)
 }

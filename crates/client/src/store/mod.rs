@@ -17,12 +17,15 @@ mod full;
 mod held;
 mod ids;
 mod install;
+mod lookups;
+mod network;
 mod outbox;
 mod outcome;
 mod overlay;
 mod page;
 mod query;
 mod rebase;
+mod rules;
 mod scope;
 mod seal;
 mod sql;
@@ -143,7 +146,7 @@ impl Store {
                 Ok((result, transaction.mentions))
             })?;
             if !zoo::planted("seal-later") {
-                seal::seal(db, &mentions)?;
+                seal::seal(db, Some(&mentions))?;
             }
             Ok(result)
         })
@@ -230,6 +233,15 @@ impl Store {
     pub fn drop_change(&mut self, change: &str) -> Result<(), Error> {
         let own = Uncaptured::new(&mut self.db)?;
         own.db.write("drop", |db| decide::drop_change(db, change))
+    }
+
+    /// Notes that there is no network: entities with `edit = "online"` are read-only until the
+    /// server has answered again.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn network_lost(&mut self) -> Result<(), Error> {
+        network::note(&mut self.db, false)
     }
 
     /// How a row stands to the server.

@@ -173,7 +173,7 @@ fn settle(
             match &verdict.theirs {
                 // The answer has just shown the row: whatever a pull said before, it is there.
                 Some(Theirs::Row(_)) => Ok(()),
-                _ => erase::refused(db, loaded, &change.entity, &change.key),
+                _ => erase::given_up(db, loaded, &change.entity, &change.key),
             }
         }
         VerdictKind::Rejected if verdict.code.as_ref() == Some(&Code::GONE) => {
@@ -185,7 +185,7 @@ fn settle(
         }
         VerdictKind::Rejected => {
             not_on_server(db, loaded, change)?;
-            erase::refused(db, loaded, &change.entity, &change.key)
+            erase::given_up(db, loaded, &change.entity, &change.key)
         }
     }
 }

@@ -137,7 +137,7 @@ pub(super) fn apply(
         if end.complete || !target.staged {
             rows += target.evict(db)?;
         }
-        if end.complete && (has_ended || target.lost) {
+        if end.complete && (has_ended || target.lost) && !zoo::planted("scope-exit-keeps-history") {
             erase::history(db, &loaded, target.table)?;
         }
         if target.removed {

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeSet;
 
-use afield_protocol::{Code, Held, Key, Position, ValueRef};
+use afield_protocol::{Code, Held, Key, Position, ValueRef, zoo};
 use rusqlite::params;
 
 use super::db::Db;
@@ -43,7 +43,9 @@ impl Told {
             return Err(Error::new(Code::MALFORMED, message));
         }
         self.gained.extend(&held.gained);
-        self.lost.extend(&held.lost);
+        if !zoo::planted("scope-exit-ignored") {
+            self.lost.extend(&held.lost);
+        }
         if self.gained.is_disjoint(&self.lost) {
             return Ok(());
         }
@@ -237,11 +239,17 @@ const LOST: &str = "SELECT value FROM afield_held_staged WHERE entity = ?1 AND l
 /// more, even if it is gained again: its rows are sent anew then.
 pub(super) fn stage(db: &Db, table: &Table, told: &Told) -> Result<(), Error> {
     let name = &table.entity.name;
+    let lost = match zoo::planted("scope-regained-keeps-stale") {
+        true => "excluded.lost",
+        false => "max(lost, excluded.lost)",
+    };
+    let sql = format!(
+        "INSERT INTO afield_held_staged (entity, value, lost, gained) \
+         VALUES (?1, ?2, ?3, ?4) ON CONFLICT (entity, value) \
+         DO UPDATE SET lost = {lost}, gained = excluded.gained"
+    );
     for (list, lost, gained) in [(&told.gained, 0, 1), (&told.lost, 1, 0)] {
-        let sql = "INSERT INTO afield_held_staged (entity, value, lost, gained) \
-                   VALUES (?1, ?2, ?3, ?4) ON CONFLICT (entity, value) \
-                   DO UPDATE SET lost = max(lost, excluded.lost), gained = excluded.gained";
-        let mut statement = db.conn.prepare_cached(sql)?;
+        let mut statement = db.conn.prepare_cached(&sql)?;
         for value in list {
             statement.execute(params![name, value, lost, gained])?;
         }

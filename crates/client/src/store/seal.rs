@@ -15,9 +15,9 @@ use rusqlite::{OptionalExtension, params};
 
 use super::conflict::{self, counted};
 use super::db::{Db, Loaded};
-use super::rebase;
 use super::sql::{row_attributes, values};
 use super::tables::Table;
+use super::{lookups, rebase, rules};
 use crate::error::Error;
 
 /// A null that an entity action set explicitly: entity, identifier, attribute. A captured INSERT
@@ -36,7 +36,13 @@ struct Derived {
 
 /// Writes what was captured as one group and empties the capture tables. Returns the group's
 /// number in the outbox, if anything changed. Runs inside a write transaction.
-pub(crate) fn seal(db: &mut Db, mentions: &HashSet<Mention>) -> Result<Option<i64>, Error> {
+///
+/// `mentions` are those of a transaction of our own, which can still be refused; without them it
+/// is what other connections wrote and committed, whatever it is.
+///
+/// # Errors
+/// A value of our own does not match what its rule asks for, or the store cannot be written.
+pub(crate) fn seal(db: &mut Db, mentions: Option<&HashSet<Mention>>) -> Result<Option<i64>, Error> {
     if !db.has_model() {
         return Ok(None);
     }
@@ -48,7 +54,10 @@ pub(crate) fn seal(db: &mut Db, mentions: &HashSet<Mention>) -> Result<Option<i6
         .iter()
         .filter(|table| table.entity.is_written())
     {
-        derive(db, table, mentions, &mut changes)?;
+        derive(db, table, mentions.unwrap_or(&HashSet::new()), &mut changes)?;
+    }
+    if mentions.is_some() {
+        check_rules(&loaded, &changes)?;
     }
     if changes.is_empty() {
         return Ok(None);
@@ -65,6 +74,14 @@ pub(crate) fn seal(db: &mut Db, mentions: &HashSet<Mention>) -> Result<Option<i6
         db.crash_point("seal-change")?;
     }
     Ok(Some(group))
+}
+
+fn check_rules(loaded: &Loaded, changes: &[Derived]) -> Result<(), Error> {
+    changes.iter().try_for_each(|change| {
+        let entity = &loaded.table(&change.entity)?.entity;
+        let mut set = change.set.iter();
+        set.try_for_each(|(name, value)| rules::check_matches(entity, name, value))
+    })
 }
 
 /// Creates come first, what is referred to before what refers to it; deletes come last, the
@@ -92,6 +109,7 @@ fn derive(
     let mut statement = db.conn.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut any = false;
+    let mut bare = Vec::new();
     while let Some(row) = rows.next()? {
         any = true;
         let existed: bool = row.get(0)?;
@@ -103,6 +121,7 @@ fn derive(
         let existed = existed && !is_new(db, table, &key)?;
         let before = existed.then_some(captured);
         let now = table.row(&db.conn, &key)?;
+        bare.extend(lookups::lost(table, before.as_deref(), now.as_deref()));
         let change = compare(table, &key, before.as_deref(), now.as_deref(), mentions);
         if let Some((op, mut base, set)) = change {
             rebase::without_refused(db, &table.entity, &write_key(&key), &mut base)?;
@@ -126,7 +145,7 @@ fn derive(
             .prepare_cached(&format!("DELETE FROM {}", table.before))?
             .execute([])?;
     }
-    Ok(())
+    lookups::put_back(db, table, &bare)
 }
 
 /// Whether a row that was recorded as if it had been there was made since the last seal: a row

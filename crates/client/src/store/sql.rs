@@ -64,10 +64,12 @@ pub(crate) fn values(row: &Row<'_>, first: usize, count: usize) -> rusqlite::Res
         .collect()
 }
 
-/// The attributes of a row that are not its identifier, by name.
+/// The attributes of a row that are not its identifier, by name: what changes and conflicts speak
+/// of. Lookups are none of it, since they are other rows' values.
 pub(crate) fn row_attributes(entity: &Entity, row: &[Value]) -> Attributes {
     let pairs = entity.attributes.iter().zip(row).skip(entity.key_width);
     pairs
+        .filter(|(attribute, _)| !attribute.lookup)
         .map(|(attribute, value)| (attribute.name.clone(), value.clone()))
         .collect()
 }

@@ -12,7 +12,7 @@ use super::db::Db;
 use super::outbox::{Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
-use super::{chosen, conflict, decide, install, outcome, scope, vacuum};
+use super::{chosen, conflict, decide, install, network, outcome, scope, vacuum};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -98,6 +98,15 @@ impl SyncStore {
         let mut open = conflict::open(&self.db)?.into_iter();
         let found = open.find(|conflict| is_strict(&conflict.entity));
         Ok(found.map(|conflict| (conflict.entity.clone(), conflict.name())))
+    }
+
+    /// Notes that the server answered just now, or that it cannot be reached: entities with
+    /// `edit = "online"` are written only while its last answer is fresh.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn note_network(&mut self, is_online: bool) -> Result<(), Error> {
+        network::note(&mut self.db, is_online)
     }
 
     /// The model, if the store has one.

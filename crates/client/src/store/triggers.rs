@@ -37,9 +37,11 @@ impl Table {
         let checks = Checks::of(&self.entity);
         let capture = self.entity.is_written();
         let only = |sql: String| if capture { sql } else { String::new() };
-        let insert = format!("{}{}{touched}", checks.insert, only(self.capture_insert()));
-        let update = format!("{}{}{touched}", checks.update, only(self.capture_old()));
-        let delete = format!("{}{touched}", only(self.capture_old()));
+        let needs = self.needs_network();
+        let (capture_insert, capture_old) = (only(self.capture_insert()), only(self.capture_old()));
+        let insert = format!("{needs}{}{capture_insert}{touched}", checks.insert);
+        let update = format!("{needs}{}{capture_old}{touched}", checks.update);
+        let delete = format!("{needs}{capture_old}{touched}");
         let mut triggers = if self.entity.insert_only {
             self.insert_only_triggers(&insert)
         } else {

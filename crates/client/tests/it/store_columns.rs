@@ -7,6 +7,7 @@ use crate::world::World;
 const TEXT: &str = concat!(
     include_str!("../../src/store/bookkeeping.sql"),
     include_str!("../../src/store/held.sql"),
+    include_str!("../../src/store/network.sql"),
     include_str!("../../src/store/chosen.sql"),
     include_str!("../../src/store/erase.sql"),
 );

@@ -4,7 +4,7 @@ use afield::protocol::{Code, Frame, Theirs, Value, Verdict};
 use afield::{ChangeState, Store};
 
 use crate::world::{
-    World, answer, at, attributes, execute, int, page, pull, query, request, settle, text,
+    World, answer, at, attributes, execute, id, int, page, pull, query, request, settle, text,
 };
 
 /// What must not be found when the row is gone.
@@ -246,4 +246,39 @@ fn a_settled_delete_keeps_what_it_deleted_in_the_history() {
     settle(&mut sync, &sent, &Verdict::applied());
     answer(&mut sync, &sent, &[gone()], "t2", true);
     assert_eq!(store.changes().unwrap()[0].base["amount"], int(5));
+}
+
+#[test]
+fn p7_a_row_that_left_is_erased_when_an_edit_that_only_waited_is_given_up() {
+    let world = World::new();
+    let visit = [id(11), Value::Null, text(&secret("1")), int(1)];
+    pull(&mut world.sync(), &[world.rows("visit", &[&visit])], "t1");
+    let mut store = world.store();
+    store
+        .create("contact", &attributes([("id", id(1))]))
+        .unwrap();
+    let mut sync = world.sync();
+    let sent = request(&mut sync);
+    settle(&mut sync, &sent, &Verdict::rejected(Code::FORBIDDEN, "no"));
+    let edit = attributes([("contact_id", id(1)), ("title", text(TYPED))]);
+    store.update("visit", &[id(11)], &edit).unwrap();
+    let gone = Frame::Gone {
+        entity: "visit".into(),
+        keys: vec![vec![id(11)]],
+    };
+    pull(&mut sync, &[gone], "t2");
+    let changes = store.changes().unwrap();
+    let states: Vec<ChangeState> = changes.iter().map(|change| change.state).collect();
+    assert_eq!(states, [ChangeState::Parked, ChangeState::Held]);
+    // It takes along what depends on it.
+    store.drop_change(&changes[0].change).unwrap();
+    let changes = store.changes().unwrap();
+    assert!(
+        changes
+            .iter()
+            .all(|change| change.state == ChangeState::Dropped && change.base.is_empty())
+    );
+    assert_eq!(changes[1].set, edit);
+    assert!(query(&store, "SELECT * FROM visit").is_empty());
+    assert_eq!(found_in_file(&world, SECRET), 0);
 }

@@ -30,6 +30,7 @@ pub(crate) fn model() -> Model {
     attributes.extend(values);
     attributes[1].default = Some(Literal::Text("-".into()));
     attributes[3].read_only = true;
+    (attributes[12].read_only, attributes[12].lookup) = (true, true);
     Model {
         version: 3,
         units: vec![Unit {

@@ -2,6 +2,7 @@
 
 mod entity;
 mod named;
+mod rule;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -9,12 +10,14 @@ use std::path::{Path, PathBuf};
 use afield_protocol::Code;
 use toml::de::DeTable;
 
-use super::error::{ModelError, Place};
-use super::later;
+use super::error::{ModelError, Place, suggestion};
 pub use super::reader::{At, Text};
 use super::reader::{Reader, Section};
-pub use entity::{EntitySection, FromServer, IdKind, Listed, LocalAttribute, Scoped, Source};
+pub use entity::{
+    EntitySection, FromServer, IdKind, Listed, LocalAttribute, Scoped, Source, WrittenLookup,
+};
 pub use named::ScopeSection;
+pub use rule::WrittenRule;
 pub use settings::{
     AuthSection, DatabaseUrl, KeyFile, LimitsSection, ServerSection, SyncSection, TlsFiles,
 };
@@ -51,6 +54,8 @@ pub struct UnitSection {
     pub name: At<String>,
     /// Local names of its entities.
     pub entities: Vec<At<String>>,
+    /// Whether they are written only while the server can be reached: where the file says so.
+    pub edit_online: Option<Place>,
     /// The byte of the file behind the last of them.
     pub(super) last_end: usize,
 }
@@ -160,7 +165,7 @@ fn units(all: &Section<'_, '_>) -> Vec<UnitSection> {
     let read = |(name, node): (At<String>, super::reader::Node<'_, '_>)| {
         let section = node.section(format!("[unit.{}]", name.value))?;
         let list = section.take("entities");
-        section.refuse_later(later::UNIT);
+        let edit_online = section.take("edit").and_then(|node| read_edit(&node));
         section.finish();
         let Some(list) = list else {
             let message = format!("{}: `entities` is missing; list at least one", section.name);
@@ -178,8 +183,22 @@ fn units(all: &Section<'_, '_>) -> Vec<UnitSection> {
         Some(UnitSection {
             name,
             entities,
+            edit_online,
             last_end,
         })
     };
     all.take_all().into_iter().filter_map(read).collect()
+}
+
+/// `edit = "online"`, or `"offline"`, which is so anyway.
+fn read_edit(node: &super::reader::Node<'_, '_>) -> Option<Place> {
+    match node.text()?.as_str() {
+        "online" => Some(node.place),
+        "offline" => None,
+        other => {
+            let near = suggestion(other, ["online", "offline"]);
+            node.wrong(format!("unknown {other:?}; {near}"));
+            None
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Keys of the model that this version knows and does not build yet, each with what to do now.
 //!
-//! They are refused, never ignored: a model that says `rule = …` and does not mean it would be a
+//! They are refused, never ignored: a model that says `keep = …` and does not mean it would be a
 //! hole.
 
 /// Keys of `[server]`.
@@ -9,27 +9,11 @@ pub(super) const SERVER: &[(&str, &str)] = &[(
     "remove it; there is no administration over HTTP so far",
 )];
 
-/// Keys of `[unit.…]`.
-pub(super) const UNIT: &[(&str, &str)] = &[(
-    "edit",
-    "remove it, or give its entities the pattern `read-only-optimized`",
-)];
-
 /// Keys of `[local.…]`.
-pub(super) const ENTITY: &[(&str, &str)] = &[
-    (
-        "app_triggers",
-        "remove it, and the app's triggers on this table",
-    ),
-    (
-        "lookup",
-        "synchronise the other entity too and join on the device",
-    ),
-    (
-        "rule",
-        "remove it and let the database's own constraints decide",
-    ),
-];
+pub(super) const ENTITY: &[(&str, &str)] = &[(
+    "app_triggers",
+    "remove it, and the app's triggers on this table",
+)];
 
 /// Keys that are read and checked but change nothing yet.
 pub(super) const WITHOUT_EFFECT: &str =

@@ -1,6 +1,8 @@
 //! Proposes a local entity for a table: the section of the model file, with the reason for each
 //! choice beside it. Shared by `init` and `add`.
 
+mod rules;
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -8,7 +10,9 @@ use afield_protocol::limits::NAME_BYTES;
 use afield_protocol::{Identifier, Pattern, Type};
 
 use super::owner::own_rows;
-use super::resolve::{hidden, identifier_of, name_problem, table_problem, too_high_problem};
+use super::resolve::{
+    Hidden, hidden, identifier_of, name_problem, table_problem, too_high_problem,
+};
 use crate::catalog::{Catalog, Column, ROWS_COUNTED_MAX, Table};
 
 /// Bytes in one cell above which a column of bytes is proposed as left out: a page of such rows
@@ -83,7 +87,18 @@ pub(super) fn propose(
     }
     let name = names.choose(&table.name, false);
     let mut section = section(table, &name);
-    may_reference(&mut section, catalog, table, on_device);
+    if pattern(table).0 == Pattern::LastWriteWins {
+        let columns: Vec<String> = (table.columns.iter())
+            .filter(|column| !is_too_large(table, column))
+            .map(|column| column.name.clone())
+            .collect();
+        let hidden = hidden(catalog, table, on_device, &columns);
+        may_reference(&mut section, table, &hidden);
+        let is_hidden = |column: &Column| hidden.iter().any(|one| one.column == column.name);
+        let is_written = |column: &Column| columns.contains(&column.name) && !is_hidden(column);
+        // A table of its own in the file, so it stands behind everything else of the entity.
+        rules::rules(&mut section, &name, table, is_written);
+    }
     Proposal::Entity { name, section }
 }
 
@@ -115,14 +130,8 @@ pub(super) fn left_out(table: &Table) -> Option<String> {
 }
 
 /// References to what is not on devices, each of which a person may allow.
-fn may_reference(text: &mut String, catalog: &Catalog, table: &Table, on_device: &[String]) {
-    let columns: Vec<String> = (table.columns.iter())
-        .filter(|column| !is_too_large(table, column))
-        .map(|column| column.name.clone())
-        .collect();
-    let is_written = pattern(table).0 == Pattern::LastWriteWins;
-    let hidden = hidden(catalog, table, on_device, &columns);
-    if !is_written || hidden.is_empty() {
+fn may_reference(text: &mut String, table: &Table, hidden: &[Hidden<'_>]) {
+    if hidden.is_empty() {
         return;
     }
     let said = hidden

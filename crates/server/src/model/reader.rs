@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::time::Duration;
 
-use afield_protocol::Code;
+use afield_protocol::{Code, Literal};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -217,6 +217,25 @@ impl<'r, 't> Node<'r, 't> {
             self.wrong(format!("must be from {} to {}", range.start(), range.end()));
         }
         inside
+    }
+
+    /// A number or a text.
+    pub(super) fn literal(&self) -> Option<Literal> {
+        if let Some(text) = self.value.as_str() {
+            return Some(Literal::Text(text.to_owned()));
+        }
+        if let Some(integer) = self.value.as_integer() {
+            let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok();
+            if number.is_none() {
+                self.wrong("is larger than 64 bits hold");
+            }
+            return number.map(Literal::Integer);
+        }
+        let float = self.value.as_float().map(|float| float.as_str().parse());
+        match float {
+            Some(Ok(number)) => Some(Literal::Real(number)),
+            _ => self.expected("a number, or text in quotes"),
+        }
     }
 
     pub(super) fn duration(&self) -> Option<Duration> {

@@ -6,7 +6,9 @@ mod columns;
 mod deletion;
 mod hidden;
 mod identifier;
+mod lookup;
 mod queries;
+mod rules;
 mod scope;
 mod structure;
 mod switches;
@@ -16,10 +18,11 @@ mod window;
 use std::collections::{HashMap, HashSet};
 
 use afield_protocol::limits::NAME_BYTES;
-use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Type};
+use afield_protocol::{Attribute, Code, Entity, Identifier, Model, Pattern, Rule, Type};
 
-pub(super) use self::hidden::hidden;
+pub(super) use self::hidden::{Hidden, hidden};
 pub(super) use self::identifier::{identifier_of, too_high_problem};
+pub(in crate::model) use self::rules::fitted as fitted_rule;
 use super::error::{ModelError, Place, suggestion};
 use super::file::{At, EntitySection, FromServer, LocalAttribute, ModelFile, Source};
 use crate::catalog::{Catalog, Column, Queries, Table, TableKind};
@@ -69,8 +72,9 @@ fn hold(
         chosen_kinds: HashMap::new(),
     };
     let mut scopes = resolver.named_scopes(queries);
-    let entities = resolver.entities();
+    let mut entities = resolver.entities();
     let units = resolver.units();
+    resolver.edit_online(&mut entities);
     resolver.check_used();
     let chosen = resolver.chosen_scopes(&mut scopes);
     let Resolver {
@@ -249,6 +253,8 @@ impl<'a> Resolver<'a> {
         }
         structure::add(&mut entities, self.catalog);
         self.hidden_references(&mut entities);
+        self.add_rules(&mut entities);
+        self.check_reach(&entities);
         entities
     }
 
@@ -259,7 +265,12 @@ impl<'a> Resolver<'a> {
     ) -> Option<ServerEntity> {
         let At { value: name, place } = &section.name;
         let mut attributes: Vec<Attribute> = Vec::new();
-        for LocalAttribute { name: at, kind } in listed {
+        for LocalAttribute {
+            name: at,
+            kind,
+            rule,
+        } in listed
+        {
             self.check_attribute(name, at);
             let taken = attributes
                 .iter()
@@ -268,7 +279,17 @@ impl<'a> Resolver<'a> {
                 let message = format!("[local.{name}]: `{}` stands twice; keep one", at.value);
                 self.wrong(at.place, message);
             }
-            attributes.push(Attribute::new(&at.value, *kind));
+            let rule = rules::fitted(rule, *kind).unwrap_or_else(|problem| {
+                self.wrong(
+                    at.place,
+                    format!("[local.{name}]: `{}` {problem}", at.value),
+                );
+                Rule::default()
+            });
+            attributes.push(Attribute {
+                rule,
+                ..Attribute::new(&at.value, *kind)
+            });
         }
         let own_id = attributes
             .iter()
@@ -312,7 +333,8 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let identifier = self.identifier(at, server, table);
-        let (attributes, columns) = self.columns(name, *place, server, table);
+        let (mut attributes, columns) = self.columns(name, *place, server, table);
+        let lookups = self.lookups(name, server, table, &mut attributes);
         let scope = self.scope(name, server, table);
         let (write, write_to) = self.writes(name, server, table);
         let delete = self.deletion(name, server, table);
@@ -328,6 +350,7 @@ impl<'a> Resolver<'a> {
         };
         Some(ServerEntity {
             scope,
+            lookups,
             write,
             write_to,
             delete,

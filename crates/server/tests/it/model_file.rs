@@ -196,16 +196,10 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
     let entity = "strict = false";
     for (old, text) in [
         (entity, "app_triggers = [\"n\"]"),
-        (entity, "[local.visit.lookup]\nx = \"a.b\""),
-        (entity, "[local.visit.rule]\nx = { required = true }"),
-        (
-            "entities = [\"visit\"]",
-            "entities = [\"visit\"]\nedit = \"online\"",
-        ),
         ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (
             "{ type = \"text\" }",
-            "{ type = \"text\", required = true }",
+            "{ type = \"text\", matches = \"a\" }",
         ),
         ("listen = ", "admin_listen = \"127.0.0.1:1\"\nlisten = "),
     ] {

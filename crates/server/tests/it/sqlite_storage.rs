@@ -1,8 +1,8 @@
 //! The conformance suite on SQLite.
 
 use afield_server::storage::conformance::{
-    chosen_model, chosen_schema, rights_model, rights_schema, soft_delete_model,
-    soft_delete_schema, windows_model, windows_schema,
+    chosen_model, chosen_schema, lookups_model, lookups_schema, rights_model, rights_schema,
+    soft_delete_model, soft_delete_schema, windows_model, windows_schema,
 };
 
 use crate::sqlite_database::SqliteDatabase;
@@ -33,6 +33,15 @@ mod rights {
     afield_server::storage_rights_conformance!(SqliteDatabase::with(
         &rights_schema("INTEGER PRIMARY KEY AUTOINCREMENT"),
         rights_model()
+    ));
+}
+
+mod lookups {
+    use super::*;
+
+    afield_server::storage_lookups_conformance!(SqliteDatabase::with(
+        &lookups_schema(),
+        lookups_model()
     ));
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct Line {
     pub(crate) old: Value,
 }
 
+/// What stands in a line's place of an entity where somebody got or lost something.
+pub(crate) const GRANTS: usize = app::ENTITIES;
+
 /// The log's table and triggers.
 pub(crate) fn schema() -> String {
     let mut sql = "CREATE TABLE sim_context (who TEXT);\n\
@@ -40,6 +43,15 @@ pub(crate) fn schema() -> String {
     for entity in app::synced() {
         for event in ["INSERT", "UPDATE", "DELETE"] {
             sql += &trigger(entity, event);
+        }
+    }
+    for table in ["member", "crew"] {
+        for (event, row) in [("INSERT", "NEW"), ("DELETE", "OLD")] {
+            sql += &format!(
+                "CREATE TRIGGER sim_{table}_{event} AFTER {event} ON {table} BEGIN \
+                 INSERT INTO sim_audit (who, entity, effect, k1) \
+                 SELECT who, {GRANTS}, 'insert', {row}.user FROM sim_context; END;\n"
+            );
         }
     }
     sql

@@ -13,12 +13,18 @@ use super::server::ServerRecord;
 use super::tagged::device::TaggedDevice;
 use super::view::{Entry, GroupState, View};
 use crate::app;
-use crate::rows::{RowName, display, display_name};
+use crate::rows::{RowName, Rows, display, display_name};
+use crate::scoped;
+use crate::statements::Settled;
 use crate::violation::{Promise, Violation};
 
 /// What the oracle knows about one device.
 #[derive(Clone, Default)]
 pub(crate) struct DeviceRecord {
+    /// Whose it is.
+    pub(crate) user: usize,
+    /// Marked texts that its user may have typed on it.
+    pub(crate) typed: HashSet<String>,
     /// Its file as it was at the last look.
     pub(crate) view: View,
     /// Every value that it ever showed.
@@ -47,12 +53,27 @@ enum Overlay {
 }
 
 impl DeviceRecord {
+    /// Of a user's new device.
+    pub(crate) fn of(user: usize) -> Self {
+        Self {
+            user,
+            ..Self::default()
+        }
+    }
+
+    /// Its user is about to type this.
+    pub(crate) fn will_type(&mut self, edits: &[Settled]) {
+        let values = edits.iter().flat_map(|edit| &edit.set);
+        let texts = values.filter_map(|(_, value)| scoped::marked(value));
+        self.typed.extend(texts.map(str::to_owned));
+    }
+
     /// Looks at the device's file and checks all that must hold at any moment.
     pub(crate) fn check(&mut self, view: View, server: &ServerRecord) -> Result<(), Violation> {
         if view.has_model {
             self.check_log(&view, server)?;
             for entity in 0..app::KEYED {
-                check_entity(&view, server, entity)?;
+                check_entity(&view, server, self.user, entity)?;
             }
             self.tagged.check(&view, server)?;
             self.note_shown(&view);
@@ -77,10 +98,11 @@ impl DeviceRecord {
     }
 }
 
-/// The state that an entity of a device stands for; none while its first download grows.
+/// The state that an entity of a user's device stands for; none while its first download grows.
 pub(super) fn state_of(
     view: &View,
     server: &ServerRecord,
+    user: usize,
     entity: usize,
 ) -> Result<Option<usize>, Violation> {
     let (position, is_complete) = &view.standing[entity];
@@ -88,7 +110,7 @@ pub(super) fn state_of(
         return Ok(None);
     }
     let token = position.as_deref().unwrap_or(&[]);
-    match server.state_of(entity, token) {
+    match server.state_of((user, entity), token) {
         Some(state) => Ok(Some(state)),
         None => Err(Violation::new(
             Promise::P4,
@@ -98,11 +120,16 @@ pub(super) fn state_of(
     }
 }
 
-fn check_entity(view: &View, server: &ServerRecord, entity: usize) -> Result<(), Violation> {
-    let Some(state) = state_of(view, server, entity)? else {
+fn check_entity(
+    view: &View,
+    server: &ServerRecord,
+    user: usize,
+    entity: usize,
+) -> Result<(), Violation> {
+    let Some(state) = state_of(view, server, user, entity)? else {
         return Ok(());
     };
-    let rows = server.rows(state, entity);
+    let rows = server.rows_of(state, user, entity);
     let visible = &view.visible[entity];
     let written: BTreeSet<&Vec<u8>> = view
         .log
@@ -124,7 +151,7 @@ fn check_entity(view: &View, server: &ServerRecord, entity: usize) -> Result<(),
             }
             continue;
         }
-        check_written(view, server, &name, state)?;
+        check_written(view, server, &name, (state, &rows))?;
     }
     Ok(())
 }
@@ -134,9 +161,8 @@ fn check_written(
     view: &View,
     server: &ServerRecord,
     name: &RowName,
-    state: usize,
+    (state, rows): (usize, &Rows),
 ) -> Result<(), Violation> {
-    let rows = server.rows(state, name.0);
     let entries: Vec<&Entry> = view.entries(name).collect();
     let (base, overlays) = overlays(view, server, &entries, rows.get(&name.1), state);
     let shown = view.row(name);

@@ -60,10 +60,13 @@ impl DeviceRecord {
         // What is gone is decided: a later change of the row gets that answer.
         let parked = |entry: &&Entry| {
             let is_there = entry.op == Op::Create
-                || state_of(&self.view, server, entry.row.0)
+                || state_of(&self.view, server, self.user, entry.row.0)
                     .ok()
                     .flatten()
-                    .is_none_or(|s| server.rows(s, entry.row.0).contains_key(&entry.row.1));
+                    .is_none_or(|s| {
+                        let rows = server.rows_of(s, self.user, entry.row.0);
+                        rows.contains_key(&entry.row.1)
+                    });
             entry.state == GroupState::Parked && !self.is_gone(entry) && is_there
         };
         self.tagged
@@ -95,7 +98,7 @@ impl DeviceRecord {
     pub(crate) fn check_converged(&self, server: &ServerRecord) -> Result<(), Violation> {
         let now = server.now();
         for entity in 0..app::KEYED {
-            let rows = server.rows(now, entity);
+            let rows = server.rows_of(now, self.user, entity);
             let shown = &self.view.visible[entity];
             let keys: BTreeSet<&Vec<u8>> = rows.keys().chain(shown.keys()).collect();
             for key in keys {
@@ -152,6 +155,7 @@ fn refers(entry: &Entry) -> Option<RowName> {
     let (entity, attribute) = match entry.row.0 {
         app::VISIT => (app::SITE, "site"),
         app::SITE => (app::REGION, "region"),
+        app::TASK => (app::SHOP, "shop"),
         _ => return None,
     };
     let key = entry.set.get(attribute)?.clone();
@@ -182,8 +186,12 @@ impl Stuck {
     /// A row may wait for others that refer to it, which must go first.
     fn is_referred_to(&self, entry: &Entry) -> bool {
         entry.op == Op::Delete
-            && entry.row.0 == app::SITE
             && read_key(&entry.row.1).is_ok()
-            && self.rows.iter().any(|(entity, _)| *entity == app::VISIT)
+            && [(app::SITE, app::VISIT), (app::SHOP, app::TASK)]
+                .iter()
+                .any(|(to, from)| {
+                    let mut rows = self.rows.iter();
+                    entry.row.0 == *to && rows.any(|(entity, _)| entity == from)
+                })
     }
 }

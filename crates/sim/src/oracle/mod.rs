@@ -7,6 +7,8 @@
 //! intents  every value that a user of a device typed, and how often
 //! device   what a device shows and holds, against all of that
 //! folded   what a later write makes of a change in open conflict
+//! scopes   whose rows are, who may write them, and what a page may tell
+//! files    what must not be in a device's file
 //! drained  what must be true once nothing fails any more
 //! tagged   all of that for rows whose identifiers the server makes
 //! ```
@@ -15,8 +17,12 @@ pub(crate) mod audit;
 pub(crate) mod device;
 pub(crate) mod device_log;
 pub(crate) mod drained;
+pub(crate) mod files;
 mod folded;
 pub(crate) mod push;
+#[cfg(test)]
+mod scoped_tests;
+pub(crate) mod scopes;
 pub(crate) mod server;
 pub(crate) mod tagged;
 #[cfg(test)]

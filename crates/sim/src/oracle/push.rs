@@ -22,6 +22,8 @@ pub(crate) struct Pushed<'a> {
     pub(crate) lines: &'a [Line],
     /// The number of the state before it.
     pub(crate) before: usize,
+    /// Who sent it.
+    pub(crate) user: usize,
     /// Everything that users typed.
     pub(crate) intents: &'a Counts,
     /// What the device that sent it ever showed.
@@ -64,6 +66,7 @@ impl ServerRecord {
     pub(crate) fn check_push(&mut self, push: &Pushed<'_>) -> Result<(), Violation> {
         self.at_most_once(push)?;
         self.check_replaced(push)?;
+        self.check_rights(push)?;
         let now = self.now();
         for group in push.groups {
             self.history.first_push.entry(group.id).or_insert(now);
@@ -81,6 +84,7 @@ impl ServerRecord {
         let is_new: Vec<bool> = push.groups.iter().map(is_new).collect();
         self.check_waits(push, outcomes, &is_new)?;
         for (group, outcome) in push.groups.iter().zip(outcomes) {
+            self.check_told(push, group, outcome)?;
             self.check_group(push, group, outcome)?;
             let since = self
                 .history
@@ -159,7 +163,7 @@ impl ServerRecord {
             );
         }
         if let Some(first) = self.history.ledger.get(&group.id) {
-            if first != outcome {
+            if !self.is_same_answer(push.user, group, first, outcome) {
                 let detail = format!("first {first:?}, then {outcome:?}");
                 return fail(Promise::P2, "a repeated group gets the same answer", detail);
             }
@@ -172,6 +176,7 @@ impl ServerRecord {
         for (change, verdict) in group.changes.iter().zip(&outcome.verdicts) {
             self.check_change(push, change, verdict)?;
             self.check_reason(push, group, change, verdict)?;
+            self.check_scoped_reason(push, group, change, verdict)?;
         }
         Ok(())
     }

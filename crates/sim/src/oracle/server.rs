@@ -7,14 +7,19 @@ use afield_protocol::{Code, GroupId, GroupOutcome, Value};
 use rusqlite::Connection;
 
 use super::Counts;
-use super::audit::{self, Effect, Line};
+use super::audit::{self, Effect, GRANTS, Line};
+use super::scopes::{Mine, ScopeMemory};
 use super::tagged::server::{TagHistory, TagMemory};
 use crate::app;
 use crate::rows::{self, Rows};
+use crate::scoped;
 use crate::violation::Violation;
 
-/// All synced entities' rows after one commit.
-pub(crate) type State = Vec<Rc<Rows>>;
+/// All synced entities' rows after one commit, and whose those are that are not everyone's.
+struct State {
+    rows: Vec<Rc<Rows>>,
+    mine: Rc<Vec<Mine>>,
+}
 
 /// What the oracle knows about the server.
 #[derive(Default)]
@@ -22,8 +27,8 @@ pub(crate) struct ServerRecord {
     /// After each commit that the oracle saw. Their numbers only grow, even when the server is
     /// set back to an earlier copy.
     states: Vec<State>,
-    /// Which state a token of an entity stands for, if the entity was complete with it.
-    positions: HashMap<(usize, Vec<u8>), usize>,
+    /// Which state a user's token of an entity stands for, if the entity was complete with it.
+    positions: HashMap<(usize, usize, Vec<u8>), usize>,
     /// Every outcome that was ever given for a group.
     answers: HashMap<GroupId, Vec<Answer>>,
     /// What belongs to the present history alone.
@@ -33,6 +38,8 @@ pub(crate) struct ServerRecord {
     pub(super) is_restored: bool,
     /// What tagged rows ever were.
     pub(super) tagged: TagMemory,
+    /// What rows that are not everyone's ever were, and whose.
+    pub(super) scoped: ScopeMemory,
 }
 
 /// An outcome with the number of the first state that may hold its effect, and of the state in
@@ -70,13 +77,19 @@ impl ServerRecord {
         }
         self.history.audited = last;
         let written = |entity| lines.iter().any(|line| line.row.0 == entity);
-        let state: Result<State, Violation> = (0..app::ENTITIES)
+        let rows: Result<Vec<Rc<Rows>>, Violation> = (0..app::ENTITIES)
             .map(|entity| match self.states.last() {
-                Some(before) if !written(entity) => Ok(Rc::clone(&before[entity])),
+                Some(before) if !written(entity) => Ok(Rc::clone(&before.rows[entity])),
                 _ => Ok(Rc::new(read_entity(conn, entity)?)),
             })
             .collect();
-        self.states.push(state?);
+        let rows = rows?;
+        let is_scoped = app::SCOPED.into_iter().chain([GRANTS]).any(written);
+        let mine = match self.states.last() {
+            Some(before) if !is_scoped => Rc::clone(&before.mine),
+            _ => self.read_mine(conn, &rows, &lines)?,
+        };
+        self.states.push(State { rows, mine });
         for line in lines.iter().filter(|line| line.is_push) {
             self.history.effects.add(&line.row, line.effect.clone());
         }
@@ -92,20 +105,36 @@ impl ServerRecord {
     /// The rows of an entity in a state.
     pub(crate) fn rows(&self, state: usize, entity: usize) -> Rc<Rows> {
         match self.states.get(state) {
-            Some(state) => Rc::clone(&state[entity]),
+            Some(state) => Rc::clone(&state.rows[entity]),
             None => Rc::default(),
         }
     }
 
-    /// Notes that `token` was given as the position of a complete `entity`, just now.
-    pub(crate) fn gave_position(&mut self, entity: usize, token: &[u8]) {
-        let now = self.now();
-        self.positions.insert((entity, token.to_vec()), now);
+    /// The rows of an entity in a state that are a user's.
+    pub(crate) fn rows_of(&self, state: usize, user: usize, entity: usize) -> Rc<Rows> {
+        match scoped::place(entity) {
+            None => self.rows(state, entity),
+            Some(at) => {
+                let mine = self.mine(state, user);
+                mine.map_or_else(Rc::default, |mine| Rc::clone(&mine.rows[at]))
+            }
+        }
     }
 
-    /// The state that a complete position stands for.
-    pub(crate) fn state_of(&self, entity: usize, token: &[u8]) -> Option<usize> {
-        self.positions.get(&(entity, token.to_vec())).copied()
+    /// What a user holds and may see in a state.
+    pub(super) fn mine(&self, state: usize, user: usize) -> Option<&Mine> {
+        self.states.get(state)?.mine.get(user)
+    }
+
+    /// Notes that `token` was given to a user as the position of a complete entity, just now.
+    pub(crate) fn gave_position(&mut self, of: (usize, usize), token: &[u8]) {
+        let now = self.now();
+        self.positions.insert(name(of, token), now);
+    }
+
+    /// The state that a complete position of a user and an entity stands for.
+    pub(crate) fn state_of(&self, of: (usize, usize), token: &[u8]) -> Option<usize> {
+        self.positions.get(&name(of, token)).copied()
     }
 
     /// Notes an outcome that was sent.
@@ -142,10 +171,12 @@ impl ServerRecord {
     pub(crate) fn restored(&mut self, conn: &Connection) -> Result<(), Violation> {
         self.is_restored = true;
         self.history = self.backup.clone().unwrap_or_default();
-        let state: Result<State, Violation> = (0..app::ENTITIES)
+        let rows: Result<Vec<Rc<Rows>>, Violation> = (0..app::ENTITIES)
             .map(|entity| Ok(Rc::new(read_entity(conn, entity)?)))
             .collect();
-        self.states.push(state?);
+        let rows = rows?;
+        let mine = self.read_mine(conn, &rows, &[])?;
+        self.states.push(State { rows, mine });
         Ok(())
     }
 
@@ -155,6 +186,12 @@ impl ServerRecord {
             .effects
             .of(row, &Effect::Set(at, value.clone()))
     }
+}
+
+/// A token's name in the record: where all rows are everyone's, so is the token.
+fn name((user, entity): (usize, usize), token: &[u8]) -> (usize, usize, Vec<u8>) {
+    let user = scoped::place(entity).map_or(0, |_| user);
+    (user, entity, token.to_vec())
 }
 
 fn read_entity(conn: &Connection, entity: usize) -> Result<Rows, Violation> {

@@ -34,7 +34,7 @@ pub(super) fn server() -> Server {
     let mut record = ServerRecord::default();
     record.observe(&conn).unwrap();
     for entity in app::synced() {
-        record.gave_position(entity, TOKEN);
+        record.gave_position((0, entity), TOKEN);
     }
     Server { conn, record }
 }
@@ -67,6 +67,7 @@ impl Server {
             outcomes: Some(&[outcome]),
             lines: &lines,
             before,
+            user: 0,
             intents,
             shown,
             tagged: &TaggedDevice::default(),

@@ -101,8 +101,7 @@ impl View {
             let sql = format!("SELECT {columns} FROM \"{}\"", app::name(entity));
             view.visible.push(rows::read(conn, entity, &sql)?);
         }
-        let keyed = [app::SITE, app::VISIT, app::READING, app::ACCOUNT];
-        for entity in keyed.into_iter().chain(app::TAGGED) {
+        for entity in (app::SITE..app::KEYED).chain(app::TAGGED) {
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM afield_before_{}", app::name(entity));
             let captured = rows::read(conn, entity, &sql)?;

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use super::link::Link;
 use crate::environment::{Clock, SimEnvironment};
 use crate::files;
+use crate::scoped;
 use crate::violation::{Promise, Violation};
 
 /// How many syncs may run at once on one file: the app's and a background service's.
@@ -70,16 +71,16 @@ pub(crate) enum Done<T> {
 }
 
 impl Device {
-    /// A device on a copy of `made`, or without a file.
+    /// A user's device on a copy of `made`, or without a file.
     pub(crate) fn new(
         folder: &Path,
         made: Option<&Path>,
-        place: usize,
+        (place, user): (usize, usize),
         seed: u64,
         clock: &Clock,
     ) -> Result<Self, Violation> {
         let path = folder.join(format!("device{place}-0.db"));
-        let user = format!("user{place}");
+        let user = scoped::user(user);
         if let Some(made) = made {
             files::copy(made, &path)?;
             Connection::open(&path)?.execute("UPDATE afield_meta SET user = ?1", [&user])?;
@@ -258,6 +259,11 @@ impl Device {
         self.path = next;
         self.armed = None;
         Ok(())
+    }
+
+    /// Every byte of its file and of the log beside it.
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>, Violation> {
+        Ok(files::bytes(&self.path)?)
     }
 
     /// The app is closed as it should be.

@@ -1,6 +1,6 @@
 //! What a sync waits for: the simulated network between a device and the server.
 
-use afield_protocol::Position;
+use afield_protocol::{Held, Position};
 
 /// What a lane waits for.
 #[derive(Default)]
@@ -35,6 +35,8 @@ pub(crate) struct Answer {
 
 /// Pages to come.
 pub(crate) struct Serving {
+    /// The values that the device has rows of, as far as somebody said so.
+    pub(crate) held: Vec<Held>,
     pub(crate) entities: Vec<(String, Option<Position>)>,
 }
 

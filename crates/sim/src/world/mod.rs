@@ -9,6 +9,7 @@ mod network;
 mod orders;
 mod server;
 mod sync;
+mod team;
 mod template;
 pub(crate) mod thousand;
 mod writes;
@@ -55,6 +56,8 @@ pub(crate) struct World {
     /// What orders' counters should stand at.
     counters: Counters,
     has_backup: bool,
+    /// Whether there are rows that are not everyone's.
+    is_scoped: bool,
     /// The oracle looks at every so many-th step; at what is sent and at reports always.
     look_each: u32,
     /// Steps since it looked last.
@@ -128,6 +131,7 @@ impl World {
             intents: Counts::default(),
             counters: Counters::default(),
             has_backup: false,
+            is_scoped: plan.is_scoped,
             look_each: 1,
             unseen: 0,
             tally: Tally::default(),
@@ -135,6 +139,9 @@ impl World {
             clock,
             _folder: folder,
         };
+        if plan.is_scoped {
+            world.server.team_begins()?;
+        }
         world.server_record.observe(&world.server.team)?;
         for row in world.server_record.tagged_rows(0)? {
             if let (app::ORDER, Value::Integer(hits)) = (row.tag.entity(), &row.values[HITS]) {
@@ -144,9 +151,11 @@ impl World {
         for place in 0..plan.devices {
             let made = plan.model_installed.then(|| template.device());
             let (folder, clock) = (world._folder.path(), &world.clock);
-            let device = Device::new(folder, made.as_deref(), place, plan.seed, clock)?;
+            let user = plan.users[place % plan.users.len()];
+            let of = (place, user);
+            let device = Device::new(folder, made.as_deref(), of, plan.seed, clock)?;
             world.devices.push(device);
-            world.records.push(DeviceRecord::default());
+            world.records.push(DeviceRecord::of(user));
         }
         world.look()?;
         Ok(world)
@@ -165,6 +174,7 @@ impl World {
             Action::OtherProcess { device, edits } => self.other_process(device % present, edits),
             Action::Foreign { edits } => self.foreign(edits),
             Action::Orders { by, edits } => self.orders(*by, edits),
+            Action::Team { edits } => self.team(edits),
             Action::Decide {
                 device,
                 pick,

@@ -3,7 +3,7 @@
 
 use afield::engine::{Event, Failure};
 use afield_protocol::codec::Format;
-use afield_protocol::{Code, Frame, GroupOutcome, Value};
+use afield_protocol::{Code, Frame, GroupOutcome, Problem, Value};
 
 use super::link::{Answer, Late, Link, Serving};
 use super::server::{Asked, Request};
@@ -108,6 +108,7 @@ impl World {
             write(&Frame::End, &mut answer);
         } else {
             answer.serving = Some(Serving {
+                held: request.held,
                 entities: request.hello.pull,
             });
         }
@@ -139,6 +140,7 @@ impl World {
             },
             lines: &lines,
             before,
+            user: self.records[device].user,
             intents: &self.intents,
             shown: &self.records[device].shown,
             tagged: &self.records[device].tagged,
@@ -153,12 +155,19 @@ impl World {
         };
         let user = self.devices[device].user.clone();
         let model = std::rc::Rc::clone(&self.server.model);
-        let page = match self.server.pull(&user, &serving.entities, self.page_rows)? {
+        let page = match self.server.pull(&user, &serving, self.page_rows)? {
             Asked::Answered(page) => page,
             Asked::Died => {
                 self.tally.count("server died");
                 answer.broken = true;
                 self.break_off();
+                return Ok(());
+            }
+            Asked::Failed(error) if error.code == Code::HELD_WANTED => {
+                self.tally.count("held values wanted");
+                let (code, message) = (error.code, error.message);
+                let problem = Frame::Problem(Problem { code, message });
+                Format::Cbor.write(&model.device, &problem, &mut answer.bytes);
                 return Ok(());
             }
             Asked::Failed(error) => {
@@ -171,13 +180,15 @@ impl World {
             }
         };
         self.server_record.observe(&self.server.team)?;
+        let owner = self.records[device].user;
+        self.server_record.check_page(owner, &page.frames)?;
         for frame in &page.frames {
             Format::Cbor.write(&model.device, frame, &mut answer.bytes);
         }
         if page.end.complete {
             for (entity, token) in &page.end.to {
                 if let Some(entity) = app::place(entity) {
-                    self.server_record.gave_position(entity, token);
+                    self.server_record.gave_position((owner, entity), token);
                 }
             }
             Format::Cbor.write(&model.device, &Frame::End, &mut answer.bytes);
@@ -185,6 +196,7 @@ impl World {
             self.tally.count("page not complete");
             let to = page.end.to.into_iter();
             serving.entities = to.map(|(entity, token)| (entity, Some(token))).collect();
+            serving.held = page.held;
             answer.serving = Some(serving);
         }
         Ok(())

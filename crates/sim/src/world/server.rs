@@ -5,20 +5,20 @@ use std::rc::Rc;
 
 use afield_protocol::codec::{Format, FrameReader};
 use afield_protocol::{
-    Code, Frame, Group, GroupOutcome, Hello, PROTOCOL_VERSION, Position, Problem, Welcome, zoo,
+    Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Problem, Welcome, zoo,
 };
 use afield_server::resolved::ServerModel;
 use afield_server::storage::sqlite::{SqliteStorage, prepare};
 use afield_server::storage::{PullRequest, PulledPage, Storage, StorageError};
 use rusqlite::Connection;
 
-use crate::action::Edit;
+use super::link::Serving;
 use crate::app;
 use crate::environment::Clock;
 use crate::files;
 use crate::oracle::audit;
-use crate::rows::Rows;
-use crate::statements::{Settled, Side};
+use crate::scoped;
+use crate::statements::Statement;
 use crate::violation::{Promise, Violation};
 
 /// The server's process with its file.
@@ -49,6 +49,8 @@ pub(crate) enum Asked<T> {
 /// A request, read.
 pub(crate) struct Request {
     pub(crate) hello: Hello,
+    /// The values that the device has rows of, if it says so.
+    pub(crate) held: Vec<Held>,
     pub(crate) groups: Vec<Group>,
 }
 
@@ -150,11 +152,18 @@ impl SimServer {
                 message: "another model".into(),
             });
         }
-        let mut groups = Vec::new();
+        let (mut held, mut groups) = (Vec::new(), Vec::new());
         loop {
             match next()? {
+                Some(Frame::Held(said)) => held.push(said),
                 Some(Frame::Group(group)) => groups.push(group),
-                Some(Frame::End) => return Ok(Request { hello, groups }),
+                Some(Frame::End) => {
+                    return Ok(Request {
+                        hello,
+                        held,
+                        groups,
+                    });
+                }
                 _ => return Err(malformed("no end".into())),
             }
         }
@@ -175,15 +184,15 @@ impl SimServer {
     pub(crate) fn pull(
         &mut self,
         user: &str,
-        entities: &[(String, Option<Position>)],
+        serving: &Serving,
         rows_max: usize,
     ) -> Result<Asked<PulledPage>, Violation> {
         let request = PullRequest {
             caller: afield_server::storage::Caller::user(user),
-            held: Vec::new(),
+            held: serving.held.clone(),
             now: 1_000,
             chosen: Vec::new(),
-            entities: entities.to_vec(),
+            entities: serving.entities.clone(),
             rows_max,
             bytes_max: 1024 * 1024,
         };
@@ -223,22 +232,12 @@ impl SimServer {
     }
 
     /// A transaction of somebody else: all of it, or nothing if a rule of the team's refuses it.
-    pub(crate) fn foreign(
-        &mut self,
-        edits: &[Edit],
-        rows: impl Fn(usize) -> Rc<Rows>,
-    ) -> Result<bool, Violation> {
+    pub(crate) fn foreign(&self, statements: &[Statement]) -> Result<bool, Violation> {
         self.team
             .execute_batch("BEGIN IMMEDIATE; UPDATE sim_context SET who = 'foreign'")?;
-        let done = edits.iter().try_for_each(|edit| {
-            let Some(settled) = Settled::new(edit, &rows(edit.entity), |_, _| None) else {
-                return Ok(());
-            };
-            let statements = settled.statements(Side::Server);
-            statements
-                .iter()
-                .try_for_each(|statement| statement.run(&self.team).map(|_| ()))
-        });
+        let done = statements
+            .iter()
+            .try_for_each(|statement| statement.run(&self.team).map(|_| ()));
         let end = match done {
             Ok(()) => "UPDATE sim_context SET who = 'push'; COMMIT",
             Err(rusqlite::Error::SqliteFailure(..)) => "ROLLBACK",
@@ -246,6 +245,14 @@ impl SimServer {
         };
         self.team.execute_batch(end)?;
         Ok(done.is_ok())
+    }
+
+    /// The team has rows that are not everyone's.
+    pub(crate) fn team_begins(&self) -> Result<(), Violation> {
+        let sql = scoped::beginnings();
+        Ok(self.team.execute_batch(&format!(
+            "UPDATE sim_context SET who = 'foreign'; {sql} UPDATE sim_context SET who = 'push'"
+        ))?)
     }
 }
 

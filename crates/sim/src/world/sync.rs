@@ -174,11 +174,14 @@ impl World {
                 ));
             }
         }
+        self.look_into_file(device)?;
+        let process = &self.devices[device].lanes[lane];
         let (began, units) = &process.began;
         for entity in units.iter().flat_map(|unit| app::unit_entities(unit)) {
             let (position, is_complete) = &view.standing[entity];
             let token = position.as_deref().unwrap_or(&[]);
-            let state = self.server_record.state_of(entity, token);
+            let user = self.records[device].user;
+            let state = self.server_record.state_of((user, entity), token);
             if !is_complete || state.is_none_or(|state| state < *began) {
                 let detail = format!(
                     "d{device} {}: state {state:?}; the sync began at {began}",

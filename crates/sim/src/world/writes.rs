@@ -11,7 +11,7 @@ use crate::app;
 use crate::oracle::device::DeviceRecord;
 use crate::oracle::view::View;
 use crate::rows::{RowName, Rows};
-use crate::statements::{Settled, Side};
+use crate::statements::{Settled, Side, Statement};
 use crate::violation::Violation;
 
 impl World {
@@ -21,6 +21,7 @@ impl World {
         if edits.is_empty() {
             return Ok(());
         }
+        self.records[device].will_type(&edits);
         let done = self.devices[device].with_store(|store| {
             store.transaction(|tx| edits.iter().try_for_each(|edit| write(tx, edit)))
         })?;
@@ -50,6 +51,7 @@ impl World {
         if edits.is_empty() {
             return Ok(());
         }
+        self.records[device].will_type(&edits);
         let conn = &self.devices[device].other;
         conn.execute_batch("BEGIN IMMEDIATE")?;
         let done = edits.iter().try_for_each(|edit| {
@@ -74,9 +76,14 @@ impl World {
     /// Somebody else writes into the server's database in one transaction.
     pub(super) fn foreign(&mut self, edits: &[Edit]) -> Result<(), Violation> {
         let record = &self.server_record;
-        let done = self
-            .server
-            .foreign(edits, |entity| record.rows(record.now(), entity))?;
+        let settled = edits.iter().filter_map(|edit| {
+            let rows = record.rows(record.now(), edit.entity);
+            Settled::new(edit, &rows, |_, _| None)
+        });
+        let statements: Vec<Statement> = settled
+            .flat_map(|settled| settled.statements(Side::Server))
+            .collect();
+        let done = self.server.foreign(&statements)?;
         let what = if done {
             "foreign transaction"
         } else {

@@ -3,7 +3,8 @@
 //!
 //! The three ends of an order stand for `last-write-wins`, `detect-conflicts` by record, and
 //! `detect-conflicts` by attribute. Rows are `[a, b, n]`; `n` is a counter. What the table says of
-//! scopes (`key-taken`, `forbidden`), of soft deletes and of `unknown-before` is not built yet.
+//! scopes (`key-taken`, `forbidden`) is in `storage::conformance::rights`; what it says of soft
+//! deletes and of `unknown-before` comes with these.
 
 /// A row as `[a, b, n]`, or none. 0 stands for null.
 pub(super) type Row = Option<[i64; 3]>;

@@ -136,13 +136,13 @@ fn record_before(
 
 /// Triggers and foreign keys of a connection are off while this lives, so that what is renamed is
 /// neither captured nor refused. Whatever happens meanwhile, they are as before afterwards.
-struct Uncaptured<'a> {
+pub(in super::super) struct Uncaptured<'a> {
     conn: &'a Connection,
     before: [(DbConfig, bool); 2],
 }
 
 impl<'a> Uncaptured<'a> {
-    fn new(conn: &'a Connection) -> Result<Self, Error> {
+    pub(in super::super) fn new(conn: &'a Connection) -> Result<Self, Error> {
         let switches = [
             DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER,
             DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY,

@@ -1,8 +1,9 @@
 //! `[local.NAME]`.
 
-use afield_protocol::{Merge, Pattern, Type};
+use afield_protocol::{Merge, Pattern, Rule, Type};
 
 use super::At;
+use super::rule::{self, WrittenRule};
 use crate::model::condition::{self, WrittenDelete, WrittenKeep};
 use crate::model::error::{Place, suggestion};
 use crate::model::later;
@@ -55,10 +56,14 @@ pub struct FromServer {
     pub never: Vec<At<String>>,
     /// Local names of numbers that are sent as differences.
     pub counter: Vec<At<String>>,
+    /// Attributes that come through foreign keys, in file order.
+    pub lookups: Vec<WrittenLookup>,
     /// Local names of attributes that devices may write although they refer to what is not there.
     pub may_reference: Vec<At<String>>,
     /// Whose rows.
     pub scope: Scoped,
+    /// What the values of attributes must be like.
+    pub rules: Vec<WrittenRule>,
     /// Which of them may be changed, if the file says so.
     pub write: Option<Scoped>,
     /// What they may become, if the file says so.
@@ -67,6 +72,15 @@ pub struct FromServer {
     pub delete: Option<WrittenDelete>,
     /// Which of them devices have for a time, if the file says so.
     pub keep: Option<WrittenKeep>,
+}
+
+/// `NAME = "PATH"` of `[local.….lookup]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenLookup {
+    /// The local name.
+    pub local: At<String>,
+    /// Foreign keys, then a column: never empty.
+    pub path: Vec<At<String>>,
 }
 
 /// `scope = …`, and what is written like it: whose rows, and where that stands.
@@ -103,6 +117,8 @@ pub struct LocalAttribute {
     pub name: At<String>,
     /// Its type.
     pub kind: Type,
+    /// What its values must be like.
+    pub rule: Rule,
 }
 
 pub(super) fn read(all: &Section<'_, '_>) -> Vec<EntitySection> {
@@ -169,10 +185,15 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         read_only: texts("read_only"),
         never: texts("never"),
         counter: texts("counter"),
+        lookups: lookups(section),
         may_reference: texts("may_reference"),
         merge: section.take("merge").and_then(|node| read_merge(&node)),
         strict: switched_on(section, "strict"),
         insert_only: switched_on(section, "insert_only"),
+        rules: section
+            .take("rule")
+            .and_then(|node| node.section(format!("{} rule", section.name)))
+            .map_or_else(Vec::new, |all| rule::read(&all)),
         erase: switched_on(section, "erase").is_some(),
         // Without one there is an error, and no model.
         scope: scope.and_then(|node| read_scope(&node)).unwrap_or(Scoped {
@@ -257,6 +278,28 @@ fn read_keep(node: &Node<'_, '_>) -> Option<WrittenKeep> {
     found.map_err(|error| node.wrong_at(&error)).ok()
 }
 
+/// `[local.NAME.lookup]`.
+fn lookups(section: &Section<'_, '_>) -> Vec<WrittenLookup> {
+    let Some(node) = section.take("lookup") else {
+        return Vec::new();
+    };
+    let Some(table) = node.section(format!("{} lookup", section.name)) else {
+        return Vec::new();
+    };
+    let written =
+        table.take_all().into_iter().filter_map(|(local, node)| {
+            match scope::parse_path(&node.placed_text()?) {
+                Ok(path) => Some(WrittenLookup { local, path }),
+                Err(At { value, place }) => {
+                    let message = format!("{}: {value}", node.name);
+                    node.reader.wrong(place, message);
+                    None
+                }
+            }
+        });
+    written.collect()
+}
+
 fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
     let mut attributes = Vec::new();
     for item in node.list()? {
@@ -281,7 +324,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 16] = [
+    const SYNCED: [&str; 18] = [
         "pattern",
         "scope",
         "write",
@@ -298,6 +341,8 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "counter",
         "delete",
         "keep",
+        "rule",
+        "lookup",
     ];
     for key in SYNCED {
         if let Some(node) = section.take(key) {
@@ -324,30 +369,27 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         };
     };
     let read = |(name, node): (At<String>, Node<'_, '_>)| {
-        local_attribute(&node).map(|kind| LocalAttribute { name, kind })
+        let (kind, rule) = local_attribute(&node)?;
+        Some(LocalAttribute { name, kind, rule })
     };
     let attributes = table.take_all().into_iter().filter_map(read).collect();
     Source::Device { attributes }
 }
 
-fn local_attribute(node: &Node<'_, '_>) -> Option<Type> {
+fn local_attribute(node: &Node<'_, '_>) -> Option<(Type, Rule)> {
     if node.is_text() {
-        return read_type(node);
+        return Some((read_type(node)?, Rule::default()));
     }
     let definition = node.section(node.name.clone())?;
     let kind = definition.take("type");
     definition.refuse_later(&[
-        ("required", "remove it and check in the app"),
         ("default", "remove it and set the value in the app"),
-        ("max_length", "remove it and check in the app"),
         ("matches", "remove it and check in the app"),
-        ("min", "remove it and check in the app"),
-        ("max", "remove it and check in the app"),
-        ("one_of", "remove it and check in the app"),
     ]);
+    let rule = rule::beside(&definition);
     definition.finish();
     match kind {
-        Some(kind) => read_type(&kind),
+        Some(kind) => Some((read_type(&kind)?, rule)),
         None => {
             node.wrong("`type` is missing; write for example `type = \"text\"`");
             None

@@ -1,10 +1,11 @@
-//! What a scope means for the database, said to the person who wrote it: an index that is
+//! What scopes and lookups mean for the database, said to the person who wrote it: an index that is
 //! missing, a column whose nulls belong to nobody.
 
 use super::Resolver;
-use crate::catalog::Table;
+use super::scope::Of;
+use crate::catalog::{Column, Table};
 use crate::model::error::Place;
-use crate::resolved::Condition;
+use crate::resolved::{Condition, Hop};
 
 impl Resolver<'_> {
     /// Warns of what makes pulls slow and of rows that nobody gets.
@@ -22,6 +23,39 @@ impl Resolver<'_> {
                     self.advise_column(entity, place, target, &hop.column);
                 }
             }
+        }
+    }
+
+    /// Warns where the rows that show a changed row could not be found by an index.
+    pub(super) fn advise_lookup(
+        &mut self,
+        of: &Of<'_>,
+        place: Place,
+        first: &Column,
+        path: &[Hop],
+    ) {
+        self.advise_reference(of, place, of.table, &first.name);
+        // The last column has the value; nobody looks for it.
+        let referring = path
+            .split_last()
+            .map_or(&[][..], |(_, referring)| referring);
+        for hop in referring {
+            if let Some(target) = self.catalog.table(&hop.table) {
+                self.advise_reference(of, place, target, &hop.column);
+            }
+        }
+    }
+
+    fn advise_reference(&mut self, of: &Of<'_>, place: Place, table: &Table, column: &str) {
+        if !has_index(table, column) {
+            let message = format!(
+                "[local.{}] lookup: no index of `{}` begins with `{column}`, so a pull reads the \
+                 whole table for each changed row that it shows: {}",
+                of.entity,
+                table.name,
+                create_index(table, column)
+            );
+            self.warn(place, message);
         }
     }
 

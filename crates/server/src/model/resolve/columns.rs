@@ -3,6 +3,7 @@
 use afield_protocol::Attribute;
 
 use super::Resolver;
+use super::lookup::IS_LOOKUP;
 use crate::catalog::{Column, Table};
 use crate::model::error::{Place, suggestion};
 use crate::model::file::{At, FromServer, Listed};
@@ -26,7 +27,7 @@ impl Resolver<'_> {
         } = server;
         self.check_never(name, table, never, listed);
         let chosen = self.chosen(name, table, listed, place);
-        self.check_read_only(name, table, read_only, &chosen);
+        self.check_read_only(name, table, server, &chosen);
         self.check_counters(name, server, table, &chosen);
         let mut attributes = Vec::new();
         let mut columns = Vec::new();
@@ -161,15 +162,16 @@ impl Resolver<'_> {
         &mut self,
         entity: &str,
         table: &Table,
-        read_only: &[At<String>],
+        server: &FromServer,
         chosen: &[(String, &Column)],
     ) {
-        for at in read_only {
+        for at in &server.read_only {
             let problem = match chosen.iter().find(|(local, _)| *local == at.value) {
                 Some((_, column)) if table.is_key(&column.name) => {
                     "is the identifier, which is never changed anyway; remove it here".to_owned()
                 }
                 Some(_) => continue,
+                None if server.is_lookup(&at.value) => IS_LOOKUP.to_owned(),
                 None => {
                     let near = suggestion(&at.value, chosen.iter().map(|(local, _)| &**local));
                     format!("is none of `attributes`; {near}")

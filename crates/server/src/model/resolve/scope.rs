@@ -9,13 +9,39 @@ use crate::model::file::{At, FromServer, Scoped};
 use crate::model::scope::{WrittenCondition, WrittenScope};
 use crate::resolved::{Condition, Holds, Hop, Scope};
 
-/// What a condition of one entity needs to be resolved.
-struct Of<'a> {
-    entity: &'a str,
-    /// The key of the file that says it.
-    key: &'static str,
-    server: &'a FromServer,
-    table: &'a Table,
+/// What a path of one entity needs to be resolved.
+pub(super) struct Of<'a> {
+    pub(super) entity: &'a str,
+    pub(super) server: &'a FromServer,
+    pub(super) table: &'a Table,
+    /// What it is for.
+    pub(super) what: What,
+}
+
+/// What paths are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// They lead to what decides about a row, under this key.
+    Rows(&'static str),
+    /// They lead to a value that is shown.
+    Lookup,
+}
+
+impl What {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Rows(key) => key,
+            Self::Lookup => "lookup",
+        }
+    }
+
+    /// What to do where foreign keys lead nowhere.
+    fn instead(self) -> &'static str {
+        match self {
+            Self::Rows(_) => "use a [scope.NAME] whose query joins the tables",
+            Self::Lookup => "synchronise the other entity too and join on the device",
+        }
+    }
 }
 
 impl<'a> Resolver<'a> {
@@ -23,9 +49,9 @@ impl<'a> Resolver<'a> {
     pub(super) fn scope(&mut self, entity: &str, server: &FromServer, table: &'a Table) -> Scope {
         let of = Of {
             entity,
-            key: "scope",
             server,
             table,
+            what: What::Rows("scope"),
         };
         let scope = self.rule(&of, &server.scope);
         if let Scope::Ways(ways) = &scope {
@@ -48,9 +74,9 @@ impl<'a> Resolver<'a> {
             self.check_writes(entity, key, server, scoped.place);
             let of = Of {
                 entity,
-                key,
                 server,
                 table,
+                what: What::Rows(key),
             };
             found[at] = Some(self.rule(&of, scoped));
         }
@@ -106,14 +132,32 @@ impl<'a> Resolver<'a> {
     /// A condition that was left out without a mistake being noted would open the entity.
     fn check_noted(&mut self, of: &Of<'_>, place: Place) {
         if self.errors.is_empty() {
-            let Of { entity, key, .. } = of;
+            let (entity, key) = (of.entity, of.what.key());
             let message = format!("[local.{entity}] {key}: has a condition that means nothing");
             self.wrong(place, message);
         }
     }
 
     fn condition(&mut self, of: &Of<'_>, written: &WrittenCondition) -> Option<Condition> {
-        let (last, steps) = written.path.split_last()?;
+        let (first, path, (table, column)) = self.path_of(of, &written.path)?;
+        let last = written.path.last()?;
+        self.check_comparable(of, column, last)?;
+        self.check_held(of, (table, column), last, &written.holds)?;
+        Some(Condition {
+            column: first.name.clone(),
+            path,
+            holds: written.holds.value.clone(),
+        })
+    }
+
+    /// The row's own column that a path begins with, its steps, and the table and column
+    /// that it ends in.
+    pub(super) fn path_of(
+        &mut self,
+        of: &Of<'_>,
+        written: &[At<String>],
+    ) -> Option<(&'a Column, Vec<Hop>, (&'a Table, &'a Column))> {
+        let (last, steps) = written.split_last()?;
         let mut table = self.catalog.table(&of.table.name)?;
         let mut step: Option<(&'a Column, &'a Table, &'a Column)> = None;
         let mut first = None;
@@ -128,13 +172,7 @@ impl<'a> Resolver<'a> {
         }
         let column = self.column_of(of, table, last)?;
         close(&mut path, step, column);
-        self.check_comparable(of, column, last)?;
-        self.check_held(of, (table, column), last, &written.holds)?;
-        Some(Condition {
-            column: first.unwrap_or(column).name.clone(),
-            path,
-            holds: written.holds.value.clone(),
-        })
+        Some((first.unwrap_or(column), path, (table, column)))
     }
 
     /// The column of this name; a local name of it is no name on the server.
@@ -158,7 +196,10 @@ impl<'a> Resolver<'a> {
         };
         let message = format!(
             "[local.{}] {}: the table `{}` has no column `{}`; {near}",
-            of.entity, of.key, table.name, name.value
+            of.entity,
+            of.what.key(),
+            table.name,
+            name.value
         );
         self.wrong(name.place, message);
         None
@@ -172,7 +213,7 @@ impl<'a> Resolver<'a> {
         column: &'a Column,
         name: &At<String>,
     ) -> Option<(&'a Table, &'a Column)> {
-        match self.referred(table, column) {
+        match self.referred(of.what, table, column) {
             Ok((target, key)) => {
                 self.check_collation(of, column, name)?;
                 self.check_collation(of, key, name)?;
@@ -181,7 +222,7 @@ impl<'a> Resolver<'a> {
                         "[local.{}] {}: `{}.{}` is {} and refers to `{}.{}`, which is {}: such \
                          values are never found equal; declare both columns alike",
                         of.entity,
-                        of.key,
+                        of.what.key(),
                         table.name,
                         column.name,
                         shown(column),
@@ -195,14 +236,19 @@ impl<'a> Resolver<'a> {
                 Some((target, key))
             }
             Err(reason) => {
-                let message = format!("[local.{}] {}: {reason}", of.entity, of.key);
+                let message = format!("[local.{}] {}: {reason}", of.entity, of.what.key());
                 self.wrong(name.place, message);
                 None
             }
         }
     }
 
-    fn referred(&self, table: &Table, column: &Column) -> Result<(&'a Table, &'a Column), String> {
+    fn referred(
+        &self,
+        what: What,
+        table: &Table,
+        column: &Column,
+    ) -> Result<(&'a Table, &'a Column), String> {
         let is_it = |name: &String| name.eq_ignore_ascii_case(&column.name);
         let through = format!("`{}.{}`", table.name, column.name);
         let of_it: Vec<&ForeignKey> = (table.foreign_keys.iter())
@@ -219,7 +265,8 @@ impl<'a> Resolver<'a> {
             [] if !of_it.is_empty() => {
                 return Err(format!(
                     "{through} is part of a foreign key of several columns, and a path goes \
-                     through single ones; use a [scope.NAME] whose query joins the tables"
+                     through single ones; {}",
+                    what.instead()
                 ));
             }
             [] => {
@@ -239,8 +286,9 @@ impl<'a> Resolver<'a> {
                     .collect();
                 return Err(format!(
                     "{through} is a foreign key to {}, and it cannot be told which one is meant; \
-                     use a [scope.NAME] whose query joins the one",
-                    targets.join(" and to ")
+                     {}",
+                    targets.join(" and to "),
+                    what.instead()
                 ));
             }
         };
@@ -281,7 +329,7 @@ impl<'a> Resolver<'a> {
             "[local.{}] {}: `{}` is {}, which has no one exact form to compare by; use a column \
              with a number, a text or a UUID",
             of.entity,
-            of.key,
+            of.what.key(),
             column.name,
             column.kind.as_str()
         );
@@ -293,10 +341,16 @@ impl<'a> Resolver<'a> {
         let Some(collation) = &column.collation else {
             return Some(());
         };
+        let harm = match of.what {
+            What::Rows(_) => "different values would let the same rows in",
+            What::Lookup => "different values would lead to the same row",
+        };
         let message = format!(
-            "[local.{}] {}: `{}` is compared by the collation {collation}, so that different \
-             values would let the same rows in; declare the column with COLLATE BINARY",
-            of.entity, of.key, column.name
+            "[local.{}] {}: `{}` is compared by the collation {collation}, so that {harm}; declare \
+             the column with COLLATE BINARY",
+            of.entity,
+            of.what.key(),
+            column.name
         );
         self.wrong(name.place, message);
         None
@@ -321,7 +375,8 @@ impl<'a> Resolver<'a> {
             let near = suggestion(name, names);
             let message = format!(
                 "[local.{}] {}: there is no [scope.{name}]; {near}",
-                of.entity, of.key
+                of.entity,
+                of.what.key()
             );
             self.wrong(holds.place, message);
             return None;
@@ -335,7 +390,7 @@ impl<'a> Resolver<'a> {
                 "[local.{}] {}: `{}` is {}, and the query of [scope.{name}] finds `{}.{}`, \
                  which is {}: such values are never found equal; select another column, or CAST it",
                 of.entity,
-                of.key,
+                of.what.key(),
                 column.name,
                 shown(column),
                 table.name,

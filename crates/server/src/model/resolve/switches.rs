@@ -3,6 +3,7 @@
 use afield_protocol::{Merge, Pattern, Type};
 
 use super::Resolver;
+use super::lookup::IS_LOOKUP;
 use crate::catalog::{Column, Table};
 use crate::model::error::{Place, suggestion};
 use crate::model::file::{At, FromServer};
@@ -76,6 +77,7 @@ impl Resolver<'_> {
                 referring.any(|name| name.eq_ignore_ascii_case(&column.name))
             };
             let problem = match found {
+                None if server.is_lookup(value) => IS_LOOKUP.to_owned(),
                 None => {
                     let near = suggestion(value, chosen.iter().map(|(local, _)| &**local));
                     format!("is none of `attributes`; {near}")

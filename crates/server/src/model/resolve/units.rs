@@ -5,11 +5,35 @@ use afield_protocol::Unit;
 use super::{Resolver, name_problem};
 use crate::model::error::suggestion;
 use crate::model::file::{At, Source, UnitSection};
+use crate::resolved::ServerEntity;
 
 /// The unit that holds every entity when the file names none.
 const MAIN_UNIT: &str = "main";
 
 impl Resolver<'_> {
+    /// Marks the entities that are written only while the server can be reached: where any of
+    /// their units says so.
+    pub(super) fn edit_online(&mut self, entities: &mut [ServerEntity]) {
+        for unit in &self.file.units {
+            let Some(place) = unit.edit_online else {
+                continue;
+            };
+            let is_in = |name: &str| unit.entities.iter().any(|at| at.value == name);
+            let mut has_written = false;
+            for entity in entities.iter_mut().filter(|it| is_in(&it.local.name)) {
+                entity.local.edit_online = entity.local.is_written();
+                has_written |= entity.local.edit_online;
+            }
+            if !has_written {
+                let message = format!(
+                    "[unit.{}] edit: devices write none of its entities; remove it",
+                    unit.name.value
+                );
+                self.wrong(place, message);
+            }
+        }
+    }
+
     /// The units, in file order; without any there is one with all synced entities.
     pub(super) fn units(&mut self) -> Vec<Unit> {
         let file = self.file;

@@ -76,6 +76,28 @@ pub(super) fn parse(text: &Text) -> Result<WrittenScope, At<String>> {
     parser.scope().map_err(placed)
 }
 
+/// The path that a text is: foreign keys, then a column.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_path(text: &Text) -> Result<Vec<At<String>>, At<String>> {
+    let placed = |problem: Problem| At {
+        value: problem.message,
+        place: text.place_of(problem.at),
+    };
+    let tokens = tokens(&text.value).map_err(placed)?;
+    let mut parser = Parser {
+        text,
+        tokens,
+        next: 0,
+    };
+    let path = parser.path().map_err(placed)?;
+    match parser.peek().kind {
+        Kind::End => Ok(path),
+        _ => parser.expected("`.` or the end").map_err(placed),
+    }
+}
+
 /// A name as it stands in a scope, in quotes where it must.
 pub(crate) fn name_in_scope(name: &str) -> String {
     let is_plain = !name.is_empty() && name.chars().all(token::is_of_name);

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::error::lasting;
+use super::lookups;
 use super::marks::{Capture, Object};
 use super::schema::TableSchema;
 use super::scope::{self, ScopeSql};
@@ -11,21 +12,29 @@ use crate::storage::StorageError;
 
 /// A table of the team as the database has it, and what its marks carry.
 pub(super) struct Captured {
+    /// What its marks go by: the table, or a source of lookups.
+    pub name: String,
     pub schema: TableSchema,
     /// Key columns, in the order of the local entity's identifier.
     key: Vec<String>,
     /// The columns that the entity's scope compares.
     scope: Vec<String>,
+    /// Of a source of lookups: the columns that they read.
+    read: Option<Vec<String>>,
 }
 
 impl Captured {
     /// Everything that captures the table, in the order in which it is made.
     pub(super) fn objects(&self) -> Vec<Object> {
-        Capture::new(&self.schema, &self.key, &self.scope).objects()
+        let capture = Capture::new(&self.schema, &self.key, &self.scope);
+        match &self.read {
+            Some(read) => capture.of_source(&self.name, read).objects(),
+            None => capture.objects(),
+        }
     }
 }
 
-/// The tables of the model, each once.
+/// The tables of the model, each once, then what its lookups read.
 pub(super) fn captures(
     conn: &Connection,
     model: &ServerModel,
@@ -49,9 +58,23 @@ pub(super) fn captures(
                     schema.name
                 )));
             }
-            None => found.push(Captured { schema, key, scope }),
+            None => found.push(Captured {
+                name: schema.name.clone(),
+                schema,
+                key,
+                scope,
+                read: None,
+            }),
         }
     }
+    let sources = lookups::sources(conn, model)?.into_iter();
+    found.extend(sources.map(|source| Captured {
+        name: source.name,
+        schema: source.schema,
+        key: vec![source.key],
+        scope: Vec::new(),
+        read: Some(source.columns),
+    }));
     Ok(found)
 }
 
@@ -64,12 +87,13 @@ pub(super) fn warnings(
     for entity in pulled(model) {
         let schema = TableSchema::read(conn, &entity.table)?;
         found.extend(scope::missing_indexes(conn, entity, &schema)?);
+        found.extend(lookups::missing_indexes(conn, entity, &schema)?);
     }
     Ok(found)
 }
 
 /// Rows that only come from devices are never pulled: marks of them would be of no use.
-fn pulled(model: &ServerModel) -> impl Iterator<Item = &ServerEntity> {
+pub(super) fn pulled(model: &ServerModel) -> impl Iterator<Item = &ServerEntity> {
     let entities = model.entities.iter();
     entities.filter(|entity| !entity.local.insert_only)
 }

@@ -3,6 +3,7 @@
 //! Structure comes from pragmas, which quote for themselves and see what SQLite sees; the text of
 //! `CREATE TABLE` is never parsed.
 
+mod checks;
 mod defaults;
 mod measure;
 mod query;
@@ -114,6 +115,7 @@ fn table(connection: &Connection, name: String, word: &str) -> Result<Table, Cat
         foreign_keys: Vec::new(),
         unique: Vec::new(),
         indexes: Vec::new(),
+        checks: Vec::new(),
         measured: None,
     };
     if kind != TableKind::Ordinary {
@@ -127,6 +129,9 @@ fn table(connection: &Connection, name: String, word: &str) -> Result<Table, Cat
     identity(connection, &mut table)?;
     foreign_keys(connection, &mut table)?;
     indexes(connection, &mut table)?;
+    let sql = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    let sql: String = connection.query_row(sql, [&table.name], |row| row.get(0))?;
+    table.checks = checks::checks(&sql, &table);
     Ok(table)
 }
 
@@ -167,6 +172,7 @@ fn column(row: &Row<'_>, hidden: i64) -> rusqlite::Result<Column> {
         precision,
         scale,
         not_null: row.get("notnull")?,
+        has_default: default.is_some(),
         default: default.and_then(|text| defaults::literal(&text, kind)),
         generated: hidden >= 2,
         collation: None,

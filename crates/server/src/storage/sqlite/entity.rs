@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::cell::{Canonical, Form, Spelling};
 use super::deletion::Deletion;
 use super::error::{While, lasting};
+use super::lookups::Lookups;
 use super::raw::Raw;
 use super::schema::TableSchema;
 use super::scope::{self, ScopeSql};
@@ -20,7 +21,7 @@ use crate::storage::{Caller, StorageError};
 pub(super) struct EntityTable {
     pub entity: ServerEntity,
     pub schema: TableSchema,
-    /// One for each attribute.
+    /// One for each attribute that is no lookup.
     forms: Vec<Form>,
     /// Positions in the key of the columns of the index that a download follows, in its order.
     scan_order: Vec<usize>,
@@ -30,6 +31,8 @@ pub(super) struct EntityTable {
     pub counters: Vec<String>,
     /// Whose rows they are; `None` if they are everyone's.
     pub scope: Option<ScopeSql>,
+    /// What comes from other rows.
+    pub lookups: Lookups,
     /// Which of them may be written, and what they may become.
     pub writes: Writes,
     /// When its rows count as deleted; `None` if none does.
@@ -45,7 +48,7 @@ pub(super) struct FoundRow {
     /// The key as it is stored.
     pub raw_key: Vec<Raw>,
     pub rowid: Option<i64>,
-    /// Canonical values of all attributes.
+    /// Canonical values of all attributes that are no lookups.
     pub values: Vec<Value>,
     /// Whether it counts as deleted.
     pub is_deleted: bool,
@@ -76,14 +79,14 @@ impl EntityTable {
         let (scan_order, key) = key_terms(&schema, entity)?;
         let scope = ScopeSql::compile(conn, &model.scopes, entity, &schema)?;
         let deletion = Deletion::learn(conn, entity, &schema)?;
-        let beside = deletion
-            .as_ref()
-            .and_then(|deletion| deletion.beside.as_deref());
+        let beside = deletion.as_ref();
+        let lookups = Lookups::compile(conn, model, entity, &schema)?;
         let parts = Parts {
             schema: &schema,
             entity,
-            beside,
+            beside: beside.and_then(|deletion| deletion.beside.as_deref()),
             scope: scope.as_ref(),
+            lookups: &lookups,
         };
         let sql = Sql::build(&parts, &scan_order, &key);
         Ok(Self {
@@ -91,7 +94,8 @@ impl EntityTable {
             sql,
             scope,
             deletion,
-            label: window::label(entity),
+            label: window::label(entity) + &lookups.meaning,
+            lookups,
             entity: entity.clone(),
             numbered_by: local.attributes.iter().map(numbered_by).collect(),
             counters: local.counters(),
@@ -173,9 +177,31 @@ impl EntityTable {
         rows.next()?.map_or(Ok(false), |row| row.get(0))
     }
 
-    /// The statement that reads the row with a stored key.
-    pub(super) fn by_key(&self) -> &str {
-        &self.sql.by_key
+    /// The statement that reads the row with a stored key as devices get it.
+    pub(super) fn shown(&self) -> &str {
+        &self.sql.shown
+    }
+
+    /// The statement that reads the rows which refer to a value by `column`, one of those that
+    /// lookups begin with, and its parameters before the value; from behind a stored key.
+    pub(super) fn referring(&self, column: &str, after: &[Raw]) -> (&str, Vec<Raw>) {
+        let mut all = self.sql.referring.iter();
+        match all.find(|known| known.column == column) {
+            Some(sql) if after.is_empty() => (&sql.first, Vec::new()),
+            Some(sql) => (&sql.after, self.behind(after)),
+            None => ("SELECT 1 WHERE ?1 IS NULL AND 0", Vec::new()),
+        }
+    }
+
+    /// How many columns are read of a row as devices get it; others stand behind them.
+    pub(super) fn width(&self) -> usize {
+        self.own_width() + self.lookups.forms.len()
+    }
+
+    /// Change number and stored key of a mark that this statement returned.
+    pub(super) fn mark(&self, row: Option<&Row<'_>>) -> rusqlite::Result<Option<(i64, Vec<Raw>)>> {
+        row.map(|row| Ok((row.get(0)?, self.raw_key(row, 1)?)))
+            .transpose()
     }
 
     /// The statement that lists change number and stored key of the marks above a number.
@@ -189,15 +215,18 @@ impl EntityTable {
             .query_row([change], |row| row.get(0))
     }
 
-    /// The canonical cells of a row that one of these statements returned.
+    /// The canonical cells of a row as devices get it, lookups included.
     pub(super) fn cells<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Vec<Canonical<'r>>> {
         let cell = |(at, form): (usize, &Form)| Ok(form.read(row.get_ref(at)?));
-        self.forms.iter().enumerate().map(cell).collect()
+        let lookups = self.lookups.forms.iter().enumerate();
+        let lookups = lookups.map(|(at, form)| (self.own_width() + at, form));
+        let own = self.forms.iter().enumerate();
+        own.chain(lookups).map(cell).collect()
     }
 
-    /// How many columns of a row these statements read for its attributes and whether it is there;
-    /// others stand behind them.
-    pub(super) fn width(&self) -> usize {
+    /// How many columns of a row all of these statements read first: those of its attributes, and
+    /// whether it counts as deleted.
+    fn own_width(&self) -> usize {
         let beside = self
             .deletion
             .as_ref()
@@ -299,7 +328,7 @@ impl EntityTable {
         &self.sql.key_is
     }
 
-    /// The attributes of a found row without its identifier.
+    /// The attributes of a found row without its identifier and its lookups: what changes speak of.
     pub(super) fn attributes(&self, row: &FoundRow) -> Attributes {
         let named = self.entity.local.attributes.iter().zip(&row.values);
         named
@@ -309,16 +338,21 @@ impl EntityTable {
     }
 
     fn found(&self, row: &Row<'_>) -> rusqlite::Result<FoundRow> {
-        let cells = self.cells(row)?;
+        let cell = |(at, form): (usize, &Form)| {
+            let cell = form.read(row.get_ref(at)?);
+            Ok(cell.as_ref().to_value())
+        };
+        let values = self.forms.iter().enumerate().map(cell);
+        let values = values.collect::<rusqlite::Result<_>>()?;
         let rowid = match self.sql.by_rowid {
-            Some(_) => row.get(self.width())?,
+            Some(_) => row.get(self.own_width())?,
             None => None,
         };
         Ok(FoundRow {
             raw_key: self.raw_key(row, 0)?,
             rowid,
             is_deleted: !self.is_alive(row)?,
-            values: cells.iter().map(|cell| cell.as_ref().to_value()).collect(),
+            values,
         })
     }
 }

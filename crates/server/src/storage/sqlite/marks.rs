@@ -18,6 +18,10 @@
 //! were; a row that leaves a value is marked under the old one and the new one, as if its key had
 //! changed. So a mark says whose the row was without telling what stood in it.
 //!
+//! What lookups read has marks beside these: keyed by the column that references name, and made by
+//! an update only where that or a column which lookups read has another value. Their names begin
+//! with `afield_source` in the place of the table's.
+//!
 //! The statement that fires a trigger may carry an OR clause, and it overrides the clauses inside
 //! the trigger. So the triggers write with upserts, which it does not touch.
 
@@ -43,12 +47,20 @@ pub(super) struct Capture<'a> {
     key: &'a [String],
     /// The columns of the row that its entity's scope compares, each once.
     scope: &'a [String],
+    /// What its objects are named by.
+    name: String,
     mark: String,
+    /// Of a source of lookups: the columns whose changes are marked.
+    read: Option<&'a [String]>,
 }
 
-/// The name of the table that holds a table's marks.
-pub(super) fn mark_table(table: &str) -> String {
-    format!("afield_mark_{table}")
+/// The name of the table that holds the marks of a table or source.
+pub(super) fn mark_table(name: &str) -> String {
+    // No table of the team's is called so.
+    match name.starts_with("afield_") {
+        true => name.to_owned(),
+        false => format!("afield_mark_{name}"),
+    }
 }
 
 const TRIGGERS: [&str; 6] = [
@@ -60,7 +72,7 @@ const TRIGGERS: [&str; 6] = [
     "afield_before_update_",
 ];
 
-/// The names of all triggers on `table`.
+/// The names of all triggers of a table or source.
 pub(super) fn trigger_names(table: &str) -> impl Iterator<Item = String> {
     TRIGGERS
         .iter()
@@ -73,7 +85,19 @@ impl<'a> Capture<'a> {
             schema,
             key,
             scope,
+            name: schema.name.clone(),
             mark: quote(&mark_table(&schema.name)),
+            read: None,
+        }
+    }
+
+    /// The capture of what lookups read, under a name of its own.
+    pub(super) fn of_source(self, name: &str, read: &'a [String]) -> Self {
+        Self {
+            name: name.to_owned(),
+            mark: quote(&mark_table(name)),
+            read: Some(read),
+            ..self
         }
     }
 
@@ -104,7 +128,11 @@ impl<'a> Capture<'a> {
             .map(|named| column("key", named, ""))
             .chain(scopes.map(|named| column("scope", named, "; x'' where that is null")))
             .collect();
-        let name = mark_table(&self.schema.name);
+        let name = mark_table(&self.name);
+        let touched = match self.read {
+            None => "that was touched",
+            Some(_) => "in which something changed that lookups read",
+        };
         Object {
             kind: "table",
             sql: format!(
@@ -114,25 +142,27 @@ impl<'a> Capture<'a> {
                 self.mark_key(),
             ),
             name,
-            reason: format!(
-                "one mark for each row of `{}` that was touched",
-                self.schema.name
-            ),
+            reason: format!("one mark for each row of `{}` {touched}", self.schema.name),
         }
     }
 
     fn index(&self) -> Object {
-        let name = format!("afield_change_{}", self.schema.name);
+        let name = format!("afield_change_{}", self.name);
+        // The marks of a source are gone through in this order.
+        let columns = match self.read {
+            None => "change",
+            Some(_) => "change, key1",
+        };
         Object {
             kind: "index",
-            sql: format!("CREATE INDEX {} ON {} (change)", quote(&name), self.mark),
+            sql: format!("CREATE INDEX {} ON {} ({columns})", quote(&name), self.mark),
             name,
             reason: "finds the marks since a change number".into(),
         }
     }
 
     fn scope_index(&self, at: usize) -> Object {
-        let name = format!("afield_scope{at}_{}", self.schema.name);
+        let name = format!("afield_scope{at}_{}", self.name);
         let mark = &self.mark;
         Object {
             kind: "index",
@@ -159,7 +189,7 @@ impl<'a> Capture<'a> {
             self.trigger(
                 1,
                 "AFTER UPDATE",
-                &self.has_key("NEW"),
+                &format!("{}{}", self.has_key("NEW"), self.shown_differs()),
                 &new,
                 "marks updated rows",
             ),
@@ -208,7 +238,7 @@ impl<'a> Capture<'a> {
 
     fn trigger(&self, which: usize, event: &str, when: &str, body: &str, reason: &str) -> Object {
         let table = &self.schema.name;
-        let name = format!("{}{table}", TRIGGERS[which]);
+        let name = format!("{}{}", TRIGGERS[which], self.name);
         Object {
             kind: "trigger",
             sql: format!(
@@ -285,8 +315,28 @@ impl<'a> Capture<'a> {
             let k = quote(k);
             format!("OLD.{k} COLLATE BINARY IS NOT NEW.{k}")
         };
-        let parts: Vec<String> = self.key.iter().chain(self.scope).map(differs).collect();
+        let scope: &[String] = match planted("server-mark-only-new-scope") {
+            true => &[],
+            false => self.scope,
+        };
+        let parts: Vec<String> = self.key.iter().chain(scope).map(differs).collect();
         parts.join(" OR ")
+    }
+
+    /// That an update changes what a lookup may show; nothing else of a source is marked.
+    fn shown_differs(&self) -> String {
+        let Some(read) = self.read else {
+            return String::new();
+        };
+        let differs = |column: &String| {
+            let column = quote(column);
+            format!(
+                "OLD.{column} COLLATE BINARY IS NOT NEW.{column} \
+                 OR typeof(OLD.{column}) <> typeof(NEW.{column})"
+            )
+        };
+        let read: Vec<String> = read.iter().map(differs).collect();
+        format!(" AND ({} OR {})", self.place_differs(), read.join(" OR "))
     }
 
     fn exists(&self, condition: &str) -> String {

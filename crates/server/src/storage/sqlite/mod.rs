@@ -23,6 +23,7 @@ mod deletion;
 mod entity;
 mod error;
 mod ledger;
+mod lookups;
 mod marks;
 mod numbers;
 mod page;

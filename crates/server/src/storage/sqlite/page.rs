@@ -1,12 +1,14 @@
 //! The content of a page: rows in blocks, identifiers of rows that are gone, within the limits.
 
+use std::collections::HashSet;
+
 use afield_protocol::limits::ROWS_FRAME_BYTES;
-use afield_protocol::{Frame, Key, RowBlockWriter, Value, ValueRef};
+use afield_protocol::{Frame, Key, RowBlockWriter, Value, ValueRef, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::cell::Canonical;
 use super::entity::EntityTable;
-use super::raw::Raw;
+use super::raw::{Raw, write_raw_key};
 
 /// The content of a page, within its limits.
 pub(super) struct PageWriter {
@@ -46,11 +48,13 @@ impl PageWriter {
 }
 
 /// How marked rows are read, and which of them are the user's.
-pub(super) struct Lookup<'l, 'a> {
+pub(super) struct Reading<'l, 'a> {
     /// The statement that finds a row by its stored key.
     pub sql: &'l str,
     /// What stands behind the row's attributes; `None` if the row is not the user's.
     pub beside: &'l dyn Fn(&Row<'_>) -> rusqlite::Result<Option<Vec<Canonical<'a>>>>,
+    /// Which rows devices have for a time: for those that merely show what changed.
+    pub window: Option<&'l Window>,
 }
 
 /// One entity's part of a page.
@@ -89,20 +93,48 @@ impl<'a> EntityWriter<'a> {
         &mut self,
         conn: &Connection,
         raw: &[Raw],
-        lookup: &Lookup<'_, '_>,
+        reading: &Reading<'_, '_>,
     ) -> rusqlite::Result<()> {
         let key = self.table.canonical_key(raw);
-        let mut is_there = self.row_of(conn, raw, &key, lookup)?;
+        let mut is_there = self.row_of(conn, raw, &key, reading)?;
         // The same identifier may live on in another spelling.
         for other in self.table.spellings(&key) {
             if !is_there && other != raw {
-                is_there = self.row_of(conn, &other, &key, lookup)?;
+                is_there = self.row_of(conn, &other, &key, reading)?;
             }
         }
         if !is_there {
             self.gone(key);
         }
         Ok(())
+    }
+
+    /// Delivers a row that shows what changed elsewhere, once a page and if it is the user's. False
+    /// if the page is full, and it must come again.
+    pub(super) fn shown(
+        &mut self,
+        row: &Row<'_>,
+        reading: &Reading<'_, '_>,
+        told: &mut HashSet<Vec<u8>>,
+    ) -> rusqlite::Result<bool> {
+        if !self.table.is_sent(row, reading.window)? {
+            return Ok(true);
+        }
+        let Some(beside) = (reading.beside)(row)? else {
+            return Ok(true);
+        };
+        let key = write_raw_key(&self.table.raw_key(row, 0)?);
+        if told.contains(&key) {
+            return Ok(true);
+        }
+        if self.page.is_full() {
+            return Ok(false);
+        }
+        told.insert(key);
+        let mut cells = self.table.cells(row)?;
+        cells.extend(beside);
+        self.row(&cells);
+        Ok(true)
     }
 
     /// Delivers the row with this stored key, if it is the user's. False if the device, which
@@ -112,10 +144,10 @@ impl<'a> EntityWriter<'a> {
         conn: &Connection,
         raw: &[Raw],
         key: &[Value],
-        lookup: &Lookup<'_, '_>,
+        reading: &Reading<'_, '_>,
     ) -> rusqlite::Result<bool> {
         let table = self.table;
-        let mut statement = conn.prepare_cached(lookup.sql)?;
+        let mut statement = conn.prepare_cached(reading.sql)?;
         let mut rows = statement.query(params_from_iter(raw))?;
         let Some(row) = rows.next()? else {
             return Ok(false);
@@ -123,7 +155,7 @@ impl<'a> EntityWriter<'a> {
         if !table.is_alive(row)? {
             return Ok(false);
         }
-        let Some(beside) = (lookup.beside)(row)? else {
+        let Some(beside) = (reading.beside)(row)? else {
             return Ok(false);
         };
         let mut cells = table.cells(row)?;

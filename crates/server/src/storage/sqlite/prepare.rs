@@ -161,7 +161,7 @@ pub(super) fn check(conn: &Connection, model: &ServerModel) -> Result<(), Storag
         let schema = &wanted.schema;
         let is_captured = captured
             .iter()
-            .any(|name| name.eq_ignore_ascii_case(&schema.name));
+            .any(|name| name.eq_ignore_ascii_case(&wanted.name));
         let objects = wanted.objects();
         let missing = objects.iter().find(|object| !is_present(&present, object));
         if let Some(object) = missing.filter(|_| is_captured) {
@@ -216,12 +216,14 @@ fn plan_in(conn: &Connection, model: &ServerModel) -> Result<Report, StorageErro
         let objects = wanted.objects();
         let is_known = captured
             .iter()
-            .any(|name| name.eq_ignore_ascii_case(&schema.name));
-        captured.retain(|name| !name.eq_ignore_ascii_case(&schema.name));
+            .any(|name| name.eq_ignore_ascii_case(&wanted.name));
+        captured.retain(|name| !name.eq_ignore_ascii_case(&wanted.name));
         if !is_known || objects.iter().any(|object| !is_present(&present, object)) {
-            capture(&mut report, &present, &schema.name, &objects);
+            capture(&mut report, &present, &wanted.name, &objects);
         }
-        report.tables.push(schema.name.clone());
+        if !report.tables.contains(&schema.name) {
+            report.tables.push(schema.name.clone());
+        }
     }
     for table in captured {
         for sql in drop_capture(&present, &table) {

@@ -14,17 +14,19 @@
 //! that it is delivered again; the page that is complete closes every gap.
 
 mod part;
+mod whole;
 
 use afield_protocol::zoo::planted;
 use afield_protocol::{Frame, Page, PageEnd, Pattern, Position, Window};
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use self::part::Part;
 use super::entity::EntityTable;
 use super::error::While;
-use super::page::{EntityWriter, Lookup, PageWriter};
+use super::lookups::{Begun, is_any_shown};
+use super::page::PageWriter;
 use super::raw::{Raw, read_raw_key, write_raw_key};
-use super::scope::{Asking, LOOKED_AT_MAX, Listed, ScopedPull};
+use super::scope::{Asking, Listed, ScopedPull};
 use super::tables::Tables;
 use super::window::{self, Instants};
 use super::{SqliteStorage, replaced};
@@ -49,10 +51,13 @@ enum State {
         before: i64,
         after: Option<Seen<Vec<Raw>>>,
     },
-    /// The changes above this number are to come; `closing` if they end a download.
+    /// The changes above this number are to come, of the next one perhaps only the rows behind
+    /// those that a fan-out has reached. `closing` if rows are newer than the number: these end a
+    /// download, or a page ended among rows with lookups.
     Delta {
         from: i64,
         closing: Option<Seen<()>>,
+        begun: Option<Begun>,
     },
     /// The device has what this snapshot has.
     Done,
@@ -65,6 +70,13 @@ enum State {
 struct Seen<T> {
     seen: i64,
     last: T,
+}
+
+impl Seen<()> {
+    /// All rows of a download were read, or what a page brings is newer than its number.
+    fn all(seen: i64) -> Self {
+        Self { seen, last: () }
+    }
 }
 
 struct Pulled<'a> {
@@ -243,6 +255,8 @@ impl<'a> Snapshot<'a> {
             return Ok(None);
         }
         let began = place.change;
+        let begun = place.fan_out.as_deref();
+        let begun = begun.and_then(|bytes| Begun::read(bytes, table));
         Ok(match place.progress {
             Progress::BeforeFirst => Some(State::Scan { began, after: None }),
             Progress::After { last, seen } => read_raw_key(&last)
@@ -263,12 +277,11 @@ impl<'a> Snapshot<'a> {
             Progress::Closing { seen } => Some(State::Delta {
                 from: began,
                 closing: Some(Seen { seen, last: () }),
+                begun,
             }),
             Progress::Idle => {
                 let is_whole = table.entity.local.pattern == Pattern::ReadOnly;
-                let starts_over = is_whole
-                    && (table.is_marked_after(self.conn, began).while_(DOING)?
-                        || self.has_entered(table, instants).while_(DOING)?);
+                let starts_over = is_whole && self.has_changed(table, began, instants)?;
                 let from = began;
                 let state = match instants.before.filter(|_| !is_whole) {
                     Some(before) => State::Enter {
@@ -279,6 +292,7 @@ impl<'a> Snapshot<'a> {
                     None => State::Delta {
                         from,
                         closing: None,
+                        begun,
                     },
                 };
                 (!starts_over).then_some(state)
@@ -286,11 +300,23 @@ impl<'a> Snapshot<'a> {
         })
     }
 
-    fn has_entered(&self, table: &EntityTable, instants: Instants) -> rusqlite::Result<bool> {
-        match instants.before.zip(instants.resumed) {
+    /// Whether a row, or something that a row shows, was touched after this change number, or a row
+    /// has come into the window since.
+    fn has_changed(
+        &self,
+        table: &EntityTable,
+        from: i64,
+        instants: Instants,
+    ) -> Result<bool, StorageError> {
+        let window = table.window(instants.resumed);
+        let is_sent = |row: &Row<'_>| table.is_sent(row, window.as_ref());
+        let is_marked = table.is_marked_after(self.conn, from).while_(DOING)?;
+        let is_shown = || is_any_shown(self.conn, table, from, self.change, &is_sent);
+        let has_entered = || match instants.before.zip(instants.resumed) {
             Some(span) => table.any_entered(self.conn, span, &|_| Ok(true)),
             None => Ok(false),
-        }
+        };
+        Ok(is_marked || is_shown().while_(DOING)? || has_entered().while_(DOING)?)
     }
 
     /// Whether the place lies in the history that led to this snapshot: an epoch that this
@@ -323,7 +349,8 @@ impl<'a> Snapshot<'a> {
                 Part::Scoped(entity) => entity.place(self.storage.epoch, self.change),
             };
             highest = highest.max(place.seen());
-            let token = position::seal(&self.storage.code_key, entity.label(), &place);
+            let label = &entity.table().label;
+            let token = position::seal(&self.storage.code_key, label, &place);
             to.push((entity.name().to_owned(), token));
         }
         let end = PageEnd {
@@ -343,6 +370,10 @@ impl<'a> Snapshot<'a> {
     }
 
     fn place(&self, entity: &Pulled<'_>) -> Place {
+        let fan_out = match &entity.state {
+            State::Delta { begun, .. } => begun.as_ref().map(Begun::write),
+            State::Scan { .. } | State::Enter { .. } | State::Done | State::Never => None,
+        };
         let (change, progress) = match &entity.state {
             State::Scan { began, after: None } => (*began, Progress::BeforeFirst),
             State::Scan {
@@ -371,10 +402,12 @@ impl<'a> Snapshot<'a> {
             State::Delta {
                 from,
                 closing: Some(Seen { seen, .. }),
+                ..
             } => (*from, Progress::Closing { seen: *seen }),
             State::Delta {
                 from,
                 closing: None,
+                ..
             } => (*from, Progress::Idle),
             State::Done => (self.change, Progress::Idle),
             // Should its rows go to devices one day, the download begins with the first.
@@ -386,161 +419,7 @@ impl<'a> Snapshot<'a> {
             progress,
             held: None,
             instant: entity.at,
+            fan_out,
         }
-    }
-}
-
-impl<'a> Pulled<'a> {
-    fn new(name: &'a str, table: &'a EntityTable, state: State, at: Option<i64>) -> Self {
-        Self {
-            name,
-            table,
-            state,
-            at,
-            window: table.window(at),
-        }
-    }
-
-    /// Sends the rows that have come into the window by time, if there may be any.
-    fn enter(
-        &mut self,
-        conn: &Connection,
-        page: &mut PageWriter,
-        snapshot: i64,
-    ) -> rusqlite::Result<()> {
-        let (
-            State::Enter {
-                from,
-                before,
-                after,
-            },
-            Some(at),
-        ) = (&mut self.state, self.at)
-        else {
-            return Ok(());
-        };
-        if page.is_full() {
-            return Ok(());
-        }
-        let table = self.table;
-        let mut content = EntityWriter::new(page, table);
-        let mut has_read = after.is_some();
-        let mut each = |row: &Row<'_>| {
-            content.row(&table.cells(row)?);
-            has_read = true;
-            Ok(content.page.is_full())
-        };
-        let begins = after.as_ref().map(|after| after.last.as_slice());
-        let last = table.entering(conn, (*before, at), begins, &mut each)?;
-        content.finish();
-        let seen = |last| Seen {
-            seen: snapshot,
-            last,
-        };
-        match last {
-            Some(last) => {
-                *after = Some(Seen {
-                    seen: snapshot,
-                    last,
-                });
-            }
-            None => {
-                self.state = State::Delta {
-                    from: *from,
-                    closing: has_read.then(|| seen(())),
-                };
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes on with a download, if this entity has one.
-    fn scan(
-        &mut self,
-        conn: &Connection,
-        page: &mut PageWriter,
-        snapshot: i64,
-    ) -> rusqlite::Result<()> {
-        self.enter(conn, page, snapshot)?;
-        let State::Scan { began, after } = &mut self.state else {
-            return Ok(());
-        };
-        if page.is_full() {
-            return Ok(());
-        }
-        let mut content = EntityWriter::new(page, self.table);
-        let (sql, from) = self
-            .table
-            .scan(after.as_ref().map(|after| after.last.as_slice()));
-        let mut statement = conn.prepare_cached(sql)?;
-        let mut rows = statement.query(params_from_iter(from))?;
-        let mut last = None;
-        let mut looked_at = 0;
-        while let Some(row) = rows.next()? {
-            if let Some(last) = last {
-                *after = Some(Seen {
-                    seen: snapshot,
-                    last,
-                });
-                content.finish();
-                return Ok(());
-            }
-            looked_at += 1;
-            if self.table.is_sent(row, self.window.as_ref())? {
-                content.row(&self.table.cells(row)?);
-            }
-            if content.page.is_full() || looked_at >= LOOKED_AT_MAX {
-                last = Some(self.table.raw_key(row, 0)?);
-            }
-        }
-        content.finish();
-        self.state = if planted("server-scan-forgets-closing-delta") {
-            State::Done
-        } else {
-            State::Delta {
-                from: *began,
-                closing: Some(Seen {
-                    seen: snapshot,
-                    last: (),
-                }),
-            }
-        };
-        Ok(())
-    }
-
-    /// Delivers the rows that were touched since, up to this snapshot's change number.
-    fn delta(
-        &mut self,
-        conn: &Connection,
-        page: &mut PageWriter,
-        snapshot: i64,
-    ) -> rusqlite::Result<()> {
-        let State::Delta { from, .. } = &mut self.state else {
-            return Ok(());
-        };
-        let skipped = i64::from(planted("server-delta-skips-one"));
-        let mut content = EntityWriter::new(page, self.table);
-        let lookup = Lookup {
-            sql: self.table.by_key(),
-            beside: &|_| Ok(Some(Vec::new())),
-        };
-        let mut statement = conn.prepare_cached(self.table.marks_after())?;
-        let mut marks = statement.query([*from + skipped])?;
-        while let Some(mark) = marks.next()? {
-            let change: i64 = mark.get(0)?;
-            // Marks that share a number share a page: the position can only say "up to here".
-            if content.page.is_full() && change != *from {
-                content.finish();
-                if planted("server-cut-forgets-the-rest") {
-                    *from = snapshot;
-                }
-                return Ok(());
-            }
-            content.touched(conn, &self.table.raw_key(mark, 1)?, &lookup)?;
-            *from = change;
-        }
-        content.finish();
-        self.state = State::Done;
-        Ok(())
     }
 }

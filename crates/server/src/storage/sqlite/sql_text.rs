@@ -91,26 +91,27 @@ fn term(sql: &str, mut tokens: &[Token<'_>]) -> Option<String> {
     Some(span(sql, tokens)?.to_owned())
 }
 
-fn span<'a>(sql: &'a str, tokens: &[Token<'a>]) -> Option<&'a str> {
+pub(super) fn span<'a>(sql: &'a str, tokens: &[Token<'a>]) -> Option<&'a str> {
     let first = tokens.first()?;
     let last = tokens.last()?;
     sql.get(first.start..last.start + last.text.len())
 }
 
+/// A piece of SQL text.
 #[derive(Clone, Copy, Debug)]
-struct Token<'a> {
+pub(super) struct Token<'a> {
     start: usize,
-    text: &'a str,
+    pub text: &'a str,
 }
 
 impl Token<'_> {
-    fn is_word(&self, word: &str) -> bool {
+    pub(super) fn is_word(&self, word: &str) -> bool {
         self.text.eq_ignore_ascii_case(word)
     }
 }
 
 /// Words, numbers, quoted things and single characters; blanks and comments left out.
-fn tokens(sql: &str) -> Vec<Token<'_>> {
+pub(super) fn tokens(sql: &str) -> Vec<Token<'_>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {

@@ -1,6 +1,7 @@
 //! The statements that read an entity's rows: each a point or a range of an index.
 
 use super::error::lasting;
+use super::lookups::Lookups;
 use super::marks::mark_table;
 use super::schema::{TableSchema, TermOf};
 use super::scope::ScopeSql;
@@ -13,8 +14,13 @@ use crate::storage::StorageError;
 pub(super) struct Sql {
     pub scan_first: String,
     pub scan_after: String,
+    /// The row with a stored key, without its lookups: for who writes.
     pub by_key: String,
     pub by_rowid: Option<String>,
+    /// The row with a stored key as devices get it.
+    pub shown: String,
+    /// For each column by which lookups go: the rows with a value, in the order of a download.
+    pub referring: Vec<ByColumn>,
     /// The condition on a whole stored key, with parameters from 1 on.
     pub key_is: String,
     pub marks_after: String,
@@ -40,6 +46,16 @@ pub(super) struct ScopedSql {
     pub marks: Vec<String>,
     /// Whether the row with a stored key is in the caller's scope.
     pub is_mine: String,
+}
+
+/// The rows that have a value in a column, in the order of a download.
+#[derive(Debug)]
+pub(super) struct ByColumn {
+    pub column: String,
+    /// All of them.
+    pub first: String,
+    /// Those behind a key, whose cells come before the value.
+    pub after: String,
 }
 
 /// A key column with the collation that its unique key compares it by, where that is not the
@@ -99,6 +115,7 @@ pub(super) struct Parts<'a> {
     /// A column that is read behind the attributes.
     pub beside: Option<&'a str>,
     pub scope: Option<&'a ScopeSql>,
+    pub lookups: &'a Lookups,
 }
 
 impl Sql {
@@ -108,121 +125,127 @@ impl Sql {
             entity,
             beside,
             scope,
+            lookups,
         } = *parts;
         let table = quote(&schema.name);
         let mark = quote(&mark_table(&schema.name));
         let columns = entity.columns.iter().map(|column| column.name.as_str());
         let columns: Vec<String> = columns.chain(beside).map(quote).collect();
+        let shown = [columns.as_slice(), &lookups.selects].concat().join(", ");
         let columns = columns.join(", ");
         let with_rowid = match &schema.rowid {
             Some(rowid) => format!("{columns}, {rowid}"),
-            None => columns.clone(),
+            None => columns,
         };
-        let term = |at: &usize| format!("{}{}", key[*at].column, key[*at].collate);
-        let ordered: Vec<String> = scan_order.iter().map(term).collect();
-        let ordered = ordered.join(", ");
-        let holes: Vec<String> = (1..=key.len()).map(|at| format!("?{at}")).collect();
-        let holes = holes.join(", ");
-        let named: String = key
-            .iter()
-            .filter(|term| !term.not_null)
-            .map(|term| format!(" AND {} IS NOT NULL", term.column))
-            .collect();
+        let order = Order::of(scan_order, key);
+        let (named, ordered, holes) = (&order.named, &order.ordered, &order.holes);
         let equals: Vec<String> = key
             .iter()
             .enumerate()
             .map(|(at, term)| format!("{}{} = ?{}", term.column, term.collate, at + 1))
             .collect();
+        let key_is = equals.join(" AND ");
         let mark_key: Vec<String> = (1..=key.len()).map(|at| format!("key{at}")).collect();
+        let scope_columns = scope.map_or(&[][..], |scope| &scope.columns).iter();
+        let scope_columns: String = scope_columns.map(|c| format!(", {}", quote(c))).collect();
+        let read = format!("SELECT {shown}{scope_columns} FROM {table} WHERE");
+        let by_column = |column: &String| order.by_column(&read, column, key.len());
         Self {
-            scan_first: format!("SELECT {columns} FROM {table} WHERE 1{named} ORDER BY {ordered}"),
+            scan_first: format!("SELECT {shown} FROM {table} WHERE 1{named} ORDER BY {ordered}"),
             scan_after: format!(
-                "SELECT {columns} FROM {table} WHERE ({ordered}) > ({holes}){named} \
+                "SELECT {shown} FROM {table} WHERE ({ordered}) > ({holes}){named} \
                  ORDER BY {ordered}"
             ),
-            by_key: format!(
-                "SELECT {with_rowid} FROM {table} WHERE {}",
-                equals.join(" AND ")
-            ),
-            key_is: equals.join(" AND "),
+            by_key: format!("SELECT {with_rowid} FROM {table} WHERE {key_is}"),
             by_rowid: schema
                 .rowid
                 .as_ref()
                 .map(|rowid| format!("SELECT {with_rowid} FROM {table} WHERE {rowid} = ?1")),
+            shown: format!("SELECT {shown} FROM {table} WHERE {key_is}"),
+            referring: lookups.columns().map(by_column).collect(),
             marks_after: format!(
                 "SELECT change, {} FROM {mark} WHERE change > ?1 ORDER BY change",
                 mark_key.join(", ")
             ),
             any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
-            entering: entering(parts, &columns, &ordered, &named, key.len()),
-            scoped: scope.map(|scope| ScopedSql {
-                by_key: String::new(),
-                first: Vec::new(),
-                after: Vec::new(),
-                marks: marks_of_values(&mark, scope, key.len()),
-                is_mine: format!(
-                    "SELECT EXISTS (SELECT 1 FROM {table} WHERE {} AND {})",
-                    equals.join(" AND "),
-                    scope.predicate()
-                ),
+            entering: entering(parts, &read, &order),
+            scoped: scope.map(|scope| {
+                let sql = scope.columns.iter().map(by_column);
+                let (first, after) = sql.map(|sql| (sql.first, sql.after)).unzip();
+                ScopedSql {
+                    by_key: format!("{read} {key_is}"),
+                    first,
+                    after,
+                    marks: marks_of_values(&mark, scope, key.len()),
+                    is_mine: format!(
+                        "SELECT EXISTS (SELECT 1 FROM {table} WHERE {key_is} AND {})",
+                        scope.predicate()
+                    ),
+                }
             }),
+            key_is,
         }
-        .with_rows(&table, &columns, scope, &ordered, &holes, &named)
-    }
-
-    /// Fills in the statements that read rows of a scope.
-    fn with_rows(
-        mut self,
-        table: &str,
-        columns: &str,
-        scope: Option<&ScopeSql>,
-        ordered: &str,
-        holes: &str,
-        named: &str,
-    ) -> Self {
-        let (Some(scoped), Some(scope)) = (&mut self.scoped, scope) else {
-            return self;
-        };
-        let quoted: Vec<String> = scope.columns.iter().map(|column| quote(column)).collect();
-        let read = format!("SELECT {columns}, {} FROM {table} WHERE", quoted.join(", "));
-        scoped.by_key = format!("{read} {}", self.key_is);
-        let value = holes.split(", ").count() + 1;
-        for column in &quoted {
-            let sorted = format!("{named} ORDER BY {ordered}");
-            scoped.first.push(format!("{read} {column} = ?1{sorted}"));
-            scoped.after.push(format!(
-                "{read} ({ordered}) > ({holes}) AND {column} = ?{value}{sorted}"
-            ));
-        }
-        self
     }
 }
 
-fn entering(
-    parts: &Parts<'_>,
-    columns: &str,
-    ordered: &str,
-    named: &str,
-    key_width: usize,
-) -> Option<(String, String)> {
+/// The order of a download, as SQL.
+struct Order {
+    /// That a row has a whole key, where the columns do not promise it.
+    named: String,
+    /// The key's columns in the order of their index.
+    ordered: String,
+    /// A parameter for each of them.
+    holes: String,
+}
+
+impl Order {
+    fn of(scan_order: &[usize], key: &[KeyTerm]) -> Self {
+        let term = |at: &usize| format!("{}{}", key[*at].column, key[*at].collate);
+        let ordered: Vec<String> = scan_order.iter().map(term).collect();
+        let holes: Vec<String> = (1..=key.len()).map(|at| format!("?{at}")).collect();
+        Self {
+            named: key
+                .iter()
+                .filter(|term| !term.not_null)
+                .map(|term| format!(" AND {} IS NOT NULL", term.column))
+                .collect(),
+            ordered: ordered.join(", "),
+            holes: holes.join(", "),
+        }
+    }
+
+    fn by_column(&self, read: &str, column: &str, key_width: usize) -> ByColumn {
+        let Self {
+            named,
+            ordered,
+            holes,
+        } = self;
+        let quoted = quote(column);
+        let sorted = format!("{named} ORDER BY {ordered}");
+        let value = key_width + 1;
+        ByColumn {
+            column: column.to_owned(),
+            first: format!("{read} {quoted} = ?1{sorted}"),
+            after: format!("{read} ({ordered}) > ({holes}) AND {quoted} = ?{value}{sorted}"),
+        }
+    }
+}
+
+/// The rows of a range of the window's attribute, and the same from behind one of them.
+fn entering(parts: &Parts<'_>, read: &str, order: &Order) -> Option<(String, String)> {
     let keep = parts.entity.keep.as_ref()?;
     if !keep.comparison.grows() {
         return None;
     }
     let attribute = quote(&parts.entity.columns.get(keep.attribute)?.name);
-    let scopes = parts.scope.iter().flat_map(|scope| &scope.columns);
-    let scopes: String = scopes.map(|name| format!(", {}", quote(name))).collect();
-    let read = format!(
-        "SELECT {columns}{scopes} FROM {}",
-        quote(&parts.schema.name)
-    );
+    let Order { named, ordered, .. } = order;
     let sorted = format!("{named} ORDER BY {attribute}, {ordered}");
-    let end = key_width + 2;
+    let end = parts.entity.local.key_width + 2;
     let holes: Vec<String> = (1..end).map(|at| format!("?{at}")).collect();
     Some((
-        format!("{read} WHERE {attribute} >= ?1 AND {attribute} < ?2{sorted}"),
+        format!("{read} {attribute} >= ?1 AND {attribute} < ?2{sorted}"),
         format!(
-            "{read} WHERE {attribute} >= ?1 AND {attribute} < ?{end} \
+            "{read} {attribute} >= ?1 AND {attribute} < ?{end} \
              AND ({attribute}, {ordered}) > ({}){sorted}",
             holes.join(", ")
         ),

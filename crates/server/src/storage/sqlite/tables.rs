@@ -40,14 +40,18 @@ impl Tables {
                 )));
             }
             if !entity.local.insert_only {
-                let from: i64 = conn
-                    .query_row(
-                        "SELECT since FROM afield_table WHERE name = ?1",
-                        [&table.schema.name],
-                        |row| row.get(0),
-                    )
-                    .while_("reading since when a table is captured")?;
-                since.insert(name.clone(), from);
+                let mut whole_from = 0;
+                for captured in std::iter::once(&table.schema.name).chain(&table.lookups.sources) {
+                    let from: i64 = conn
+                        .query_row(
+                            "SELECT since FROM afield_table WHERE name = ?1",
+                            [captured],
+                            |row| row.get(0),
+                        )
+                        .while_("reading since when a table is captured")?;
+                    whole_from = from.max(whole_from);
+                }
+                since.insert(name.clone(), whole_from);
             }
             let references = references::asked(conn, model, &table);
             let references = references.while_("reading the references of a table")?;

@@ -1,6 +1,6 @@
 -- Afield's bookkeeping in a team's SQLite database. Everything is named afield_*; `afield prepare
 -- --remove` takes all of it away. Beside these tables there is one afield_mark_<table> for each
--- captured table; marks.rs makes it.
+-- captured table, and one afield_source<n>_<table> for each that lookups read; marks.rs makes them.
 
 CREATE TABLE afield_node (
   one INTEGER PRIMARY KEY CHECK (one = 1), -- there is one row
@@ -23,7 +23,7 @@ CREATE TABLE afield_epoch (
 );
 
 CREATE TABLE afield_table (
-  name TEXT PRIMARY KEY COLLATE NOCASE,    -- a captured table of the team
+  name TEXT PRIMARY KEY COLLATE NOCASE,    -- a captured table, or a source of lookups
   since INTEGER NOT NULL                   -- its marks are whole from this change number on
 ) WITHOUT ROWID;
 

@@ -4,7 +4,7 @@
 use afield_protocol::conflict::{self, Decision, Now, Rule};
 use afield_protocol::zoo::planted;
 use afield_protocol::{
-    Attributes, Change, Code, FIRST_TEMPORARY, Key, Op, Pattern, Theirs, Value, Verdict,
+    Attribute, Attributes, Change, Code, FIRST_TEMPORARY, Key, Op, Pattern, Theirs, Value, Verdict,
 };
 use rusqlite::{Connection, params_from_iter};
 
@@ -97,6 +97,9 @@ pub(super) fn change(
         Decision::Conflict(code) => settled(Verdict::conflict(code, theirs(now))),
         Decision::Rejected(code) => settled(rejected(code)),
         Decision::Apply { set, overwritten } => {
+            if let Some(refused) = breaks_rule(table, change.op, row.as_ref(), &set) {
+                return settled(refused);
+            }
             let writing = Writing {
                 rights,
                 table,
@@ -314,6 +317,37 @@ pub(super) fn unwritable(table: &EntityTable, change: &Change) -> Option<Verdict
         return refuse(Code::MALFORMED, None, "a delete sets nothing".into());
     }
     None
+}
+
+/// The refusal of a change that would write what a rule of the model refuses. What the row has
+/// already is nobody's mistake now.
+fn breaks_rule(
+    table: &EntityTable,
+    op: Op,
+    row: Option<&FoundRow>,
+    set: &Attributes,
+) -> Option<Verdict> {
+    let local = &table.entity.local;
+    let width = local.key_width;
+    let broken = |(at, attribute): (usize, &Attribute)| {
+        let has = row.and_then(|row| row.values.get(at + width));
+        let checked = match set.get(&attribute.name) {
+            _ if attribute.read_only => Ok(()),
+            Some(value) if has == Some(value) => Ok(()),
+            Some(value) => attribute.rule.check(attribute.kind, value),
+            None if op == Op::Create && row.is_none() => attribute.check_left_out(),
+            None => Ok(()),
+        };
+        let broken = checked.err()?;
+        Some(Verdict {
+            attribute: Some(attribute.name.clone()),
+            ..Verdict::rejected(
+                broken.code,
+                format!("`{}` {}", attribute.name, broken.message),
+            )
+        })
+    };
+    local.values().iter().enumerate().find_map(broken)
 }
 
 /// What a statement came to.

@@ -165,7 +165,7 @@ impl TaggedDevice {
         let touched: HashSet<Tag> = view.tagged_log.iter().flat_map(|e| self.tags(e)).collect();
         let keys: HashSet<&RowName> = view.tagged_log.iter().map(|entry| &entry.row).collect();
         for entity in app::TAGGED {
-            let Some(state) = state_of(view, server, entity)? else {
+            let Some(state) = state_of(view, server, 0, entity)? else {
                 continue;
             };
             let rows = server.rows(state, entity);
@@ -227,7 +227,7 @@ impl TaggedDevice {
                     GroupState::Parked => is_erased(entry),
                     _ => false,
                 });
-            let state = state_of(view, server, entity)?;
+            let state = state_of(view, server, 0, entity)?;
             let is_known = match (first, state) {
                 (Some(first), Some(state)) => first <= state,
                 (Some(_), None) => true,

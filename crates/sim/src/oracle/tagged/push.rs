@@ -104,14 +104,7 @@ impl ServerRecord {
                 };
                 states.iter().any(is_there)
             }
-            code if *code == Code::ABSORBED_KNOWN => {
-                let is_replaced = |id| self.history.replaced.contains(id);
-                is_replaced(&group.id)
-                    || group.absorbed.iter().any(|id| {
-                        let known = self.history.ledger.get(id);
-                        known.is_some_and(GroupOutcome::is_applied) || is_replaced(id)
-                    })
-            }
+            code if *code == Code::ABSORBED_KNOWN => self.is_absorbed(group),
             code => *code == Code::GROUP_REFUSED || *code == Code::WAITS_FOR,
         };
         if is_so {
@@ -120,6 +113,16 @@ impl ServerRecord {
         let invariant = "a change is refused for a reason that is so";
         let detail = format!("group {}: {change:?}: {verdict:?}", group.id);
         Err(Violation::new(Promise::P6, invariant, detail))
+    }
+
+    /// Whether another group took effect in the place of this one, or of one that it absorbed.
+    pub(in crate::oracle) fn is_absorbed(&self, group: &Group) -> bool {
+        let is_replaced = |id| self.history.replaced.contains(id);
+        is_replaced(&group.id)
+            || group.absorbed.iter().any(|id| {
+                let known = self.history.ledger.get(id);
+                known.is_some_and(GroupOutcome::is_applied) || is_replaced(id)
+            })
     }
 
     /// Whether what a new row belongs to is not there.

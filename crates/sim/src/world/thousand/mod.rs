@@ -116,6 +116,8 @@ impl Scenario {
         let plan = Plan {
             seed: size.seed,
             devices: 2,
+            users: [0, 1, 2],
+            is_scoped: false,
             model_installed: true,
             page_rows: [7, 50, 400, 2_000][random.usize(0..4)].max(size.orders / 10),
             actions: Vec::new(),

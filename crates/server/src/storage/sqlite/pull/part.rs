@@ -2,6 +2,7 @@
 
 use afield_protocol::{Frame, Held, Window};
 
+use super::super::entity::EntityTable;
 use super::super::scope::{Listed, ScopedPull};
 use super::{Pulled, State};
 
@@ -21,11 +22,10 @@ impl Part<'_> {
         }
     }
 
-    /// What its positions stand for.
-    pub(super) fn label(&self) -> &str {
+    pub(super) fn table(&self) -> &EntityTable {
         match self {
-            Self::Whole(entity) => &entity.table.label,
-            Self::Scoped(entity) => entity.label(),
+            Self::Whole(entity) => entity.table,
+            Self::Scoped(entity) => entity.table,
         }
     }
 

@@ -7,7 +7,7 @@ use super::super::error::{While, lasting};
 use super::super::schema::{Affinity, Column, TableSchema};
 use super::super::sql_text::quote;
 use super::bare;
-use crate::resolved::{Condition, Holds, NamedScope, Scope, ServerEntity};
+use crate::resolved::{Condition, Holds, Hop, NamedScope, Scope, ServerEntity};
 use crate::storage::StorageError;
 
 /// The columns of the table that a scope compares, each once, as the table names them.
@@ -55,20 +55,7 @@ fn condition_fits(
     schema: &TableSchema,
     condition: &Condition,
 ) -> Result<(), StorageError> {
-    let mut last = exact(whose, schema, &condition.column)?;
-    let mut last_name = format!("{}.{}", schema.name, last.name);
-    for hop in &condition.path {
-        let table = TableSchema::read(conn, &hop.table)?;
-        let key = exact(whose, &table, &hop.key)?;
-        let key_name = format!("{}.{}", table.name, key.name);
-        same_kind(
-            whose,
-            (&last_name, last.affinity),
-            (&key_name, key.affinity),
-        )?;
-        last = exact(whose, &table, &hop.column)?;
-        last_name = format!("{}.{}", table.name, last.name);
-    }
+    let (last, last_name) = steps(conn, whose, schema, &condition.column, &condition.path)?;
     match &condition.holds {
         Holds::User => Ok(()),
         Holds::Claim(claim) => check_claim(whose, claim),
@@ -85,6 +72,56 @@ fn condition_fits(
             }
         }
     }
+}
+
+/// Fails unless each step of a lookup's path is an exact comparison; what stands in its last
+/// column is only shown.
+pub(in super::super) fn path_is_exact(
+    conn: &Connection,
+    entity: &str,
+    schema: &TableSchema,
+    column: &str,
+    path: &[Hop],
+) -> Result<(), StorageError> {
+    let of = format!("`{entity}`: a lookup");
+    let Some((last, before)) = path.split_last() else {
+        return Err(lasting(format!("{of} goes through no foreign key")));
+    };
+    let (from, from_name) = steps(conn, &of, schema, column, before)?;
+    step(conn, &of, (&from_name, &from), last)?;
+    Ok(())
+}
+
+/// The column that a path ends in, and its name, where each step compares exactly.
+fn steps(
+    conn: &Connection,
+    of: &str,
+    schema: &TableSchema,
+    column: &str,
+    path: &[Hop],
+) -> Result<(Column, String), StorageError> {
+    let mut last = exact(of, schema, column)?;
+    let mut last_name = format!("{}.{}", schema.name, last.name);
+    for hop in path {
+        let table = step(conn, of, (&last_name, &last), hop)?;
+        last = exact(of, &table, &hop.column)?;
+        last_name = format!("{}.{}", table.name, last.name);
+    }
+    Ok((last, last_name))
+}
+
+/// The table that a step leads to.
+fn step(
+    conn: &Connection,
+    of: &str,
+    (name, column): (&str, &Column),
+    hop: &Hop,
+) -> Result<TableSchema, StorageError> {
+    let table = TableSchema::read(conn, &hop.table)?;
+    let key = exact(of, &table, &hop.key)?;
+    let key_name = format!("{}.{}", table.name, key.name);
+    same_kind(of, (name, column.affinity), (&key_name, key.affinity))?;
+    Ok(table)
 }
 
 /// The name stands in SQL as part of a parameter's name.
@@ -123,16 +160,16 @@ fn exact(whose: &str, schema: &TableSchema, column: &str) -> Result<Column, Stor
 fn same_kind(
     whose: &str,
     (one, is): (&str, Affinity),
-    (other, of): (&str, Affinity),
+    (other, as_is): (&str, Affinity),
 ) -> Result<(), StorageError> {
-    if kind(is) == kind(of) {
+    if kind(is) == kind(as_is) {
         return Ok(());
     }
     Err(lasting(format!(
         "{whose} compares `{one}` ({}) with `{other}` ({}); give both columns the \
          same type, or CAST in the query of the scope",
         is.as_sql(),
-        of.as_sql()
+        as_is.as_sql()
     )))
 }
 
@@ -194,48 +231,47 @@ pub(in super::super) fn missing_indexes(
         .map(|column| column.name.clone())
         .collect();
     let mut found = Vec::new();
+    let mut add = |column: &str, missing: Option<String>| {
+        found.extend(missing.map(|index| {
+            let name = &local.name;
+            format!("the scope of `{name}` has no index to find rows by `{column}`: {index}")
+        }));
+    };
     for column in columns(schema, &entity.scope) {
-        let mut wanted = vec![column.clone()];
-        wanted.extend(key.iter().filter(|key| **key != column).cloned());
-        let order: Vec<String> = key.iter().map(|key| quote(key)).collect();
-        let sql = format!(
-            "SELECT * FROM {} WHERE {} = ?1 ORDER BY {}",
-            quote(&schema.name),
-            quote(&column),
-            order.join(", ")
-        );
-        found.extend(missing(conn, &local.name, &schema.name, &wanted, &sql)?);
+        add(&column, missing_index(conn, &schema.name, &column, &key)?);
     }
     for hop in entity
         .scope
         .conditions()
         .flat_map(|condition| &condition.path)
     {
-        let sql = format!(
-            "SELECT {} FROM {} WHERE {} = ?1",
-            quote(&hop.key),
-            quote(&hop.table),
-            quote(&hop.column)
-        );
-        let wanted = [hop.column.clone()];
-        found.extend(missing(conn, &local.name, &hop.table, &wanted, &sql)?);
+        let missing = missing_index(conn, &hop.table, &hop.column, &[])?;
+        add(&hop.column, missing);
     }
     found.dedup();
     Ok(found)
 }
 
-/// A warning unless `sql` is a range of an index.
-fn missing(
+/// The statement that makes an index to find rows of `table` by `column`, in the order of `key`,
+/// unless there is one.
+pub(in super::super) fn missing_index(
     conn: &Connection,
-    entity: &str,
     table: &str,
-    columns: &[String],
-    sql: &str,
+    column: &str,
+    key: &[String],
 ) -> Result<Option<String>, StorageError> {
-    let doing = "looking for the indexes of a scope";
-    let mut statement = conn
-        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
-        .while_(doing)?;
+    let doing = "looking for an index";
+    let order: Vec<String> = key.iter().map(|key| quote(key)).collect();
+    let order = match order.as_slice() {
+        [] => String::new(),
+        some => format!(" ORDER BY {}", some.join(", ")),
+    };
+    let sql = format!(
+        "EXPLAIN QUERY PLAN SELECT * FROM {} WHERE {} = ?1{order}",
+        quote(table),
+        quote(column)
+    );
+    let mut statement = conn.prepare(&sql).while_(doing)?;
     let plan = statement
         .query_map([""], |row| row.get::<_, String>(3))
         .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
@@ -244,11 +280,14 @@ fn missing(
     if plan.starts_with("SEARCH") && !plan.contains("TEMP B-TREE") {
         return Ok(None);
     }
-    let listed: Vec<String> = columns.iter().map(|column| quote(column)).collect();
+    let others = key.iter().filter(|key| !key.eq_ignore_ascii_case(column));
+    let wanted: Vec<&str> = std::iter::once(column)
+        .chain(others.map(String::as_str))
+        .collect();
+    let listed: Vec<String> = wanted.iter().map(|column| quote(column)).collect();
     Ok(Some(format!(
-        "the scope of `{entity}` has no index to find rows by `{}`: CREATE INDEX {} ON {} ({})",
-        columns.first().map_or("", String::as_str),
-        quote(&format!("{table}_{}", columns.join("_"))),
+        "CREATE INDEX {} ON {} ({})",
+        quote(&format!("{table}_{}", wanted.join("_"))),
         quote(table),
         listed.join(", ")
     )))

@@ -24,7 +24,7 @@ use std::ops::Range;
 use afield_protocol::Chosen;
 use rusqlite::{Connection, Statement};
 
-pub(super) use self::check::{columns, missing_indexes};
+pub(super) use self::check::{columns, missing_index, missing_indexes, path_is_exact};
 use self::chosen::ChosenSql;
 pub(super) use self::lists::{LISTS_BYTES, Listed, Lists};
 pub(super) use self::pull::{LOOKED_AT_MAX, ScopedPull};

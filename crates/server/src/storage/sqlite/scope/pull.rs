@@ -21,18 +21,20 @@ mod ways;
 
 use std::collections::HashSet;
 
+use afield_protocol::zoo::planted;
 use afield_protocol::{Frame, Held, Pattern, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use self::reached::Reached;
 use super::super::entity::EntityTable;
 use super::super::error::While;
-use super::super::page::{EntityWriter, Lookup, PageWriter};
+use super::super::lookups::{Begun, Fan, Walked, is_any_shown};
+use super::super::page::{EntityWriter, PageWriter, Reading};
 use super::super::raw::{Raw, write_raw_key};
 use super::super::statements::ScopedSql;
 use super::super::window::{self, Instants};
 use super::lists::Listed;
-use super::marks::Marks;
+use super::marks::{Mark, Marks};
 use super::now::{Now, digest};
 use super::{Asking, ScopeSql};
 use crate::position::{CodeKey, Place, Progress};
@@ -50,7 +52,7 @@ const NUMBER_BYTES: usize = 9;
 /// An entity with a scope while its page is made.
 pub(in super::super) struct ScopedPull<'a> {
     pub name: &'a str,
-    table: &'a EntityTable,
+    pub table: &'a EntityTable,
     scope: &'a ScopeSql,
     sql: &'a ScopedSql,
     now: Now,
@@ -60,6 +62,8 @@ pub(in super::super) struct ScopedPull<'a> {
     lost: Vec<i64>,
     /// The changes above this number are to come.
     from: i64,
+    /// How far the rows are delivered that show what has the next number.
+    begun: Option<Begun>,
     /// The newest snapshot that rows were read from, if they are newer than `from`.
     seen: Option<i64>,
     scan: Option<Reached>,
@@ -103,6 +107,7 @@ impl<'a> ScopedPull<'a> {
             gained: Vec::new(),
             lost: Vec::new(),
             from: snapshot,
+            begun: None,
             seen: None,
             scan: None,
             is_done: false,
@@ -157,6 +162,8 @@ impl<'a> ScopedPull<'a> {
             return Ok(false);
         };
         self.from = place.change;
+        let begun = place.fan_out.as_deref();
+        self.begun = begun.and_then(|bytes| Begun::read(bytes, self.table));
         self.has = has;
         let has_changed = is_whole
             && (self.is_touched(conn, snapshot).while_(DOING)?
@@ -174,12 +181,18 @@ impl<'a> ScopedPull<'a> {
         // What is sent whole has nothing that came in, or starts over.
         self.entering = entering.filter(|_| !is_whole);
         self.let_go();
+        if planted("server-grant-without-touch-missed") && is_idle {
+            self.has.extend(self.now.all());
+        }
         Ok(true)
     }
 
     /// Drops what the user holds no more.
     fn let_go(&mut self) {
-        let held: HashSet<i64> = self.now.all().collect();
+        let held: HashSet<i64> = match planted("server-scope-from-old-rights") {
+            true => self.has.clone(),
+            false => self.now.all().collect(),
+        };
         self.lost = self.has.difference(&held).copied().collect();
         self.lost.sort_unstable();
         self.has.retain(|number| held.contains(number));
@@ -308,7 +321,7 @@ impl<'a> ScopedPull<'a> {
         page: &mut PageWriter,
         snapshot: i64,
     ) -> rusqlite::Result<()> {
-        if self.from >= snapshot {
+        if self.from >= snapshot || page.is_full() {
             return Ok(());
         }
         let has = |number: i64| self.has.contains(&number);
@@ -318,19 +331,36 @@ impl<'a> ScopedPull<'a> {
             let held = self.numbers(&self.scope_cells(row)?, None);
             Ok(self.beside(&held))
         };
-        let lookup = Lookup {
+        let reading = Reading {
             sql: &sql.by_key,
             beside: &beside,
+            window: self.window.as_ref(),
         };
         let (mut from, mut seen) = (self.from, self.seen);
+        let mut fan = Fan::new(self.table, from, snapshot, self.begun.clone());
+        let mut cut = None;
         let mut told = HashSet::new();
         let mut content = EntityWriter::new(page, self.table);
         'page: while from < snapshot && !content.page.is_full() {
             let batch = marks.next(conn, from, snapshot, content.page.rows_left())?;
-            for mark in &batch.marks {
-                if !self.was_mine(&mark.scope) {
-                    continue;
+            let is_told =
+                |mark: &&Mark| self.was_mine(&mark.scope) || planted("server-gone-told-to-others");
+            let mine = batch.marks.iter().filter(is_told);
+            // Behind the last of them come the fan-outs up to the batch's end.
+            for mark in mine.map(Some).chain([None]) {
+                let below = mark.map_or(batch.upto, |mark| mark.change);
+                while let Some(change) = fan.next(conn)?.filter(|change| *change <= below) {
+                    seen = Some(snapshot);
+                    let mut row = |row: &Row<'_>| content.shown(row, &reading, &mut told);
+                    if let Walked::Cut(below, begun) = fan.walk(conn, &mut row)? {
+                        (from, cut) = (below, begun);
+                        break 'page;
+                    }
+                    from = change;
                 }
+                let Some(mark) = mark else {
+                    continue;
+                };
                 // Marks that share a number share a page: the position only says "up to here".
                 if content.page.is_full() && mark.change > from {
                     from = mark.change - 1;
@@ -339,13 +369,13 @@ impl<'a> ScopedPull<'a> {
                 from = mark.change;
                 seen = Some(snapshot);
                 if told.insert(write_raw_key(&mark.key)) {
-                    content.touched(conn, &mark.key, &lookup)?;
+                    content.touched(conn, &mark.key, &reading)?;
                 }
             }
             from = batch.upto;
         }
         content.finish();
-        (self.from, self.seen) = (from, seen);
+        (self.from, self.seen, self.begun) = (from, seen, cut);
         Ok(())
     }
 
@@ -418,6 +448,7 @@ impl<'a> ScopedPull<'a> {
             progress,
             held: Some(digest(self.has.iter().copied())),
             instant: self.at,
+            fan_out: self.begun.as_ref().map(Begun::write),
         }
     }
 
@@ -433,6 +464,10 @@ impl<'a> ScopedPull<'a> {
             }
             from = batch.upto;
         }
-        Ok(false)
+        let is_mine = |row: &Row<'_>| {
+            let held = self.numbers(&self.scope_cells(row)?, None);
+            Ok(self.beside(&held).is_some() && self.table.is_sent(row, self.window.as_ref())?)
+        };
+        is_any_shown(conn, self.table, self.from, snapshot, &is_mine)
     }
 }

@@ -13,11 +13,6 @@ use super::{Entering, ScopedPull};
 use crate::position::Progress;
 
 impl ScopedPull<'_> {
-    /// What its positions stand for.
-    pub(in super::super::super) fn label(&self) -> &str {
-        &self.table.label
-    }
-
     /// Sends the rows that have come in, as far as the page goes.
     pub(super) fn enter(
         &mut self,

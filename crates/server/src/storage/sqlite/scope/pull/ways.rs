@@ -1,5 +1,6 @@
 //! Which ways in a row has, going by the values that the device has rows of.
 
+use afield_protocol::zoo::planted;
 use afield_protocol::{Value, ValueRef};
 use rusqlite::Row;
 
@@ -39,7 +40,10 @@ impl ScopedPull<'_> {
         let mut is_mine = false;
         for way in &self.scope.ways {
             let numbers = held.get(way.clone())?;
-            let holds = numbers.iter().all(Option::is_some);
+            let holds = match planted("server-any-condition-will-do") {
+                true => numbers.iter().any(Option::is_some),
+                false => numbers.iter().all(Option::is_some),
+            };
             is_mine |= holds;
             beside.extend(numbers.iter().map(|number| match number {
                 Some(number) if holds => Canonical::Owned(Value::Integer(*number)),

@@ -1,0 +1,221 @@
+//! The server: the real model code on the drawn file, the real storage on a real file, and what
+//! the HTTP layer does with them.
+
+use std::path::{Path, PathBuf};
+
+use afield_protocol::codec::{Format, FrameReader};
+use afield_protocol::{
+    Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Position, Problem, Welcome,
+};
+use afield_server::model::file::Overrides;
+use afield_server::model::{ModelFile, check};
+use afield_server::resolved::ServerModel;
+use afield_server::storage::sqlite::catalog::{SqliteQueries, read_file_measured};
+use afield_server::storage::sqlite::{SqliteStorage, prepare};
+use afield_server::storage::{Caller, PullRequest, Storage as _};
+
+use crate::wrong::{Done, Wrong};
+
+/// The server's process.
+pub(crate) struct Server {
+    pub(crate) model: ServerModel,
+    fingerprint: String,
+    path: PathBuf,
+    storage: Option<SqliteStorage>,
+    random: fastrand::Rng,
+    page_rows: usize,
+}
+
+/// A request, read.
+pub(crate) struct Request {
+    hello: Hello,
+    held: Vec<Held>,
+    pub(crate) groups: Vec<Group>,
+}
+
+/// Entities with positions, and the values that the device has rows of.
+type Next = (Vec<(String, Option<Position>)>, Vec<Held>);
+
+/// An answer that is being written.
+#[derive(Default)]
+pub(crate) struct Answer {
+    /// What the device has not read yet.
+    pub(crate) bytes: Vec<u8>,
+    /// What the next page goes on from; none if the answer is whole.
+    pub(crate) next: Option<Next>,
+}
+
+/// A page, written.
+pub(crate) struct Page {
+    pub(crate) frames: Vec<Frame>,
+    /// The entities that stand at this snapshot now, if it is complete.
+    pub(crate) complete: Option<Vec<String>>,
+}
+
+impl Server {
+    /// Takes the model file, prepares the database, and starts.
+    pub(crate) fn new(path: &Path, toml: &str, number: u64, page_rows: usize) -> Done<Self> {
+        let model = taken(path, toml)?;
+        let mut random = fastrand::Rng::with_seed(number ^ 0x5e1f);
+        prepare(path, &model, |bytes| random.fill(bytes))?;
+        Ok(Self {
+            fingerprint: model.device.fingerprint(),
+            model,
+            path: path.to_owned(),
+            storage: None,
+            random,
+            page_rows,
+        })
+    }
+
+    /// Starts the process, in a new epoch.
+    pub(crate) fn start(&mut self, remembers: bool) -> Done {
+        self.storage = None;
+        let random = &mut self.random;
+        let storage = SqliteStorage::open(&self.path, &self.model, |bytes| random.fill(bytes))?;
+        self.storage = Some(match remembers {
+            true => storage,
+            false => storage.with_list_memory(0),
+        });
+        Ok(())
+    }
+
+    /// Reads a request's body.
+    pub(crate) fn read(&self, body: &[u8]) -> Done<Request> {
+        let wrong = |what: &str| Wrong::new("requests are in order", what);
+        let mut reader = FrameReader::new(Format::Cbor);
+        reader.push(body);
+        let Some(Frame::Hello(hello)) = reader.next(&self.model.device)? else {
+            return Err(wrong("no hello"));
+        };
+        if hello.model != self.fingerprint {
+            return Err(wrong("another model"));
+        }
+        let (mut held, mut groups) = (Vec::new(), Vec::new());
+        loop {
+            match reader.next(&self.model.device)? {
+                Some(Frame::Held(values)) => held.push(values),
+                Some(Frame::Group(group)) => groups.push(group),
+                Some(Frame::End) => break,
+                other => return Err(wrong(&format!("{other:?}"))),
+            }
+        }
+        Ok(Request {
+            hello,
+            held,
+            groups,
+        })
+    }
+
+    /// Applies groups.
+    pub(crate) fn push(&self, caller: &Caller, groups: &[Group]) -> Done<Vec<GroupOutcome>> {
+        match groups {
+            [] => Ok(Vec::new()),
+            groups => Ok(self.storage()?.push(&self.model, caller, groups)?),
+        }
+    }
+
+    /// The beginning of an answer: the outcomes.
+    pub(crate) fn answer(&self, request: Request, outcomes: Vec<GroupOutcome>) -> Done<Answer> {
+        let mut answer = Answer::default();
+        let epoch = self.storage()?.epoch();
+        let welcome = Welcome {
+            protocol: PROTOCOL_VERSION,
+            epoch,
+        };
+        self.write(&mut answer, &Frame::Welcome(welcome));
+        for outcome in outcomes {
+            self.write(&mut answer, &Frame::Outcome(outcome));
+        }
+        self.write(&mut answer, &Frame::Settled);
+        match request.hello.pull.is_empty() {
+            true => self.write(&mut answer, &Frame::End),
+            false => answer.next = Some((request.hello.pull, request.held)),
+        }
+        Ok(answer)
+    }
+
+    /// Reads the next page into an answer. None if the device must say first what it has.
+    pub(crate) fn page(&self, caller: &Caller, answer: &mut Answer) -> Done<Option<Page>> {
+        let Some((entities, held)) = answer.next.take() else {
+            return Ok(None);
+        };
+        let said = !held.is_empty();
+        let request = PullRequest {
+            now: 1_000,
+            caller: caller.clone(),
+            held,
+            chosen: Vec::new(),
+            entities,
+            rows_max: self.page_rows,
+            bytes_max: 1024 * 1024,
+        };
+        let page = match self.storage()?.pull(&self.model, &request) {
+            Ok(page) => page,
+            Err(error) if error.code == Code::HELD_WANTED && !said => {
+                let problem = Problem {
+                    code: error.code,
+                    message: "say it".into(),
+                };
+                self.write(answer, &Frame::Problem(problem));
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for frame in &page.frames {
+            self.write(answer, frame);
+        }
+        let to = page.end.to.into_iter();
+        let next: Vec<_> = to.map(|(entity, to)| (entity, Some(to))).collect();
+        let mut complete = None;
+        if page.end.complete {
+            self.write(answer, &Frame::End);
+            complete = Some(next.into_iter().map(|(entity, _)| entity).collect());
+        } else if next == request.entities {
+            return Err(Wrong::new("every page leads on", format!("{next:?}")));
+        } else {
+            answer.next = Some((next, page.held));
+        }
+        Ok(Some(Page {
+            frames: page.frames,
+            complete,
+        }))
+    }
+
+    /// Makes it durable that positions up to now were given out, which no pull has to do then
+    /// while somebody else is writing.
+    pub(crate) fn settle(&self, caller: &Caller) -> Done {
+        let first = self.model.entities[0].local.name.clone();
+        let request = PullRequest {
+            now: 1_000,
+            caller: caller.clone(),
+            held: Vec::new(),
+            chosen: Vec::new(),
+            entities: vec![(first, None)],
+            rows_max: 1,
+            bytes_max: 1024,
+        };
+        self.storage()?.pull(&self.model, &request)?;
+        Ok(())
+    }
+
+    fn storage(&self) -> Done<&SqliteStorage> {
+        let stopped = || Wrong::new("the server runs", "it was not started");
+        self.storage.as_ref().ok_or_else(stopped)
+    }
+
+    fn write(&self, answer: &mut Answer, frame: &Frame) {
+        Format::Cbor.write(&self.model.device, frame, &mut answer.bytes);
+    }
+}
+
+/// The model as the server takes it from the text of a file.
+fn taken(database: &Path, toml: &str) -> Done<ServerModel> {
+    let unread = |error: &dyn std::fmt::Display| {
+        Wrong::new("every drawn database can be read", error.to_string())
+    };
+    let file = ModelFile::parse(toml, Path::new("afield.toml"), &Overrides::default())?;
+    let catalog = read_file_measured(database).map_err(|error| unread(&error))?;
+    let queries = SqliteQueries::open(database).map_err(|error| unread(&error))?;
+    Ok(check(&file, &catalog, &queries)?.model)
+}
