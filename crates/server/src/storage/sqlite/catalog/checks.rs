@@ -10,7 +10,7 @@ use afield_protocol::{Literal, Rule, Type};
 use super::super::sql_text::{Token, span, tokens};
 use crate::catalog::{Check, Table};
 
-/// The CHECKs in the text of a `CREATE TABLE`.
+/// The CHECK constraints in the text of a `CREATE TABLE`.
 pub(super) fn checks(sql: &str, table: &Table) -> Vec<Check> {
     let all = tokens(sql);
     let mut found = Vec::new();
