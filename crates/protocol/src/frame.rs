@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! request:  hello, held*, chosen*, group*, part?, end
-//! answer:   welcome, outcome*, received?, settled, ( page, (rows | gone | held)*, page-end )*, end
+//! answer:   welcome, outcome*, received?, settled,
+//!           ( page, window*, (rows | gone | held)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
 //! ```
 //!
@@ -13,7 +14,7 @@ use crate::change::{Group, GroupHash, GroupId, Key};
 use crate::code::Code;
 use crate::outcome::GroupOutcome;
 use crate::rows::RowBlock;
-use crate::value::Value;
+use crate::value::{Value, ValueRef};
 
 /// An authenticated token of the server: exactly which changes of one entity a device has seen,
 /// and how far an unfinished download of it has come. Opaque to the device.
@@ -95,6 +96,79 @@ pub struct Chosen {
     pub values: Vec<Value>,
 }
 
+/// How an attribute is held against a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Before,
+    /// `<=`
+    UpTo,
+    /// `>`
+    After,
+    /// `>=`
+    From,
+}
+
+impl Comparison {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Before, Self::UpTo, Self::After, Self::From];
+
+    /// Its sign.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Before => "<",
+            Self::UpTo => "<=",
+            Self::After => ">",
+            Self::From => ">=",
+        }
+    }
+
+    /// The one with this sign.
+    pub fn parse(sign: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == sign)
+    }
+
+    /// Whether it holds for more values as time passes, and not for fewer.
+    pub fn grows(self) -> bool {
+        matches!(self, Self::Before | Self::UpTo)
+    }
+
+    /// Whether it holds between two texts, byte by byte.
+    pub fn holds(self, value: &str, bound: &str) -> bool {
+        match self {
+            Self::Before => value < bound,
+            Self::UpTo => value <= bound,
+            Self::After => value > bound,
+            Self::From => value >= bound,
+        }
+    }
+}
+
+/// Which rows of an entity stay on the device with a page: those whose attribute is text that
+/// begins with a digit, as a time does, and compares so with the bound. Others leave, unless they
+/// carry changes that are not settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The local entity.
+    pub entity: String,
+    /// Its attribute: a date, datetime or instant.
+    pub attribute: String,
+    /// How the attribute of a row that stays compares with the bound.
+    pub keep: Comparison,
+    /// A canonical value of the attribute's type.
+    pub bound: String,
+}
+
+impl Window {
+    /// Whether a row stays that has this value.
+    pub fn keeps(&self, value: ValueRef<'_>) -> bool {
+        let ValueRef::Text(text) = value else {
+            return false;
+        };
+        text.starts_with(|c: char| c.is_ascii_digit()) && self.keep.holds(text, &self.bound)
+    }
+}
+
 /// Opens a page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -162,6 +236,8 @@ pub enum Frame {
     Received(Received),
     /// Values of a scope.
     Held(Held),
+    /// Which rows stay.
+    Window(Window),
     /// What the app chose.
     Chosen(Chosen),
 }

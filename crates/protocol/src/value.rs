@@ -9,7 +9,9 @@
 use std::fmt;
 
 use crate::canonical::{is_decimal, is_json, is_uuid};
-use crate::moment::{datetime_text, instant_text, is_date, is_datetime, is_time, time_text};
+use crate::moment::{
+    datetime_text, from_micros, instant_text, is_date, is_datetime, is_time, time_text,
+};
 
 /// The types an attribute can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -192,6 +194,20 @@ impl Type {
             Err(TypeMismatch {
                 expected: self.expected(),
             })
+        }
+    }
+}
+
+impl Type {
+    /// The canonical value of this type at a time in seconds since 1970, in UTC: a day, a date and
+    /// time, or an instant. Null for other types.
+    pub fn at(self, seconds: i64) -> Value {
+        let text = from_micros(seconds.saturating_mul(1_000_000));
+        match self {
+            Self::Instant => Value::Text(format!("{text}Z")),
+            Self::Datetime => Value::Text(text),
+            Self::Date => Value::Text(text.chars().take(10).collect()),
+            _ => Value::Null,
         }
     }
 }

@@ -4,18 +4,21 @@
 //! read a key of another entity out of it. Layout, all of it under the code at its end:
 //!
 //! ```text
-//!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 |
+//!   version 1 byte | epoch 8 | change varint | progress 1 | held 8 | instant 8 |
 //!   fan-out length varint, bytes | seen varint, last… | code 8
 //! ```
+//!
+//! `instant` is there only for an entity with a window, and the progress says so too. While rows
+//! that come in by time are being sent, the instant before stands in front of the last key.
 //!
 //! `held`, a digest of the values whose rows the device has, is there only for an entity with a
 //! scope; `fan-out` only where a page ended among the rows that show one changed row; the progress
 //! says so. What follows is there only while rows were read that are newer than the change number:
 //! how far beyond it, and of a download the last key.
 //!
-//! The entity's name, with what its lookups mean, is part of what the code is computed over, and
-//! not of the token: a token of one entity is no token of another. A token that cannot be read is
-//! no error anywhere: its entity starts over.
+//! The entity's name, with what else decides which rows a token stands for, is part of what the
+//! code is computed over, and not of the token: a token of one entity is no token of another. A
+//! token that cannot be read is no error anywhere: its entity starts over.
 
 use afield_protocol::Position;
 use hmac::{Hmac, KeyInit, Mac};
@@ -26,6 +29,9 @@ const VERSION: u8 = 3;
 
 /// Marks the progress of a token that has a digest.
 const WITH_HELD: u8 = 16;
+
+/// Marks the progress of a token that has an instant.
+const WITH_INSTANT: u8 = 64;
 
 /// Marks the progress of a token that has a fan-out.
 const WITH_FAN_OUT: u8 = 32;
@@ -49,6 +55,8 @@ pub struct Place {
     pub progress: Progress,
     /// Of an entity with a scope: a digest of the values whose rows the device has.
     pub held: Option<u64>,
+    /// Of an entity with a window: the time by which its rows were chosen, in seconds since 1970.
+    pub instant: Option<i64>,
     /// How far the rows were delivered that show a row whose change has the next number, in the
     /// storage's own encoding; none if none of them was.
     pub fan_out: Option<Vec<u8>>,
@@ -68,6 +76,15 @@ pub enum Progress {
         /// The change number of the newest snapshot that rows were read from.
         seen: i64,
     },
+    /// The rows that have come into the window since an instant before go on behind one of them.
+    Entering {
+        /// Its place, in the storage's own encoding.
+        last: Vec<u8>,
+        /// The change number of the newest snapshot that rows were read from.
+        seen: i64,
+        /// The instant up to which the device had all rows.
+        before: i64,
+    },
     /// All rows were delivered; the changes since the download began are not.
     Closing {
         /// The change number of the newest snapshot that rows were read from.
@@ -81,7 +98,9 @@ impl Place {
     pub fn seen(&self) -> i64 {
         match self.progress {
             Progress::Idle | Progress::BeforeFirst => self.change,
-            Progress::After { seen, .. } | Progress::Closing { seen } => seen.max(self.change),
+            Progress::After { seen, .. }
+            | Progress::Entering { seen, .. }
+            | Progress::Closing { seen } => seen.max(self.change),
         }
     }
 }
@@ -97,13 +116,14 @@ pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
         Progress::BeforeFirst => 1,
         Progress::After { .. } => 2,
         Progress::Closing { .. } => 3,
+        Progress::Entering { .. } => 4,
     };
     let with = |flag, is: bool| if is { flag } else { 0 };
     let held = with(WITH_HELD, place.held.is_some());
-    token.push(progress | held | with(WITH_FAN_OUT, place.fan_out.is_some()));
-    if let Some(held) = place.held {
-        token.extend_from_slice(&held.to_be_bytes());
-    }
+    let instant = with(WITH_INSTANT, place.instant.is_some());
+    token.push(progress | held | instant | with(WITH_FAN_OUT, place.fan_out.is_some()));
+    token.extend(place.held.iter().flat_map(|held| held.to_be_bytes()));
+    token.extend(place.instant.iter().flat_map(|at| at.to_be_bytes()));
     if let Some(fan_out) = &place.fan_out {
         write_varint(&mut token, fan_out.len() as u64);
         token.extend_from_slice(fan_out);
@@ -112,6 +132,11 @@ pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
         Progress::Idle | Progress::BeforeFirst => {}
         Progress::After { last, .. } => {
             write_varint(&mut token, beyond);
+            token.extend_from_slice(last);
+        }
+        Progress::Entering { last, before, .. } => {
+            write_varint(&mut token, beyond);
+            token.extend_from_slice(&before.to_be_bytes());
             token.extend_from_slice(last);
         }
         Progress::Closing { .. } => write_varint(&mut token, beyond),
@@ -142,6 +167,13 @@ pub fn open(key: &CodeKey, entity: &str, token: &[u8]) -> Option<Place> {
             (Some(u64::from_be_bytes(*held)), rest)
         }
     };
+    let (instant, rest) = match progress & WITH_INSTANT {
+        0 => (None, rest),
+        _ => {
+            let (instant, rest) = rest.split_first_chunk::<8>()?;
+            (Some(i64::from_be_bytes(*instant)), rest)
+        }
+    };
     let (fan_out, rest) = match progress & WITH_FAN_OUT {
         0 => (None, rest),
         _ => {
@@ -150,11 +182,13 @@ pub fn open(key: &CodeKey, entity: &str, token: &[u8]) -> Option<Place> {
             (Some(fan_out.to_vec()), rest)
         }
     };
+    let progress = progress & !(WITH_HELD | WITH_INSTANT | WITH_FAN_OUT);
     Some(Place {
         epoch: *epoch,
         change,
-        progress: progress_of(progress & !(WITH_HELD | WITH_FAN_OUT), rest, change)?,
+        progress: progress_of(progress, rest, change)?,
         held,
+        instant,
         fan_out,
     })
 }
@@ -173,6 +207,14 @@ fn progress_of(progress: u8, rest: &[u8], change: i64) -> Option<Progress> {
             seen,
         }),
         (3, []) => Some(Progress::Closing { seen }),
+        (4, rest) => {
+            let (before, last) = rest.split_first_chunk::<8>()?;
+            Some(Progress::Entering {
+                last: last.to_vec(),
+                seen,
+                before: i64::from_be_bytes(*before),
+            })
+        }
         _ => None,
     }
 }
@@ -231,14 +273,20 @@ mod tests {
                 Progress::Closing {
                     seen: change.saturating_add(400),
                 },
+                Progress::Entering {
+                    last: b"a place".to_vec(),
+                    seen: change.saturating_add(3),
+                    before: -7,
+                },
             ]
         };
-        let place = |held: Option<u64>, change| {
+        let place = |held: Option<u64>, change: i64| {
             progress(change).map(|progress| Place {
                 epoch: *b"an epoch",
                 change,
                 progress,
                 held,
+                instant: (change % 2 == 0).then_some(change - 5),
                 fan_out: (change % 3 == 1).then(|| b"some rows".to_vec()),
             })
         };
@@ -255,7 +303,8 @@ mod tests {
         for place in places() {
             let token = seal(&KEY, "visit", &place);
             assert_eq!(open(&KEY, "visit", &token), Some(place.clone()));
-            let most = 28 + 8 * usize::from(place.held.is_some());
+            let more = [place.held.is_some(), place.instant.is_some()];
+            let most = 28 + 8 * more.into_iter().filter(|is| *is).count();
             let most = most + place.fan_out.as_ref().map_or(0, |rows| rows.len() + 1);
             assert!(place.progress != Progress::Idle || token.len() <= most);
         }

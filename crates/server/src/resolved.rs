@@ -1,6 +1,6 @@
 //! The model after it was held against the database: every local attribute has its column.
 
-use afield_protocol::{Entity, Model, Type};
+use afield_protocol::{Comparison, Entity, Model, Type, Value};
 
 /// The model as the server works with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,10 @@ pub struct ServerEntity {
     /// What rows a user may create, and what he may make of others: asked of the row after.
     /// `None`: rows in his scope.
     pub write_to: Option<Scope>,
+    /// Which rows count as deleted. `None`: those that are.
+    pub delete: Option<SoftDelete>,
+    /// Which rows devices have, as time passes. `None`: all.
+    pub keep: Option<Keep>,
 }
 
 /// Which rows of an entity are a user's: those for which every condition of one way in holds.
@@ -78,6 +82,37 @@ pub enum Holds {
     Scope(String),
 }
 
+/// A window: devices have the rows whose attribute compares so with the time of the pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The place of the attribute, a date, datetime or instant.
+    pub attribute: usize,
+    /// How it compares.
+    pub comparison: Comparison,
+    /// With what: so many seconds from the time of the pull.
+    pub seconds: i64,
+}
+
+/// When a row counts as deleted: no device has it, and it is there all the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoftDelete {
+    /// The column that decides. It may be among the attributes or not.
+    pub column: ServerColumn,
+    /// What it holds then.
+    pub when: DeletedWhen,
+    /// What it gets when the row is created anew and nothing else is said.
+    pub revived: Value,
+}
+
+/// What the column of a deleted row holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeletedWhen {
+    /// This value, in canonical form.
+    Is(Value),
+    /// Anything but null; a delete sets the server's time.
+    NotNull,
+}
+
 /// `[scope.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedScope {
@@ -101,6 +136,8 @@ impl ServerEntity {
             scope: Scope::Everyone,
             write: None,
             write_to: None,
+            delete: None,
+            keep: None,
         }
     }
 

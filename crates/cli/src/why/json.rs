@@ -29,6 +29,12 @@ fn stage(stage: &Stage, entity: &Entity) -> Json {
     let mut object = json!({ "name": stage.decides.as_str(), "lets": stage.lets });
     match &stage.decides {
         Decides::Row => {}
+        Decides::Delete(column) => object["column"] = json!(column),
+        Decides::Window(window) => {
+            object["attribute"] = json!(window.attribute);
+            object["keep"] = json!(window.keep.as_str());
+            object["bound"] = json!(window.bound);
+        }
         Decides::Pattern => object["pattern"] = json!(entity.pattern.as_str()),
         Decides::Scope(scope) => object["rule"] = rule(scope),
     }

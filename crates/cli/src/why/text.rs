@@ -28,6 +28,15 @@ pub(super) fn of(why: &Why, entity: &ServerEntity, caller: &Caller) -> String {
         let sign = sign(stage.lets);
         match &stage.decides {
             Decides::Row => lines.push(format!("{sign} row      {}", there(why))),
+            Decides::Delete(column) => {
+                lines.push(format!("{sign} delete   {}", deleted(column, stage.lets)));
+            }
+            Decides::Window(window) => lines.push(format!(
+                "{sign} window   {} {} {}, which is what devices have now",
+                window.attribute,
+                window.keep.as_str(),
+                window.bound
+            )),
             Decides::Pattern => lines.push(format!(
                 "{sign} pattern  {}: {}",
                 entity.local.pattern.as_str(),
@@ -62,6 +71,13 @@ fn sign_of(answer: Answer) -> &'static str {
     match answer {
         Answer::NoRow => "-  ",
         answer => sign(answer == Answer::Held),
+    }
+}
+
+fn deleted(column: &str, lets: bool) -> String {
+    match lets {
+        true => format!("it does not count as deleted, going by `{column}`"),
+        false => format!("it counts as deleted, going by `{column}`, or there is no row"),
     }
 }
 

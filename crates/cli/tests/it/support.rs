@@ -43,6 +43,20 @@ pub(crate) fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
+/// Starts the server of a folder; gives its address.
+fn serve(path: &Path) -> (Child, String) {
+    let mut server = afield(path)
+        .args(["serve", "--listen", "127.0.0.1:0", "--once-ready-print"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    let out = server.stdout.take().unwrap();
+    BufReader::new(out).read_line(&mut address).unwrap();
+    (server, address.trim().to_owned())
+}
+
 /// A database, its model, and the server in front of it.
 pub(crate) struct Site {
     pub(crate) folder: TempDir,
@@ -74,17 +88,9 @@ impl Site {
         }
         succeed(path, "prepare");
         let token = succeed(path, "token --user ann").trim().to_owned();
-        let mut server = afield(path)
-            .args(["serve", "--listen", "127.0.0.1:0", "--once-ready-print"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut address = String::new();
-        let out = server.stdout.take().unwrap();
-        BufReader::new(out).read_line(&mut address).unwrap();
+        let (server, address) = serve(path);
         Self {
-            address: address.trim().to_owned(),
+            address,
             folder,
             token,
             server,
@@ -93,6 +99,13 @@ impl Site {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Ends the server, prepares the database for the model as it is now, and serves it again.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        succeed(self.path(), "prepare");
+        (self.server, self.address) = serve(self.path());
     }
 
     /// Ends the server.

@@ -21,7 +21,9 @@ const SQL: &str = "
     );
     CREATE TABLE stock (place TEXT, part INTEGER, owner TEXT, PRIMARY KEY (place, part));
     CREATE TABLE event (id INTEGER PRIMARY KEY, owner TEXT);
-    CREATE TABLE code (code TEXT PRIMARY KEY);
+    CREATE TABLE code (code TEXT PRIMARY KEY, is_active BOOLEAN);
+    CREATE TABLE shift (id INTEGER PRIMARY KEY, day DATE);
+    INSERT INTO shift VALUES (1, '1999-12-31'), (2, '9999-12-31'), (3, NULL);
     INSERT INTO region VALUES (1, 'north'), (2, 'south');
     INSERT INTO company VALUES (10, 1), (20, 2), (30, NULL);
     INSERT INTO member VALUES ('ann', 1), ('many', 1);
@@ -32,7 +34,7 @@ const SQL: &str = "
       (3, 30, NULL, NULL, NULL), (4, 99, 'bob', 'red', NULL), (5, NULL, 'ann', 'blue', 1);
     INSERT INTO stock VALUES ('shelf', -1, 'ann'), ('shelf', 2, 'bob');
     INSERT INTO event VALUES (1, 'ann');
-    INSERT INTO code VALUES ('a');";
+    INSERT INTO code VALUES ('a', 1), ('b', 0);";
 
 const MODEL: &str = r#"
 [server]
@@ -67,6 +69,13 @@ from = "code"
 pattern = "read-only"
 attributes = []
 scope = "everyone"
+delete = "is_active = false"
+[local.shift]
+from = "shift"
+pattern = "read-only"
+attributes = ["day"]
+scope = "everyone"
+keep = "day > now - 14 days"
 [local.draft]
 [local.draft.attribute]
 title = "text"
@@ -368,4 +377,44 @@ fn nothing_is_written() {
     fs::set_permissions(&file, rights).unwrap();
     said(path, &["visit", "1", "--user", "ann"]);
     assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+/// A row that is there and counts as deleted is named as such.
+#[test]
+fn a_soft_deleted_row_is_told_from_one_that_is_not_there() {
+    let folder = folder();
+    let words = |id| ["why", "code", id, "--user", "ann", "--json"];
+    for (id, exists, lets) in [("a", true, true), ("b", true, false), ("c", false, false)] {
+        let output = afield(folder.path()).args(words(id)).output().unwrap();
+        let (out, err) = texts(&output);
+        let told: Json = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+        assert_eq!(told["exists"], exists, "{told}");
+        assert_eq!(told["on_devices"], lets, "{told}");
+        let delete = json!({ "name": "delete", "lets": lets, "column": "is_active" });
+        assert_eq!(told["stages"][1], delete, "{told}");
+    }
+}
+
+/// A row that is out of the window is named as such.
+#[test]
+fn a_row_out_of_the_window_is_named_as_such() {
+    let folder = folder();
+    for (id, lets) in [("1", false), ("2", true), ("3", false), ("4", false)] {
+        let words = ["why", "shift", id, "--user", "ann"];
+        let output = afield(folder.path()).args(words).arg("--json").output();
+        let (out, err) = texts(&output.unwrap());
+        let told: Json = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+        assert_eq!(told["on_devices"], lets, "{told}");
+        let stage = &told["stages"][3];
+        assert_eq!(
+            (&stage["name"], &stage["lets"]),
+            (&json!("window"), &json!(lets))
+        );
+        assert_eq!(
+            (&stage["attribute"], &stage["keep"]),
+            (&json!("day"), &json!(">"))
+        );
+        let (out, _) = texts(&afield(folder.path()).args(words).output().unwrap());
+        assert!(out.contains("window   day > 20"), "{out}");
+    }
 }

@@ -37,6 +37,7 @@ mod target;
 mod triggers;
 mod vacuum;
 mod watch;
+mod window;
 
 use std::collections::HashSet;
 use std::path::Path;

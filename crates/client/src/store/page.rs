@@ -9,7 +9,7 @@
 //!
 //! The applying connection has triggers switched off, so nothing here is captured. Rows that
 //! carry unsettled changes are never written directly: their copy of the server's row is, and
-//! the visible row is recomputed from it.
+//! the visible row is recomputed from it. Rows that stay for a time only leave last of all.
 
 use std::collections::BTreeSet;
 
@@ -131,11 +131,13 @@ pub(super) fn apply(
         rows += target.finish(db, &loaded, end.complete)?;
         db.crash_point("page-entity")?;
     }
-    for target in &targets {
-        if end.complete
-            && (end_overlays(db, &loaded, request, target.table)? || target.lost)
-            && !zoo::planted("scope-exit-keeps-history")
-        {
+    for target in &mut targets {
+        let has_ended = end.complete && end_overlays(db, &loaded, request, target.table)?;
+        // Behind these: a change that has just ended keeps its row here no longer.
+        if end.complete || !target.staged {
+            rows += target.evict(db)?;
+        }
+        if end.complete && (has_ended || target.lost) && !zoo::planted("scope-exit-keeps-history") {
             erase::history(db, &loaded, target.table)?;
         }
         if target.removed {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use afield_protocol::codec::cbor::write_key;
-use afield_protocol::{Cell, Code, Frame, Held, Key, RowBlock, Value, zoo};
+use afield_protocol::{Cell, Code, Frame, Held, Key, RowBlock, Value, Window, zoo};
 use rusqlite::params;
 
 use super::db::{Db, Loaded};
@@ -11,7 +11,7 @@ use super::page::{self, standing};
 use super::scope::{self, Question, Told};
 use super::sql::{Bound, bound};
 use super::tables::Table;
-use super::{conflict, overlay, stage};
+use super::{conflict, overlay, stage, window};
 use crate::error::Error;
 
 /// One entity of a page: where its rows go.
@@ -35,6 +35,8 @@ pub(super) struct Target<'a> {
     pub(super) removed: bool,
     /// What the page says of the values of its scope.
     told: Told,
+    /// Which rows stay, if the page says so.
+    window: Option<Window>,
 }
 
 impl<'a> Target<'a> {
@@ -68,12 +70,26 @@ impl<'a> Target<'a> {
             left: false,
             removed,
             told: Told::default(),
+            window: None,
         })
     }
 
     /// Whether rows may have left with this page whose scope has values.
     pub(super) fn may_have_let_go(&self) -> bool {
         self.left && !self.table.scope_columns.is_empty()
+    }
+
+    /// Drops the rows that do not stay, now that this page takes effect. Gives how many left.
+    pub(super) fn evict(&mut self, db: &Db) -> Result<u64, Error> {
+        let Some(window) = &self.window else {
+            return Ok(0);
+        };
+        let left = window::evict(db, self.table, window)?;
+        if left > 0 {
+            (self.lost, self.left, self.removed) = (true, true, true);
+            page::touch(db, &self.table.entity.name)?;
+        }
+        Ok(left)
     }
 
     /// Stores the new values of its scope and the new position, and switches what was staged if
@@ -186,7 +202,8 @@ pub(super) fn write_frame(
 ) -> Result<u64, Error> {
     let (Frame::Rows(RowBlock { entity, .. })
     | Frame::Gone { entity, .. }
-    | Frame::Held(Held { entity, .. })) = frame
+    | Frame::Held(Held { entity, .. })
+    | Frame::Window(Window { entity, .. })) = frame
     else {
         return Err(Error::new(
             Code::MALFORMED,
@@ -206,6 +223,11 @@ pub(super) fn write_frame(
         Frame::Rows(block) => write_rows(db, target, block),
         Frame::Gone { keys, .. } => write_gone(db, target, keys),
         Frame::Held(held) => target.told.take(target.table, held).map(|()| 0),
+        Frame::Window(window) => {
+            window::check(target.table, window)?;
+            target.window = Some(window.clone());
+            Ok(0)
+        }
         _ => Ok(0),
     }
 }

@@ -86,6 +86,11 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             e.array(3)?.u8(14)?.str(&chosen.scope)?;
             key_to(e, None, &chosen.values)
         }
+        Frame::Window(window) => {
+            e.array(5)?.u8(15)?.str(&window.entity)?;
+            e.str(&window.attribute)?.str(window.keep.as_str())?;
+            e.str(&window.bound)?.ok()
+        }
     }
 }
 

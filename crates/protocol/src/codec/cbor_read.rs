@@ -14,13 +14,14 @@ use super::cbor::{attributes, check, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
 use crate::frame::{
-    Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
+    Chosen, Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received,
+    Welcome, Window,
 };
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 15] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3];
+const FRAME_ITEMS: [u64; 16] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -63,6 +64,20 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             code: Code::parse(d.str()?),
             message: string(d)?,
         }),
+        number => later(d, number)?,
+    };
+    if d.position() == body.len() {
+        Ok(frame)
+    } else {
+        Err(Malformed::new(format!(
+            "frame {number} has bytes left over"
+        )))
+    }
+}
+
+/// The frames from 11 on.
+fn later(d: &mut Decoder<'_>, number: u8) -> Result<Frame, Malformed> {
+    Ok(match number {
         11 => Frame::Part(Part {
             group: GroupId(fixed(d)?),
             hash: fixed(d)?,
@@ -79,18 +94,22 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             gained: list(d, |d| Ok(d.i64()?))?,
             lost: list(d, |d| Ok(d.i64()?))?,
         }),
-        _ => Frame::Chosen(Chosen {
+        14 => Frame::Chosen(Chosen {
             scope: string(d)?,
             values: key(d)?,
         }),
-    };
-    if d.position() == body.len() {
-        Ok(frame)
-    } else {
-        Err(Malformed::new(format!(
-            "frame {number} has bytes left over"
-        )))
-    }
+        _ => Frame::Window(Window {
+            entity: string(d)?,
+            attribute: string(d)?,
+            keep: comparison(d.str()?)?,
+            bound: string(d)?,
+        }),
+    })
+}
+
+/// The comparison of this sign.
+pub(super) fn comparison(sign: &str) -> Result<Comparison, Malformed> {
+    Comparison::parse(sign).ok_or_else(|| Malformed::new("a window compares by <, <=, > or >="))
 }
 
 fn group(d: &mut Decoder<'_>) -> Result<Group, Malformed> {

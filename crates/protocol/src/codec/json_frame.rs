@@ -67,6 +67,10 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
         Frame::Chosen(chosen) => json!({
             "frame": "chosen", "scope": chosen.scope, "values": key_json(None, &chosen.values),
         }),
+        Frame::Window(window) => json!({
+            "frame": "window", "entity": window.entity, "attribute": window.attribute,
+            "keep": window.keep.as_str(), "bound": window.bound,
+        }),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
 use crate::frame::{
-    Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome,
+    Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome, Window,
 };
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
@@ -58,6 +58,12 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
         "chosen" => Frame::Chosen(Chosen {
             scope: from.text("scope")?.to_owned(),
             values: from.list("values", chosen_value)?,
+        }),
+        "window" => Frame::Window(Window {
+            entity: from.text("entity")?.to_owned(),
+            attribute: from.text("attribute")?.to_owned(),
+            keep: cbor_read::comparison(from.text("keep")?)?,
+            bound: from.text("bound")?.to_owned(),
         }),
         "problem" => Frame::Problem(Problem {
             code: Code::parse(from.text("code")?),

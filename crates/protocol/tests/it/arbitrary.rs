@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use afield_protocol::{
-    Attributes, Cell, Change, Chosen, Code, Entity, Frame, Group, GroupId, GroupOutcome, Held,
-    Hello, Key, Model, Op, Origin, Page, PageEnd, Part, Position, Problem, Received, RowBlock,
-    RowBlockWriter, Theirs, Type, Value, Verdict, VerdictKind, Welcome,
+    Attributes, Cell, Change, Chosen, Code, Comparison, Entity, Frame, Group, GroupId,
+    GroupOutcome, Held, Hello, Key, Model, Op, Origin, Page, PageEnd, Part, Position, Problem,
+    Received, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict, VerdictKind, Welcome, Window,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -315,6 +315,16 @@ fn small_frame() -> BoxedStrategy<Frame> {
             lost,
         })
     });
+    let keep = prop::sample::select(Comparison::ALL.to_vec());
+    let window = ("[a-z]{1,9}", "[a-z]{1,9}", keep, "[0-9TZ:.-]{0,27}");
+    let window = window.prop_map(|(entity, attribute, keep, bound)| {
+        Frame::Window(Window {
+            entity,
+            attribute,
+            keep,
+            bound,
+        })
+    });
     let value = prop_oneof![
         any::<i64>().prop_map(Value::from),
         "[ -~]{0,9}".prop_map(Value::from),
@@ -322,7 +332,7 @@ fn small_frame() -> BoxedStrategy<Frame> {
     ];
     let chosen = ("[a-z]{1,9}", vec(value, 0..5));
     let chosen = chosen.prop_map(|(scope, values)| Frame::Chosen(Chosen { scope, values }));
-    prop_oneof![part, received, held, chosen].boxed()
+    prop_oneof![part, received, held, chosen, window].boxed()
 }
 
 /// Any frame over the sample model.

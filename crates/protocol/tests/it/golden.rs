@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use afield_protocol::codec::Format;
 use afield_protocol::{
-    Attribute, Attributes, Change, Chosen, ChosenScope, Code, Entity, FIRST_TEMPORARY, Frame,
-    Group, GroupId, GroupOutcome, Held, Hello, Identifier, Model, Op, Origin, PROTOCOL_VERSION,
-    Page, PageEnd, Part, Pattern, Problem, Received, RowBlock, RowBlockWriter, Theirs, Type, Value,
-    Verdict, Welcome,
+    Attribute, Attributes, Change, Chosen, ChosenScope, Code, Comparison, Entity, FIRST_TEMPORARY,
+    Frame, Group, GroupId, GroupOutcome, Held, Hello, Identifier, Model, Op, Origin,
+    PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RowBlock, RowBlockWriter,
+    Theirs, Type, Value, Verdict, Welcome, Window,
 };
 use sha2::{Digest, Sha256};
 
@@ -208,6 +208,15 @@ fn held() -> Frame {
     })
 }
 
+fn window() -> Frame {
+    Frame::Window(Window {
+        entity: "part".into(),
+        attribute: "made".into(),
+        keep: Comparison::After,
+        bound: "2026-11-14T10:30:00.000000Z".into(),
+    })
+}
+
 fn chosen() -> Frame {
     Frame::Chosen(Chosen {
         scope: "projects".into(),
@@ -259,6 +268,7 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         ("frame-part", part()),
         ("frame-received", received()),
         ("frame-held", held()),
+        ("frame-window", window()),
         ("frame-chosen", chosen()),
     ];
     let named = |(name, frame): (&str, Frame)| (name.to_owned(), vec![frame]);

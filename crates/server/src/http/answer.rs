@@ -137,6 +137,7 @@ impl Answer {
         let request = PullRequest {
             caller: self.caller.clone(),
             held: self.held.clone(),
+            now: (self.server.0.clock)(),
             chosen: self.chosen.clone(),
             entities: positions,
             rows_max: limits.page_rows,

@@ -10,14 +10,10 @@ pub(super) const SERVER: &[(&str, &str)] = &[(
 )];
 
 /// Keys of `[local.…]`.
-pub(super) const ENTITY: &[(&str, &str)] = &[
-    (
-        "app_triggers",
-        "remove it, and the app's triggers on this table",
-    ),
-    ("delete", "remove it; rows count as deleted when they are"),
-    ("keep", "remove it; all rows are kept"),
-];
+pub(super) const ENTITY: &[(&str, &str)] = &[(
+    "app_triggers",
+    "remove it, and the app's triggers on this table",
+)];
 
 /// Keys that are read and checked but change nothing yet.
 pub(super) const WITHOUT_EFFECT: &str =

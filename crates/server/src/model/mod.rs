@@ -10,6 +10,7 @@
 //! text. Both report everything they find, each error with its place and its remedy.
 
 pub mod add;
+pub mod condition;
 mod error;
 pub mod file;
 pub mod init;

@@ -161,6 +161,12 @@ impl<'r, 't> Node<'r, 't> {
             .wrong(self.place, format!("{}: {message}", self.name));
     }
 
+    /// Notes a mistake somewhere within this value.
+    pub(super) fn wrong_at(&self, error: &At<String>) {
+        let message = format!("{}: {}", self.name, error.value);
+        self.reader.wrong(error.place, message);
+    }
+
     pub(super) fn at<T>(&self, value: T) -> At<T> {
         At {
             value,

@@ -3,6 +3,7 @@
 
 mod advice;
 mod columns;
+mod deletion;
 mod hidden;
 mod identifier;
 mod lookup;
@@ -12,6 +13,7 @@ mod scope;
 mod structure;
 mod switches;
 mod units;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 
@@ -335,6 +337,8 @@ impl<'a> Resolver<'a> {
         let lookups = self.lookups(name, server, table, &mut attributes);
         let scope = self.scope(name, server, table);
         let (write, write_to) = self.writes(name, server, table);
+        let delete = self.deletion(name, server, table);
+        let keep = self.window(name, server, table, &columns);
         let key_width = table.primary_key.len();
         let local = Entity {
             merge: self.merge(name, server),
@@ -349,6 +353,8 @@ impl<'a> Resolver<'a> {
             lookups,
             write,
             write_to,
+            delete,
+            keep,
             ..ServerEntity::new(local, &table.name, columns)
         })
     }

@@ -87,6 +87,8 @@ pub struct PullRequest {
     pub caller: Caller,
     /// The values of its scopes that the device has rows of, where it says so.
     pub held: Vec<Held>,
+    /// The server's time, in seconds since 1970.
+    pub now: i64,
     /// The values that the app on the device chose, of scopes that are chosen from. They say what
     /// is pulled, never what may be written.
     pub chosen: Vec<Chosen>,

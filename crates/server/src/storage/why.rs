@@ -3,7 +3,7 @@
 //! For a person who is asked "why do I not see it?". What a storage finds is said here without
 //! words, so that it can be printed in any language and compared in tests.
 
-use afield_protocol::{Key, Value};
+use afield_protocol::{Key, Value, Window};
 
 /// Everything that decides about one row and one user, at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,10 @@ pub struct Stage {
 pub enum Decides {
     /// Whether there is a row.
     Row,
+    /// Whether the row counts as deleted, which this column says.
+    Delete(String),
+    /// The window: whether it is in it by the database's clock.
+    Window(Window),
     /// The pattern: whether rows of the entity go to devices at all.
     Pattern,
     /// The scope: whose row it is.
@@ -198,6 +202,8 @@ impl Decides {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Row => "row",
+            Self::Delete(_) => "delete",
+            Self::Window(_) => "window",
             Self::Pattern => "pattern",
             Self::Scope(_) => "scope",
         }

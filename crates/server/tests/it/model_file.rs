@@ -196,8 +196,6 @@ fn what_is_not_built_yet_says_so_with_what_to_do() {
     let entity = "strict = false";
     for (old, text) in [
         (entity, "app_triggers = [\"n\"]"),
-        (entity, "keep = \"modified_on > now - 14 days\""),
-        (entity, "delete = \"is_active = false\""),
         ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (
             "{ type = \"text\" }",

@@ -300,6 +300,7 @@ fn p5_a_page_is_never_cut_between_marks_of_one_number() {
         &afield_server::storage::PullRequest {
             caller: afield_server::storage::Caller::user("ada"),
             held: Vec::new(),
+            now: 1_000,
             chosen: Vec::new(),
             entities: vec![("stock".into(), first.positions.get("stock").cloned())],
             rows_max: 1,

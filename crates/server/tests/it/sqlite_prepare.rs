@@ -192,6 +192,7 @@ fn p5_a_schema_that_no_longer_fits_is_refused_until_prepared_again() {
         let request = afield_server::storage::PullRequest {
             caller: afield_server::storage::Caller::user("ada"),
             held: Vec::new(),
+            now: 1_000,
             chosen: Vec::new(),
             entities: vec![("stock".into(), None)],
             rows_max: 1,

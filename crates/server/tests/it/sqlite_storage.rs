@@ -2,11 +2,30 @@
 
 use afield_server::storage::conformance::{
     chosen_model, chosen_schema, lookups_model, lookups_schema, rights_model, rights_schema,
+    soft_delete_model, soft_delete_schema, windows_model, windows_schema,
 };
 
 use crate::sqlite_database::SqliteDatabase;
 
 afield_server::storage_conformance!(SqliteDatabase::new());
+
+mod soft_delete {
+    use super::*;
+
+    afield_server::storage_soft_delete_conformance!(SqliteDatabase::with(
+        &soft_delete_schema("INTEGER PRIMARY KEY AUTOINCREMENT"),
+        soft_delete_model()
+    ));
+}
+
+mod windows {
+    use super::*;
+
+    afield_server::storage_windows_conformance!(SqliteDatabase::with(
+        &windows_schema(),
+        windows_model()
+    ));
+}
 
 mod rights {
     use super::*;

@@ -132,6 +132,7 @@ fn p5_a_database_restored_under_a_running_server_is_noticed() {
         let request = PullRequest {
             caller: Caller::user("ada"),
             held: Vec::new(),
+            now: 1_000,
             chosen: Vec::new(),
             entities: vec![("stock".into(), None)],
             rows_max: 10,

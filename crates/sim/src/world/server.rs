@@ -190,6 +190,7 @@ impl SimServer {
         let request = PullRequest {
             caller: afield_server::storage::Caller::user(user),
             held: serving.held.clone(),
+            now: 1_000,
             chosen: Vec::new(),
             entities: serving.entities.clone(),
             rows_max,

@@ -166,6 +166,7 @@ impl Server {
         };
         let said = !held.is_empty();
         let request = PullRequest {
+            now: 1_000,
             caller: caller.clone(),
             held,
             chosen: Vec::new(),
@@ -214,6 +215,7 @@ impl Server {
     pub(crate) fn settle(&self, caller: &Caller) -> Done {
         let first = self.model.entities[0].local.name.clone();
         let request = PullRequest {
+            now: 1_000,
             caller: caller.clone(),
             held: Vec::new(),
             chosen: Vec::new(),

@@ -4,6 +4,7 @@ use afield_protocol::{Merge, Pattern, Rule, Type};
 
 use super::At;
 use super::rule::{self, WrittenRule};
+use crate::model::condition::{self, WrittenDelete, WrittenKeep};
 use crate::model::error::{Place, suggestion};
 use crate::model::later;
 use crate::model::reader::{Node, Section};
@@ -67,6 +68,10 @@ pub struct FromServer {
     pub write: Option<Scoped>,
     /// What they may become, if the file says so.
     pub write_to: Option<Scoped>,
+    /// Which of them count as deleted, if the file says so.
+    pub delete: Option<WrittenDelete>,
+    /// Which of them devices have for a time, if the file says so.
+    pub keep: Option<WrittenKeep>,
 }
 
 /// `NAME = "PATH"` of `[local.….lookup]`.
@@ -197,6 +202,8 @@ fn synced(section: &Section<'_, '_>, from: &Node<'_, '_>) -> FromServer {
         }),
         write: rule("write"),
         write_to: rule("write_to"),
+        delete: section.take("delete").and_then(|node| read_delete(&node)),
+        keep: section.take("keep").and_then(|node| read_keep(&node)),
     }
 }
 
@@ -254,17 +261,21 @@ fn read_id(node: &Node<'_, '_>) -> Option<At<IdKind>> {
 
 fn read_scope(node: &Node<'_, '_>) -> Option<Scoped> {
     let text = node.placed_text()?;
-    match scope::parse(&text) {
-        Ok(written) => Some(Scoped {
-            written,
-            place: text.place,
-        }),
-        Err(At { value, place }) => {
-            let message = format!("{}: {value}", node.name);
-            node.reader.wrong(place, message);
-            None
-        }
-    }
+    let written = scope::parse(&text).map_err(|error| node.wrong_at(&error));
+    Some(Scoped {
+        written: written.ok()?,
+        place: text.place,
+    })
+}
+
+fn read_delete(node: &Node<'_, '_>) -> Option<WrittenDelete> {
+    let found = condition::parse_delete(&node.placed_text()?);
+    found.map_err(|error| node.wrong_at(&error)).ok()
+}
+
+fn read_keep(node: &Node<'_, '_>) -> Option<WrittenKeep> {
+    let found = condition::parse_keep(&node.placed_text()?);
+    found.map_err(|error| node.wrong_at(&error)).ok()
 }
 
 /// `[local.NAME.lookup]`.
@@ -313,7 +324,7 @@ fn listed(node: &Node<'_, '_>) -> Option<Vec<Listed>> {
 }
 
 fn local_only(section: &Section<'_, '_>) -> Source {
-    const SYNCED: [&str; 16] = [
+    const SYNCED: [&str; 18] = [
         "pattern",
         "scope",
         "write",
@@ -328,6 +339,8 @@ fn local_only(section: &Section<'_, '_>) -> Source {
         "insert_only",
         "erase",
         "counter",
+        "delete",
+        "keep",
         "rule",
         "lookup",
     ];

@@ -82,7 +82,7 @@ impl Resolver<'_> {
     }
 }
 
-fn has_index(table: &Table, column: &str) -> bool {
+pub(super) fn has_index(table: &Table, column: &str) -> bool {
     let indexes = table.indexes.iter().chain([&table.primary_key]);
     let mut first = indexes.filter_map(|columns| columns.first());
     first.any(|name| name.eq_ignore_ascii_case(column))
@@ -90,7 +90,7 @@ fn has_index(table: &Table, column: &str) -> bool {
 
 /// With the key behind the column, because rows are read value by value, each in key order. A
 /// row's number is part of every index.
-fn create_index(table: &Table, column: &str) -> String {
+pub(super) fn create_index(table: &Table, column: &str) -> String {
     let key: &[String] = match table.is_rowid_key {
         true => &[],
         false => &table.primary_key,

@@ -83,11 +83,15 @@ pub(super) fn in_key_order<'a>(foreign: &'a ForeignKey, key: &[String]) -> Optio
 }
 
 /// Useful indexes on the device: the server's, as far as their columns are there, and one for
-/// each foreign key. None that another, or the identifier, begins with.
+/// each foreign key and for the window. None that another, or the identifier, begins with.
 fn indexes(entity: &ServerEntity, table: &Table) -> Vec<Vec<String>> {
     let foreign = table.foreign_keys.iter().map(|foreign| &foreign.columns);
     let mut wanted: Vec<Vec<String>> = Vec::new();
-    for columns in table.indexes.iter().chain(foreign) {
+    let window = entity.keep.as_ref();
+    let window = window.and_then(|keep| entity.columns.get(keep.attribute));
+    // Devices drop the rows that left a window.
+    let window = window.map(|column| vec![column.name.clone()]);
+    for columns in table.indexes.iter().chain(foreign).chain(&window) {
         let known: Vec<String> = columns
             .iter()
             .map_while(|column| local_name(entity, column))

@@ -11,6 +11,7 @@ mod chosen;
 mod copies;
 mod dependants;
 mod lookups;
+mod mirror;
 mod numbers;
 mod parts;
 mod patterns;
@@ -22,6 +23,8 @@ mod replica;
 mod rights;
 mod schema;
 mod scopes;
+mod soft_delete;
+mod windows;
 
 use afield_protocol::Value;
 
@@ -41,6 +44,8 @@ pub use self::replica::{Replica, Rows};
 pub use self::rights::*;
 pub use self::schema::{entity, model, schema, server_model};
 pub use self::scopes::*;
+pub use self::soft_delete::*;
+pub use self::windows::*;
 use crate::resolved::ServerModel;
 use crate::storage::Storage;
 

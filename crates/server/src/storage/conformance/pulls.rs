@@ -352,6 +352,7 @@ pub fn unknown_entities_are_an_error_of_the_pull(db: &mut dyn Database) {
     let request = PullRequest {
         caller: crate::storage::Caller::user("ada"),
         held: Vec::new(),
+        now: 1_000,
         chosen: Vec::new(),
         entities: vec![("nothing".into(), None)],
         rows_max: 10,

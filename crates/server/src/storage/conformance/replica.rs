@@ -79,6 +79,7 @@ impl Replica {
         let request = PullRequest {
             caller: crate::storage::Caller::user("ada"),
             held: Vec::new(),
+            now: 1_000,
             chosen: Vec::new(),
             entities: from.clone(),
             rows_max,

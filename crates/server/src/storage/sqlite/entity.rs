@@ -4,12 +4,14 @@ use afield_protocol::{Attribute, Attributes, Identifier, Key, Value};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::cell::{Canonical, Form, Spelling};
+use super::deletion::Deletion;
 use super::error::{While, lasting};
 use super::lookups::Lookups;
 use super::raw::Raw;
 use super::schema::TableSchema;
 use super::scope::{self, ScopeSql};
-use super::statements::{ScopedSql, Sql, key_terms};
+use super::statements::{Parts, ScopedSql, Sql, key_terms};
+use super::window;
 use super::writes::Writes;
 use crate::resolved::{ServerEntity, ServerModel};
 use crate::storage::{Caller, StorageError};
@@ -33,6 +35,10 @@ pub(super) struct EntityTable {
     pub lookups: Lookups,
     /// Which of them may be written, and what they may become.
     pub writes: Writes,
+    /// When its rows count as deleted; `None` if none does.
+    pub deletion: Option<Deletion>,
+    /// What its positions stand for.
+    pub label: String,
     sql: Sql,
 }
 
@@ -44,6 +50,8 @@ pub(super) struct FoundRow {
     pub rowid: Option<i64>,
     /// Canonical values of all attributes that are no lookups.
     pub values: Vec<Value>,
+    /// Whether it counts as deleted.
+    pub is_deleted: bool,
 }
 
 impl EntityTable {
@@ -70,12 +78,23 @@ impl EntityTable {
         }
         let (scan_order, key) = key_terms(&schema, entity)?;
         let scope = ScopeSql::compile(conn, &model.scopes, entity, &schema)?;
+        let deletion = Deletion::learn(conn, entity, &schema)?;
+        let beside = deletion.as_ref();
         let lookups = Lookups::compile(conn, model, entity, &schema)?;
-        let sql = Sql::build(&schema, entity, &scan_order, &key, scope.as_ref(), &lookups);
+        let parts = Parts {
+            schema: &schema,
+            entity,
+            beside: beside.and_then(|deletion| deletion.beside.as_deref()),
+            scope: scope.as_ref(),
+            lookups: &lookups,
+        };
+        let sql = Sql::build(&parts, &scan_order, &key);
         Ok(Self {
             writes: Writes::compile(conn, model, entity, &schema, &sql.key_is)?,
             sql,
             scope,
+            deletion,
+            label: window::label(entity) + &lookups.meaning,
             lookups,
             entity: entity.clone(),
             numbered_by: local.attributes.iter().map(numbered_by).collect(),
@@ -110,6 +129,11 @@ impl EntityTable {
             None => (&self.sql.scan_first, Vec::new()),
             Some(key) => (&self.sql.scan_after, self.behind(key)),
         }
+    }
+
+    /// The statements that read the rows which came into the window by time.
+    pub(super) fn entering_sql(&self) -> Option<&(String, String)> {
+        self.sql.entering.as_ref()
     }
 
     /// The statements of an entity with a scope.
@@ -169,14 +193,9 @@ impl EntityTable {
         }
     }
 
-    /// What a position of this entity is bound to: another meaning of its lookups makes others.
-    pub(super) fn position_name(&self) -> String {
-        format!("{}{}", self.entity.local.name, self.lookups.meaning)
-    }
-
-    /// How many columns a row has as devices get it.
+    /// How many columns are read of a row as devices get it; others stand behind them.
     pub(super) fn width(&self) -> usize {
-        self.forms.len() + self.lookups.forms.len()
+        self.own_width() + self.lookups.forms.len()
     }
 
     /// Change number and stored key of a mark that this statement returned.
@@ -199,8 +218,28 @@ impl EntityTable {
     /// The canonical cells of a row as devices get it, lookups included.
     pub(super) fn cells<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Vec<Canonical<'r>>> {
         let cell = |(at, form): (usize, &Form)| Ok(form.read(row.get_ref(at)?));
-        let forms = self.forms.iter().chain(&self.lookups.forms);
-        forms.enumerate().map(cell).collect()
+        let lookups = self.lookups.forms.iter().enumerate();
+        let lookups = lookups.map(|(at, form)| (self.own_width() + at, form));
+        let own = self.forms.iter().enumerate();
+        own.chain(lookups).map(cell).collect()
+    }
+
+    /// How many columns of a row all of these statements read first: those of its attributes, and
+    /// whether it counts as deleted.
+    fn own_width(&self) -> usize {
+        let beside = self
+            .deletion
+            .as_ref()
+            .and_then(|found| found.beside.as_ref());
+        self.forms.len() + usize::from(beside.is_some())
+    }
+
+    /// Whether a row that one of these statements returned does not count as deleted.
+    pub(super) fn is_alive(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        match &self.deletion {
+            None => Ok(true),
+            Some(deletion) => Ok(!deletion.is_deleted(row)?),
+        }
     }
 
     /// The key of such a row as it is stored.
@@ -306,12 +345,13 @@ impl EntityTable {
         let values = self.forms.iter().enumerate().map(cell);
         let values = values.collect::<rusqlite::Result<_>>()?;
         let rowid = match self.sql.by_rowid {
-            Some(_) => row.get(self.forms.len())?,
+            Some(_) => row.get(self.own_width())?,
             None => None,
         };
         Ok(FoundRow {
             raw_key: self.raw_key(row, 0)?,
             rowid,
+            is_deleted: !self.is_alive(row)?,
             values,
         })
     }

@@ -19,6 +19,7 @@ mod captures;
 pub mod catalog;
 mod cell;
 mod constraint;
+mod deletion;
 mod entity;
 mod error;
 mod ledger;
@@ -41,6 +42,7 @@ mod stops;
 mod tables;
 mod turns;
 mod why;
+mod window;
 mod write;
 mod writes;
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use afield_protocol::limits::ROWS_FRAME_BYTES;
-use afield_protocol::{Frame, Key, RowBlockWriter, Value, ValueRef};
+use afield_protocol::{Frame, Key, RowBlockWriter, Value, ValueRef, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::cell::Canonical;
@@ -53,6 +53,8 @@ pub(super) struct Reading<'l, 'a> {
     pub sql: &'l str,
     /// What stands behind the row's attributes; `None` if the row is not the user's.
     pub beside: &'l dyn Fn(&Row<'_>) -> rusqlite::Result<Option<Vec<Canonical<'a>>>>,
+    /// Which rows devices have for a time: for those that merely show what changed.
+    pub window: Option<&'l Window>,
 }
 
 /// One entity's part of a page.
@@ -115,6 +117,9 @@ impl<'a> EntityWriter<'a> {
         reading: &Reading<'_, '_>,
         told: &mut HashSet<Vec<u8>>,
     ) -> rusqlite::Result<bool> {
+        if !self.table.is_sent(row, reading.window)? {
+            return Ok(true);
+        }
         let Some(beside) = (reading.beside)(row)? else {
             return Ok(true);
         };
@@ -147,6 +152,9 @@ impl<'a> EntityWriter<'a> {
         let Some(row) = rows.next()? else {
             return Ok(false);
         };
+        if !table.is_alive(row)? {
+            return Ok(false);
+        }
         let Some(beside) = (reading.beside)(row)? else {
             return Ok(false);
         };

@@ -14,21 +14,21 @@
 //! that it is delivered again; the page that is complete closes every gap.
 
 mod part;
-
-use std::collections::HashSet;
+mod whole;
 
 use afield_protocol::zoo::planted;
-use afield_protocol::{Frame, Page, PageEnd, Pattern, Position};
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use afield_protocol::{Frame, Page, PageEnd, Pattern, Position, Window};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use self::part::Part;
 use super::entity::EntityTable;
 use super::error::While;
-use super::lookups::{Begun, Fan, Walked, is_any_shown};
-use super::page::{EntityWriter, PageWriter, Reading};
+use super::lookups::{Begun, is_any_shown};
+use super::page::PageWriter;
 use super::raw::{Raw, read_raw_key, write_raw_key};
 use super::scope::{Asking, Listed, ScopedPull};
 use super::tables::Tables;
+use super::window::{self, Instants};
 use super::{SqliteStorage, replaced};
 use crate::position::{self, Place, Progress};
 use crate::storage::{PullRequest, PulledPage, StorageError};
@@ -42,6 +42,13 @@ enum State {
     /// snapshots up to `seen` were read.
     Scan {
         began: i64,
+        after: Option<Seen<Vec<Raw>>>,
+    },
+    /// The rows that have come into the window since an instant go on behind one of them, before
+    /// the changes above this number are to come.
+    Enter {
+        from: i64,
+        before: i64,
         after: Option<Seen<Vec<Raw>>>,
     },
     /// The changes above this number are to come, of the next one perhaps only the rows behind
@@ -65,10 +72,20 @@ struct Seen<T> {
     last: T,
 }
 
+impl Seen<()> {
+    /// All rows of a download were read, or what a page brings is newer than its number.
+    fn all(seen: i64) -> Self {
+        Self { seen, last: () }
+    }
+}
+
 struct Pulled<'a> {
     name: &'a str,
     table: &'a EntityTable,
     state: State,
+    /// The instant by which rows are chosen, and which that are: if they stay for a time.
+    at: Option<i64>,
+    window: Option<Window>,
 }
 
 /// Reads one page and the highest change number that its positions speak of. `beacon` is the
@@ -80,7 +97,7 @@ pub(super) fn pull(
     beacon: i64,
     request: &PullRequest,
 ) -> Result<(PulledPage, i64), StorageError> {
-    let snapshot = Snapshot::take(conn, storage, beacon)?;
+    let snapshot = Snapshot::take(conn, storage, beacon, request.now)?;
     let listed = Listed {
         lists: &storage.lists,
         asking: Asking {
@@ -127,6 +144,8 @@ struct Snapshot<'a> {
     conn: &'a Connection,
     storage: &'a SqliteStorage,
     change: i64,
+    /// The time of the pull.
+    now: i64,
 }
 
 impl<'a> Snapshot<'a> {
@@ -134,6 +153,7 @@ impl<'a> Snapshot<'a> {
         conn: &'a Connection,
         storage: &'a SqliteStorage,
         beacon: i64,
+        now: i64,
     ) -> Result<Self, StorageError> {
         let change = conn
             .prepare_cached("SELECT change FROM afield_clock")
@@ -143,6 +163,7 @@ impl<'a> Snapshot<'a> {
             conn,
             storage,
             change,
+            now,
         };
         // A beacon that went back, or an epoch that is gone: somebody copied an older database
         // over the one that this server opened.
@@ -169,32 +190,43 @@ impl<'a> Snapshot<'a> {
         listed: &Listed<'_>,
     ) -> Result<(Part<'e>, bool), StorageError> {
         if table.entity.local.insert_only {
-            let state = State::Never;
-            return Ok((Part::Whole(Pulled { name, table, state }), false));
+            return Ok((
+                Part::Whole(Pulled::new(name, table, State::Never, None)),
+                false,
+            ));
         }
         let place = self.place_of(table, since, position.as_ref())?;
+        let instants = Instants::of(table, place.as_ref(), self.now);
         if let Some(scoped) = table.scoped() {
             let key = &self.storage.code_key;
             let entity = (name, table);
             let asking = listed.asking;
+            let change = self.change;
             let mut entity =
-                ScopedPull::fresh(self.conn, key, entity, scoped, asking, self.change)?;
+                ScopedPull::fresh(self.conn, key, entity, scoped, asking, change, instants)?;
             let resumed = match &place {
-                Some(place) => entity.resume(self.conn, place, listed, self.change)?,
+                Some(place) => entity.resume(self.conn, place, listed, self.change, instants)?,
                 None => false,
             };
             return Ok((Part::Scoped(Box::new(entity)), !resumed));
         }
         let state = match place {
-            Some(place) => self.resume(table, place)?,
+            Some(place) => self.resume(table, place, instants)?,
             None => None,
         };
         let starts_over = state.is_none();
+        let at = match starts_over {
+            true => instants.fresh,
+            false => instants.resumed,
+        };
         let state = state.unwrap_or(State::Scan {
             began: self.change,
             after: None,
         });
-        Ok((Part::Whole(Pulled { name, table, state }), starts_over))
+        Ok((
+            Part::Whole(Pulled::new(name, table, state, at)),
+            starts_over,
+        ))
     }
 
     /// What a position says, if it is one of this database's history.
@@ -204,9 +236,8 @@ impl<'a> Snapshot<'a> {
         since: i64,
         position: Option<&Position>,
     ) -> Result<Option<Place>, StorageError> {
-        let name = table.position_name();
         let key = &self.storage.code_key;
-        let place = position.and_then(|token| position::open(key, &name, token));
+        let place = position.and_then(|token| position::open(key, &table.label, token));
         Ok(match place {
             Some(place) if place.change >= since && self.is_our_history(&place)? => Some(place),
             _ => None,
@@ -214,8 +245,13 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Where an entity goes on whose rows are everyone's; `None` if it starts over.
-    fn resume(&self, table: &EntityTable, place: Place) -> Result<Option<State>, StorageError> {
-        if place.held.is_some() {
+    fn resume(
+        &self,
+        table: &EntityTable,
+        place: Place,
+        instants: Instants,
+    ) -> Result<Option<State>, StorageError> {
+        if place.held.is_some() || place.instant.is_some() != table.entity.keep.is_some() {
             return Ok(None);
         }
         let began = place.change;
@@ -229,6 +265,15 @@ impl<'a> Snapshot<'a> {
                     began,
                     after: Some(Seen { seen, last }),
                 }),
+            Progress::Entering { last, seen, before } => {
+                let (from, width) = (began, table.key_width() + 1);
+                let after = window::place(&last, width).map(|last| Seen { seen, last });
+                (last.is_empty() || after.is_some()).then_some(State::Enter {
+                    from,
+                    before,
+                    after,
+                })
+            }
             Progress::Closing { seen } => Some(State::Delta {
                 from: began,
                 closing: Some(Seen { seen, last: () }),
@@ -236,20 +281,42 @@ impl<'a> Snapshot<'a> {
             }),
             Progress::Idle => {
                 let is_whole = table.entity.local.pattern == Pattern::ReadOnly;
-                let starts_over = is_whole && self.is_touched(table, began).while_(DOING)?;
-                (!starts_over).then_some(State::Delta {
-                    from: began,
-                    closing: None,
-                    begun,
-                })
+                let starts_over = is_whole && self.has_changed(table, began, instants)?;
+                let from = began;
+                let state = match instants.before.filter(|_| !is_whole) {
+                    Some(before) => State::Enter {
+                        from,
+                        before,
+                        after: None,
+                    },
+                    None => State::Delta {
+                        from,
+                        closing: None,
+                        begun,
+                    },
+                };
+                (!starts_over).then_some(state)
             }
         })
     }
 
-    /// Whether a row, or something that a row shows, was touched after this change number.
-    fn is_touched(&self, table: &EntityTable, from: i64) -> rusqlite::Result<bool> {
-        Ok(table.is_marked_after(self.conn, from)?
-            || is_any_shown(self.conn, table, from, self.change, &|_| Ok(true))?)
+    /// Whether a row, or something that a row shows, was touched after this change number, or a row
+    /// has come into the window since.
+    fn has_changed(
+        &self,
+        table: &EntityTable,
+        from: i64,
+        instants: Instants,
+    ) -> Result<bool, StorageError> {
+        let window = table.window(instants.resumed);
+        let is_sent = |row: &Row<'_>| table.is_sent(row, window.as_ref());
+        let is_marked = table.is_marked_after(self.conn, from).while_(DOING)?;
+        let is_shown = || is_any_shown(self.conn, table, from, self.change, &is_sent);
+        let has_entered = || match instants.before.zip(instants.resumed) {
+            Some(span) => table.any_entered(self.conn, span, &|_| Ok(true)),
+            None => Ok(false),
+        };
+        Ok(is_marked || is_shown().while_(DOING)? || has_entered().while_(DOING)?)
     }
 
     /// Whether the place lies in the history that led to this snapshot: an epoch that this
@@ -278,12 +345,12 @@ impl<'a> Snapshot<'a> {
         let mut to = Vec::new();
         for entity in entities {
             let place = match entity {
-                Part::Whole(entity) => self.place(&entity.state),
+                Part::Whole(entity) => self.place(entity),
                 Part::Scoped(entity) => entity.place(self.storage.epoch, self.change),
             };
             highest = highest.max(place.seen());
-            let name = entity.table().position_name();
-            let token = position::seal(&self.storage.code_key, &name, &place);
+            let label = &entity.table().label;
+            let token = position::seal(&self.storage.code_key, label, &place);
             to.push((entity.name().to_owned(), token));
         }
         let end = PageEnd {
@@ -295,17 +362,19 @@ impl<'a> Snapshot<'a> {
             from: request.entities.clone(),
             reset,
         })];
+        let windows = entities.iter().filter_map(Part::window);
+        frames.extend(windows.cloned().map(Frame::Window));
         frames.extend(content);
         frames.push(Frame::PageEnd(end.clone()));
         (frames, end, highest)
     }
 
-    fn place(&self, state: &State) -> Place {
-        let fan_out = match state {
+    fn place(&self, entity: &Pulled<'_>) -> Place {
+        let fan_out = match &entity.state {
             State::Delta { begun, .. } => begun.as_ref().map(Begun::write),
-            State::Scan { .. } | State::Done | State::Never => None,
+            State::Scan { .. } | State::Enter { .. } | State::Done | State::Never => None,
         };
-        let (change, progress) = match state {
+        let (change, progress) = match &entity.state {
             State::Scan { began, after: None } => (*began, Progress::BeforeFirst),
             State::Scan {
                 began,
@@ -313,6 +382,22 @@ impl<'a> Snapshot<'a> {
             } => {
                 let (seen, last) = (*seen, write_raw_key(last));
                 (*began, Progress::After { last, seen })
+            }
+            State::Enter {
+                from,
+                before,
+                after: None,
+            } => {
+                let (last, seen, before) = (Vec::new(), *from, *before);
+                (*from, Progress::Entering { last, seen, before })
+            }
+            State::Enter {
+                from,
+                before,
+                after: Some(Seen { seen, last }),
+            } => {
+                let (seen, before, last) = (*seen, *before, write_raw_key(last));
+                (*from, Progress::Entering { last, seen, before })
             }
             State::Delta {
                 from,
@@ -333,132 +418,8 @@ impl<'a> Snapshot<'a> {
             change,
             progress,
             held: None,
+            instant: entity.at,
             fan_out,
         }
-    }
-}
-
-impl Pulled<'_> {
-    /// Goes on with a download, if this entity has one.
-    fn scan(
-        &mut self,
-        conn: &Connection,
-        page: &mut PageWriter,
-        snapshot: i64,
-    ) -> rusqlite::Result<()> {
-        let State::Scan { began, after } = &mut self.state else {
-            return Ok(());
-        };
-        if page.is_full() {
-            return Ok(());
-        }
-        let mut content = EntityWriter::new(page, self.table);
-        let (sql, from) = self
-            .table
-            .scan(after.as_ref().map(|after| after.last.as_slice()));
-        let mut statement = conn.prepare_cached(sql)?;
-        let mut rows = statement.query(params_from_iter(from))?;
-        let mut last = None;
-        while let Some(row) = rows.next()? {
-            if let Some(last) = last {
-                *after = Some(Seen {
-                    seen: snapshot,
-                    last,
-                });
-                content.finish();
-                return Ok(());
-            }
-            content.row(&self.table.cells(row)?);
-            if content.page.is_full() {
-                last = Some(self.table.raw_key(row, 0)?);
-            }
-        }
-        content.finish();
-        self.state = if planted("server-scan-forgets-closing-delta") {
-            State::Done
-        } else {
-            State::Delta {
-                from: *began,
-                closing: Some(Seen {
-                    seen: snapshot,
-                    last: (),
-                }),
-                begun: None,
-            }
-        };
-        Ok(())
-    }
-
-    /// Delivers the rows that were touched since, and those that show what was, up to this
-    /// snapshot's change number.
-    fn delta(
-        &mut self,
-        conn: &Connection,
-        page: &mut PageWriter,
-        snapshot: i64,
-    ) -> rusqlite::Result<()> {
-        let State::Delta {
-            from,
-            closing,
-            begun,
-        } = &mut self.state
-        else {
-            return Ok(());
-        };
-        let skipped = i64::from(planted("server-delta-skips-one"));
-        let mut content = EntityWriter::new(page, self.table);
-        let reading = Reading {
-            sql: self.table.shown(),
-            beside: &|_| Ok(Some(Vec::new())),
-        };
-        let has_lookups = !self.table.lookups.routes.is_empty();
-        let mut told = HashSet::new();
-        let mut fan = Fan::new(self.table, *from, snapshot, begun.take());
-        let mut statement = conn.prepare_cached(self.table.marks_after())?;
-        let mut marks = statement.query([*from + skipped])?;
-        let mut own = self.table.mark(marks.next()?)?;
-        let cut = loop {
-            let shown = fan.next(conn)?;
-            let is_own = |(change, _): &(i64, _)| shown.is_none_or(|shown| *change < shown);
-            let Some((change, key)) = own.take_if(|mark| is_own(mark)) else {
-                let Some(shown) = shown else {
-                    break None;
-                };
-                let mut row = |row: &Row<'_>| content.shown(row, &reading, &mut told);
-                if let Walked::Cut(below, begun) = fan.walk(conn, &mut row)? {
-                    break Some((below, begun));
-                }
-                *from = shown;
-                continue;
-            };
-            // Marks that share a number share a page: the position can only say "up to here".
-            if content.page.is_full() && change != *from {
-                break Some((*from, None));
-            }
-            if !has_lookups || told.insert(write_raw_key(&key)) {
-                content.touched(conn, &key, &reading)?;
-            }
-            *from = change;
-            own = self.table.mark(marks.next()?)?;
-        };
-        content.finish();
-        let Some((below, rest)) = cut else {
-            self.state = State::Done;
-            return Ok(());
-        };
-        *from = match planted("server-cut-forgets-the-rest") {
-            true => snapshot,
-            false => below,
-        };
-        *begun = rest;
-        // What was read may be newer than the number: a row's lookups, or a row by its lookups.
-        if has_lookups {
-            let last = ();
-            *closing = Some(Seen {
-                seen: snapshot,
-                last,
-            });
-        }
-        Ok(())
     }
 }

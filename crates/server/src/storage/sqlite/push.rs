@@ -131,16 +131,18 @@ impl Envelope<'_> {
         conn: &'a Connection,
         tables: &'a Tables,
     ) -> Result<Applying<'a>, StorageError> {
+        let now = self.storage.seconds(conn)?;
         Ok(Applying {
             rights: Rights {
                 conn,
                 tables,
                 caller: self.caller,
+                now,
             },
             conn,
             tables,
             user: &self.caller.user,
-            at: self.storage.seconds(conn)?,
+            at: now,
         })
     }
 }

@@ -32,6 +32,8 @@ pub(super) fn culprit(
             continue;
         };
         let found = match change.op {
+            // It is there still, and so is what refers to it.
+            Op::Delete if table.deletion.is_some() => None,
             Op::Delete => still_referred_to(conn, table, change)?,
             Op::Create | Op::Update => refers_to_nothing(conn, table, change)?,
         };
@@ -65,6 +67,7 @@ pub(super) fn asked(
             return false;
         };
         !parent.scope.is_everyone()
+            || parent.delete.is_some()
             || !keys
                 .iter()
                 .any(|(foreign, to)| is_the_same(table, reference, parent, foreign, to))

@@ -34,6 +34,8 @@ pub(super) struct Rights<'a> {
     pub conn: &'a Connection,
     pub tables: &'a Tables,
     pub caller: &'a Caller,
+    /// The server's time, in seconds since 1970.
+    pub now: i64,
 }
 
 /// What stands under an identifier.
@@ -62,7 +64,9 @@ impl Rights<'_> {
         change: &Change,
         row: &FoundRow,
     ) -> rusqlite::Result<Option<Verdict>> {
-        if change.op == Op::Create || table.may_write(self.conn, self.caller, &row.raw_key)? {
+        // A create brings a deleted row of its identifier back: it changes that row.
+        let is_new = change.op == Op::Create && !row.is_deleted;
+        if is_new || table.may_write(self.conn, self.caller, &row.raw_key)? {
             return Ok(None);
         }
         let decides = decide(table, table.entity.write.as_ref());
@@ -77,6 +81,7 @@ impl Rights<'_> {
         change: &Change,
     ) -> Result<bool, StorageError> {
         let has = match self.find(table, change.op, &change.key).while_(DOING)? {
+            Found::Mine(row) if row.is_deleted => false,
             Found::Mine(row) => self.changing(table, change, &row).while_(DOING)?.is_none(),
             Found::Foreign | Found::Absent => false,
         };
@@ -191,10 +196,11 @@ impl Rights<'_> {
             return Ok(true);
         }
         if target.entity.scope.is_everyone() || planted("server-reference-unchecked") {
-            return Ok(target.find(self.conn, &key)?.is_some());
+            return Ok(is_there(target.find(self.conn, &key)?.as_ref()));
         }
-        if self.mine(target, &key)?.is_some() {
-            return Ok(true);
+        if let Some(raw) = self.mine(target, &key)? {
+            let row = target.with_stored_key(self.conn, &raw)?;
+            return Ok(is_there(row.as_ref()));
         }
         own.find(self.conn, target, &key)
     }
@@ -215,6 +221,11 @@ impl Rights<'_> {
         };
         Ok(if is_fine { verdict } else { silent(verdict) })
     }
+}
+
+/// Whether a row is found that does not count as deleted.
+fn is_there(row: Option<&FoundRow>) -> bool {
+    row.is_some_and(|row| !row.is_deleted)
 }
 
 /// The rows that a group wrote, by entity: its author knows them, even those that are handed on,
@@ -240,7 +251,7 @@ impl<'g> Own<'g> {
         };
         for raw in table.spellings(key) {
             if keys.contains(&write_raw_key(&raw)) {
-                return Ok(table.with_stored_key(conn, &raw)?.is_some());
+                return Ok(is_there(table.with_stored_key(conn, &raw)?.as_ref()));
             }
         }
         Ok(false)

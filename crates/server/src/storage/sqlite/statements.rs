@@ -27,6 +27,9 @@ pub(super) struct Sql {
     pub any_mark_after: String,
     /// What an entity with a scope has in their place.
     pub scoped: Option<ScopedSql>,
+    /// Of an entity whose window rows come into by time: the rows of a range of its attribute, in
+    /// the order of that and of the key, and the same from behind one.
+    pub entering: Option<(String, String)>,
 }
 
 /// The statements of an entity with a scope. `N` is a scope column of it.
@@ -105,18 +108,29 @@ pub(super) fn key_terms(
     Ok((order, terms.into_iter().flatten().collect()))
 }
 
+/// What the statements are made of.
+pub(super) struct Parts<'a> {
+    pub schema: &'a TableSchema,
+    pub entity: &'a ServerEntity,
+    /// A column that is read behind the attributes.
+    pub beside: Option<&'a str>,
+    pub scope: Option<&'a ScopeSql>,
+    pub lookups: &'a Lookups,
+}
+
 impl Sql {
-    pub(super) fn build(
-        schema: &TableSchema,
-        entity: &ServerEntity,
-        scan_order: &[usize],
-        key: &[KeyTerm],
-        scope: Option<&ScopeSql>,
-        lookups: &Lookups,
-    ) -> Self {
+    pub(super) fn build(parts: &Parts<'_>, scan_order: &[usize], key: &[KeyTerm]) -> Self {
+        let Parts {
+            schema,
+            entity,
+            beside,
+            scope,
+            lookups,
+        } = *parts;
         let table = quote(&schema.name);
         let mark = quote(&mark_table(&schema.name));
-        let columns: Vec<String> = entity.columns.iter().map(|c| quote(&c.name)).collect();
+        let columns = entity.columns.iter().map(|column| column.name.as_str());
+        let columns: Vec<String> = columns.chain(beside).map(quote).collect();
         let shown = [columns.as_slice(), &lookups.selects].concat().join(", ");
         let columns = columns.join(", ");
         let with_rowid = match &schema.rowid {
@@ -124,11 +138,7 @@ impl Sql {
             None => columns,
         };
         let order = Order::of(scan_order, key);
-        let Order {
-            named,
-            ordered,
-            holes,
-        } = &order;
+        let (named, ordered, holes) = (&order.named, &order.ordered, &order.holes);
         let equals: Vec<String> = key
             .iter()
             .enumerate()
@@ -158,6 +168,7 @@ impl Sql {
                 mark_key.join(", ")
             ),
             any_mark_after: format!("SELECT EXISTS (SELECT 1 FROM {mark} WHERE change > ?1)"),
+            entering: entering(parts, &read, &order),
             scoped: scope.map(|scope| {
                 let sql = scope.columns.iter().map(by_column);
                 let (first, after) = sql.map(|sql| (sql.first, sql.after)).unzip();
@@ -218,6 +229,27 @@ impl Order {
             after: format!("{read} ({ordered}) > ({holes}) AND {quoted} = ?{value}{sorted}"),
         }
     }
+}
+
+/// The rows of a range of the window's attribute, and the same from behind one of them.
+fn entering(parts: &Parts<'_>, read: &str, order: &Order) -> Option<(String, String)> {
+    let keep = parts.entity.keep.as_ref()?;
+    if !keep.comparison.grows() {
+        return None;
+    }
+    let attribute = quote(&parts.entity.columns.get(keep.attribute)?.name);
+    let Order { named, ordered, .. } = order;
+    let sorted = format!("{named} ORDER BY {attribute}, {ordered}");
+    let end = parts.entity.local.key_width + 2;
+    let holes: Vec<String> = (1..end).map(|at| format!("?{at}")).collect();
+    Some((
+        format!("{read} {attribute} >= ?1 AND {attribute} < ?2{sorted}"),
+        format!(
+            "{read} {attribute} >= ?1 AND {attribute} < ?{end} \
+             AND ({attribute}, {ordered}) > ({}){sorted}",
+            holes.join(", ")
+        ),
+    ))
 }
 
 fn marks_of_values(mark: &str, scope: &ScopeSql, key_width: usize) -> Vec<String> {

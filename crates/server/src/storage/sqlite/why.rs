@@ -94,11 +94,12 @@ impl Asking<'_> {
     /// model can say about that has its place here, and nowhere else.
     fn stages(&self) -> Result<Vec<Stage>, StorageError> {
         let scope = self.rule(&self.table.entity.scope, "scope")?;
-        Ok(vec![
-            Stage {
-                decides: Decides::Row,
-                lets: self.row.is_some(),
-            },
+        let mut stages = vec![Stage {
+            decides: Decides::Row,
+            lets: self.row.is_some(),
+        }];
+        stages.extend(self.deletion()?);
+        stages.extend([
             Stage {
                 decides: Decides::Pattern,
                 lets: !self.table.entity.local.insert_only,
@@ -107,7 +108,48 @@ impl Asking<'_> {
                 lets: scope.holds(),
                 decides: Decides::Scope(scope),
             },
-        ])
+        ]);
+        stages.extend(self.window().while_(DOING)?);
+        Ok(stages)
+    }
+
+    /// Whether the row is in the window, where there is one.
+    fn window(&self) -> rusqlite::Result<Option<Stage>> {
+        let clock = "SELECT CAST(strftime('%s', 'now') AS INTEGER)";
+        let now = self.conn.query_row(clock, [], |row| row.get(0))?;
+        let Some(window) = self.table.window(Some(now)) else {
+            return Ok(None);
+        };
+        let row = match &self.row {
+            Some(raw) => self.table.with_stored_key(self.conn, raw)?,
+            None => None,
+        };
+        let keep = self.table.entity.keep.as_ref();
+        let value = keep.zip(row.as_ref());
+        let value = value.and_then(|(keep, row)| row.values.get(keep.attribute));
+        Ok(Some(Stage {
+            lets: value.is_some_and(|value| window.keeps(value.as_ref())),
+            decides: Decides::Window(window),
+        }))
+    }
+
+    /// Whether the row counts as deleted, where rows can.
+    fn deletion(&self) -> Result<Option<Stage>, StorageError> {
+        let Some(delete) = &self.table.entity.delete else {
+            return Ok(None);
+        };
+        Ok(Some(Stage {
+            decides: Decides::Delete(delete.column.name.clone()),
+            lets: self.has_live_row()?,
+        }))
+    }
+
+    fn has_live_row(&self) -> Result<bool, StorageError> {
+        let Some(raw) = &self.row else {
+            return Ok(false);
+        };
+        let row = self.table.with_stored_key(self.conn, raw).while_(DOING)?;
+        Ok(row.is_some_and(|row| !row.is_deleted))
     }
 
     fn write(&self) -> Result<Writing, StorageError> {
@@ -154,7 +196,8 @@ impl Asking<'_> {
         if op == Op::Create {
             return Ok(None);
         }
-        let Some(row) = &self.row else {
+        let is_live = self.has_live_row()?;
+        let Some(row) = self.row.as_ref().filter(|_| is_live) else {
             return Ok(Some(Barred::NoRow));
         };
         if local.insert_only {

@@ -12,6 +12,7 @@ use super::constraint;
 use super::entity::{EntityTable, FoundRow};
 use super::error::{While, storage_error};
 use super::numbers;
+use super::raw::Raw;
 use super::rights::{self, Found, Rights};
 use super::sql_text::quote;
 use crate::storage::StorageError;
@@ -63,7 +64,8 @@ pub(super) fn change(
             ..Done::settled(refused)
         });
     }
-    let is_missed = change.op != Op::Create && !matches!(found, Found::Mine(_));
+    let is_there = matches!(&found, Found::Mine(row) if !row.is_deleted);
+    let is_missed = change.op != Op::Create && !is_there;
     let settled = |verdict| {
         Ok(Done {
             is_missed,
@@ -72,7 +74,11 @@ pub(super) fn change(
     };
     let (row, now) = match found {
         Found::Mine(row) => {
-            let now = Now::Present(table.attributes(&row));
+            let attributes = table.attributes(&row);
+            let now = match row.is_deleted {
+                true => Now::SoftDeleted(attributes),
+                false => Now::Present(attributes),
+            };
             (Some(row), now)
         }
         Found::Foreign => (None, Now::Foreign),
@@ -132,9 +138,15 @@ impl Writing<'_> {
         let Self { table, change, .. } = *self;
         let (conn, refused) = (self.rights.conn, |verdict| Ok(Done::settled(verdict)));
         let written = match (change.op, self.row) {
-            (Op::Create, _) => create(conn, table, change, set),
-            (Op::Update, Some(row)) => update(conn, table, row, set),
-            (Op::Delete, Some(row)) => delete(conn, table, row),
+            (Op::Create, row) => match table.deletion.as_ref().zip(row) {
+                Some((deletion, row)) => deletion.revive(conn, table, row, set),
+                None => create(conn, table, change, set),
+            },
+            (Op::Update, Some(row)) => update(conn, table, row, set, None),
+            (Op::Delete, Some(row)) => match &table.deletion {
+                Some(deletion) => deletion.delete(conn, table, row, self.rights.now),
+                None => delete(conn, table, row),
+            },
             (Op::Update | Op::Delete, None) => Ok(Written::Row(None)),
         };
         let row = match written {
@@ -176,8 +188,9 @@ impl Writing<'_> {
 
     fn written(&self, row: FoundRow) -> rights::Written {
         let tables = self.rights.tables;
-        let references =
-            rights::changed_references(tables, self.table, self.change, self.row, &row);
+        // A row that comes back is asked like one that is new.
+        let before = self.row.filter(|row| !row.is_deleted);
+        let references = rights::changed_references(tables, self.table, self.change, before, &row);
         rights::Written {
             raw_key: row.raw_key,
             rowid: row.rowid,
@@ -201,7 +214,7 @@ pub(super) fn known_in_part(
         return Ok(conflict(Theirs::Gone));
     };
     let row = match found(rights, table, change)? {
-        Found::Mine(row) => Some(row),
+        Found::Mine(row) => Some(row).filter(|row| !row.is_deleted),
         Found::Foreign | Found::Absent => None,
     };
     let theirs = match &row {
@@ -338,7 +351,7 @@ fn breaks_rule(
 }
 
 /// What a statement came to.
-enum Written {
+pub(super) enum Written {
     /// It was carried out, and this is the row now, if it is still there.
     Row(Option<FoundRow>),
     /// A trigger stopped it without an error.
@@ -397,11 +410,19 @@ fn create(
     }
 }
 
-fn update(
+/// A cell to write that is no value of the change.
+pub(super) struct Beside<'a> {
+    pub column: &'a str,
+    pub cell: Raw,
+}
+
+/// Writes the values of a change to a row, and a cell beside them.
+pub(super) fn update(
     conn: &Connection,
     table: &EntityTable,
     row: &FoundRow,
     set: &Attributes,
+    beside: Option<Beside<'_>>,
 ) -> rusqlite::Result<Written> {
     let mut cells = row.raw_key.clone();
     let mut assignments = Vec::new();
@@ -415,6 +436,10 @@ fn update(
             cells.push(table.form(at).write(value));
             assignments.push(format!("{} = ?{}", quote(&column.name), cells.len()));
         }
+    }
+    if let Some(Beside { column, cell }) = beside {
+        cells.push(cell);
+        assignments.push(format!("{} = ?{}", quote(column), cells.len()));
     }
     if assignments.is_empty() {
         return Ok(Written::Row(None));

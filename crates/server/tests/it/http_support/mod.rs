@@ -108,6 +108,19 @@ impl Server {
         )
     }
 
+    /// The same, whose clock shows a time of the test's own.
+    pub(crate) fn start_at(storage: Arc<dyn Storage>, model: ServerModel, now: i64) -> Self {
+        let auth = (auth(), HttpLimits::default());
+        Self::start_by(
+            Arc::new(move || now),
+            storage,
+            Arc::default(),
+            model,
+            auth,
+            |_| {},
+        )
+    }
+
     fn start_all(
         storage: Arc<dyn Storage>,
         stub: Arc<StubStorage>,
@@ -115,7 +128,24 @@ impl Server {
         (auth, limits): (Auth, HttpLimits),
         change: impl FnOnce(&mut ServeOptions),
     ) -> Self {
-        let clock: Clock = Arc::new(|| NOW);
+        Self::start_by(
+            Arc::new(|| NOW),
+            storage,
+            stub,
+            model,
+            (auth, limits),
+            change,
+        )
+    }
+
+    fn start_by(
+        clock: Clock,
+        storage: Arc<dyn Storage>,
+        stub: Arc<StubStorage>,
+        model: ServerModel,
+        (auth, limits): (Auth, HttpLimits),
+        change: impl FnOnce(&mut ServeOptions),
+    ) -> Self {
         let state = ServerState::new(storage, model.clone(), auth, limits, clock);
         let mut options = ServeOptions::new("127.0.0.1:0".parse().unwrap());
         change(&mut options);
@@ -239,6 +269,7 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Received(_) => "received",
         Frame::Chosen(_) => "chosen",
         Frame::Held(_) => "held",
+        Frame::Window(_) => "window",
     };
     frames.iter().map(kind).collect()
 }

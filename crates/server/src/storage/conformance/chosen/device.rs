@@ -71,6 +71,7 @@ impl ChoosingDevice {
             values: values.clone(),
         };
         PullRequest {
+            now: 1_000,
             caller: self.caller.clone(),
             held: Vec::new(),
             chosen: self.chosen.iter().map(chosen).collect(),

@@ -86,6 +86,7 @@ impl ShowingDevice {
         let positions =
             positions.map(|name| ((*name).to_owned(), self.positions.get(*name).cloned()));
         let request = PullRequest {
+            now: 1_000,
             caller: Caller::user(&*self.user),
             held: Vec::new(),
             chosen: Vec::new(),

@@ -52,6 +52,7 @@ fn pull(db: &dyn Database, caller: &Caller, from: Option<Position>) -> (String, 
     let request = PullRequest {
         caller: caller.clone(),
         held: Vec::new(),
+        now: 1_000,
         chosen: Vec::new(),
         entities: vec![("job".into(), from)],
         rows_max: 100,

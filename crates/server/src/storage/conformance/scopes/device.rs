@@ -143,6 +143,7 @@ impl ScopedDevice {
         PullRequest {
             caller: self.caller.clone(),
             held: Vec::new(),
+            now: 1_000,
             chosen: Vec::new(),
             entities: positions.collect(),
             rows_max,

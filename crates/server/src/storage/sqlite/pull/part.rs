@@ -1,6 +1,6 @@
 //! The entities of a page, whichever way they go.
 
-use afield_protocol::{Frame, Held};
+use afield_protocol::{Frame, Held, Window};
 
 use super::super::entity::EntityTable;
 use super::super::scope::{Listed, ScopedPull};
@@ -29,9 +29,19 @@ impl Part<'_> {
         }
     }
 
+    /// Which rows stay on the device.
+    pub(super) fn window(&self) -> Option<&Window> {
+        match self {
+            Self::Whole(entity) => entity.window.as_ref(),
+            Self::Scoped(entity) => entity.window.as_ref(),
+        }
+    }
+
     pub(super) fn is_scanning(&self) -> bool {
         match self {
-            Self::Whole(entity) => matches!(entity.state, State::Scan { .. }),
+            Self::Whole(entity) => {
+                matches!(entity.state, State::Scan { .. } | State::Enter { .. })
+            }
             Self::Scoped(entity) => entity.is_scanning(),
         }
     }

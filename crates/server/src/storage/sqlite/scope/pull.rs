@@ -15,13 +15,14 @@
 //! held. A row comes with the numbers of those values alone that the device has, or is just told
 //! the rows of: a value that is lost before its scan has begun leaves nothing on the device.
 
+mod enter;
 mod reached;
 mod ways;
 
 use std::collections::HashSet;
 
 use afield_protocol::zoo::planted;
-use afield_protocol::{Frame, Held, Pattern};
+use afield_protocol::{Frame, Held, Pattern, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use self::reached::Reached;
@@ -31,6 +32,7 @@ use super::super::lookups::{Begun, Fan, Walked, is_any_shown};
 use super::super::page::{EntityWriter, PageWriter, Reading};
 use super::super::raw::{Raw, write_raw_key};
 use super::super::statements::ScopedSql;
+use super::super::window::{self, Instants};
 use super::lists::Listed;
 use super::marks::{Mark, Marks};
 use super::now::{Now, digest};
@@ -42,7 +44,7 @@ const DOING: &str = "reading a page of a scope";
 
 /// Rows that one page looks at in its scans, whether they are sent or not: a value whose rows are
 /// mostly out of the other conditions' reach takes more pages, none of which lasts.
-const LOOKED_AT_MAX: usize = 20_000;
+pub(in super::super) const LOOKED_AT_MAX: usize = 20_000;
 
 /// Bytes that a value takes on the wire at most.
 const NUMBER_BYTES: usize = 9;
@@ -67,6 +69,17 @@ pub(in super::super) struct ScopedPull<'a> {
     scan: Option<Reached>,
     is_done: bool,
     is_fresh: bool,
+    /// The instant by which rows are chosen, and which that are: if they stay for a time.
+    at: Option<i64>,
+    pub window: Option<Window>,
+    /// The rows that have come in by time are to be sent.
+    entering: Option<Entering>,
+}
+
+/// The rows that have come into the window since an instant, behind one of them.
+struct Entering {
+    before: i64,
+    after: Option<Vec<Raw>>,
 }
 
 impl<'a> ScopedPull<'a> {
@@ -78,8 +91,12 @@ impl<'a> ScopedPull<'a> {
         (scope, sql): (&'a ScopeSql, &'a ScopedSql),
         asking: Asking<'_>,
         snapshot: i64,
+        instants: Instants,
     ) -> Result<Self, StorageError> {
         Ok(Self {
+            at: instants.fresh,
+            window: table.window(instants.fresh),
+            entering: None,
             name,
             table,
             scope,
@@ -105,16 +122,33 @@ impl<'a> ScopedPull<'a> {
         place: &Place,
         listed: &Listed<'_>,
         snapshot: i64,
+        instants: Instants,
     ) -> Result<bool, StorageError> {
         let Some(held) = place.held else {
             return Ok(false);
         };
+        if place.instant.is_some() != self.table.entity.keep.is_some() {
+            return Ok(false);
+        }
+        let mut entering = instants.before.map(|before| Entering {
+            before,
+            after: None,
+        });
         let (scan, seen) = match &place.progress {
             Progress::After { last, seen } => {
                 match Reached::read(last, self.scope, self.table.key_width()) {
                     Some(reached) => (Some(reached), Some(*seen)),
                     None => return Ok(false),
                 }
+            }
+            Progress::Entering { last, seen, before } => {
+                let after = window::place(last, self.table.key_width() + 1);
+                if after.is_none() && !last.is_empty() {
+                    return Ok(false);
+                }
+                let before = *before;
+                entering = Some(Entering { before, after });
+                (None, Some(*seen))
             }
             Progress::Closing { seen } => (None, Some(*seen)),
             Progress::BeforeFirst | Progress::Idle => (None, None),
@@ -131,7 +165,10 @@ impl<'a> ScopedPull<'a> {
         let begun = place.fan_out.as_deref();
         self.begun = begun.and_then(|bytes| Begun::read(bytes, self.table));
         self.has = has;
-        if is_whole && self.is_touched(conn, snapshot).while_(DOING)? {
+        let has_changed = is_whole
+            && (self.is_touched(conn, snapshot).while_(DOING)?
+                || self.has_entered(conn, instants).while_(DOING)?);
+        if has_changed {
             self.has.clear();
             self.from = snapshot;
             return Ok(false);
@@ -139,6 +176,10 @@ impl<'a> ScopedPull<'a> {
         self.seen = seen;
         self.is_fresh = place.progress == Progress::BeforeFirst;
         self.scan = scan;
+        self.at = instants.resumed;
+        self.window = self.table.window(self.at);
+        // What is sent whole has nothing that came in, or starts over.
+        self.entering = entering.filter(|_| !is_whole);
         self.let_go();
         if planted("server-grant-without-touch-missed") && is_idle {
             self.has.extend(self.now.all());
@@ -170,6 +211,10 @@ impl<'a> ScopedPull<'a> {
         page: &mut PageWriter,
         snapshot: i64,
     ) -> rusqlite::Result<()> {
+        self.enter(conn, page, snapshot)?;
+        if self.entering.is_some() {
+            return Ok(());
+        }
         let mut looked_at = 0;
         for (condition, number) in self.missing() {
             let resumed = self.scan.take_if(|reached| reached.number == number);
@@ -252,7 +297,8 @@ impl<'a> ScopedPull<'a> {
             }
             *looked_at += 1;
             let held = self.numbers(&self.scope_cells(row)?, Some((condition, number)));
-            if way.clone().all(|at| held[at].is_some())
+            if self.table.is_sent(row, self.window.as_ref())?
+                && way.clone().all(|at| held[at].is_some())
                 && let Some(beside) = self.beside(&held)
             {
                 let mut cells = self.table.cells(row)?;
@@ -288,6 +334,7 @@ impl<'a> ScopedPull<'a> {
         let reading = Reading {
             sql: &sql.by_key,
             beside: &beside,
+            window: self.window.as_ref(),
         };
         let (mut from, mut seen) = (self.from, self.seen);
         let mut fan = Fan::new(self.table, from, snapshot, self.begun.clone());
@@ -344,9 +391,9 @@ impl<'a> ScopedPull<'a> {
         Ok(())
     }
 
-    /// Whether values are missing.
+    /// Whether values are missing, or rows that have come in by time.
     pub(in super::super) fn is_scanning(&self) -> bool {
-        self.now.all().any(|number| !self.has.contains(&number))
+        self.entering.is_some() || self.now.all().any(|number| !self.has.contains(&number))
     }
 
     /// Whether the device has this snapshot.
@@ -384,6 +431,9 @@ impl<'a> ScopedPull<'a> {
     pub(in super::super) fn place(&self, epoch: [u8; 8], snapshot: i64) -> Place {
         let (change, progress) = match (&self.scan, self.seen) {
             _ if self.is_done => (snapshot, Progress::Idle),
+            (_, seen) if let Some(entering) = &self.entering => {
+                (self.from, entering.progress(seen.unwrap_or(self.from)))
+            }
             (Some(reached), seen) => {
                 let (last, seen) = (reached.write(), seen.unwrap_or(snapshot));
                 (self.from, Progress::After { last, seen })
@@ -397,6 +447,7 @@ impl<'a> ScopedPull<'a> {
             change,
             progress,
             held: Some(digest(self.has.iter().copied())),
+            instant: self.at,
             fan_out: self.begun.as_ref().map(Begun::write),
         }
     }
@@ -415,7 +466,7 @@ impl<'a> ScopedPull<'a> {
         }
         let is_mine = |row: &Row<'_>| {
             let held = self.numbers(&self.scope_cells(row)?, None);
-            Ok(self.beside(&held).is_some())
+            Ok(self.beside(&held).is_some() && self.table.is_sent(row, self.window.as_ref())?)
         };
         is_any_shown(conn, self.table, self.from, snapshot, &is_mine)
     }
