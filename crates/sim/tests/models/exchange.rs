@@ -158,7 +158,8 @@ impl World<'_> {
             let table = &self.plan.schema.tables[self.plan.model.entities[place].table];
             let kind = table.due.unwrap_or_default();
             let told = page.frames.iter().find_map(|frame| match frame {
-                _ => None::<String>,
+                Frame::Window(window) if window.entity == *entity => Some(window.bound.clone()),
+                _ => None,
             });
             let mut instant = None;
             for candidate in &expected {

@@ -131,7 +131,7 @@ fn action(devices: usize, style: Style, rng: &mut Rng) -> Action {
     let what = match style {
         Style::Everything => rng.u8(..64),
         // A write, a page, a write, a page.
-        Style::Grants | Style::Parents => [rng.u8(..64), 0, 34, 45, 45][rng.usize(..5)],
+        Style::Grants | Style::Parents => [rng.u8(..64), 0, 22, 34, 45, 45][rng.usize(..6)],
     };
     // Pages that follow one another belong to one device, mostly.
     let device = match style {

@@ -166,10 +166,10 @@ impl Server {
         };
         let said = !held.is_empty();
         let request = PullRequest {
-            now: 1_000,
             caller: caller.clone(),
             held,
             chosen: Vec::new(),
+            now: self.now(),
             entities,
             rows_max: self.page_rows,
             bytes_max: 1024 * 1024,
@@ -215,10 +215,10 @@ impl Server {
     pub(crate) fn settle(&self, caller: &Caller) -> Done {
         let first = self.model.entities[0].local.name.clone();
         let request = PullRequest {
-            now: 1_000,
             caller: caller.clone(),
             held: Vec::new(),
             chosen: Vec::new(),
+            now: self.now(),
             entities: vec![(first, None)],
             rows_max: 1,
             bytes_max: 1024,

@@ -10,6 +10,9 @@ use crate::team::{is_key, key_of, some_key, some_time};
 use crate::text::{literal, mark, quoted};
 use crate::wrong::Done;
 
+/// Entities that are looked at for one statement, at most.
+const TRIES: usize = 6;
+
 /// Draws statements for a device's tables as they stand.
 pub(crate) struct Typist<'a> {
     pub(crate) plan: &'a Plan,
@@ -29,18 +32,28 @@ impl Typist<'_> {
     pub(crate) fn statements(&mut self, steps: u8) -> Done<Vec<String>> {
         let mut all = Vec::new();
         for _ in 0..steps {
-            let at = self.rng.usize(..self.plan.model.entities.len());
-            let entity = &self.plan.model.entities[at];
-            if !entity.is_written() && self.rng.u8(..8) > 0 {
-                continue;
+            // Where an entity has no rows here, another one may.
+            for _ in 0..TRIES {
+                if let Some(statement) = self.statement()? {
+                    all.push(statement);
+                    break;
+                }
             }
-            all.extend(match self.rng.u8(..10) {
-                0..=2 => Some(self.insert(entity)?),
-                3..=8 => self.update(entity)?,
-                _ => self.delete(entity)?,
-            });
         }
         Ok(all)
+    }
+
+    fn statement(&mut self) -> Done<Option<String>> {
+        let at = self.rng.usize(..self.plan.model.entities.len());
+        let entity = &self.plan.model.entities[at];
+        if !entity.is_written() && self.rng.u8(..8) > 0 {
+            return Ok(None);
+        }
+        match self.rng.u8(..10) {
+            0 | 1 => self.insert(entity).map(Some),
+            2..=8 => self.update(entity),
+            _ => self.delete(entity),
+        }
     }
 
     fn insert(&mut self, entity: &Entity) -> Done<String> {
