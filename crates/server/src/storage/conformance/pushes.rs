@@ -118,10 +118,17 @@ pub fn p2_a_repeat_gets_the_same_answer_and_no_effect(db: &mut dyn Database) {
         group(2, vec![create("stock", 1, &[("words", "other".into())])]),
     ];
     let first = push(db, &groups);
-    assert!(push(db, &[group(3, vec![delete("stock", 1)])])[0].is_applied());
     assert_eq!(push(db, &groups), first);
     db.restart();
+    assert_eq!(push(db, &groups), first);
+    assert!(push(db, &[group(3, vec![delete("stock", 1)])])[0].is_applied());
     assert_eq!(push(db, &groups[..1]), first[..1]);
+    // Nothing of a row that is no longer there.
+    let silent = Verdict {
+        theirs: Some(Theirs::Gone),
+        ..first[1].verdicts[0].clone()
+    };
+    assert_eq!(push(db, &groups[1..])[0].verdicts, [silent]);
     assert!(
         table(db, "stock").is_empty(),
         "the repeated create did not bring the row back"

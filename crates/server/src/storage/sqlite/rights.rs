@@ -205,21 +205,31 @@ impl Rights<'_> {
         own.find(self.conn, target, &key)
     }
 
-    /// A verdict without what it says of a row that is not in the caller's scope, at this moment:
-    /// it was when the verdict was made, and is to be told again, or the group was taken back.
+    /// A verdict without what it says of a row that is not the caller's, or not there, at this
+    /// moment: it was when the verdict was made, and is to be told again, or the group was taken
+    /// back.
     pub(super) fn shown(&self, change: &Change, verdict: Verdict) -> Result<Verdict, StorageError> {
         if !tells(&verdict) || planted("server-repeat-tells-foreign") {
             return Ok(verdict);
         }
         let key = verdict.key.as_ref().unwrap_or(&change.key);
         let is_fine = match self.tables.entity(&change.entity) {
-            Some(table) if table.entity.scope.is_everyone() => true,
-            Some(table) if key.len() == table.key_width() => {
-                self.mine(table, key).while_(DOING)?.is_some()
-            }
+            Some(table) if key.len() == table.key_width() => self.sees(table, key).while_(DOING)?,
             _ => false,
         };
         Ok(if is_fine { verdict } else { silent(verdict) })
+    }
+
+    /// Whether the row is there for the caller, whoever else's it is.
+    fn sees(&self, table: &EntityTable, key: &[Value]) -> rusqlite::Result<bool> {
+        let row = match table.entity.scope.is_everyone() {
+            true => table.find(self.conn, key)?,
+            false => match self.mine(table, key)? {
+                Some(raw) => table.with_stored_key(self.conn, &raw)?,
+                None => None,
+            },
+        };
+        Ok(is_there(row.as_ref()))
     }
 }
 

@@ -128,6 +128,7 @@ macro_rules! storage_rights_conformance {
             p8_references_to_rows_of_the_same_envelope_are_fine
             p7_references_by_temporary_identifiers_are_asked_too
             p7_a_repeat_leaves_out_what_left_the_scope
+            p7_a_repeat_tells_nothing_of_a_deleted_row
             p7_a_refused_group_tells_nothing_that_only_it_opened
             p7_parts_of_a_settled_group_tell_nothing_either
             p7_only_rows_that_may_be_written_are_written

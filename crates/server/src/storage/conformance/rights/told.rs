@@ -68,6 +68,23 @@ pub fn p7_a_repeat_leaves_out_what_left_the_scope(db: &mut dyn Database) {
     }
 }
 
+/// Rows of everyone are shown again as long as they are there.
+pub fn p7_a_repeat_tells_nothing_of_a_deleted_row(db: &mut dyn Database) {
+    let taken = group(1, vec![create("letter", "b", &[("words", "mine".into())])]);
+    let groups = [taken];
+    let first = push_as(db, &ada(), &groups);
+    assert_eq!(codes(&first[0].verdicts), ["key-exists"]);
+    assert!(
+        matches!(first[0].verdicts[0].theirs, Some(Theirs::Row(_))),
+        "{first:?}"
+    );
+    assert_eq!(push_as(db, &ada(), &groups), first);
+    db.execute("DELETE FROM letter");
+    let repeat = push_as(db, &ada(), &groups);
+    assert_eq!(codes(&repeat[0].verdicts), ["key-exists"]);
+    assert_eq!(repeat[0].verdicts[0].theirs, Some(Theirs::Gone));
+}
+
 /// A row that only the group itself brought into scope is shown by no answer that refuses it.
 pub fn p7_a_refused_group_tells_nothing_that_only_it_opened(db: &mut dyn Database) {
     let look = |label: &str| {

@@ -29,6 +29,7 @@ macro_rules! storage_soft_delete_conformance {
             p6_a_users_own_update_may_delete
             p6_a_create_revives_as_an_update
             p6_soft_deletes_follow_the_conflict_kind
+            p7_a_repeat_tells_nothing_of_a_soft_deleted_row
             p7_a_foreign_soft_deleted_row_is_a_taken_identifier
             p7_references_to_soft_deleted_rows_are_references_to_nothing
             p3_a_delete_of_a_parent_touches_no_child

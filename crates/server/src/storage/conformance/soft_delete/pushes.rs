@@ -100,6 +100,17 @@ pub fn p6_a_users_own_update_may_delete(db: &mut dyn Database) {
     assert_refused(&push_one(db, 2, late), Code::GONE, None);
 }
 
+/// A conflict that is told again shows no row that counts as deleted by now.
+pub fn p7_a_repeat_tells_nothing_of_a_soft_deleted_row(db: &mut dyn Database) {
+    item(db, 1);
+    let taken = create("item", "a", &[("label", "mine".into())]);
+    let first = push_one(db, 1, taken.clone());
+    assert!(matches!(first.theirs, Some(Theirs::Row(_))), "{first:?}");
+    assert_eq!(push_one(db, 1, taken.clone()), first);
+    db.execute("UPDATE item SET is_active = 0");
+    assert_eq!(push_one(db, 1, taken).theirs, Some(Theirs::Gone));
+}
+
 /// The row of the same identifier lives again, with what the create says and, where it says
 /// nothing, with what was there.
 pub fn p6_a_create_revives_as_an_update(db: &mut dyn Database) {
