@@ -353,23 +353,19 @@ impl Device {
         self.erase(row, true, |_| true);
     }
 
+    /// Up to a create that the user sees: what was before it is of another row.
     fn erase(&mut self, row: &RowId, told: bool, reaches: impl Fn(&Change) -> bool) {
-        let mut changes = self.groups.iter().flat_map(|group| &group.changes);
         let own = |c: &Change| c.overlay && c.op == Op::Create && (!told || c.seen_from.is_none());
-        if changes.any(|change| change.row == *row && own(change)) {
-            return;
-        }
         for group in &mut self.groups {
-            if matches!(group.state, State::Pending | State::Sent) {
-                continue;
-            }
-            for change in group
-                .changes
-                .iter_mut()
-                .filter(|c| c.row == *row && reaches(c))
-            {
-                change.base.clear();
-                change.overlay = false;
+            let is_kept = matches!(group.state, State::Pending | State::Sent);
+            for change in group.changes.iter_mut().filter(|c| c.row == *row) {
+                if own(change) {
+                    return;
+                }
+                if !is_kept && reaches(change) {
+                    change.base.clear();
+                    change.overlay = false;
+                }
             }
         }
     }
