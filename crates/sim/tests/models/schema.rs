@@ -205,6 +205,19 @@ impl Table {
         }
     }
 
+    /// Indexes of what refers, of what decides, and of the time.
+    fn create_indexes(&self) -> String {
+        let foreign = self.foreign.iter().map(|foreign| &*foreign.columns[0]);
+        let deciding = self.deciding.iter().map(|domain| domain.column());
+        let columns = foreign.chain(deciding).chain(self.due.map(|_| DUE));
+        let create = |(at, column): (usize, &str)| {
+            let index = quoted(&format!("{} by {at}", self.name));
+            let (name, column) = (quoted(&self.name), quoted(column));
+            format!("\nCREATE INDEX {index} ON {name} ({column});")
+        };
+        columns.enumerate().map(create).collect()
+    }
+
     /// Every column that is not in the key.
     pub(crate) fn other_columns(&self) -> Vec<String> {
         let key = self.key_columns();
@@ -420,23 +433,11 @@ impl Schema {
             ""
         };
         let name = quoted(&table.name);
-        let mut sql = format!("CREATE TABLE {name} ({}){end};", lines.join(", "));
-        if table.is_indexed {
-            let foreign = table
-                .foreign
-                .iter()
-                .map(|foreign| foreign.columns[0].clone());
-            let deciding = table
-                .deciding
-                .iter()
-                .map(|domain| domain.column().to_owned());
-            for (at, column) in foreign.chain(deciding).enumerate() {
-                let index = quoted(&format!("{} by {at}", table.name));
-                let columns = quoted(&column);
-                sql.push_str(&format!("\nCREATE INDEX {index} ON {name} ({columns});"));
-            }
+        let sql = format!("CREATE TABLE {name} ({}){end};", lines.join(", "));
+        match table.is_indexed {
+            true => sql + &table.create_indexes(),
+            false => sql,
         }
-        sql
     }
 
     fn create_member(&self, member: &Member) -> String {
