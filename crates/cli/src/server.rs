@@ -63,7 +63,7 @@ pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
     let options = ServeOptions {
         tls: file.server.tls.clone(),
         behind_proxy: args.behind_proxy,
-        ..ServeOptions::new(file.server.listen)
+        ..ServeOptions::within(file.server.listen, &file.limits)
     };
     let ready = |address| {
         if args.once_ready_print {
@@ -83,8 +83,10 @@ pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
 /// Everything the server needs, opened.
 pub(crate) fn state(file: &ModelFile, out: &Output) -> Result<ServerState, Failure> {
     let model = checked(file, out)?;
-    let storage = SqliteStorage::open(database(file), &model, random)?;
-    let limits = HttpLimits::from(&file.limits);
+    let limits = &file.limits;
+    let storage = SqliteStorage::open(database(file), &model, random)?
+        .with_limits(limits.scope_values, limits.group_changes_max);
+    let limits = HttpLimits::from(limits);
     Ok(ServerState::new(
         Arc::new(storage),
         model,

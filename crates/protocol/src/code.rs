@@ -133,6 +133,22 @@ codes! {
     TOO_MANY_CHOSEN = "too-many-chosen",
         "More values are chosen, or longer ones, than a request takes.",
         "Give some up with `unchoose`.";
+    TOO_COMPRESSED = "too-compressed",
+        "The request's body is many times as long as it came, as only a made-up one is.",
+        "Send less at once, or without Content-Encoding.";
+    TOO_MANY_FRAMES = "too-many-frames", "The request has more frames than the server takes.",
+        "Send less at once; Afield's client does so by itself.";
+    TOO_MANY_CHANGES = "too-many-changes", "The request has more changes than the server takes.",
+        "Send less at once; Afield's client does so by itself.";
+    TOO_DEEP = "too-deep", "JSON has more arrays and objects around each other than any message.",
+        "Check what produced it; nothing was applied.";
+    TOO_MANY_VALUES = "too-many-values",
+        "The user holds more values of a scope than the server looks up for one.",
+        "Raise `scope_values` under [limits], or choose the rows by fewer values.";
+    TOO_OFTEN = "too-often", "This device, or its user, asks more often than the server answers.",
+        "Try again after the time it names; Afield's client does so by itself.";
+    UNKNOWN_CODING = "unknown-coding", "The request's body is packed in a way nobody unpacks.",
+        "Use the Content-Encoding zstd or gzip, or none.";
     UNKNOWN_REQUEST = "unknown-request", "There is no such request.",
         "See the list of requests.";
 }

@@ -188,6 +188,7 @@ mod tests {
             units: Vec::new(),
             entities: vec![entity("part", 2, &["sheet", "part", "a", "b"]), note],
             chosen: Vec::new(),
+            limits: Default::default(),
         }
     }
 

@@ -33,8 +33,8 @@ pub use frame::{
     Welcome, Window,
 };
 pub use model::{
-    Attribute, ChosenScope, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge, Model, ModelError,
-    Pattern, Reference, SCOPE_COLUMN, Unit, is_temporary,
+    Attribute, ChosenScope, DeviceLimits, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge,
+    Model, ModelError, Pattern, Reference, SCOPE_COLUMN, Unit, is_temporary,
 };
 pub use outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 pub use rows::{Cell, RowBlock, RowBlockWriter};

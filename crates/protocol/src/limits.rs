@@ -6,6 +6,29 @@
 /// device that sends as much as it can.
 pub const BODY_BYTES: usize = 32 * 1024 * 1024;
 
+/// Bytes that a body may unpack to before anybody asks how many times as long as it came it is:
+/// small bodies cost nothing, and the most alike of changes are small.
+pub const UNPACKED_FREE_BYTES: usize = 1024 * 1024;
+
+/// How many times as long as it came a larger body may be: text that repeats itself in every row
+/// comes to 50, a made-up body to thousands.
+pub const UNPACKED_RATIO: usize = 200;
+
+/// Frames in one request: an envelope full of groups of one change, several times over.
+pub const REQUEST_FRAMES: usize = 10_000;
+
+/// CBOR items in one frame of a request. A value takes some fifty bytes once it is read, whatever
+/// it took on the wire; what has more is parked as `group-too-large`.
+pub const FRAME_ITEMS_MAX: usize = 4_000_000;
+
+/// Values of one scope that a user holds, rows that a path leads through included: each costs a
+/// server about a microsecond in every pull.
+pub const SCOPE_VALUES_MAX: usize = 100_000;
+
+/// Requests of one device in a minute. A device that syncs after every write asks thirty times,
+/// one that uploads a week's work some hundred; more is a loop.
+pub const DEVICE_RATE: u32 = 600;
+
 /// Largest single frame, in bytes: what a receiver must buffer before it can act. A page is many
 /// frames, so this bounds a group or one large cell, not a download.
 pub const FRAME_BYTES: usize = 32 * 1024 * 1024;
@@ -68,6 +91,12 @@ pub const GROUP_BYTES_MAX: usize = BODY_BYTES - 64 * 1024;
 /// Bytes that a server keeps of one user's unfinished groups. The oldest are forgotten first, and
 /// begin again.
 pub const PARTS_OF_USER_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long a device waits for a connection, in milliseconds: a lost packet or two.
+pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+
+/// How long either side waits for a byte, in milliseconds: a hole in the network, not its end.
+pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 
 /// How old the server's last answer may be, in milliseconds, for a device to count as up to date,
 /// and as online: a person would call that "just now".

@@ -2,12 +2,14 @@
 //! synchronised. The server makes it from `afield.toml` and its database; a device makes its
 //! tables from it. It travels as JSON (`GET /v1/model`).
 
+mod limits;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use self::limits::DeviceLimits;
 use crate::limits::NAME_BYTES;
 use crate::rule::Rule;
 use crate::value::{Type, Value};
@@ -24,6 +26,9 @@ pub struct Model {
     /// Scopes whose values the app chooses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chosen: Vec<ChosenScope>,
+    /// The limits that a device keeps.
+    #[serde(default, skip_serializing_if = "DeviceLimits::is_default")]
+    pub limits: DeviceLimits,
 }
 
 /// A scope whose values the app on a device chooses, each checked by the server.
@@ -201,6 +206,7 @@ impl Model {
             units,
             entities,
             chosen: Vec::new(),
+            limits: DeviceLimits::default(),
         }
     }
 
@@ -299,6 +305,7 @@ impl Model {
                 return fail(format!("unit `{}`: no entity `{name}`", unit.name));
             }
         }
+        self.limits.check()?;
         let mut scopes = std::collections::HashSet::new();
         for scope in &self.chosen {
             check_name(&scope.name)?;

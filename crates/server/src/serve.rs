@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::http::{Clock, ServerState, router};
+use crate::model::file::LimitsSection;
 pub use crate::model::file::TlsFiles;
 
 /// How the server listens.
@@ -40,17 +41,26 @@ pub struct ServeOptions {
     pub drain: Duration,
     /// Connections at once; more wait in the system's queue.
     pub connections_max: usize,
+    /// Longest time for a request's head, and for a connection between two requests. Longer than
+    /// devices keep a connection that they do not use: 15 seconds.
+    pub head_timeout: Duration,
 }
 
 impl ServeOptions {
-    /// Plain HTTP at `listen`.
+    /// Plain HTTP at `listen`, with the limits of a model that says nothing of them.
     pub fn new(listen: SocketAddr) -> Self {
+        Self::within(listen, &LimitsSection::default())
+    }
+
+    /// Plain HTTP at `listen`.
+    pub fn within(listen: SocketAddr, limits: &LimitsSection) -> Self {
         Self {
             listen,
             tls: None,
             behind_proxy: false,
             drain: Duration::from_secs(20),
-            connections_max: 4_096,
+            connections_max: limits.connections,
+            head_timeout: limits.header_timeout,
         }
     }
 }
@@ -85,8 +95,12 @@ pub enum ServeError {
     System(#[from] std::io::Error),
 }
 
-/// Longest time for a request's head, and for a connection between two requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a request's head: a token with many claims, several times over. Each connection may
+/// take as much memory before anybody knows who it is.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// Files that the server needs besides connections: the database's, and the log's.
+const OTHER_FILES: u64 = 128;
 
 /// Longest time for a TLS handshake: some round trips on a very slow network.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -169,7 +183,8 @@ pub async fn serve_until(
         router,
         graceful: &graceful,
         stopping: &stopping,
-        connections_max: options.connections_max,
+        connections_max: room_for(options.connections_max),
+        head_timeout: options.head_timeout,
     };
     tokio::select! {
         () = stop => {}
@@ -193,6 +208,50 @@ struct Serving<'a> {
     graceful: &'a GracefulShutdown,
     stopping: &'a watch::Sender<()>,
     connections_max: usize,
+    head_timeout: Duration,
+}
+
+/// So many connections as the system lets this process have, after asking it for enough: without
+/// that, a thousand slow connections could keep everybody else out.
+fn room_for(connections: usize) -> usize {
+    let wanted = connections as u64 + OTHER_FILES;
+    let files = open_files(wanted);
+    if files >= wanted {
+        return connections;
+    }
+    let room = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let room = room.clamp(1, connections);
+    tracing::warn!(
+        files,
+        connections = room,
+        "the system lets this process open few files; fewer connections are served at once"
+    );
+    room
+}
+
+/// How many files this process may open, raised to `wanted` as far as the system allows.
+#[cfg(unix)]
+fn open_files(wanted: u64) -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(now) = current else { return wanted };
+    let raised = wanted.min(maximum.unwrap_or(u64::MAX));
+    if now >= raised {
+        return now;
+    }
+    let limit = Rlimit {
+        current: Some(raised),
+        maximum,
+    };
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => raised,
+        Err(_) => now,
+    }
+}
+
+#[cfg(not(unix))]
+fn open_files(wanted: u64) -> u64 {
+    wanted
 }
 
 /// Accepts connections for ever. Each is served, handshake included, in a task of its own.
@@ -216,6 +275,7 @@ async fn accept(
         // Frames are small and each counts; a failure here costs speed only.
         let _ = stream.set_nodelay(true);
         let router = serving.router.clone();
+        let head_timeout = serving.head_timeout;
         let watcher = serving.graceful.watcher();
         let handshake = serving
             .tls
@@ -223,10 +283,10 @@ async fn accept(
             .map(|tls| (tls, serving.stopping.subscribe()));
         connections.spawn(async move {
             match handshake {
-                None => requests(stream, router, watcher).await,
+                None => requests(stream, router, head_timeout, watcher).await,
                 Some((tls, stopping)) => {
                     if let Some(stream) = handshaken(stream, &tls, stopping).await {
-                        requests(stream, router, watcher).await;
+                        requests(stream, router, head_timeout, watcher).await;
                     }
                 }
             }
@@ -262,11 +322,13 @@ async fn handshaken(
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
+    head_timeout: Duration,
     watcher: Watcher,
 ) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
+        .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
         // Mostly a device that went away, which is its right.

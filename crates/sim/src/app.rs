@@ -210,6 +210,7 @@ pub(crate) fn model() -> ServerModel {
         units: UNITS.iter().map(unit).collect(),
         entities: (0..NAMES.len()).map(entity).collect(),
         chosen: Vec::new(),
+        limits: Default::default(),
     };
     let entities = device.entities.iter().enumerate();
     let entities = entities.filter(|(at, _)| *at != DRAFT).map(|(at, local)| {

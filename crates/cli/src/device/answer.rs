@@ -6,7 +6,6 @@ use afield::{
     ChangeInfo, ConflictInfo, Environment as _, Error, OutcomeInfo, Params, Rows, Status,
 };
 use afield_protocol::codec::json;
-use afield_protocol::limits::FRESHNESS_MS;
 use afield_protocol::{Attributes, Code, Entity, Key, Model, Type, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -227,7 +226,7 @@ pub(super) fn why_not_up_to_date(status: &Status) -> Option<String> {
             super::show::changes_wait(status.pending + status.held)
         }
         _ if status.parked > 0 => super::show::not_applied(status.parked),
-        (Some(age), None) if age > FRESHNESS_MS => {
+        (Some(age), None) if age > status.freshness_ms => {
             format!("the last sync was {}", super::show::ago(age))
         }
         _ => return None,

@@ -101,6 +101,11 @@ impl Run {
                 self.caps.groups = groups.len() / 2;
                 return self.next(store, commands);
             }
+            [group] if !progressed && failure.is_a_group_too_large() => {
+                // No later try could help it, and nothing else need wait.
+                store.park_too_large(*group, &failure.message)?;
+                return self.next(store, commands);
+            }
             [_] if (unsettled || too_long) && largest > limits::PART_BYTES_MIN => {
                 self.caps.part = (largest / 2).max(limits::PART_BYTES_MIN);
                 return self.next(store, commands);

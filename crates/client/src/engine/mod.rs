@@ -224,6 +224,9 @@ impl Run {
         if self.all_units {
             self.units = model.units.iter().map(|unit| unit.name.clone()).collect();
         }
+        self.caps.changes = model.limits.batch_changes;
+        self.caps.bytes = model.limits.batch_bytes;
+        self.caps.group_changes = model.limits.group_changes_max;
         self.model = Some(model);
         self.leave_out_stopped(store)?;
         if self.units.is_empty() && self.stopped.is_some() {

@@ -139,9 +139,18 @@ impl Failure {
         }
     }
 
-    /// Whether the request may have been longer than the connection lived.
+    /// Whether the request may have been longer than the connection lived, or than the server
+    /// waited.
     pub(super) fn may_be_the_size(&self) -> bool {
-        self.status.is_none() && self.code == Code::INTERRUPTED
+        match self.status {
+            Some(status) => status == 408,
+            None => self.code == Code::INTERRUPTED,
+        }
+    }
+
+    /// Whether the server takes no group as large as one that was sent.
+    pub(super) fn is_a_group_too_large(&self) -> bool {
+        self.status == Some(413) && self.code == Code::GROUP_TOO_LARGE
     }
 
     /// Whether one of the groups sent may be what the server stumbles over.

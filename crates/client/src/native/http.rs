@@ -9,8 +9,8 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
-use afield_protocol::Code;
 use afield_protocol::codec::Format;
+use afield_protocol::{Code, DeviceLimits};
 use ureq::config::Config;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
@@ -28,20 +28,29 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Largest model that is read: a model of ten thousand attributes has about 1 MB.
 const MODEL_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How long the network may be silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long the network may be silent; `None` is as long as the model says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a connection, TLS included.
-    pub connect: Duration,
+    pub connect: Option<Duration>,
     /// Between two bytes, in either direction.
-    pub idle: Duration,
+    pub idle: Option<Duration>,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            idle: Duration::from_secs(30),
+/// How long the network may be silent, decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Patience {
+    connect: Duration,
+    idle: Duration,
+}
+
+impl Timeouts {
+    /// What the app set, and of the rest what the model says.
+    pub(super) fn within(self, limits: &DeviceLimits) -> Patience {
+        let model = Duration::from_millis;
+        Patience {
+            connect: self.connect.unwrap_or(model(limits.connect_timeout_ms)),
+            idle: self.idle.unwrap_or(model(limits.idle_timeout_ms)),
         }
     }
 }
@@ -74,7 +83,7 @@ pub(super) struct Line {
     agent: Agent,
     address: Address,
     token: String,
-    timeouts: Timeouts,
+    timeouts: Patience,
 }
 
 impl Line {
@@ -83,7 +92,7 @@ impl Line {
     pub(super) fn new(
         address: Address,
         token: String,
-        timeouts: Timeouts,
+        timeouts: Patience,
         roots: Option<&Path>,
     ) -> Result<Self, Error> {
         // No redirect is followed: the token and the changes are for this server only.
@@ -194,7 +203,7 @@ impl Line {
 /// What the messages about one request need.
 struct Call {
     address: Address,
-    timeouts: Timeouts,
+    timeouts: Patience,
     expected: &'static str,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use afield_protocol::Code;
 
 use super::environment::now;
-use super::http::{Answer, Line, Signal};
+use super::http::{Answer, Line, Patience, Signal};
 use super::{Settings, SyncOptions, lock};
 use crate::engine::{Command, Engine, Event, Failure, Progress, Report, SyncStatus};
 use crate::error::Error;
@@ -23,6 +23,8 @@ pub(super) struct Runner {
     engine: Engine,
     line: Option<Line>,
     settings: Option<Settings>,
+    /// How long the network may be silent, by these settings and the model.
+    patience: Option<Patience>,
     /// Counts requests, so that what a given-up one still brings is told apart.
     requests: u64,
 }
@@ -65,6 +67,7 @@ impl Runner {
             engine,
             line: None,
             settings: None,
+            patience: None,
             requests: 0,
         }
     }
@@ -90,10 +93,14 @@ impl Runner {
             let message = "nobody is signed in; give a token";
             return Err(Error::new(Code::SIGN_IN, message));
         }
+        let model = self.store.model()?;
+        let limits = model.map(|model| model.limits).unwrap_or_default();
+        let patience = settings.timeouts.within(&limits);
         let same = |old: &Settings| old.token == settings.token && old.server == settings.server;
-        if !self.settings.as_ref().is_some_and(same) {
+        if !self.settings.as_ref().is_some_and(same) || self.patience != Some(patience) {
             self.cut();
             self.settings = Some(settings.clone());
+            self.patience = Some(patience);
         }
         self.line().map(|_| ())
     }
@@ -102,9 +109,10 @@ impl Runner {
         if self.line.is_none()
             && let Some(settings) = &self.settings
             && let (Some(server), Some(token)) = (&settings.server, &settings.token)
+            && let Some(patience) = self.patience
         {
             let roots = settings.roots.as_deref();
-            let line = Line::new(server.clone(), token.clone(), settings.timeouts, roots)?;
+            let line = Line::new(server.clone(), token.clone(), patience, roots)?;
             self.line = Some(line);
         }
         let unconnected = || Error::new(Code::UNREACHABLE, "this store knows no server yet");

@@ -40,6 +40,7 @@ fn model() -> Model {
         }],
         entities: vec![word],
         chosen: Vec::new(),
+        limits: Default::default(),
     }
 }
 

@@ -3,7 +3,6 @@
 //! What counts is an answer of the server, for as long as it is fresh: nothing has to be taken
 //! back when a process ends or dies, and whoever writes into the file is held to it.
 
-use afield_protocol::limits::FRESHNESS_MS;
 use rusqlite::params;
 
 use super::db::Db;
@@ -42,7 +41,10 @@ pub(super) fn note(db: &mut Db, is_online: bool) -> Result<(), Error> {
         return Ok(());
     }
     let until = match is_online {
-        true => db.env.now_ms().saturating_add(FRESHNESS_MS),
+        true => {
+            let freshness_ms = db.loaded()?.model.limits.freshness_ms;
+            db.env.now_ms().saturating_add(freshness_ms)
+        }
         false => 0,
     };
     db.write("network", |db| {

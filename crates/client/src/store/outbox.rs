@@ -7,8 +7,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use afield_protocol::codec::Format;
 use afield_protocol::codec::cbor::{read_attributes, read_key};
+use afield_protocol::codec::{Format, has_few_items};
 use afield_protocol::dependence::{Blocked, Step, Stopped};
 use afield_protocol::{
     Change, Code, Frame, Group, GroupHash, GroupId, Model, Op, Part, Pattern, Position,
@@ -29,6 +29,8 @@ pub struct RequestCaps {
     pub changes: usize,
     /// Bytes after which it is cut.
     pub bytes: usize,
+    /// Changes of one group; a larger one is parked.
+    pub group_changes: usize,
     /// Bytes of a group that is sent whole, and of the parts of a larger one; halved by the
     /// engine after a failure.
     pub part: usize,
@@ -42,6 +44,7 @@ impl Default for RequestCaps {
             groups: usize::MAX,
             changes: limits::BATCH_CHANGES,
             bytes: limits::BATCH_BYTES,
+            group_changes: limits::GROUP_CHANGES_MAX,
             part: limits::PART_BYTES,
             held: false,
         }
@@ -175,7 +178,7 @@ pub(super) fn next_groups(
             break;
         }
         let frozen = freeze(db, &loaded, &waiting)?;
-        if frozen.bytes.len() > limits::GROUP_BYTES_MAX || frozen.changes > GROUP_CHANGES_MAX {
+        if is_too_large(&frozen, caps.group_changes) {
             park_too_large(db, &waiting)?;
             waiting.block(&mut blocked)?;
             continue;
@@ -220,8 +223,12 @@ fn piece(db: &Db, waiting: &Waiting, frozen: &FrozenGroup, bytes: usize) -> Resu
     })
 }
 
-/// A group with more changes than this is parked as `group-too-large`; the rest flows.
-const GROUP_CHANGES_MAX: usize = 100_000;
+/// Whether the server does not take the group.
+fn is_too_large(group: &FrozenGroup, changes_max: usize) -> bool {
+    group.bytes.len() > limits::GROUP_BYTES_MAX
+        || group.changes > changes_max
+        || group.bytes.len() > limits::FRAME_ITEMS_MAX && !has_few_items(&group.bytes)
+}
 
 /// The outbox in order, read as far as it is asked for: a request takes its first groups only.
 #[derive(Default)]
@@ -382,16 +389,30 @@ fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
 
 /// Parks a group that no server would take, with an outcome for each of its changes.
 fn park_too_large(db: &mut Db, waiting: &Waiting) -> Result<(), Error> {
-    let verdict = afield_protocol::Verdict::rejected(
-        Code::GROUP_TOO_LARGE,
-        format!(
-            "one transaction with {} changes is too large to send",
-            waiting.changes.len()
-        ),
-    );
+    let changes = waiting.changes.len();
+    let message = format!("one transaction with {changes} changes is too large to send");
+    park(db, GroupId(waiting.id), changes, message)
+}
+
+/// Parks a group that the server did not take, unless it is settled by now.
+pub(super) fn park_refused(db: &mut Db, group: GroupId, message: &str) -> Result<(), Error> {
+    let sql = "SELECT count(*) FROM afield_change AS c JOIN afield_group AS g ON g.n = c.group_n \
+               WHERE g.id = ?1 AND g.state = 'sent'";
+    let changes: i64 = db
+        .conn
+        .prepare_cached(sql)?
+        .query_row([group.0], |row| row.get(0))?;
+    match usize::try_from(changes).unwrap_or(0) {
+        0 => Ok(()),
+        changes => park(db, group, changes, message.to_owned()),
+    }
+}
+
+fn park(db: &mut Db, group: GroupId, changes: usize, message: String) -> Result<(), Error> {
+    let verdict = afield_protocol::Verdict::rejected(Code::GROUP_TOO_LARGE, message);
     let outcome = afield_protocol::GroupOutcome {
-        group: GroupId(waiting.id),
-        verdicts: vec![verdict; waiting.changes.len()],
+        group,
+        verdicts: vec![verdict; changes],
     };
     super::outcome::store(db, 0, &[outcome]).map(|_| ())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_key};
-use afield_protocol::{Attributes, Code, GroupId, Key, Op, Value, VerdictKind};
+use afield_protocol::{Attributes, Code, DeviceLimits, GroupId, Key, Op, Value, VerdictKind};
 use rusqlite::{Row, params};
 
 use super::actions::current_key;
@@ -153,6 +153,9 @@ pub struct Status {
     pub last_success_ms: Option<i64>,
     /// Why the newest sync failed, if it did.
     pub last_error: Option<Code>,
+    /// How old `last_success_ms` may be for the device to be up to date, in milliseconds: the
+    /// model's `freshness`.
+    pub freshness_ms: i64,
 }
 
 /// A change's name.
@@ -301,6 +304,11 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
         .conn
         .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     status.erase_due = vacuum::is_due(db)?;
+    let limits = match db.has_model() {
+        true => db.loaded()?.model.limits,
+        false => DeviceLimits::default(),
+    };
+    status.freshness_ms = limits.freshness_ms;
     status.last_success_ms = success;
     status.last_error = error.map(|word| Code::parse(&word));
     Ok(status)

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
-use super::outbox::{Envelope, Outgoing, RequestCaps, next_groups};
+use super::outbox::{self, Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{chosen, conflict, decide, install, network, outcome, scope, vacuum};
@@ -260,6 +260,16 @@ impl SyncStore {
             db.conn.execute(sql, params![group.0, until])?;
             Ok(())
         })
+    }
+
+    /// Parks a group that the server says is too large for it, with an outcome for each of its
+    /// changes: a person decides, and everything else flows.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn park_too_large(&mut self, group: GroupId, message: &str) -> Result<(), Error> {
+        self.db
+            .write("park", |db| outbox::park_refused(db, group, message))
     }
 
     /// How often a group failed alone.

@@ -12,6 +12,7 @@ mod ids_outcomes;
 mod lookups;
 mod native_driver;
 mod native_faults;
+mod native_limits;
 mod native_server;
 mod native_tls;
 mod scopes;

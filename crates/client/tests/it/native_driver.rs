@@ -95,7 +95,7 @@ fn p3_the_app_writes_while_a_sync_runs() {
         Reply::Notes(vec![("s", "server")]),
     ]);
     let mut options = options(folder.path(), &server.address);
-    options.timeouts.idle = Duration::from_secs(20);
+    options.timeouts.idle = Some(Duration::from_secs(20));
     let client = Arc::new(Client::open(options).unwrap());
     client.store().create("note", &note("a", "first")).unwrap();
     let running = {
@@ -127,7 +127,7 @@ fn cancelling_ends_a_sync_at_once_whatever_it_waits_for() {
     let folder = tempdir().unwrap();
     let server = Server::start([Reply::Silence]);
     let mut options = options(folder.path(), &server.address);
-    options.timeouts.idle = Duration::from_secs(600);
+    options.timeouts.idle = Some(Duration::from_secs(600));
     let client = Arc::new(Client::open(options).unwrap());
     let (done, ended) = channel();
     let running = client.clone();
@@ -149,7 +149,7 @@ fn a_sync_gives_up_at_its_deadline() {
     let folder = tempdir().unwrap();
     let server = Server::start([Reply::Silence]);
     let mut options = options(folder.path(), &server.address);
-    options.timeouts.idle = Duration::from_secs(600);
+    options.timeouts.idle = Some(Duration::from_secs(600));
     let client = Client::open(options).unwrap();
     let sync = SyncOptions {
         deadline: Some(Duration::from_millis(200)),

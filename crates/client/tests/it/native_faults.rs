@@ -95,7 +95,7 @@ fn a_slow_answer_is_waited_for_longer_than_the_idle_limit() {
     let slow = Reply::Drip(20, Duration::from_millis(60), Box::new(rows));
     let server = Server::start([slow]);
     let mut options = options(folder.path(), &server.address);
-    options.timeouts.idle = Duration::from_millis(300);
+    options.timeouts.idle = Some(Duration::from_millis(300));
     let client = Client::open(options).unwrap();
     let report = sync(&client);
     assert_eq!(report.status, SyncStatus::Completed, "{report:?}");

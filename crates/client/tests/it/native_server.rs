@@ -379,6 +379,7 @@ pub(crate) fn model() -> Model {
             ),
         ],
         chosen: Vec::new(),
+        limits: Default::default(),
     }
 }
 
@@ -394,8 +395,8 @@ pub(crate) fn options(folder: &Path, server: &str) -> ClientOptions {
         token: Some("secret".to_owned()),
         model: Some(model()),
         timeouts: Timeouts {
-            connect: Duration::from_secs(5),
-            idle: Duration::from_millis(400),
+            connect: Some(Duration::from_secs(5)),
+            idle: Some(Duration::from_millis(400)),
         },
         ..ClientOptions::new(folder, "ann")
     }

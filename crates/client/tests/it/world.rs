@@ -264,6 +264,7 @@ pub(crate) fn model(entities: Vec<Entity>) -> Model {
         }],
         entities,
         chosen: Vec::new(),
+        limits: Default::default(),
     };
     model.check().unwrap();
     model

@@ -26,6 +26,7 @@ use minicbor::{Decoder, Encoder};
 use super::Malformed;
 use super::tagged::{Tagged, write_tagged};
 use crate::change::{Attributes, Key};
+use crate::limits::FRAME_ITEMS_MAX;
 use crate::value::{Type, Value, ValueRef};
 
 /// A cell read from the wire: borrowed where the wire has it as stored.
@@ -211,13 +212,47 @@ pub(super) fn attributes(d: &mut Decoder<'_>) -> Result<Attributes, Malformed> {
     Ok(found)
 }
 
+/// Values that an identifier gets room for at once: one that announces more may lie.
+const KEY_ROOM: usize = 16;
+
 pub(super) fn key(d: &mut Decoder<'_>) -> Result<Key, Malformed> {
     let width = length(d.array()?)?;
-    let mut key = Key::with_capacity(bounded(width, d));
+    let mut key = Key::with_capacity(bounded(width, d).min(KEY_ROOM));
     for _ in 0..width {
         key.push(value(d)?);
     }
     Ok(key)
+}
+
+/// Whether a frame's body has at most [`FRAME_ITEMS_MAX`] items. Its bytes are only looked over; those
+/// that are no CBOR end the count, and whoever reads them says so.
+pub(super) fn has_few_items(bytes: &[u8]) -> bool {
+    let (mut rest, mut items) = (bytes, 0);
+    while let Some((first, behind)) = rest.split_first() {
+        items += 1;
+        if items > FRAME_ITEMS_MAX {
+            return false;
+        }
+        let width = match first & 0x1f {
+            0..=23 => 0,
+            24 => 1,
+            25 => 2,
+            26 => 4,
+            27 => 8,
+            _ => return true,
+        };
+        let Some((argument, behind)) = behind.split_at_checked(width) else {
+            return true;
+        };
+        let number = |sum: usize, byte: &u8| (sum << 8) | usize::from(*byte);
+        let length = match (first >> 5, width) {
+            (2 | 3, 0) => usize::from(first & 0x1f),
+            (2 | 3, _) => argument.iter().fold(0, number),
+            _ => 0,
+        };
+        rest = behind.get(length..).unwrap_or(&[]);
+    }
+    true
 }
 
 /// The length of an array or map, which must be definite.
@@ -230,4 +265,39 @@ pub(super) fn length(length: Option<u64>) -> Result<u64, Malformed> {
 pub(super) fn bounded(announced: u64, d: &Decoder<'_>) -> usize {
     let left = d.input().len() - d.position();
     usize::try_from(announced).map_or(left, |items| items.min(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_items_are_counted_without_reading_them() {
+        for (items, expected) in [
+            (FRAME_ITEMS_MAX - 1, true),
+            (FRAME_ITEMS_MAX, true),
+            (FRAME_ITEMS_MAX + 1, false),
+        ] {
+            assert_eq!(has_few_items(&vec![0; items]), expected, "{items}");
+        }
+        // What a string holds is no item, whatever its length is written in.
+        for head in [
+            &[0x5a, 0, 0x80, 0, 0][..],
+            &[0x7b, 0, 0, 0, 0, 0, 0x80, 0, 0],
+        ] {
+            let string = [head, &vec![0; 8 << 20]].concat();
+            assert!(has_few_items(&string));
+            assert!(!has_few_items(
+                &[&string[..], &string[head.len()..]].concat()
+            ));
+        }
+        // Lengths that lie, or are no lengths, end the count.
+        for end in [
+            &[0x5b, 255, 255, 255, 255, 255, 255, 255, 255][..],
+            &[0x5b, 1],
+            &[0x5f],
+        ] {
+            assert!(has_few_items(end));
+        }
+    }
 }

@@ -10,13 +10,14 @@ use minicbor::Decoder;
 use minicbor::data::Type as Kind;
 
 use super::Malformed;
-use super::cbor::{attributes, check, key, length, whole};
+use super::cbor::{attributes, check, has_few_items, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
 use crate::frame::{
     Chosen, Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received,
     Welcome, Window,
 };
+use crate::limits::{CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
@@ -94,10 +95,7 @@ fn later(d: &mut Decoder<'_>, number: u8) -> Result<Frame, Malformed> {
             gained: list(d, |d| Ok(d.i64()?))?,
             lost: list(d, |d| Ok(d.i64()?))?,
         }),
-        14 => Frame::Chosen(Chosen {
-            scope: string(d)?,
-            values: key(d)?,
-        }),
+        14 => Frame::Chosen(chosen(d)?),
         _ => Frame::Window(Window {
             entity: string(d)?,
             attribute: string(d)?,
@@ -114,13 +112,16 @@ pub(super) fn comparison(sign: &str) -> Result<Comparison, Malformed> {
 
 fn group(d: &mut Decoder<'_>) -> Result<Group, Malformed> {
     let id = GroupId(fixed(d)?);
+    if !has_few_items(d.input()) {
+        return Err(too_large(id, format!("{FRAME_ITEMS_MAX} items")));
+    }
     let hash: GroupHash = fixed(d)?;
     let absorbed = list(d, |d| Ok(GroupId(fixed(d)?)))?;
     let group = Group {
         id,
         absorbed,
         origins: list(d, origin)?,
-        changes: list(d, change)?,
+        changes: changes(d, id)?,
     };
     if group.hash() == hash {
         Ok(group)
@@ -129,6 +130,32 @@ fn group(d: &mut Decoder<'_>) -> Result<Group, Malformed> {
             "group {id} does not match its hash"
         )))
     }
+}
+
+/// The changes of a group; too many of them are not read at all.
+fn changes(d: &mut Decoder<'_>, id: GroupId) -> Result<Vec<Change>, Malformed> {
+    let announced = length(d.probe().array()?)?;
+    if announced > GROUP_CHANGES_MAX as u64 {
+        return Err(too_large(id, format!("{GROUP_CHANGES_MAX} changes")));
+    }
+    list(d, change)
+}
+
+fn too_large(id: GroupId, most: impl std::fmt::Display) -> Malformed {
+    let message = format!("group {id} has more than {most}");
+    Malformed::over(Code::GROUP_TOO_LARGE, message)
+}
+
+/// What the app chose; more values than there may be are not read at all.
+fn chosen(d: &mut Decoder<'_>) -> Result<Chosen, Malformed> {
+    let scope = string(d)?;
+    let announced = length(d.probe().array()?)?;
+    if announced > CHOSEN_VALUES_MAX as u64 {
+        let message = format!("a request chooses {CHOSEN_VALUES_MAX} values at most");
+        return Err(Malformed::over(Code::TOO_MANY_CHOSEN, message));
+    }
+    let values = key(d)?;
+    Ok(Chosen { scope, values })
 }
 
 fn origin(d: &mut Decoder<'_>) -> Result<Origin, Malformed> {

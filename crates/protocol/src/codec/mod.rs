@@ -15,26 +15,43 @@ mod stream;
 mod strict_json;
 mod tagged;
 
-pub use stream::{Format, FrameReader};
+pub use stream::{Format, FrameReader, has_few_items};
 
+use crate::code::Code;
 use crate::frame::Frame;
 use crate::model::Model;
 use crate::outcome::Verdict;
 
 /// A message that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed message: {0}")]
-pub struct Malformed(String);
+#[error("malformed message: {what}")]
+pub struct Malformed {
+    what: String,
+    code: Code,
+}
 
 impl Malformed {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
+        Self::over(Code::MALFORMED, what)
+    }
+
+    /// It may be well-formed, but is over a limit.
+    pub(crate) fn over(code: Code, what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            code,
+        }
+    }
+
+    /// The stable code: [`Code::MALFORMED`] unless it is over a limit.
+    pub fn code(&self) -> Code {
+        self.code.clone()
     }
 }
 
 impl From<minicbor::decode::Error> for Malformed {
     fn from(error: minicbor::decode::Error) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 

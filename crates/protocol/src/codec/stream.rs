@@ -3,7 +3,8 @@
 use minicbor::Decoder;
 
 use super::cbor_frame::TAG_EMBEDDED;
-use super::{Malformed, cbor_read, json_read};
+use super::{Malformed, cbor, cbor_read, json_read};
+use crate::code::Code;
 use crate::frame::Frame;
 use crate::limits::{FRAME_BYTES, JSON_LINE_BYTES};
 use crate::model::Model;
@@ -93,6 +94,13 @@ impl FrameReader {
     }
 }
 
+/// Whether a frame in CBOR has at most [`FRAME_ITEMS_MAX`](crate::limits::FRAME_ITEMS_MAX) items;
+/// one of a request that has more is refused unread.
+pub fn has_few_items(frame: &[u8]) -> bool {
+    let body = embedded(frame).ok().flatten();
+    body.is_none_or(|(_, body)| cbor::has_few_items(body))
+}
+
 /// The first embedded item and how many bytes it takes, if it is whole.
 fn embedded(pending: &[u8]) -> Result<Option<(usize, &[u8])>, Malformed> {
     let mut d = Decoder::new(pending);
@@ -111,9 +119,8 @@ fn embedded(pending: &[u8]) -> Result<Option<(usize, &[u8])>, Malformed> {
     if let Some(length) = byte_string_length(pending.get(at..).unwrap_or(&[]))
         && length > FRAME_BYTES as u64
     {
-        return Err(Malformed::new(format!(
-            "a frame of {length} bytes; the limit is {FRAME_BYTES}"
-        )));
+        let message = format!("a frame of {length} bytes; the limit is {FRAME_BYTES}");
+        return Err(Malformed::over(Code::TOO_LARGE, message));
     }
     match d.bytes() {
         Ok(body) => Ok(Some((d.position(), body))),
@@ -148,9 +155,8 @@ fn line(pending: &[u8], searched: usize) -> Result<Option<(usize, &[u8])>, Malfo
     let rest = pending.get(searched..).unwrap_or(&[]);
     let end = rest.iter().position(|byte| *byte == b'\n');
     if end.map_or(pending.len(), |end| searched + end) > JSON_LINE_BYTES {
-        return Err(Malformed::new(format!(
-            "a line of more than {JSON_LINE_BYTES} bytes"
-        )));
+        let message = format!("a line of more than {JSON_LINE_BYTES} bytes");
+        return Err(Malformed::over(Code::TOO_LARGE, message));
     }
     Ok(end.map(|end| {
         let end = searched + end;
@@ -169,6 +175,7 @@ mod tests {
             units: Vec::new(),
             entities: Vec::new(),
             chosen: Vec::new(),
+            limits: Default::default(),
         };
         let mut reader = FrameReader::new(Format::JsonLines);
         for piece in 1..100 {

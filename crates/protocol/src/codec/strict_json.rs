@@ -9,14 +9,24 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value as Json};
 
 use super::Malformed;
+use crate::code::Code;
 use crate::limits::DEPTH;
+
+const TOO_DEEP: &str = "nested deeper";
 
 /// Reads one JSON text that takes all of `bytes`.
 pub(super) fn parse(bytes: &[u8]) -> Result<Json, Malformed> {
     let mut from = serde_json::Deserializer::from_slice(bytes);
     let json = Strict { depth: DEPTH }.deserialize(&mut from);
     let json = json.and_then(|json| from.end().map(|()| json));
-    json.map_err(|error| Malformed::new(error.to_string()))
+    json.map_err(|error| {
+        let message = error.to_string();
+        // The library's errors are its own: nothing but their words comes through it.
+        match message.starts_with(TOO_DEEP) {
+            true => Malformed::over(Code::TOO_DEEP, message),
+            false => Malformed::new(message),
+        }
+    })
 }
 
 /// Reads a value with at most `depth` arrays and objects around each other.
@@ -28,7 +38,7 @@ struct Strict {
 impl Strict {
     fn inside<E: Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1);
-        let depth = depth.ok_or_else(|| E::custom(format!("nested deeper than {DEPTH}")))?;
+        let depth = depth.ok_or_else(|| E::custom(format!("{TOO_DEEP} than {DEPTH}")))?;
         Ok(Self { depth })
     }
 }

@@ -25,6 +25,7 @@ fn model() -> Model {
         }],
         entities: vec![visit],
         chosen: Vec::new(),
+        limits: Default::default(),
     }
 }
 

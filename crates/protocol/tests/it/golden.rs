@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use afield_protocol::codec::Format;
 use afield_protocol::{
-    Attribute, Attributes, Change, Chosen, ChosenScope, Code, Comparison, Entity, FIRST_TEMPORARY,
-    Frame, Group, GroupId, GroupOutcome, Held, Hello, Identifier, Model, Op, Origin,
-    PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RowBlock, RowBlockWriter,
-    Theirs, Type, Value, Verdict, Welcome, Window,
+    Attribute, Attributes, Change, Chosen, ChosenScope, Code, Comparison, DeviceLimits, Entity,
+    FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Held, Hello, Identifier, Model, Op,
+    Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RowBlock,
+    RowBlockWriter, Theirs, Type, Value, Verdict, Welcome, Window,
 };
 use sha2::{Digest, Sha256};
 
@@ -249,6 +249,20 @@ fn choosing() -> Model {
     model
 }
 
+/// A model that says something of limits.
+fn limited() -> Model {
+    let mut model = Model::new(5, Vec::new(), Vec::new());
+    model.limits = DeviceLimits {
+        batch_changes: 200,
+        batch_bytes: 1_048_576,
+        group_changes_max: 10_000,
+        connect_timeout_ms: 5_000,
+        idle_timeout_ms: 20_000,
+        freshness_ms: 30_000,
+    };
+    model
+}
+
 /// Every golden stream of frames by its name.
 fn streams() -> Vec<(String, Vec<Frame>)> {
     let rows_of_part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
@@ -379,6 +393,10 @@ fn the_files_are_what_the_code_writes() {
         "spec/golden/model-chosen.json",
         format!("{}\n", choosing().to_json()).as_bytes(),
     );
+    bless::check(
+        "spec/golden/model-limits.json",
+        format!("{}\n", limited().to_json()).as_bytes(),
+    );
     let group = group();
     let hash = serde_json::json!({
         "group": group.id.to_string(),
@@ -403,7 +421,11 @@ fn the_files_read_back_and_agree_in_both_formats() {
             assert_eq!(written(format, &model, &found), bytes, "{path}");
         }
     }
-    for (file, model) in [("model.json", model), ("model-chosen.json", choosing())] {
+    for (file, model) in [
+        ("model.json", model),
+        ("model-chosen.json", choosing()),
+        ("model-limits.json", limited()),
+    ] {
         let text = bless::text(&format!("spec/golden/{file}"));
         let found = Model::from_json(&text).expect("the golden model is a model");
         assert_eq!(found, model);
@@ -414,8 +436,15 @@ fn the_files_read_back_and_agree_in_both_formats() {
 /// A file that no test reads any more would be a promise that nobody keeps.
 #[test]
 fn every_file_is_known() {
-    let mut known =
-        BTreeSet::from(["model.json", "model-chosen.json", "group-hash.json"].map(str::to_owned));
+    let mut known = BTreeSet::from(
+        [
+            "model.json",
+            "model-chosen.json",
+            "model-limits.json",
+            "group-hash.json",
+        ]
+        .map(str::to_owned),
+    );
     for (name, _) in streams() {
         known.insert(format!("{name}.cbor"));
         known.insert(format!("{name}.jsonl"));

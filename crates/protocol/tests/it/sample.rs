@@ -1,7 +1,8 @@
 //! The model that the tests share: one entity with every type, one with a composite identifier.
 
 use afield_protocol::{
-    Attribute, Entity, Identifier, Literal, Merge, Model, Pattern, Reference, Type, Unit,
+    Attribute, DeviceLimits, Entity, Identifier, Literal, Merge, Model, Pattern, Reference, Type,
+    Unit,
 };
 
 /// Every type once, under its own word.
@@ -52,6 +53,7 @@ pub(crate) fn model() -> Model {
             },
         ],
         chosen: Vec::new(),
+        limits: DeviceLimits::default(),
     }
 }
 

@@ -99,6 +99,15 @@ fn limits_are_those_of_the_code() {
     let page = bless::text(SPEC);
     for (name, value) in [
         ("BODY_BYTES", limits::BODY_BYTES),
+        ("UNPACKED_FREE_BYTES", limits::UNPACKED_FREE_BYTES),
+        ("UNPACKED_RATIO", limits::UNPACKED_RATIO),
+        ("REQUEST_FRAMES", limits::REQUEST_FRAMES),
+        ("FRAME_ITEMS_MAX", limits::FRAME_ITEMS_MAX),
+        ("SCOPE_VALUES_MAX", limits::SCOPE_VALUES_MAX),
+        ("DEVICE_RATE", limits::DEVICE_RATE as usize),
+        ("CONNECT_TIMEOUT_MS", limits::CONNECT_TIMEOUT_MS as usize),
+        ("IDLE_TIMEOUT_MS", limits::IDLE_TIMEOUT_MS as usize),
+        ("FRESHNESS_MS", limits::FRESHNESS_MS as usize),
         ("FRAME_BYTES", limits::FRAME_BYTES),
         ("JSON_LINE_BYTES", limits::JSON_LINE_BYTES),
         ("DEPTH", limits::DEPTH),

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::ServerState;
 use super::body::Piece;
+use super::coding::{Coding, Packer};
 use super::observe::Observed;
 use super::problem::storage_problem;
 use crate::storage::{Caller, PullRequest, StorageError};
@@ -30,6 +31,7 @@ pub(super) struct Answer {
     held: Vec<Held>,
     chosen: Vec<Chosen>,
     format: Format,
+    packer: Option<Packer>,
     seen: Observed,
     /// What is still to be pulled; `None` when nothing is.
     pull: Option<Positions>,
@@ -45,7 +47,7 @@ impl Answer {
         server: ServerState,
         caller: Caller,
         asked: (Hello, Vec<Held>, Vec<Chosen>),
-        format: Format,
+        (format, packing): (Format, Coding),
         seen: Observed,
     ) -> Self {
         let (hello, held, chosen) = asked;
@@ -56,6 +58,7 @@ impl Answer {
             held,
             chosen,
             format,
+            packer: Some(Packer::new(packing)),
             seen,
             pull: Some(hello.pull).filter(|pull| !pull.is_empty()),
             carried: 0,
@@ -104,7 +107,10 @@ impl Answer {
     pub(super) async fn send(&mut self, opening: Vec<u8>, to: &mpsc::Sender<Piece>) {
         let mut next = opening;
         loop {
-            if !self.send_pieces(next.into(), to).await {
+            let Some(packed) = self.pack(next).await else {
+                return;
+            };
+            if !self.send_pieces(packed.into(), to).await {
                 return;
             }
             if self.is_ended {
@@ -119,6 +125,19 @@ impl Answer {
                 }
             };
         }
+    }
+
+    /// Packs the next bytes, where that holds up nobody else. `None` breaks the answer off.
+    async fn pack(&mut self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        let (mut packer, is_last) = (self.packer.take()?, self.is_ended);
+        if matches!(packer, Packer::Identity) {
+            self.packer = Some(packer);
+            return Some(bytes);
+        }
+        let work = move || (packer.pack(bytes, is_last), packer);
+        let (packed, packer) = tokio::task::spawn_blocking(work).await.ok()?;
+        self.packer = Some(packer);
+        packed.ok()
     }
 
     async fn send_pieces(&self, mut bytes: Bytes, to: &mpsc::Sender<Piece>) -> bool {

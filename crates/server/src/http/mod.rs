@@ -10,16 +10,20 @@
 
 mod answer;
 mod body;
+mod coding;
+mod intake;
+mod limits;
 mod observe;
 mod parts;
+mod places;
 mod problem;
+mod rate;
 mod request;
 mod sync;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use afield_protocol::{Code, limits};
+use afield_protocol::Code;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -28,11 +32,13 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use crate::auth::{Auth, Claims};
-use crate::model::file::LimitsSection;
 use crate::resolved::ServerModel;
 use crate::storage::{Storage, StorageError};
+pub use limits::HttpLimits;
 use observe::Observed;
+use places::Places;
 use problem::Refusal;
+use rate::Rates;
 
 /// Seconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -49,56 +55,15 @@ struct Inner {
     auth: Auth,
     limits: HttpLimits,
     clock: Clock,
-    syncs: Arc<Semaphore>,
+    places: Places,
+    rates: Rates,
     upload_bytes: Arc<Semaphore>,
+    /// Turns of large requests that are being decoded.
+    decoding: Semaphore,
 }
 
-/// What one request may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HttpLimits {
-    /// Bytes of a request's body.
-    pub body_bytes: usize,
-    /// Rows in one page.
-    pub page_rows: usize,
-    /// Bytes in one page.
-    pub page_bytes: usize,
-    /// How long the server waits for the next piece of a request's body.
-    pub idle: Duration,
-    /// How long the server waits for a device to take the next piece of an answer. Longer than
-    /// `idle`: on a slow network the kernel's buffers empty in large steps.
-    pub stall: Duration,
-    /// Syncs at once, most of them slow downloads that hold about a page each. Beyond, a device
-    /// is told to come back.
-    pub syncs_max: usize,
-    /// Bytes of all requests that have come and are not applied yet. A slow upload takes of it
-    /// only what has come.
-    pub uploads_bytes: usize,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            body_bytes: limits::BODY_BYTES,
-            page_rows: limits::PAGE_ROWS,
-            page_bytes: limits::PAGE_BYTES,
-            idle: Duration::from_secs(30),
-            stall: Duration::from_secs(300),
-            syncs_max: 1_024,
-            uploads_bytes: 512 * 1024 * 1024,
-        }
-    }
-}
-
-impl From<&LimitsSection> for HttpLimits {
-    fn from(file: &LimitsSection) -> Self {
-        Self {
-            body_bytes: file.body,
-            page_rows: file.page_rows,
-            idle: file.idle_timeout,
-            ..Self::default()
-        }
-    }
-}
+/// Large requests that are decoded at once: as many as a small server has processors.
+const DECODING_MAX: usize = 2;
 
 impl ServerState {
     /// A state that serves `model` from `storage`.
@@ -119,8 +84,10 @@ impl ServerState {
             auth,
             limits,
             clock,
-            syncs: Arc::new(Semaphore::new(limits.syncs_max)),
+            places: Places::new(&limits),
+            rates: Rates::new(limits.device_rate),
             upload_bytes: Arc::new(Semaphore::new(limits.uploads_bytes)),
+            decoding: Semaphore::new(DECODING_MAX),
         }))
     }
 
@@ -138,6 +105,16 @@ impl ServerState {
             })?;
         seen.set_user(&claims.user);
         Ok(claims)
+    }
+
+    /// Takes a request from what this device may ask in a minute.
+    fn admit(&self, user: &str, device: &str) -> Result<(), Refusal> {
+        let taken = self.0.rates.take(user, device, (self.0.clock)());
+        taken.map_err(|seconds| {
+            let rate = self.0.limits.device_rate;
+            let message = format!("a device asks {rate} times a minute at most; come back later");
+            Refusal::too_often(message, seconds)
+        })
     }
 
     /// Runs `work` on a thread that may block.

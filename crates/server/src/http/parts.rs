@@ -1,12 +1,12 @@
 //! Large groups that come in pieces, each in a request of its own.
 
-use afield_protocol::codec::{Format, FrameReader};
+use afield_protocol::codec::{Format, FrameReader, Malformed};
 use afield_protocol::{Code, Frame, Group, GroupOutcome, Part, Received};
 use axum::http::StatusCode;
 
-use super::ServerState;
 use super::problem::Refusal;
-use super::request::Room;
+use super::request::{Room, unreadable, weight};
+use super::{Inner, ServerState};
 use crate::storage::{Caller, PartTaken};
 
 /// What became of a piece.
@@ -37,8 +37,21 @@ pub(super) async fn take(
         PartTaken::Whole(bytes) => bytes,
     };
     room.take(&server.0.upload_bytes, total)?;
-    let whole = read(server, &bytes, &part);
-    drop(bytes);
+    let whole = {
+        let _turn = server.0.decoding.acquire().await;
+        let read = move |inner: &Inner| Ok(read(inner, &bytes, &part));
+        let read = server.blocking(read).await;
+        read.map_err(|error| Refusal::of_storage(&error))?
+    };
+    if let Err(refusal) = &whole
+        && refusal.code() == Code::GROUP_TOO_LARGE
+    {
+        return Err(unreadable(refusal));
+    }
+    let whole = whole.ok().flatten();
+    if let Some(group) = &whole {
+        room.take(&server.0.upload_bytes, weight(group))?;
+    }
     let caller = caller.clone();
     let outcome = server
         .blocking(move |inner| {
@@ -58,16 +71,12 @@ pub(super) async fn take(
 }
 
 /// The group in `bytes`, if it is the one that `part` speaks of and nothing else.
-fn read(server: &ServerState, bytes: &[u8], part: &Part) -> Option<Group> {
+fn read(inner: &Inner, bytes: &[u8], part: &Part) -> Result<Option<Group>, Malformed> {
     let mut reader = FrameReader::new(Format::Cbor);
     reader.push(bytes);
-    let frame = reader.next(&server.0.model.device).ok()??;
-    match frame {
-        Frame::Group(group)
-            if group.id == part.group && group.hash() == part.hash && reader.is_drained() =>
-        {
-            Some(group)
-        }
+    let is_it = |group: &Group| group.id == part.group && group.hash() == part.hash;
+    Ok(match reader.next(&inner.model.device)? {
+        Some(Frame::Group(group)) if is_it(&group) && reader.is_drained() => Some(group),
         _ => None,
-    }
+    })
 }

@@ -2,20 +2,23 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use afield_protocol::codec::{Format, FrameReader};
+use afield_protocol::codec::{Format, FrameReader, Malformed};
 use afield_protocol::limits::{CHOSEN_VALUE_BYTES, CHOSEN_VALUES_MAX, GROUP_BYTES_MAX};
 use afield_protocol::{
-    Chosen, Code, Frame, Group, Held, Hello, Model, PROTOCOL_VERSION, Part, Value,
+    Change, Chosen, Code, Frame, Group, Held, Hello, Model, PROTOCOL_VERSION, Part, Value,
 };
-use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::next_piece;
+use super::HttpLimits;
 use super::problem::Refusal;
-use super::{HttpLimits, ServerState};
+
+/// Bytes that a change takes in memory before it has any value.
+const CHANGE_BYTES: usize = 128;
+
+/// Bytes that a value with its name takes in memory beside what it holds.
+const VALUE_BYTES: usize = 64;
 
 /// What a device asks for.
 #[derive(Debug)]
@@ -36,10 +39,6 @@ pub(super) struct SyncRequest {
 pub(super) fn content_format(headers: &HeaderMap) -> Result<Format, Refusal> {
     let unsupported =
         |message: &str| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::MALFORMED, message);
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| encoding != "identity") {
-        return Err(unsupported("send the body without Content-Encoding"));
-    }
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(Format::default());
     };
@@ -77,73 +76,21 @@ fn format_of(media_type: &str) -> Option<Format> {
         .find(|format| format.media_type().eq_ignore_ascii_case(essence))
 }
 
-/// Reads the body to its end and decodes it as it comes.
-pub(super) async fn read(
-    body: &mut Body,
-    headers: &HeaderMap,
-    format: Format,
-    server: &ServerState,
-) -> Result<SyncRequest, Refusal> {
-    let (limits, model) = (&server.0.limits, &server.0.model.device);
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    let announced: Option<usize> = announced.and_then(|length| length.parse().ok());
-    if announced.is_some_and(|length| length > limits.body_bytes) {
-        return Err(too_large(limits));
-    }
-    let mut decoder = Decoder::new(format);
-    let mut size = 0;
-    while let Some(piece) = tokio::time::timeout(limits.idle, next_piece(body))
-        .await
-        .map_err(|_| too_slow(limits.idle))?
-    {
-        let piece = piece.map_err(|_| malformed("the connection ended inside the request"))?;
-        size += piece.len();
-        if size > limits.body_bytes {
-            return Err(too_large(limits));
-        }
-        decoder.room.take(&server.0.upload_bytes, piece.len())?;
-        decoder.push(&piece, model)?;
-    }
-    decoder.finish(model)
-}
-
-/// Takes what is left of a body and drops it, within bounds: a device that is still sending
-/// would otherwise find the connection closed instead of the answer.
-pub(super) async fn discard(body: &mut Body, headers: &HeaderMap, limits: &HttpLimits) {
-    if headers.contains_key(header::EXPECT) {
-        // The device waits to be asked for the body.
-        return;
-    }
-    let rest = async {
-        let mut size = 0;
-        while let Some(Ok(piece)) = next_piece(body).await {
-            size += piece.len();
-            if size > limits.body_bytes {
-                break;
-            }
-        }
-    };
-    // Whatever has not come by then is not waited for.
-    let _ = tokio::time::timeout(limits.idle, rest).await;
-}
-
-fn too_large(limits: &HttpLimits) -> Refusal {
-    let message = format!(
-        "the body is larger than {} bytes; send less at once",
-        limits.body_bytes
-    );
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TOO_LARGE, message)
-}
-
-fn too_slow(idle: Duration) -> Refusal {
-    let message = format!("no byte of the request came for {} s", idle.as_secs());
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::TIMEOUT, message)
-}
-
-fn malformed(message: impl Into<String>) -> Refusal {
+pub(super) fn malformed(message: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, Code::MALFORMED, message)
+}
+
+/// What the codec says of bytes that it does not take.
+pub(super) fn unreadable(error: &Malformed) -> Refusal {
+    let (code, message) = (error.code(), error.to_string());
+    match [Code::TOO_LARGE, Code::GROUP_TOO_LARGE].contains(&code) {
+        true => too_much(code, message),
+        false => Refusal::new(StatusCode::BAD_REQUEST, code, message),
+    }
+}
+
+fn too_much(code: Code, message: String) -> Refusal {
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, code, message)
 }
 
 /// A share of the memory for requests that grows as a body comes.
@@ -164,8 +111,11 @@ impl Room {
 }
 
 /// Puts frames together in their only order: hello, held and chosen, groups, a part, end.
-struct Decoder {
+pub(super) struct Decoder {
     format: Format,
+    frames_left: usize,
+    changes: usize,
+    limits: HttpLimits,
     reader: FrameReader,
     hello: Option<Hello>,
     held: Vec<Held>,
@@ -177,9 +127,12 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn new(format: Format) -> Self {
+    pub(super) fn new(format: Format, limits: &HttpLimits) -> Self {
         Self {
             format,
+            frames_left: limits.frames,
+            changes: 0,
+            limits: *limits,
             reader: FrameReader::new(format),
             hello: None,
             held: Vec::new(),
@@ -191,7 +144,18 @@ impl Decoder {
         }
     }
 
-    fn push(&mut self, piece: &[u8], model: &Model) -> Result<(), Refusal> {
+    /// Which device asks, once that has come.
+    pub(super) fn device(&self) -> Option<&str> {
+        self.hello.as_ref().map(|hello| hello.device.as_str())
+    }
+
+    pub(super) fn push(
+        &mut self,
+        piece: &[u8],
+        model: &Model,
+        room: &Arc<Semaphore>,
+    ) -> Result<(), Refusal> {
+        self.room.take(room, piece.len())?;
         self.reader.push(piece);
         // A line cannot end where no line break came: asking for it each time would make one
         // long line cost the square of its length.
@@ -201,11 +165,35 @@ impl Decoder {
         while let Some(frame) = self
             .reader
             .next(model)
-            .map_err(|error| malformed(error.to_string()))?
+            .map_err(|error| unreadable(&error))?
         {
+            self.frames_left = self.frames_left.checked_sub(1).ok_or_else(|| {
+                let frames = self.limits.frames;
+                let message = format!("a request has {frames} frames at most; send less at once");
+                too_much(Code::TOO_MANY_FRAMES, message)
+            })?;
+            if let Frame::Group(group) = &frame {
+                self.weigh(group, room)?;
+            }
             self.take(frame)?;
         }
         Ok(())
+    }
+
+    /// Counts a group's changes, and the memory that they take beyond their bytes: a few bytes on
+    /// the wire can become a hundred.
+    fn weigh(&mut self, group: &Group, room: &Arc<Semaphore>) -> Result<(), Refusal> {
+        let changes = group.changes.len();
+        self.changes += changes;
+        // A group alone may have more, and the storage says how many: it cannot be cut.
+        let most = self.limits.batch_changes;
+        if self.changes > most && !self.groups.is_empty() {
+            let message = format!(
+                "a request of several groups has {most} changes at most; send less at once"
+            );
+            return Err(too_much(Code::TOO_MANY_CHANGES, message));
+        }
+        self.room.take(room, weight(group))
     }
 
     fn take(&mut self, frame: Frame) -> Result<(), Refusal> {
@@ -245,10 +233,14 @@ impl Decoder {
         }
     }
 
-    fn finish(mut self, model: &Model) -> Result<SyncRequest, Refusal> {
+    pub(super) fn finish(
+        mut self,
+        model: &Model,
+        room: &Arc<Semaphore>,
+    ) -> Result<SyncRequest, Refusal> {
         if self.format == Format::JsonLines && !self.reader.is_drained() {
             // The last line needs no line break.
-            self.push(b"\n", model)?;
+            self.push(b"\n", model, room)?;
         }
         match self.hello {
             Some(hello) if self.is_ended && self.reader.is_drained() => Ok(SyncRequest {
@@ -264,6 +256,13 @@ impl Decoder {
             )),
         }
     }
+}
+
+/// Bytes that a group takes in memory, about, beside those that came.
+pub(super) fn weight(group: &Group) -> usize {
+    let values = |change: &Change| change.key.len() + change.base.len() + change.set.len();
+    let values: usize = group.changes.iter().map(values).sum();
+    group.changes.len() * CHANGE_BYTES + values * VALUE_BYTES
 }
 
 /// Each page asks the database for each value that is chosen.

@@ -1,17 +1,17 @@
 //! `POST /v1/sync`: groups in, outcomes and pages out.
 
-use std::sync::Arc;
-
 use afield_protocol::{GroupOutcome, Received};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::sync::mpsc;
 
 use super::ServerState;
 use super::answer::Answer;
 use super::body::Streamed;
+use super::coding::Coding;
+use super::intake;
 use super::observe::Observed;
 use super::parts::{self, Taken};
 use super::problem::Refusal;
@@ -25,7 +25,7 @@ pub(super) async fn sync(State(server): State<ServerState>, request: Request) ->
     match answer(&server, &parts.headers, &mut body, &seen).await {
         Ok(response) => response,
         Err(refusal) => {
-            request::discard(&mut body, &parts.headers, &server.0.limits).await;
+            intake::discard(&mut body, &parts.headers, &server.0.limits).await;
             refusal.into_response()
         }
     }
@@ -40,8 +40,13 @@ async fn answer(
     let claims = server.authenticate(headers, seen)?;
     let format = request::content_format(headers)?;
     let accepted = request::accepted_format(headers)?;
-    let place = Arc::clone(&server.0.syncs).try_acquire_owned();
-    let place = place.map_err(|_| Refusal::busy())?;
+    let packed = Coding::of_request(headers)?;
+    let packing = Coding::of_answer(headers);
+    let (limits, places) = (&server.0.limits, &server.0.places);
+    if places.are_taken() {
+        return Err(Refusal::busy());
+    }
+    let admit = |device: &str| server.admit(&claims.user, device);
     let SyncRequest {
         hello,
         held,
@@ -49,7 +54,8 @@ async fn answer(
         groups,
         part,
         mut room,
-    } = request::read(body, headers, format, server).await?;
+    } = intake::read(body, headers, (format, packed), server, admit).await?;
+    let place = places.take(&claims.user, limits).await?;
     seen.add_groups(groups.len());
     let is_pushing = !groups.is_empty() || part.is_some();
     let caller = Caller::from(claims);
@@ -73,7 +79,7 @@ async fn answer(
         server.clone(),
         caller,
         (hello, held, chosen),
-        accepted,
+        (accepted, packing),
         seen.clone(),
     );
     let opening = opening(&mut answer, outcomes, received, is_pushing).await?;
@@ -83,7 +89,13 @@ async fn answer(
         drop(place);
     });
     let body = Body::new(Streamed(receiver));
-    Ok(([(header::CONTENT_TYPE, accepted.media_type())], body).into_response())
+    let mut response = ([(header::CONTENT_TYPE, accepted.media_type())], body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(name) = packing.name() {
+        headers.insert(header::CONTENT_ENCODING, name);
+    }
+    Ok(response)
 }
 
 /// The answer's first bytes. Outcomes never wait for rows; but where there are none, the first

@@ -1,6 +1,7 @@
 //! `afield.toml` as data: every key parsed and checked, nothing held against a database yet.
 
 mod entity;
+mod limits;
 mod named;
 mod rule;
 mod settings;
@@ -16,11 +17,10 @@ use super::reader::{Reader, Section};
 pub use entity::{
     EntitySection, FromServer, IdKind, Listed, LocalAttribute, Scoped, Source, WrittenLookup,
 };
+pub use limits::LimitsSection;
 pub use named::ScopeSection;
 pub use rule::WrittenRule;
-pub use settings::{
-    AuthSection, DatabaseUrl, KeyFile, LimitsSection, ServerSection, SyncSection, TlsFiles,
-};
+pub use settings::{AuthSection, DatabaseUrl, KeyFile, ServerSection, SyncSection, TlsFiles};
 
 /// A parsed model file.
 #[derive(Clone, Debug, PartialEq)]

@@ -95,6 +95,7 @@ fn hold(
         units,
         entities: device,
         chosen,
+        limits: file.limits.of_devices(),
     };
     if errors.is_empty()
         && let Err(error) = device.check()

@@ -46,6 +46,7 @@ fn p9_a_device_that_stops_reading_holds_no_snapshot_and_is_given_up() {
     let limits = HttpLimits {
         stall: Duration::from_millis(200),
         syncs_max: 1,
+        syncs_waiting: 0,
         ..HttpLimits::default()
     };
     let server = Server::start_with(limits, |_| {});

@@ -258,7 +258,7 @@ fn media_types_that_nobody_speaks_are_refused() {
     for (name, value, status) in [
         ("Content-Type", "text/plain", 415),
         ("Content-Type", "application/cbor", 415),
-        ("Content-Encoding", "gzip", 415),
+        ("Content-Encoding", "br", 415),
         ("Content-Encoding", "identity", 200),
         ("Accept", "text/html", 406),
         ("Accept", "text/html, application/jsonl;q=0.5", 200),

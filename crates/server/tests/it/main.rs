@@ -4,9 +4,12 @@
     reason = "a test says what failed by failing there"
 )]
 
+mod http_attacks;
+mod http_coding;
 mod http_forged;
 mod http_forged_chosen;
 mod http_limits;
+mod http_limits_each;
 mod http_numbers;
 mod http_other;
 mod http_real;
@@ -20,6 +23,7 @@ mod model_delete;
 mod model_file;
 mod model_init;
 mod model_keep;
+mod model_limits;
 mod model_lookup;
 mod model_resolve;
 mod model_rules;
@@ -29,6 +33,7 @@ mod model_scope_query;
 mod model_writes;
 mod sqlite_database;
 mod sqlite_deleted_lookups;
+mod sqlite_limits;
 mod sqlite_lookups;
 mod sqlite_marks;
 mod sqlite_numbers;

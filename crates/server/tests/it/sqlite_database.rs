@@ -24,6 +24,7 @@ pub(crate) struct SqliteDatabase {
     storage: Option<SqliteStorage>,
     recursive_triggers: bool,
     list_memory: Option<usize>,
+    limits: Option<(usize, usize)>,
     random: fastrand::Rng,
 }
 
@@ -46,6 +47,7 @@ impl SqliteDatabase {
             storage: None,
             recursive_triggers: false,
             list_memory: None,
+            limits: None,
             random: fastrand::Rng::with_seed(7),
         };
         let random = &mut database.random;
@@ -75,6 +77,19 @@ impl SqliteDatabase {
         self
     }
 
+    /// How many values of a scope the server looks up, and changes of a group it takes.
+    pub(crate) fn limits(mut self, scope_values: usize, group_changes: usize) -> Self {
+        self.limits = Some((scope_values, group_changes));
+        self.stop();
+        self.start();
+        self
+    }
+
+    /// The storage itself, for a server.
+    pub(crate) fn take_storage(&mut self) -> SqliteStorage {
+        self.storage.take().unwrap()
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("team.db")
     }
@@ -89,6 +104,10 @@ impl SqliteDatabase {
         let path = self.folder.path().join("team.db");
         let storage = SqliteStorage::open(&path, &self.model, |b| random.fill(b)).unwrap();
         let storage = storage.with_clock(|| 1_000);
+        let storage = match self.limits {
+            Some((values, changes)) => storage.with_limits(values, changes),
+            None => storage,
+        };
         self.storage = Some(match self.list_memory {
             Some(bytes) => storage.with_list_memory(bytes),
             None => storage,

@@ -1,10 +1,8 @@
-//! `[server]`, `[auth]`, `[sync]` and `[limits]`.
+//! `[server]`, `[auth]` and `[sync]`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use afield_protocol::limits;
 
 use super::{At, Overrides};
 use crate::model::later;
@@ -84,27 +82,6 @@ pub struct SyncSection {
     pub retry_interval: Duration,
     /// Longest pause before trying again.
     pub retry_max: Duration,
-}
-
-/// `[limits]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitsSection {
-    /// Changes in one envelope.
-    pub batch_changes: u64,
-    /// Bytes in one envelope.
-    pub batch_bytes: u64,
-    /// Changes in one group.
-    pub group_changes_max: u64,
-    /// Bytes of one request's body after decompression.
-    pub body: usize,
-    /// Rows in one page.
-    pub page_rows: usize,
-    /// How long a device waits for a connection.
-    pub connect_timeout: Duration,
-    /// How long either side waits for a byte.
-    pub idle_timeout: Duration,
-    /// How old a sign of life may be for "up to date".
-    pub freshness: Duration,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -306,54 +283,8 @@ impl SyncSection {
     }
 }
 
-impl LimitsSection {
-    pub(super) fn read(section: Option<&Section<'_, '_>>) -> Self {
-        let mut read = Self {
-            batch_changes: limits::BATCH_CHANGES as u64,
-            batch_bytes: limits::BATCH_BYTES as u64,
-            group_changes_max: 100_000,
-            body: limits::BODY_BYTES,
-            page_rows: limits::PAGE_ROWS,
-            connect_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(30),
-            freshness: Duration::from_secs(60),
-        };
-        let Some(section) = section else { return read };
-        let idle = |key| section.take_without_effect(key);
-        let count = |node: &Node<'_, '_>| node.number(1..=1_000_000);
-        let bytes = |node: &Node<'_, '_>| node.size(1 << 16..=limits::BODY_BYTES as u64);
-        let whole = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        set(&mut read.batch_changes, idle("batch_changes"), count);
-        set(&mut read.batch_bytes, idle("batch_bytes"), bytes);
-        set(
-            &mut read.group_changes_max,
-            idle("group_changes_max"),
-            count,
-        );
-        set(&mut read.body, section.take("body"), |node| {
-            bytes(node).map(whole)
-        });
-        set(&mut read.page_rows, section.take("page_rows"), |node| {
-            node.number(1..=100_000).map(whole)
-        });
-        set(
-            &mut read.connect_timeout,
-            idle("connect_timeout"),
-            some_time,
-        );
-        set(
-            &mut read.idle_timeout,
-            section.take("idle_timeout"),
-            some_time,
-        );
-        set(&mut read.freshness, idle("freshness"), some_time);
-        section.finish();
-        read
-    }
-}
-
 /// A time to wait: neither nothing nor for ever.
-fn some_time(node: &Node<'_, '_>) -> Option<Duration> {
+pub(super) fn some_time(node: &Node<'_, '_>) -> Option<Duration> {
     let duration = node.duration()?;
     if duration < Duration::from_millis(100) || duration > DAY {
         node.wrong("must be from 100 ms to 1 day");
@@ -369,7 +300,7 @@ fn duration_or_off(node: &Node<'_, '_>) -> Option<Option<Duration>> {
     node.duration().map(Some)
 }
 
-fn set<'r, 't, T>(
+pub(super) fn set<'r, 't, T>(
     to: &mut T,
     node: Option<Node<'r, 't>>,
     read: impl FnOnce(&Node<'r, 't>) -> Option<T>,

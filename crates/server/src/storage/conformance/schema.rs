@@ -191,6 +191,7 @@ pub fn server_model(entities: Vec<ServerEntity>) -> ServerModel {
             }],
             entities: entities.iter().map(|entity| entity.local.clone()).collect(),
             chosen: Vec::new(),
+            limits: Default::default(),
         },
         entities,
         scopes: Vec::new(),

@@ -389,6 +389,7 @@ mod tests {
                 units: Vec::new(),
                 entities: vec![entity.local.clone()],
                 chosen: Vec::new(),
+                limits: Default::default(),
             },
             entities: vec![entity.clone()],
             scopes: Vec::new(),

@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afield_protocol::zoo::{crash_point, planted};
-use afield_protocol::{Group, GroupId, GroupOutcome, Part};
+use afield_protocol::{Group, GroupId, GroupOutcome, Part, limits};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use self::error::{While, crashed, lasting};
@@ -88,6 +88,8 @@ pub struct SqliteStorage {
     tables: Mutex<Arc<Tables>>,
     clock: Option<Box<dyn Fn() -> i64 + Send + Sync>>,
     lists: Lists,
+    scope_values_max: usize,
+    group_changes_max: usize,
 }
 
 impl std::fmt::Debug for SqliteStorage {
@@ -136,6 +138,8 @@ impl SqliteStorage {
             tables: Mutex::new(Arc::new(tables)),
             clock: None,
             lists: Lists::new(LISTS_BYTES),
+            scope_values_max: limits::SCOPE_VALUES_MAX,
+            group_changes_max: limits::GROUP_CHANGES_MAX,
         })
     }
 
@@ -144,6 +148,14 @@ impl SqliteStorage {
     #[must_use]
     pub fn with_list_memory(mut self, bytes: usize) -> Self {
         self.lists = Lists::new(bytes);
+        self
+    }
+
+    /// Looks up so many values of a scope for a user, and takes so many changes in one group.
+    #[must_use]
+    pub fn with_limits(mut self, scope_values: usize, group_changes: usize) -> Self {
+        self.scope_values_max = scope_values;
+        self.group_changes_max = group_changes;
         self
     }
 

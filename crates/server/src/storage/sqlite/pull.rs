@@ -103,6 +103,7 @@ pub(super) fn pull(
         asking: Asking {
             caller: &request.caller,
             chosen: &request.chosen,
+            values_max: storage.scope_values_max,
         },
         said: &request.held,
     };

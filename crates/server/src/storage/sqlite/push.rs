@@ -6,7 +6,6 @@
 //! yet, and the groups are run again, each in a transaction of its own, so that only the one to
 //! blame is refused.
 
-use afield_protocol::limits::GROUP_CHANGES_MAX;
 use afield_protocol::zoo::{crash_point, planted};
 use afield_protocol::{Code, Group, GroupId, GroupOutcome, Verdict};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
@@ -143,6 +142,7 @@ impl Envelope<'_> {
             tables,
             user: &self.caller.user,
             at: now,
+            changes_max: self.storage.group_changes_max,
         })
     }
 }
@@ -189,6 +189,7 @@ struct Applying<'a> {
     tables: &'a Tables,
     user: &'a str,
     at: i64,
+    changes_max: usize,
 }
 
 impl Applying<'_> {
@@ -213,8 +214,9 @@ impl Applying<'_> {
             Some(Entry::Folded { by }) => return self.known_in_part(group, numbers, &[by]),
             None => {}
         }
-        if group.changes.len() > GROUP_CHANGES_MAX {
-            let message = format!("one transaction may have {GROUP_CHANGES_MAX} changes at most");
+        if group.changes.len() > self.changes_max {
+            let most = self.changes_max;
+            let message = format!("one transaction may have {most} changes at most");
             let verdict = Verdict::rejected(Code::GROUP_TOO_LARGE, message);
             return self.settle(group, vec![verdict; group.changes.len()], numbers);
         }

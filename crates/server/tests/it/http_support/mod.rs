@@ -56,7 +56,11 @@ pub(crate) fn auth() -> Auth {
 }
 
 pub(crate) fn token() -> String {
-    auth().issue("ann", NOW + 3_600, &Map::new()).unwrap()
+    token_of("ann")
+}
+
+pub(crate) fn token_of(user: &str) -> String {
+    auth().issue(user, NOW + 3_600, &Map::new()).unwrap()
 }
 
 /// A running server; stops when dropped.
@@ -82,6 +86,17 @@ impl Server {
             (auth(), limits),
             change,
         )
+    }
+
+    /// A server whose clock the test turns.
+    pub(crate) fn start_timed(
+        limits: HttpLimits,
+        clock: impl Fn() -> i64 + Send + Sync + 'static,
+    ) -> Self {
+        let stub = Arc::new(StubStorage::default());
+        let storage = Arc::clone(&stub) as _;
+        let auth = (auth(), limits);
+        Self::start_by(Arc::new(clock), storage, stub, model(), auth, |_| {})
     }
 
     /// A server that checks tokens with this.

@@ -8,6 +8,7 @@
 //! Started by `cargo xtask bench`, which builds the `afield` program first.
 
 mod download;
+mod limits;
 mod process;
 mod rows;
 mod scopes;
@@ -45,6 +46,8 @@ enum What {
     Download,
     /// A sync with nothing new of a user with many values of a scope.
     Scopes,
+    /// Syncs while the server is attacked.
+    Limits,
 }
 
 #[expect(clippy::print_stderr, reason = "a program for people")]
@@ -67,7 +70,11 @@ fn main() -> ExitCode {
 
 type Run = fn(&Arguments) -> Result<(), Box<dyn Error>>;
 
-const BENCHES: [(What, Run); 2] = [(What::Download, download::run), (What::Scopes, scopes::run)];
+const BENCHES: [(What, Run); 3] = [
+    (What::Download, download::run),
+    (What::Scopes, scopes::run),
+    (What::Limits, limits::run),
+];
 
 /// The one in the middle.
 fn median(mut values: Vec<f64>) -> f64 {

@@ -77,6 +77,9 @@ const MODEL: &str = r#"
 [server]
 database = "sqlite:team.db"
 
+[limits]
+device_rate = 60000
+
 [auth]
 secret_file = ".afield/secret"
 
@@ -117,14 +120,14 @@ fn fill(db: &mut Connection, rows: usize) -> rusqlite::Result<()> {
 }
 
 /// A device that stays open, driven by JSON lines.
-struct Device {
+pub(crate) struct Device {
     process: Child,
     requests: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
 impl Device {
-    fn open(served: &Served, user: &str) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn open(served: &Served, user: &str) -> Result<Self, Box<dyn Error>> {
         let mut command = served.device(user, &["--repl"])?;
         let mut process = command.stdin(Stdio::piped()).spawn()?;
         let requests = process.stdin.take().ok_or("the device takes no input")?;
@@ -136,14 +139,19 @@ impl Device {
         })
     }
 
-    fn sync(&mut self) -> Result<(), Box<dyn Error>> {
-        writeln!(self.requests, r#"{{"do":"sync"}}"#)?;
-        let answer = self.answers.next().ok_or("the device ended")??;
-        let read: serde_json::Value = serde_json::from_str(&answer)?;
-        match read["status"].as_str() {
+    pub(crate) fn sync(&mut self) -> Result<(), Box<dyn Error>> {
+        let answer = self.ask(r#"{"do":"sync"}"#)?;
+        match answer["status"].as_str() {
             Some("completed") => Ok(()),
             _ => Err(format!("the sync failed: {answer}").into()),
         }
+    }
+
+    /// Sends a line and gives the answer.
+    pub(crate) fn ask(&mut self, line: &str) -> Result<serde_json::Value, Box<dyn Error>> {
+        writeln!(self.requests, "{line}")?;
+        let answer = self.answers.next().ok_or("the device ended")??;
+        Ok(serde_json::from_str(&answer)?)
     }
 }
 

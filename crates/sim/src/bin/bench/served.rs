@@ -48,20 +48,28 @@ impl Served {
         Ok(served)
     }
 
+    /// Host and port of the server.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim().trim_start_matches("http://")
+    }
+
+    /// A token of `user`.
+    pub(crate) fn token(&self, user: &str) -> Result<String, Box<dyn Error>> {
+        let words = ["token", "--user", user];
+        let token = output(&mut command(&self.afield, self.folder.path(), &words))?;
+        Ok(token.trim().to_owned())
+    }
+
     /// The program with the token of `user`, as a device that is told where the server is.
     pub(crate) fn device(&self, user: &str, words: &[&str]) -> Result<Command, Box<dyn Error>> {
         let folder = self.folder.path();
-        let token = output(&mut command(
-            &self.afield,
-            folder,
-            &["token", "--user", user],
-        ))?;
+        let token = self.token(user)?;
         let url = self.url.trim();
         let device = ["device", "store", "--user", user, "--server", url];
         let mut device = command(&self.afield, folder, &device);
         device
             .args(words)
-            .env("AFIELD_TOKEN", token.trim())
+            .env("AFIELD_TOKEN", token)
             .stdout(Stdio::piped());
         Ok(device)
     }

@@ -294,6 +294,7 @@ mod tests {
                 chosen: Vec::new(),
                 units: Vec::new(),
                 entities: vec![entity.local.clone()],
+                limits: Default::default(),
             },
             entities: vec![entity],
             scopes: Vec::new(),

@@ -64,6 +64,8 @@ pub(super) struct ConditionSql {
 pub(super) struct Asking<'r> {
     pub caller: &'r Caller,
     pub chosen: &'r [Chosen],
+    /// Most values of one condition that are looked up; one more is read, to know that there is.
+    pub values_max: usize,
 }
 
 impl ScopeSql {
@@ -170,7 +172,9 @@ impl ScopeSql {
         }
         let mut rows = statement.raw_query();
         let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next()?
+            && found.len() <= asking.values_max
+        {
             found.push(Raw::from_stored(row.get_ref(0)?));
         }
         Ok(found)

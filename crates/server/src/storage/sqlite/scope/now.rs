@@ -21,6 +21,9 @@ pub(super) struct Now {
     values: Vec<Vec<(i64, Raw)>>,
     /// Of all of them.
     pub digest: u64,
+    /// Whether there are more than may be looked up; then those here are only some of them, and
+    /// must not be taken for all.
+    pub is_over: bool,
 }
 
 impl Now {
@@ -36,12 +39,15 @@ impl Now {
             numbers: Vec::new(),
             values: Vec::new(),
             digest: 0,
+            is_over: false,
         };
         for condition in 0..scope.conditions.len() {
             let numbering = numbering(key, entity, scope, condition);
             let mut numbers = HashMap::new();
             let mut values = Vec::new();
-            for value in scope.held(conn, condition, asking)? {
+            let held = scope.held(conn, condition, asking)?;
+            now.is_over |= held.len() > asking.values_max;
+            for value in held {
                 let Some(value) = comparable(&value) else {
                     continue;
                 };

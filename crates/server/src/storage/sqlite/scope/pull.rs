@@ -22,7 +22,7 @@ mod ways;
 use std::collections::HashSet;
 
 use afield_protocol::zoo::planted;
-use afield_protocol::{Frame, Held, Pattern, Window};
+use afield_protocol::{Code, Frame, Held, Pattern, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use self::reached::Reached;
@@ -93,6 +93,16 @@ impl<'a> ScopedPull<'a> {
         snapshot: i64,
         instants: Instants,
     ) -> Result<Self, StorageError> {
+        let now = Now::ask(conn, key, name, scope, asking)
+            .while_(&format!("asking for the values of the scope of `{name}`"))?;
+        if now.is_over {
+            let most = asking.values_max;
+            return Err(StorageError {
+                code: Code::TOO_MANY_VALUES,
+                message: format!("a user holds more than {most} values of the scope of `{name}`"),
+                is_retryable: false,
+            });
+        }
         Ok(Self {
             at: instants.fresh,
             window: table.window(instants.fresh),
@@ -101,8 +111,7 @@ impl<'a> ScopedPull<'a> {
             table,
             scope,
             sql,
-            now: Now::ask(conn, key, name, scope, asking)
-                .while_(&format!("asking for the values of the scope of `{name}`"))?,
+            now,
             has: HashSet::new(),
             gained: Vec::new(),
             lost: Vec::new(),

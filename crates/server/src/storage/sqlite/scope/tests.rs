@@ -38,6 +38,7 @@ fn asking(caller: &Caller) -> Asking<'_> {
     Asking {
         caller,
         chosen: &[],
+        values_max: usize::MAX,
     }
 }
 
@@ -81,6 +82,7 @@ fn load(
             units: Vec::new(),
             entities: vec![entity.local.clone()],
             chosen: Vec::new(),
+            limits: Default::default(),
         },
         entities: vec![entity.clone()],
         scopes: vec![named(query)],
@@ -441,6 +443,7 @@ fn pulls_and_pushes(row: &str, of: &str, query: &str, kind: Type) -> Vec<(bool, 
         let asking = Asking {
             caller: &caller,
             chosen: &chosen,
+            values_max: usize::MAX,
         };
         let held = scope.held(&conn, 0, asking).unwrap();
         found.push((held.contains(&value), pushed, value));
