@@ -178,7 +178,13 @@ pub(super) fn next_groups(
             break;
         }
         let frozen = freeze(db, &loaded, &waiting)?;
-        if is_too_large(&frozen, caps.group_changes) {
+        // One that was sent may be applied already, under a limit that was higher: it goes again,
+        // and the server's ledger knows.
+        let changes_max = match waiting.state.as_str() {
+            "sent" => limits::GROUP_CHANGES_MAX,
+            _ => caps.group_changes,
+        };
+        if is_too_large(&frozen, changes_max) {
             park_too_large(db, &waiting)?;
             waiting.block(&mut blocked)?;
             continue;

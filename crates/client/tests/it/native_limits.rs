@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use afield::Params;
 use afield::engine::{Report, SyncStatus};
 use afield::native::{Client, SyncOptions};
 use afield::protocol::{Code, DeviceLimits};
+use afield::{Params, RequestCaps, Store};
 use tempfile::tempdir;
 
 use crate::native_driver::note;
 use crate::native_server::{Reply, Server, client, model, options};
+use crate::world::{World, execute};
 
 fn sync(client: &Client) -> Report {
     client
@@ -130,7 +131,7 @@ fn the_models_limits_are_the_devices() {
     write(&client, &["a", "b", "c"]);
     let insert = |ids: &str| {
         let sql = format!("INSERT INTO note (id, text) VALUES {ids}");
-        crate::world::execute(&mut client.store(), &sql).unwrap();
+        execute(&mut client.store(), &sql).unwrap();
     };
     insert("('d', ''), ('e', ''), ('f', ''), ('g', '')");
     insert("('x', ''), ('y', ''), ('z', '')");
@@ -162,4 +163,30 @@ fn the_models_patience_is_the_devices_unless_the_app_says_otherwise() {
         assert_eq!(code, Code::TIMEOUT);
         assert!(message.contains(says), "{message}");
     }
+}
+
+#[test]
+fn p2_a_group_that_was_sent_goes_again_whatever_the_limit_is_by_now() {
+    let world = World::new();
+    let mut store = world.store();
+    let insert = |store: &mut Store, names: &str| {
+        execute(store, &format!("INSERT INTO label VALUES {names}")).unwrap();
+    };
+    insert(&mut store, "('a'), ('b'), ('c'), ('d')");
+    let mut sync = world.sync();
+    let mut ask = |group_changes| {
+        let caps = RequestCaps {
+            group_changes,
+            ..RequestCaps::default()
+        };
+        sync.next_request(Some("main"), true, caps).unwrap().groups
+    };
+    let first = ask(4);
+    assert_eq!(first.len(), 1);
+    assert_eq!(ask(3), first, "the server may have applied it");
+    insert(&mut store, "('e'), ('f'), ('g'), ('h')");
+    insert(&mut store, "('i'), ('j'), ('k')");
+    let sizes: Vec<usize> = ask(3).iter().map(|group| group.changes).collect();
+    assert_eq!(sizes, [4, 3]);
+    assert_eq!(store.status().unwrap().parked, 4);
 }

@@ -224,8 +224,8 @@ pub(super) fn key(d: &mut Decoder<'_>) -> Result<Key, Malformed> {
     Ok(key)
 }
 
-/// Whether a frame's body has at most [`FRAME_ITEMS_MAX`] items. Its bytes are only looked over; those
-/// that are no CBOR end the count, and whoever reads them says so.
+/// Whether a frame's body has at most [`FRAME_ITEMS_MAX`] items. Its bytes are only looked over;
+/// those that are no CBOR end the count, and whoever reads them says so.
 pub(super) fn has_few_items(bytes: &[u8]) -> bool {
     let (mut rest, mut items) = (bytes, 0);
     while let Some((first, behind)) = rest.split_first() {

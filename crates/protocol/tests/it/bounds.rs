@@ -1,8 +1,10 @@
 //! What reading may cost: memory in proportion to what arrived, whatever it announces.
 
-use afield_protocol::Frame;
-use afield_protocol::codec::{Format, FrameReader, Malformed};
-use afield_protocol::limits::{FRAME_BYTES, JSON_LINE_BYTES};
+use afield_protocol::codec::{Format, FrameReader, Malformed, has_few_items};
+use afield_protocol::limits::{
+    CHOSEN_VALUES_MAX, FRAME_BYTES, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX, JSON_LINE_BYTES,
+};
+use afield_protocol::{Code, Frame};
 
 use crate::sample::model;
 use crate::wire::{embedded, rest};
@@ -119,4 +121,52 @@ fn a_frame_over_the_limit_is_refused_before_it_is_there() {
     let mut reader = FrameReader::new(Format::JsonLines);
     reader.push(&[vec![b' '; JSON_LINE_BYTES + 1], b"{}\n".to_vec()].concat());
     assert!(reader.next(&model()).is_err());
+}
+
+/// A group with these items behind its absorbed groups, in a frame of its own.
+fn group_with(items: &[u8]) -> Vec<u8> {
+    let id = [&[0x50], [7; 16].as_slice()].concat();
+    let hash = [&[0x58, 32], [7; 32].as_slice()].concat();
+    embedded(&[&[0x86, 1], &id[..], &hash, &[0x80], items].concat())
+}
+
+#[test]
+fn p9_more_changes_or_chosen_values_than_there_may_be_are_not_read_at_all() {
+    let announced = |items: usize| {
+        let length = u32::try_from(items).unwrap().to_be_bytes();
+        [&[0x9a], length.as_slice()].concat()
+    };
+    let code = |bytes: &[u8]| measured(Format::Cbor, bytes).unwrap_err().code();
+    // Nothing is behind the numbers: whoever believes the smaller ones finds that out.
+    for (changes, expected) in [
+        (GROUP_CHANGES_MAX, Code::MALFORMED),
+        (GROUP_CHANGES_MAX + 1, Code::GROUP_TOO_LARGE),
+    ] {
+        let group = group_with(&[&[0x80], &announced(changes)[..]].concat());
+        assert_eq!(code(&group), expected, "{changes}");
+    }
+    for (values, expected) in [
+        (CHOSEN_VALUES_MAX, Code::MALFORMED),
+        (CHOSEN_VALUES_MAX + 1, Code::TOO_MANY_CHOSEN),
+    ] {
+        let chosen = [&[0x83, 14, 0x61, b's'], &announced(values)[..]].concat();
+        assert_eq!(code(&embedded(&chosen)), expected, "{values}");
+    }
+}
+
+#[test]
+fn p9_a_group_of_too_many_values_is_not_read_at_all() {
+    for (zeros, expected) in [
+        // The array of the key and its change, and what is around it, are items too.
+        (FRAME_ITEMS_MAX - 100, Code::MALFORMED),
+        (FRAME_ITEMS_MAX + 1, Code::GROUP_TOO_LARGE),
+    ] {
+        let length = u32::try_from(zeros).unwrap().to_be_bytes();
+        let key = [&[0x9a], length.as_slice(), &vec![0; zeros]].concat();
+        let change = [&[0x85, 0x60, 0], &key[..], &[0xa0, 0xa0]].concat();
+        let group = group_with(&[&[0x80, 0x81], &change[..]].concat());
+        let error = measured(Format::Cbor, &group).unwrap_err();
+        assert_eq!(error.code(), expected, "{zeros}: {error}");
+        assert_eq!(has_few_items(&group), expected == Code::MALFORMED);
+    }
 }

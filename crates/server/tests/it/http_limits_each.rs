@@ -1,6 +1,6 @@
 //! Each limit one below, at and one above what is sent.
 
-use std::io::{BufReader, Write as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -294,4 +294,39 @@ fn p9_a_body_must_come_within_its_time_however_busily() {
         std::thread::yield_now();
     }
     assert_eq!(ended(&answer.join().unwrap()), refused(408, "timeout"));
+}
+
+#[test]
+fn p9_a_head_must_come_within_its_time() {
+    let server = Server::start_with(HttpLimits::default(), |options| {
+        options.head_timeout = Duration::from_millis(200);
+    });
+    let mut stream = connect(server.address);
+    stream.write_all(b"POST /v1/sync HTTP/1.1\r\nHo").unwrap();
+    // The end of the connection, without a word or with one; a test that hangs fails.
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).unwrap();
+    assert!(!said.starts_with(b"HTTP/1.1 2"));
+}
+
+#[test]
+fn p9_a_head_has_so_many_bytes() {
+    let server = Server::start();
+    for (bytes, is_taken) in [(40_000, true), (80_000, false)] {
+        let body = server.encode(Format::Cbor, &[Frame::Hello(server.hello(&[])), Frame::End]);
+        let ask = Ask::sync(&token()).header("X-Much", &"x".repeat(bytes));
+        let mut stream = connect(server.address);
+        let writing = stream.try_clone().unwrap();
+        // The server may hang up before it has all of it.
+        let sent = std::thread::spawn(move || {
+            let mut writing = writing;
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                ask.body(body).write(&mut writing);
+            }))
+        });
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        let _ = sent.join();
+        assert_eq!(said.starts_with(b"HTTP/1.1 200"), is_taken, "{bytes}");
+    }
 }

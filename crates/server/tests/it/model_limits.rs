@@ -101,7 +101,8 @@ fn devices_are_told_their_limits_and_nothing_where_none_is_set() {
             crate::model_catalog::database("CREATE TABLE visit (id INTEGER PRIMARY KEY)");
         let text = format!(
             "[server]\ndatabase = \"sqlite:a.db\"\n[limits]\n{limits}\n[local.visit]\n\
-             from = \"visit\"\nattributes = []\npattern = \"last-write-wins\"\nscope = \"everyone\"\n"
+             from = \"visit\"\nattributes = []\n\
+             pattern = \"last-write-wins\"\nscope = \"everyone\"\n"
         );
         let file = ModelFile::parse(&text, Path::new("afield.toml"), &Overrides::default());
         afield_server::model::resolve(&file.unwrap(), &catalog)

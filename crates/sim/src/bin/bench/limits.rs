@@ -81,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 /// Seconds of a sync in the mean and at most, and the server's memory at most.
+#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
 fn measure(
     arguments: &Arguments,
     attack: Option<&Attack>,
