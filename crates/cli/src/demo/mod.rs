@@ -189,12 +189,13 @@ fn start(file: &ModelFile, listen: Option<SocketAddr>) -> Result<Server, Failure
     };
     let state = state(file, &Output::silent())?;
     let (ready, address) = mpsc::channel();
+    let limits = file.limits.clone();
     let thread = thread::spawn(move || {
         let tell = |address| {
             // Nobody listens only if the demo ended, and then there is nobody to tell.
             let _ = ready.send(address);
         };
-        serve(&ServeOptions::new(listen), state, tell)
+        serve(&ServeOptions::within(listen, &limits), state, tell)
             .map_err(|error| Failure::refused("serve", error.to_string()))
     });
     match address.recv() {

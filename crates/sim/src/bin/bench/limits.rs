@@ -36,6 +36,10 @@ database = "sqlite:team.db"
 [auth]
 secret_file = ".afield/secret"
 
+# The attackers use one device's name: what they send is to cost what it costs.
+[limits]
+device_rate = 60000
+
 [local.visit]
 from = "visit"
 pattern = "last-write-wins"
