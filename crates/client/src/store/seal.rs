@@ -236,8 +236,8 @@ fn writable(entity: &Entity, set: Attributes) -> Attributes {
 fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
     let id = db.random_id();
     let now = db.env.now_ms();
-    let sql = "INSERT INTO afield_group (id, absorbed, state, made_at) \
-               VALUES (?1, ?2, 'pending', ?3)";
+    let sql = "INSERT INTO afield_group (id, absorbed, state, made_at, checkpoint) \
+               SELECT ?1, ?2, 'pending', ?3, checkpoint FROM afield_meta";
     db.conn
         .prepare_cached(sql)?
         .execute(params![id, absorbed, now])?;

@@ -133,7 +133,12 @@ fn malformed_pages_change_nothing() {
         .cloned()
         .collect();
     for content in [
-        vec![rows.clone(), Frame::Settled],
+        vec![
+            rows.clone(),
+            Frame::Settled {
+                checkpoint: Vec::new(),
+            },
+        ],
         vec![rows.clone(), foreign],
         vec![
             rows,

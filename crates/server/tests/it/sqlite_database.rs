@@ -1,6 +1,8 @@
 //! A real SQLite file with a server on it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use afield_protocol::Value;
 use afield_server::resolved::ServerModel;
@@ -24,6 +26,7 @@ pub(crate) struct SqliteDatabase {
     storage: Option<SqliteStorage>,
     recursive_triggers: bool,
     list_memory: Option<usize>,
+    clock: Arc<AtomicI64>,
     random: fastrand::Rng,
 }
 
@@ -46,6 +49,7 @@ impl SqliteDatabase {
             storage: None,
             recursive_triggers: false,
             list_memory: None,
+            clock: Arc::new(AtomicI64::new(1_000)),
             random: fastrand::Rng::with_seed(7),
         };
         let random = &mut database.random;
@@ -88,7 +92,8 @@ impl SqliteDatabase {
         let random = &mut self.random;
         let path = self.folder.path().join("team.db");
         let storage = SqliteStorage::open(&path, &self.model, |b| random.fill(b)).unwrap();
-        let storage = storage.with_clock(|| 1_000);
+        let clock = Arc::clone(&self.clock);
+        let storage = storage.with_clock(move || clock.load(Ordering::SeqCst));
         self.storage = Some(match self.list_memory {
             Some(bytes) => storage.with_list_memory(bytes),
             None => storage,
@@ -149,6 +154,10 @@ impl Database for SqliteDatabase {
             .unwrap()
             .collect::<rusqlite::Result<_>>()
             .unwrap()
+    }
+
+    fn set_time(&mut self, seconds: i64) {
+        self.clock.store(seconds, Ordering::SeqCst);
     }
 
     fn restart(&mut self) {

@@ -57,6 +57,7 @@ impl Server {
             absorbed: Vec::new(),
             origins: Vec::new(),
             changes: vec![change],
+            checkpoint: Vec::new(),
         };
         let outcome = GroupOutcome {
             group: group.id,

@@ -103,7 +103,12 @@ impl World {
         for outcome in outcomes {
             write(&Frame::Outcome(outcome), &mut answer);
         }
-        write(&Frame::Settled, &mut answer);
+        write(
+            &Frame::Settled {
+                checkpoint: Vec::new(),
+            },
+            &mut answer,
+        );
         if request.hello.pull.is_empty() {
             write(&Frame::End, &mut answer);
         } else {

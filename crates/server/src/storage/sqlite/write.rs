@@ -225,6 +225,49 @@ pub(super) fn known_in_part(
     Ok(with_key(conflict(theirs), table, sent, row.as_ref()))
 }
 
+/// The verdict for a change that may have been carried out before: that it was, if the row is as it
+/// would be then, and else a conflict. Nothing is written.
+pub(super) fn unknown_before(
+    rights: Rights<'_>,
+    table: Option<&EntityTable>,
+    change: &Change,
+    sent: &Key,
+) -> Result<Verdict, StorageError> {
+    let table = match table {
+        Some(table) if unwritable(table, change).is_none() => table,
+        _ => return Ok(rejected(Code::GONE)),
+    };
+    let row = match found(rights, table, change)? {
+        Found::Mine(row) => Some(row).filter(|row| !row.is_deleted),
+        Found::Foreign | Found::Absent => None,
+    };
+    let is_so = |row: &FoundRow| {
+        let now = table.attributes(row);
+        let is_set = |(name, value): (&String, &Value)| {
+            // How often a difference was added, no row tells.
+            !table.counters.contains(name) && now.get(name) == Some(value)
+        };
+        change.set.iter().all(is_set)
+    };
+    let verdict = match (change.op, &row) {
+        (Op::Delete, _) => Verdict::applied(),
+        (Op::Create | Op::Update, Some(row)) if is_so(row) => Verdict::applied(),
+        (Op::Update, None) => rejected(Code::GONE),
+        (_, row) => Verdict {
+            message: Some("it may have been applied before; nothing remembers it".into()),
+            ..Verdict::conflict(
+                Code::UNKNOWN_BEFORE,
+                match row {
+                    Some(row) => Theirs::Row(table.attributes(row)),
+                    None => Theirs::Gone,
+                },
+            )
+        },
+    };
+    let sent = (change.op == Op::Create).then_some(sent);
+    Ok(with_key(verdict, table, sent, row.as_ref()))
+}
+
 fn rule(table: &EntityTable) -> Rule {
     match table.entity.local.pattern {
         Pattern::DetectConflicts => Rule::Detect(table.entity.local.merge),
