@@ -25,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::http::{Clock, ServerState, router};
 pub use crate::model::file::TlsFiles;
+use crate::storage::{Purged, Retention};
 
 /// How the server listens.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct ServeOptions {
     pub drain: Duration,
     /// Connections at once; more wait in the system's queue.
     pub connections_max: usize,
+    /// How long the server remembers.
+    pub retention: Retention,
 }
 
 impl ServeOptions {
@@ -51,6 +54,7 @@ impl ServeOptions {
             behind_proxy: false,
             drain: Duration::from_secs(20),
             connections_max: 4_096,
+            retention: Retention::of(90 * 86_400),
         }
     }
 }
@@ -124,11 +128,40 @@ pub fn serve(
         .build()?;
     let served = runtime.block_on(async {
         let stop = stop_signal()?;
+        tokio::spawn(forget(state.clone(), options.retention));
         serve_until(options, router(state), stop, ready).await
     });
     // A storage call that is still running has had the drain's time already.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// Forgets what is older than the retention, at the start and every hour at most, for ever. A
+/// batch that is under way when the program ends is one transaction.
+async fn forget(state: ServerState, retention: Retention) {
+    let apart = u64::try_from(retention.marks / 100)
+        .unwrap_or(1)
+        .clamp(1, 3_600);
+    loop {
+        match state.purge(retention).await {
+            Ok(Purged {
+                is_clock_behind: true,
+                ..
+            }) => tracing::warn!(
+                "the clock is behind a time that the database has noted: nothing is forgotten"
+            ),
+            Ok(purged) if purged != Purged::default() => {
+                tracing::info!(
+                    marks = purged.marks,
+                    groups = purged.groups,
+                    "forgot what is older than the retention"
+                );
+            }
+            // What failed is in the log already.
+            Ok(_) | Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_secs(apart)).await;
+    }
 }
 
 /// Serves `router` until `stop` is done; then lets requests in flight finish, within

@@ -30,7 +30,7 @@ use tokio::sync::Semaphore;
 use crate::auth::{Auth, Claims};
 use crate::model::file::LimitsSection;
 use crate::resolved::ServerModel;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Purged, Retention, Storage, StorageError};
 use observe::Observed;
 use problem::Refusal;
 
@@ -138,6 +138,15 @@ impl ServerState {
             })?;
         seen.set_user(&claims.user);
         Ok(claims)
+    }
+
+    /// Forgets what is older than the retention.
+    ///
+    /// # Errors
+    /// The database failed, which the log says.
+    pub(crate) async fn purge(&self, retention: Retention) -> Result<Purged, StorageError> {
+        self.blocking(move |inner| inner.storage.purge(retention, &mut || true))
+            .await
     }
 
     /// Runs `work` on a thread that may block.

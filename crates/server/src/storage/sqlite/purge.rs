@@ -17,8 +17,8 @@ use crate::storage::{Purged, Retention, StorageError};
 
 const DOING: &str = "forgetting what is older than the retention";
 
-/// Rows that one transaction deletes.
-const BATCH: usize = 500;
+/// Rows that are looked at in one go, and deleted in one transaction at most.
+const BATCH: usize = 1_000;
 
 /// Times that are noted while the marks are kept: so much later, in parts of that, they go.
 const MOMENTS: i64 = 100;
@@ -43,15 +43,17 @@ pub(super) fn purge(
     for table in tables.iter().filter(|table| table.horizon > 0) {
         let mut after = None;
         while goes_on() {
-            let rows = storage.reading(|conn| table.next(conn, after.as_deref()).while_(DOING))?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.clone());
-            let gone = in_turn(storage, |tx| table.delete(tx, &rows).while_(DOING))?;
-            crash_point("server-purge-batch").map_err(crashed)?;
-            match table.is_ledger {
-                true => purged.groups += gone,
-                false => purged.marks += gone,
+            let batch = storage.reading(|conn| table.batch(conn, after.take()).while_(DOING))?;
+            let Some(batch) = batch else { break };
+            if batch.has_old {
+                let gone = in_turn(storage, |tx| table.delete(tx, &batch).while_(DOING))?;
+                crash_point("server-purge-batch").map_err(crashed)?;
+                match table.is_ledger {
+                    true => purged.groups += gone,
+                    false => purged.marks += gone,
+                }
             }
+            after = Some(batch.last);
         }
     }
     Ok(purged)
@@ -133,6 +135,19 @@ fn in_turn<T>(
     Ok(done)
 }
 
+/// A primary key.
+type Key = Vec<Cell>;
+
+/// Rows that follow one another.
+struct Batch {
+    /// The key in front of the first; none for the first of all.
+    after: Option<Key>,
+    /// The last one's.
+    last: Key,
+    /// Whether any was old when it was read.
+    has_old: bool,
+}
+
 /// A table of which rows are forgotten.
 struct Old {
     name: String,
@@ -174,42 +189,54 @@ impl Old {
         }
     }
 
-    /// The next of its old rows behind one, by their keys.
-    fn next(&self, conn: &Connection, after: Option<&[Cell]>) -> rusqlite::Result<Vec<Vec<Cell>>> {
+    /// The next rows behind a key, whatever their age; none if there are no more.
+    fn batch(&self, conn: &Connection, after: Option<Key>) -> rusqlite::Result<Option<Batch>> {
         let (name, key) = (quote(&self.name), self.key.join(", "));
-        let holes = vec!["?"; self.key.len()].join(", ");
-        let behind = match after {
-            Some(_) => format!("({key}) > ({holes}) AND"),
+        let behind = match &after {
+            Some(_) => format!("WHERE ({key}) > ({})", self.holes()),
             None => String::new(),
         };
-        let sql = format!(
-            "SELECT {key} FROM {name} WHERE {behind} change <= ? ORDER BY {key} LIMIT {BATCH}"
-        );
-        let mut cells = after.unwrap_or_default().to_vec();
-        cells.push(Cell::Integer(self.horizon));
+        let sql = format!("SELECT {key}, change FROM {name} {behind} ORDER BY {key} LIMIT {BATCH}");
         let mut statement = conn.prepare_cached(&sql)?;
-        let rows = statement.query_map(params_from_iter(cells), |row| {
-            (0..self.key.len()).map(|at| row.get(at)).collect()
-        })?;
-        rows.collect()
+        let mut rows = statement.query(params_from_iter(after.iter().flatten()))?;
+        let (mut last, mut has_old) = (None, false);
+        while let Some(row) = rows.next()? {
+            has_old |= row.get::<_, i64>(self.key.len())? <= self.horizon;
+            last = Some(
+                (0..self.key.len())
+                    .map(|at| row.get(at))
+                    .collect::<Result<_, _>>()?,
+            );
+        }
+        drop(rows);
+        Ok(last.map(|last| Batch {
+            after,
+            last,
+            has_old,
+        }))
     }
 
-    /// Deletes them, unless they were written again meanwhile.
-    fn delete(&self, tx: &Transaction<'_>, rows: &[Vec<Cell>]) -> rusqlite::Result<u64> {
-        let equal: Vec<String> = self.key.iter().map(|name| format!("{name} = ?")).collect();
-        let (name, equal) = (quote(&self.name), equal.join(" AND "));
-        let sql = format!("DELETE FROM {name} WHERE {equal} AND change <= ?");
-        let mut statement = tx.prepare_cached(&sql)?;
-        let mut gone = 0;
-        for row in rows {
-            let cells = row.iter().cloned().chain([Cell::Integer(self.horizon)]);
-            let is_gone = statement.execute(params_from_iter(cells))? > 0;
-            if is_gone && self.is_ledger {
-                let sql = "DELETE FROM afield_number WHERE user = ?1 AND group_id = ?2";
-                tx.prepare_cached(sql)?.execute(params_from_iter(row))?;
-            }
-            gone += u64::from(is_gone);
+    /// Deletes what is old in a batch, as it is now.
+    fn delete(&self, tx: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<u64> {
+        let (name, key, holes) = (quote(&self.name), self.key.join(", "), self.holes());
+        let behind = match batch.after {
+            Some(_) => format!("AND ({key}) > ({holes})"),
+            None => String::new(),
+        };
+        let old = format!("FROM {name} WHERE change <= ? {behind} AND ({key}) <= ({holes})");
+        let mut cells = vec![Cell::Integer(self.horizon)];
+        cells.extend(batch.after.iter().flatten().cloned());
+        cells.extend(batch.last.iter().cloned());
+        if self.is_ledger {
+            let sql = format!("DELETE FROM afield_number WHERE ({key}) IN (SELECT {key} {old})");
+            tx.prepare_cached(&sql)?.execute(params_from_iter(&cells))?;
         }
-        Ok(gone)
+        let sql = format!("DELETE {old}");
+        let gone = tx.prepare_cached(&sql)?.execute(params_from_iter(cells))?;
+        Ok(gone as u64)
+    }
+
+    fn holes(&self) -> String {
+        vec!["?"; self.key.len()].join(", ")
     }
 }

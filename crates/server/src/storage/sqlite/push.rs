@@ -230,9 +230,6 @@ impl Applying<'_> {
         if ledger::took_effect(self.conn, self.user, &group.absorbed)? {
             return self.known_in_part(group, numbers, &group.absorbed);
         }
-        if self.may_be_forgotten(group)? {
-            return self.unknown_before(group, numbers);
-        }
         let reason = match is_complete {
             Err(entity) => Some(format!(
                 "it refers to a row of `{entity}` whose create was not applied"
@@ -244,6 +241,7 @@ impl Applying<'_> {
                 let verdict = Verdict::rejected(Code::WAITS_FOR, reason);
                 self.settle(group, vec![verdict; group.changes.len()], numbers)
             }
+            _ if self.may_be_forgotten(group)? => self.unknown_before(group, numbers),
             _ => self.apply(group, numbers),
         }
     }

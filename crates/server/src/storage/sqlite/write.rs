@@ -250,7 +250,7 @@ pub(super) fn unknown_before(
         change.set.iter().all(is_set)
     };
     let verdict = match (change.op, &row) {
-        (Op::Delete, _) => Verdict::applied(),
+        (Op::Delete, None) => Verdict::applied(),
         (Op::Create | Op::Update, Some(row)) if is_so(row) => Verdict::applied(),
         (Op::Update, None) => rejected(Code::GONE),
         (_, row) => Verdict {

@@ -110,10 +110,18 @@ pub fn p9_what_is_older_than_the_retention_is_forgotten(db: &mut dyn Database) {
     // What was written since the last time that was noted then is there, and goes in its turn.
     purge(db, 2_000 + 6 * KEPT);
     assert_eq!(counts(db), [0, 0, 0]);
+    // Many more than go in one transaction.
+    db.execute(
+        "WITH RECURSIVE n (at) AS (SELECT 100 UNION ALL SELECT at + 1 FROM n WHERE at < 2599) \
+         INSERT INTO stock (id) SELECT at FROM n",
+    );
+    purge(db, 2_000 + 7 * KEPT);
+    assert_eq!(purge(db, 2_000 + 8 * KEPT).marks, 2_500);
+    assert_eq!(counts(db), [0, 0, 0]);
     // Moments are forgotten like everything else.
     for round in 0..50 {
         db.execute("UPDATE stock SET words = words || 'x' WHERE id = 1");
-        purge(db, 10_000 + round * KEPT);
+        purge(db, 20_000 + round * KEPT);
     }
     assert!(count(db, "afield_moment") <= 7, "moments pile up");
     assert!(count(db, "afield_mark_stock") == 1);
