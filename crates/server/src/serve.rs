@@ -138,6 +138,10 @@ pub fn serve(
 
 /// Forgets what is older than the retention, at the start and every hour at most, for ever. A
 /// batch that is under way when the program ends is one transaction.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the driver that waits for time to pass"
+)]
 async fn forget(state: ServerState, retention: Retention) {
     let apart = u64::try_from(retention.marks / 100)
         .unwrap_or(1)

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use afield::{ChangeState, RowState};
+use afield::protocol::Code;
+use afield::{ChangeInfo, ChangeState, RowState};
 
 use crate::named_child::Child;
 use crate::proxy::{Fault, Gate};
@@ -22,14 +23,20 @@ const SCHEMA: &str = "
 
 /// Everything that is written to the server's tables, by whomever.
 const AUDIT: &str = "
-    CREATE TRIGGER a1 AFTER INSERT ON site BEGIN INSERT INTO audit (words) VALUES ('+' || NEW.id); END;
+    CREATE TRIGGER a1 AFTER INSERT ON site BEGIN
+      INSERT INTO audit (words) VALUES ('+' || NEW.id); END;
     CREATE TRIGGER a2 AFTER UPDATE ON site BEGIN
       INSERT INTO audit (words) VALUES (NEW.id || NEW.name || NEW.n); END;
-    CREATE TRIGGER a3 AFTER DELETE ON site BEGIN INSERT INTO audit (words) VALUES ('-' || OLD.id); END;
-    CREATE TRIGGER a4 AFTER INSERT ON job BEGIN INSERT INTO audit (words) VALUES ('+' || NEW.words); END;
-    CREATE TRIGGER a5 AFTER UPDATE ON job BEGIN INSERT INTO audit (words) VALUES (NEW.words); END;
-    CREATE TRIGGER a6 AFTER INSERT ON step BEGIN INSERT INTO audit (words) VALUES ('+' || NEW.words); END;
-    CREATE TRIGGER a7 AFTER UPDATE ON step BEGIN INSERT INTO audit (words) VALUES (NEW.words); END;
+    CREATE TRIGGER a3 AFTER DELETE ON site BEGIN
+      INSERT INTO audit (words) VALUES ('-' || OLD.id); END;
+    CREATE TRIGGER a4 AFTER INSERT ON job BEGIN
+      INSERT INTO audit (words) VALUES ('+' || NEW.words); END;
+    CREATE TRIGGER a5 AFTER UPDATE ON job BEGIN
+      INSERT INTO audit (words) VALUES (NEW.words); END;
+    CREATE TRIGGER a6 AFTER INSERT ON step BEGIN
+      INSERT INTO audit (words) VALUES ('+' || NEW.words); END;
+    CREATE TRIGGER a7 AFTER UPDATE ON step BEGIN
+      INSERT INTO audit (words) VALUES (NEW.words); END;
 ";
 
 const ENTITIES: &str = r#"
@@ -194,13 +201,17 @@ fn p1_p2_p5_a_device_that_was_away_for_longer_than_the_retention() {
     check_settled(&world, &device, "undisturbed");
 }
 
-/// What a process that synchronises meets, and dies of.
-fn deaths() -> Vec<(usize, Box<dyn Fn(Gate) -> Fault + Send>)> {
-    let mut all: Vec<(usize, Box<dyn Fn(Gate) -> Fault + Send>)> = Vec::new();
-    all.push((0, Box::new(Fault::HoldRequest)));
-    all.push((1, Box::new(Fault::HoldRequest)));
-    all.push((0, Box::new(Fault::HoldAnswer)));
-    all.push((1, Box::new(Fault::HoldAnswer)));
+/// A fault at a gate.
+type Death = Box<dyn Fn(Gate) -> Fault + Send>;
+
+/// What a process that synchronises meets, and dies of: at which of its requests.
+fn deaths() -> Vec<(usize, Death)> {
+    let mut all: Vec<(usize, Death)> = vec![
+        (0, Box::new(Fault::HoldRequest)),
+        (1, Box::new(Fault::HoldRequest)),
+        (0, Box::new(Fault::HoldAnswer)),
+        (1, Box::new(Fault::HoldAnswer)),
+    ];
     for bytes in [
         0, 1, 20, 60, 90, 120, 150, 200, 300, 400, 500, 600, 700, 800, 900, 1_000,
     ] {
@@ -238,7 +249,7 @@ fn p1_p2_p4_it_is_killed_at_twenty_points_when_it_comes_back() {
 }
 
 /// Lets a process synchronise until it meets the fault, and kills it there. Whether it did.
-fn die(world: &World, folder: &Path, nth: usize, fault: Box<dyn Fn(Gate) -> Fault + Send>) -> bool {
+fn die(world: &World, folder: &Path, nth: usize, fault: Death) -> bool {
     let gate = Gate::default();
     let (held, mut seen) = (gate.clone(), 0);
     world.proxy.rule(move |request| {
@@ -284,7 +295,7 @@ fn p2_p8_what_the_ledger_forgot_waits_for_its_user() {
     );
     let changes = device.changes();
     let count = |code: &str| {
-        let has = |change: &&afield::ChangeInfo| {
+        let has = |change: &&ChangeInfo| {
             change
                 .code
                 .as_ref()
@@ -302,33 +313,7 @@ fn p2_p8_what_the_ledger_forgot_waits_for_its_user() {
             .as_deref(),
         Some("uno")
     );
-    let mut rounds = 0;
-    eventually("all is decided", || {
-        rounds += 1;
-        let mut store = device.client.store();
-        for conflict in store.conflicts().unwrap() {
-            let is_count = conflict.key == [afield::protocol::Value::from("s5")];
-            let decision = match is_count {
-                true => afield::Resolution::Theirs,
-                false => afield::Resolution::Mine,
-            };
-            let _ = store.resolve(&conflict.conflict, &decision);
-        }
-        let parked = store.changes().unwrap();
-        for change in parked.iter().filter(|change| {
-            change.state == ChangeState::Parked
-                && change
-                    .code
-                    .as_ref()
-                    .is_some_and(|code| code.as_str() == "gone")
-        }) {
-            let _ = store.drop_change(&change.change);
-        }
-        drop(store);
-        device.sync();
-        let status = device.client.store().status().unwrap();
-        status.pending == 0 && device.count(ChangeState::Parked) == 0
-    });
+    let rounds = decide_all(&device);
     device.sync();
     assert_eq!(tables(&device.raw()), tables(&world.team()));
     for (words, expected) in [
@@ -350,4 +335,33 @@ fn p2_p8_what_the_ledger_forgot_waits_for_its_user() {
             "{words}, after {rounds} rounds"
         );
     }
+}
+
+/// Its user insists on everything, but on the count that he knows of; and gives up what is gone.
+fn decide_all(device: &Device) -> u32 {
+    let mut rounds = 0;
+    eventually("all is decided", || {
+        rounds += 1;
+        let mut store = device.client.store();
+        for conflict in store.conflicts().unwrap() {
+            let is_count = conflict.key == [afield::protocol::Value::from("s5")];
+            let decision = match is_count {
+                true => afield::Resolution::Theirs,
+                false => afield::Resolution::Mine,
+            };
+            let _ = store.resolve(&conflict.conflict, &decision);
+        }
+        let is_gone = |change: &&ChangeInfo| {
+            let code = change.code.as_ref().map(Code::as_str);
+            change.state == ChangeState::Parked && code == Some("gone")
+        };
+        for change in store.changes().unwrap().iter().filter(is_gone) {
+            let _ = store.drop_change(&change.change);
+        }
+        drop(store);
+        device.sync();
+        let status = device.client.store().status().unwrap();
+        status.pending == 0 && device.count(ChangeState::Parked) == 0
+    });
+    rounds
 }

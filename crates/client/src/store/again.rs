@@ -17,8 +17,8 @@ use super::{overlay, page, rebase};
 use crate::error::Error;
 
 /// Makes a group pending again under a new id that absorbs the old one. What was sent under the
-/// old one never takes effect: the server remembers that it did not. What somebody decided about, or the
-/// server answered, is of now, and not of when it was made.
+/// old one never takes effect: the server remembers that it did not. What somebody decided about,
+/// or the server answered, is of now, and not of when it was made.
 pub(super) fn requeue(db: &mut Db, group: i64) -> Result<GroupId, Error> {
     let (old, absorbed) = identity(db, group)?;
     let mut absorbed = match is_known(db, group, old)? {

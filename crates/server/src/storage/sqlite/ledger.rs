@@ -92,7 +92,8 @@ pub(super) fn record(
     }
     conn.prepare_cached(
         "INSERT INTO afield_ledger (user, group_id, hash, verdicts, applied, at, change) \
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, change FROM afield_clock WHERE 1 ON CONFLICT (user, group_id) DO UPDATE \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, change FROM afield_clock WHERE 1 \
+         ON CONFLICT (user, group_id) DO UPDATE \
          SET hash = excluded.hash, verdicts = excluded.verdicts, at = excluded.at, \
          change = excluded.change",
     )

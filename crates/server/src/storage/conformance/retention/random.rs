@@ -45,14 +45,7 @@ pub fn p2_p5_random_absences_against_random_purges(db: &mut dyn Database) {
                     let purged = db.storage().purge(Retention::of(KEPT), &mut goes_on);
                     assert!(purged.is_ok(), "{place}: {purged:?}");
                 }
-                4..=6 => {
-                    let id = rng.i64(1..9);
-                    db.execute(&match rng.u32(..3) {
-                        0 => format!("DELETE FROM stock WHERE id = {id}"),
-                        1 => format!("UPDATE stock SET words = '{step}' WHERE id = {id}"),
-                        _ => format!("INSERT OR IGNORE INTO stock (id) VALUES ({id})"),
-                    });
-                }
+                4..=6 => db.execute(&write(&mut rng, step)),
                 7 | 8 => {
                     // Made by this device, which may send it much later.
                     next_group += 1;
@@ -84,6 +77,16 @@ pub fn p2_p5_random_absences_against_random_purges(db: &mut dyn Database) {
                 }
             }
         }
+    }
+}
+
+/// A statement of the team's.
+fn write(rng: &mut fastrand::Rng, step: usize) -> String {
+    let id = rng.i64(1..9);
+    match rng.u32(..3) {
+        0 => format!("DELETE FROM stock WHERE id = {id}"),
+        1 => format!("UPDATE stock SET words = '{step}' WHERE id = {id}"),
+        _ => format!("INSERT OR IGNORE INTO stock (id) VALUES ({id})"),
     }
 }
 
