@@ -65,6 +65,7 @@ fn plan(devices: usize, actions: Vec<Action>) -> Plan {
         devices,
         users: [0, 1, 2],
         is_scoped: false,
+        is_timed: false,
         model_installed: true,
         page_rows: 100,
         actions,
