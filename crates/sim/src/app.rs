@@ -526,7 +526,9 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
 /// Whether values of the attribute are unique, so that each tells who wrote it and when.
 pub(crate) fn is_unique(entity: usize, at: usize) -> bool {
     let name = attribute_name(entity, at);
-    let references = ["region", "site", "district", "shop", "team", "owner", "card"];
+    let references = [
+        "region", "site", "district", "shop", "team", "owner", "card",
+    ];
     let is_reference = references.contains(&name);
     !(kind(entity, at) == Type::Boolean || is_reference)
 }

@@ -79,6 +79,9 @@ impl Plan {
             // First downloads are long, and there is one for each device.
             generator.fork(0);
         }
+        if is_timed && apart.bool() {
+            generator.time_passes_in_a_download();
+        }
         while generator.actions.len() < length {
             generator.add();
         }
@@ -164,6 +167,7 @@ impl Generator {
             match self.rng.u32(0..16) {
                 0 => return self.time(),
                 1 => return self.time_passes_meanwhile(device),
+                2 if self.rng.bool() => return self.made_again(device),
                 _ => {}
             }
         }

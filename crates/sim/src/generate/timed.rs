@@ -112,6 +112,64 @@ impl Generator {
         }
     }
 
+    /// Hours pass between the pages of a first download.
+    pub(super) fn time_passes_in_a_download(&mut self) {
+        let (device, lane, way) = (0, 0, Way::Both);
+        let unit = [Some(1), None][self.rng.usize(0..2)];
+        self.actions.push(Action::Start {
+            device,
+            lane,
+            unit,
+            way,
+        });
+        for _ in 0..self.rng.usize(4..16) {
+            let steps = self.rng.usize(1..3);
+            self.steps(device, lane, steps);
+            let seconds = [10 * MINUTE, 3 * HOUR, DAY][self.rng.usize(0..3)];
+            self.actions.push(Action::Time { seconds });
+        }
+    }
+
+    /// A user makes a job that the team takes away, and makes it again; the answer may be lost.
+    pub(super) fn made_again(&mut self, device: usize) {
+        let user = self.users[device % self.users.len()];
+        let row = self.rng.u32(1..14);
+        let make = |generator: &mut Self| {
+            let mut edit = generator.timed_edit(Some(user));
+            while edit.entity != app::JOB || edit.what != What::Create {
+                edit = generator.timed_edit(Some(user));
+            }
+            edit.row = row;
+            let edits = vec![edit];
+            generator.actions.push(Action::User { device, edits });
+        };
+        make(self);
+        self.actions.push(Action::Sync { device });
+        let bury = |n: u32| TeamEdit::Bury {
+            entity: app::JOB,
+            row: n,
+            is_deleted: true,
+        };
+        let first = self.rng.u32(0..12);
+        let edits = (first..first + 8).map(bury).collect();
+        self.actions.push(Action::Team { edits });
+        self.actions.push(Action::Sync { device });
+        make(self);
+        let (lane, unit, way) = (0, None, Way::Both);
+        self.actions.push(Action::Start {
+            device,
+            lane,
+            unit,
+            way,
+        });
+        let step = [Step::Go, Step::LoseAnswer, Step::Duplicate][self.rng.usize(0..3)];
+        self.actions.push(Action::Step { device, lane, step });
+        if self.rng.bool() {
+            self.timed_team();
+        }
+        self.actions.push(Action::Sync { device });
+    }
+
     /// Time passes in the middle of a download of many pages, while rows move across its bounds.
     pub(super) fn time_passes_meanwhile(&mut self, device: usize) {
         if self.rng.bool() {

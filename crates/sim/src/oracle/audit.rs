@@ -84,8 +84,14 @@ fn trigger(entity: usize, event: &str) -> String {
     let moved = moved.join(" OR ");
     let soft = match timed::is_soft(entity) {
         true => {
-            let (was, is) = (timed::is_alive(entity, "OLD"), timed::is_alive(entity, "NEW"));
-            let (buried, back) = (format!("{was} AND NOT ({is})"), format!("NOT ({was}) AND {is}"));
+            let (was, is) = (
+                timed::is_alive(entity, "OLD"),
+                timed::is_alive(entity, "NEW"),
+            );
+            let (buried, back) = (
+                format!("{was} AND NOT ({is})"),
+                format!("NOT ({was}) AND {is}"),
+            );
             line("'delete'", "NEW", "NULL", "NULL", &buried)
                 + &line("'insert'", "NEW", "NULL", "NULL", &back)
         }
@@ -105,8 +111,7 @@ fn trigger(entity: usize, event: &str) -> String {
                 let when = format!("OLD.{name} IS NOT NEW.{name}");
                 line(&at.to_string(), "NEW", &old, &new, &when)
             });
-            soft
-                + &line("'delete'", "OLD", "NULL", "NULL", &moved)
+            soft + &line("'delete'", "OLD", "NULL", "NULL", &moved)
                 + &line("'insert'", "NEW", "NULL", "NULL", &moved)
                 + &cells.collect::<String>()
         }

@@ -221,9 +221,9 @@ impl Stuck {
                 (app::CARD, app::JOB),
             ]
             .iter()
-                .any(|(to, from)| {
-                    let mut rows = self.rows.iter();
-                    entry.row.0 == *to && rows.any(|(entity, _)| entity == from)
-                })
+            .any(|(to, from)| {
+                let mut rows = self.rows.iter();
+                entry.row.0 == *to && rows.any(|(entity, _)| entity == from)
+            })
     }
 }

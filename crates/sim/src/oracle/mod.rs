@@ -26,9 +26,9 @@ mod scoped_tests;
 pub(crate) mod scopes;
 pub(crate) mod server;
 pub(crate) mod tagged;
-pub(crate) mod timed;
 #[cfg(test)]
 mod tests;
+pub(crate) mod timed;
 pub(crate) mod view;
 
 use std::collections::HashMap;

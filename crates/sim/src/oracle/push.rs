@@ -64,10 +64,10 @@ pub(crate) fn unique_values(change: &Change) -> impl Iterator<Item = (usize, &Va
 impl ServerRecord {
     /// Checks a push against the promises, and notes its outcomes.
     pub(crate) fn check_push(&mut self, push: &Pushed<'_>) -> Result<(), Violation> {
+        self.check_timed_rights(push)?;
         self.at_most_once(push)?;
         self.check_replaced(push)?;
         self.check_rights(push)?;
-        self.check_timed_rights(push)?;
         let now = self.now();
         for group in push.groups {
             self.history.first_push.entry(group.id).or_insert(now);

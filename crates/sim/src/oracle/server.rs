@@ -206,7 +206,11 @@ impl ServerRecord {
 
 /// A token's name in the record: where all rows are everyone's, so is the token.
 fn name((user, entity): (usize, usize), token: &[u8]) -> (usize, usize, Vec<u8>) {
-    let user = if scoped::is_everyones(entity) { 0 } else { user };
+    let user = if scoped::is_everyones(entity) {
+        0
+    } else {
+        user
+    };
     (user, entity, token.to_vec())
 }
 

@@ -263,8 +263,7 @@ impl ServerRecord {
                 let card = change.set.get("card").filter(|card| !card.is_null());
                 let key = card.map(|card| (app::CARD, write_key(std::slice::from_ref(card))));
                 key.is_some_and(|card| {
-                    let lacks =
-                        |s| !(self.rows_of(s, push.user, app::CARD)).contains_key(&card.1);
+                    let lacks = |s| !(self.rows_of(s, push.user, app::CARD)).contains_key(&card.1);
                     any(&lacks) || is_written(push, None, &card)
                 })
             }

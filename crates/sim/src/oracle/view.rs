@@ -87,7 +87,9 @@ impl View {
             return Ok(Self::default());
         }
         let log = log(conn)?;
-        let (log, tagged_log) = log.into_iter().partition(|entry| !app::TAGGED.contains(&entry.row.0));
+        let (log, tagged_log) = log
+            .into_iter()
+            .partition(|entry| !app::TAGGED.contains(&entry.row.0));
         let mut view = Self {
             has_model: true,
             log,
@@ -115,7 +117,10 @@ impl View {
             view.captured
                 .extend(captured.into_keys().map(|key| (entity, key)));
         }
-        view.standing = standing.into_iter().map(Option::unwrap_or_default).collect();
+        view.standing = standing
+            .into_iter()
+            .map(Option::unwrap_or_default)
+            .collect();
         for entity in app::TAGGED {
             let rows = view.visible[entity].iter();
             let rows = rows.map(|(key, row)| (key.clone(), view.sealed(entity, key, row)));

@@ -31,10 +31,7 @@ type Kind = (Option<&'static str>, bool);
 
 impl Template {
     /// The thread's template for worlds with this fault.
-    pub(crate) fn of(
-        planted: Option<&'static str>,
-        is_timed: bool,
-    ) -> Result<Rc<Self>, Violation> {
+    pub(crate) fn of(planted: Option<&'static str>, is_timed: bool) -> Result<Rc<Self>, Violation> {
         let kind = (planted, is_timed);
         TEMPLATE.with_borrow_mut(|made| made.retain(|((fault, _), _)| *fault == planted));
         let made = TEMPLATE.with_borrow(|made| made.clone());

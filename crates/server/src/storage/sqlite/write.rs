@@ -75,7 +75,8 @@ pub(super) fn change(
     let (row, now) = match found {
         Found::Mine(row) => {
             let attributes = table.attributes(&row);
-            let now = match row.is_deleted {
+            let is_deleted = row.is_deleted && !planted("server-soft-deleted-row-is-edited");
+            let now = match is_deleted {
                 true => Now::SoftDeleted(attributes),
                 false => Now::Present(attributes),
             };
@@ -144,6 +145,9 @@ impl Writing<'_> {
             },
             (Op::Update, Some(row)) => update(conn, table, row, set, None),
             (Op::Delete, Some(row)) => match &table.deletion {
+                Some(_) if planted("server-soft-delete-removes-the-row") => {
+                    delete(conn, table, row)
+                }
                 Some(deletion) => deletion.delete(conn, table, row, self.rights.now),
                 None => delete(conn, table, row),
             },

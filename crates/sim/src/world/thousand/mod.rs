@@ -87,7 +87,8 @@ struct Desk {
 
 /// Lets it happen, with the fault `planted`.
 pub(crate) fn run(size: Size, planted: Option<&'static str>, traced: bool) -> Ended {
-    let begun = Template::of(planted, false).and_then(|template| Scenario::new(size, &template, traced));
+    let begun =
+        Template::of(planted, false).and_then(|template| Scenario::new(size, &template, traced));
     let mut scenario = match begun {
         Ok(scenario) => scenario,
         Err(violation) => {
