@@ -18,10 +18,10 @@
 //! card     last-write-wins       text key; may count as deleted: see `timed`
 //! ```
 //!
-//! Rows of `order`, `line` and `remark` are the oracle's *tagged* ones: they get identifiers from the
-//! server, and it knows them by the tag that each is given when it is typed, and that says what the
-//! row belongs to. All other synced entities are *keyed*: it knows their rows by identifier. The
-//! last three are there in worlds only that are about them.
+//! Rows of `order`, `line` and `remark` are the oracle's *tagged* ones: they get identifiers from
+//! the server, and it knows them by the tag that each is given when it is typed, and that says what
+//! the row belongs to. All other synced entities are *keyed*: it knows their rows by identifier.
+//! Only worlds that are about the last three have them.
 
 use afield_protocol::{
     Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,

@@ -103,13 +103,11 @@ impl TeamEdit {
                     Value::Integer((*n).into()),
                 ],
             ),
-            Self::Hand { task, owner: to } => match key(app::TASK, *task) {
-                Some(key) => one(
-                    "UPDATE task SET owner = ? WHERE id = ?",
-                    vec![owner(*to), key],
-                ),
-                None => Vec::new(),
-            },
+            Self::Hand { task, owner: to } => {
+                let sql = "UPDATE task SET owner = ? WHERE id = ?";
+                let key = key(app::TASK, *task);
+                key.map_or_else(Vec::new, |key| one(sql, vec![owner(*to), key]))
+            }
             Self::Count { n } => one(
                 "UPDATE task SET count = ?",
                 vec![Value::Integer((*n).into())],
@@ -118,10 +116,9 @@ impl TeamEdit {
                 entity,
                 row,
                 is_deleted,
-            } => match key(*entity, *row) {
-                Some(key) => one(timed::bury(*entity, *is_deleted), vec![key]),
-                None => Vec::new(),
-            },
+            } => key(*entity, *row).map_or_else(Vec::new, |key| {
+                one(timed::bury(*entity, *is_deleted), vec![key])
+            }),
             Self::Edit(edit) => Settled::new(edit, &rows(edit.entity), |_, _| None)
                 .map_or_else(Vec::new, |settled| {
                     settled.moved(moved).statements(Side::Server)

@@ -80,8 +80,8 @@ pub(crate) fn is_soft(entity: usize) -> bool {
     [JOB, CARD].contains(&entity)
 }
 
-/// The oracle's own word on it: the condition, over the row `of` (a table's name, OLD or NEW), that it
-/// does not count as deleted.
+/// The oracle's own word on it: the condition that a row does not count as deleted. It is one `of`
+/// a table, OLD or NEW.
 pub(crate) fn is_alive(entity: usize, of: &str) -> String {
     match entity {
         JOB => format!("{of}.removed_at IS NULL"),

@@ -131,8 +131,8 @@ impl DeviceRecord {
         Ok(())
     }
 
-    /// Where time decides which rows a device has, it has those of the server's time by now, or of a
-    /// later one that it was told before.
+    /// Where time decides which rows a device has, it has those of the server's time by now, or of
+    /// a later one that it was told before.
     pub(crate) fn check_time(&self, server: &ServerRecord, now: i64) -> Result<(), Violation> {
         for entity in app::keyed().filter(|at| timed::time_place(*at).is_some()) {
             let token = self.view.standing[entity].0.as_deref().unwrap_or(&[]);

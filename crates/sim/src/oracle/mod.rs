@@ -29,6 +29,8 @@ pub(crate) mod tagged;
 #[cfg(test)]
 mod tests;
 pub(crate) mod timed;
+#[cfg(test)]
+mod timed_tests;
 pub(crate) mod view;
 
 use std::collections::HashMap;

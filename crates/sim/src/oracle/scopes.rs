@@ -254,8 +254,7 @@ impl ServerRecord {
         states.any(|state| self.rows_of(state, push.user, name.0).contains_key(&name.1))
     }
 
-    /// Whether a repeated group got its answer; what is not there for its user by now is left out of
-    /// it.
+    /// Whether a repeated group got its answer, without what is not there for its user by now.
     pub(super) fn is_same_answer(
         &self,
         user: usize,

@@ -223,8 +223,8 @@ impl ServerRecord {
         }) || is_written(push, None, &(app::CARD, key))
     }
 
-    /// A change of such a row was applied or refused for a reason that is so, in some state since its
-    /// group came first.
+    /// A change of such a row was applied or refused for a reason that is so, in some state since
+    /// its group came first.
     pub(super) fn check_timed_reason(
         &self,
         push: &Pushed<'_>,

@@ -257,7 +257,8 @@ impl SimServer {
         self.time - BEGINNING_MS / 1000
     }
 
-    /// The team has rows that are not everyone's, if there are to be any, and rows that stay for a time.
+    /// The team has rows that are not everyone's, if there are to be any, and rows that stay for a
+    /// time.
     pub(crate) fn team_begins(&self, is_scoped: bool) -> Result<(), Violation> {
         let mut sql = String::new();
         if is_scoped {
