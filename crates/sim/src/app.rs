@@ -230,7 +230,7 @@ const UNITS: [(&str, &[usize]); 2] = [
             REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, ORDER, LINE, REMARK, EVENT, JOB, CARD,
         ],
     ),
-    ("field", &[SITE, READING, SHOP, DRAFT, JOB]),
+    ("field", &[JOB, SITE, READING, SHOP, DRAFT]),
 ];
 
 /// The model as the server resolved it, of a world that `is_timed` or not.

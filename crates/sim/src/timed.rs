@@ -23,8 +23,11 @@ const DAY: i64 = 24 * HOUR;
 const EVENT_KEPT: i64 = -14 * DAY;
 const JOB_AHEAD: i64 = 7 * DAY;
 
-/// Cards, jobs and events at first.
+/// Cards and events at first.
 const FIRST: u32 = 12;
+
+/// Jobs at first: enough for a user's download to have several pages.
+const FIRST_JOBS: u32 = 24;
 
 /// Indexes, as `serve` asks for them.
 pub(crate) const SCHEMA: &str = "CREATE INDEX job_due ON job (due_on);\n\
@@ -218,16 +221,20 @@ fn civil(number: i64) -> (i64, i64, i64) {
 pub(crate) fn beginnings() -> String {
     let mut sql = String::new();
     for id in 1..=FIRST {
-        let (at, due) = (value("at", id * 8), value("due", id * 8));
-        let (key, owner, is_active) = (app::uuid(id), id % scoped::USERS, u8::from(id % 4 > 0));
+        let (at, key, is_active) = (value("at", id * 8), app::uuid(id), u8::from(id % 4 > 0));
+        sql += &format!(
+            "INSERT INTO card VALUES ('c{id}', {is_active}, 'card {id}', NULL);\n\
+             INSERT INTO event VALUES ('{key}', '{at}', 'event {id}', NULL);\n"
+        );
+    }
+    for id in 1..=FIRST_JOBS {
+        let (due, owner) = (value("due", id * 8), id % scoped::USERS);
         let removed = match id % 5 {
             0 => "'2026-11-01T00:00:00.000000Z'",
             _ => "NULL",
         };
         sql += &format!(
-            "INSERT INTO card VALUES ('c{id}', {is_active}, 'card {id}', NULL);\n\
-             INSERT INTO event VALUES ('{key}', '{at}', 'event {id}', NULL);\n\
-             INSERT INTO job VALUES ({id}, 'user{owner}', '{due}', 'job {id}', NULL, {removed});\n"
+            "INSERT INTO job VALUES ({id}, 'user{owner}', '{due}', 'job {id}', NULL, {removed});\n"
         );
     }
     sql

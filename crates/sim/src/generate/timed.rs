@@ -115,18 +115,19 @@ impl Generator {
     /// Hours pass between the pages of a first download.
     pub(super) fn time_passes_in_a_download(&mut self) {
         let (device, lane, way) = (0, 0, Way::Both);
-        let unit = [Some(1), None][self.rng.usize(0..2)];
+        let unit = Some(1);
         self.actions.push(Action::Start {
             device,
             lane,
             unit,
             way,
         });
-        for _ in 0..self.rng.usize(4..16) {
-            let steps = self.rng.usize(1..3);
-            self.steps(device, lane, steps);
-            let seconds = [10 * MINUTE, 3 * HOUR, DAY][self.rng.usize(0..3)];
-            self.actions.push(Action::Time { seconds });
+        for _ in 0..self.rng.usize(6..20) {
+            self.steps(device, lane, 1);
+            let seconds = [0, 0, 10 * MINUTE, 3 * HOUR, DAY][self.rng.usize(0..5)];
+            if seconds > 0 {
+                self.actions.push(Action::Time { seconds });
+            }
         }
     }
 

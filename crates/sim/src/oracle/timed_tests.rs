@@ -313,7 +313,7 @@ fn p1_a_row_that_is_to_stay_and_is_removed_is_noticed() {
     broken(result, Promise::P1, invariant);
 }
 
-/// Cards 4, 8 and 12 count as deleted, and jobs 5 and 10; jobs 3, 6, 9 and 12 are the user's.
+/// Every fourth card counts as deleted, and every fifth job; every third job is the user's.
 #[test]
 fn p6_an_outcome_that_is_not_so_is_noticed() {
     let invariant = "a change is applied or refused for a reason that is so";
