@@ -59,7 +59,8 @@ impl DeviceRecord {
         sent: &HashSet<GroupId>,
         server: &ServerRecord,
     ) -> Result<(), Violation> {
-        // What is gone is decided: a later change of the row gets that answer.
+        // What is gone is decided: a later change of the row gets that answer. And what was gone at
+        // some time holds nothing back: there was no row any more that it could be wrong about.
         let parked = |entry: &&Entry| {
             let is_there = entry.op == Op::Create
                 || state_of(&self.view, server, self.user, entry.row.0)
@@ -69,7 +70,8 @@ impl DeviceRecord {
                         let rows = server.rows_of(s, self.user, entry.row.0);
                         rows.contains_key(&entry.row.1)
                     });
-            entry.state == GroupState::Parked && !self.is_gone(entry) && is_there
+            let is_over = self.is_gone(entry) || is_erased(entry);
+            entry.state == GroupState::Parked && !is_over && is_there
         };
         self.tagged
             .check_sent(&self.view, |entry| sent.contains(&entry.group))?;

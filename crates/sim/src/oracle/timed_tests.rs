@@ -178,8 +178,7 @@ fn p5_a_row_that_stays_too_long_or_is_missing_is_noticed() {
     let check = |view: View| DeviceRecord::of(USER).check(view, &server.record);
     check(server.view()).unwrap();
     let mut view = server.view();
-    let old = outside.clone();
-    view.visible[app::EVENT].insert(write_key(&old[..1]), old);
+    view.visible[app::EVENT].insert(write_key(&outside[..1]), outside);
     broken(check(view), Promise::P4, SHOWS);
     let mut view = server.view();
     view.visible[app::EVENT].remove(&write_key(&inside[..1]));

@@ -158,10 +158,10 @@ impl World {
                 world.counters.add(&row.tag, *hits);
             }
         }
-        for place in 0..plan.devices {
+        for (place, off) in OFF_MS.into_iter().enumerate().take(plan.devices) {
             let made = plan.model_installed.then(|| template.device());
             // Nobody's clock but the server's is to decide what stays.
-            let off = if plan.is_timed { OFF_MS[place] } else { 0 };
+            let off = if plan.is_timed { off } else { 0 };
             let (folder, clock) = (world._folder.path(), &world.clock.off(off));
             let user = plan.users[place % plan.users.len()];
             let of = (place, user);
