@@ -212,6 +212,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         "an unfinished pull goes on by a later time",
     ),
     fault(
+        "server-window-exit-is-gone",
+        "a row that is edited out of its window is told as gone",
+    ),
+    fault(
         "server-soft-deleted-rows-sent",
         "rows that count as deleted are sent",
     ),

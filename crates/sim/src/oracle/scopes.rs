@@ -119,16 +119,21 @@ impl ServerRecord {
             match frame {
                 Frame::Rows(block) => self.check_block(user, block)?,
                 Frame::Gone { entity, keys } => {
-                    let is_everyones = |at: &usize| scoped::is_everyones(*at);
-                    let Some(entity) = app::place(entity).filter(|at| !is_everyones(at)) else {
+                    let Some(entity) = app::place(entity) else {
                         continue;
                     };
-                    let names = keys.iter().map(|key| (entity, write_key(key)));
+                    let mut names = keys.iter().map(|key| (entity, write_key(key)));
+                    if app::TIMED.contains(&entity) {
+                        self.check_gone(user, names.clone())?;
+                    }
+                    if scoped::is_everyones(entity) {
+                        continue;
+                    }
                     let may_know = |name: &RowName| match scoped::place(name.0) {
                         Some(_) => self.scoped.may_know(user, name),
                         None => self.timed.may_know(user, name),
                     };
-                    if let Some(name) = names.into_iter().find(|name| !may_know(name)) {
+                    if let Some(name) = names.find(|name| !may_know(name)) {
                         let detail = format!("user{user}: {} is gone", display_name(&name));
                         let invariant = "nobody is told of a row that was never his";
                         return Err(Violation::new(Promise::P7, invariant, detail));

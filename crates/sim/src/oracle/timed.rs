@@ -175,6 +175,26 @@ impl ServerRecord {
         Ok(())
     }
 
+    /// Nobody is told that such a row is gone while it is there for him, in its window or not.
+    pub(super) fn check_gone(
+        &self,
+        user: usize,
+        mut names: impl Iterator<Item = RowName>,
+    ) -> Result<(), Violation> {
+        let is_there = |(entity, key): &RowName| {
+            let rows = self.rows_of(self.now(), user, *entity);
+            rows.contains_key(key)
+        };
+        match names.find(is_there) {
+            None => Ok(()),
+            Some(name) => {
+                let invariant = "a row that is there is not told as gone";
+                let detail = format!("user{user}: {}", display_name(&name));
+                Err(Violation::new(Promise::P4, invariant, detail))
+            }
+        }
+    }
+
     /// What a push wrote to such rows.
     pub(super) fn check_timed_rights(&self, push: &Pushed<'_>) -> Result<(), Violation> {
         let lines = push.lines.iter();

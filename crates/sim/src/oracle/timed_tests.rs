@@ -302,6 +302,23 @@ fn p7_a_row_that_counts_as_deleted_is_not_told() {
 }
 
 #[test]
+fn p4_a_row_that_is_there_is_not_gone() {
+    let server = server();
+    let told = |entity: usize, key: Value| {
+        let gone = Frame::Gone {
+            entity: app::name(entity).into(),
+            keys: vec![vec![key]],
+        };
+        server.record.check_page(USER, &[gone])
+    };
+    told(app::CARD, "c4".into()).unwrap();
+    let invariant = "a row that is there is not told as gone";
+    broken(told(app::CARD, "c1".into()), Promise::P4, invariant);
+    let event = server.event(false)[0].clone();
+    broken(told(app::EVENT, event), Promise::P4, invariant);
+}
+
+#[test]
 fn p1_a_row_that_is_to_stay_and_is_removed_is_noticed() {
     let delete = || change(app::CARD, Op::Delete, "c1", &[]);
     let soft = "UPDATE card SET is_active = 0 WHERE card_code = 'c1'";
