@@ -48,6 +48,8 @@ impl ChosenSql {
                 kind: scope.chosen?,
                 scale: None,
                 spelling: Spelling::Canonical,
+                affinity: Affinity::Blob,
+                declared: String::new(),
             },
             query: bare(&scope.query).to_owned(),
         })
