@@ -10,6 +10,8 @@
 mod again;
 mod arrive;
 mod conflicts;
+mod edges;
+mod keys;
 mod printed;
 mod stations;
 mod table;
