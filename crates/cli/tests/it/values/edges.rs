@@ -265,10 +265,9 @@ fn what_is_absent_gets_the_default_and_null_stays_null() {
     }
 }
 
-/// A value that is larger than a request may be goes in parts; one that no database takes has a
-/// reason.
+/// A value that is larger than a request may be goes in parts.
 #[test]
-fn p8_a_value_larger_than_a_request_arrives_or_is_refused_alone() {
+fn p8_a_value_larger_than_a_request_arrives() {
     let settings = server_settings(50).replace("[limits]", "[limits]\nbody = \"1 MiB\"");
     let model = "[local.photo]\nfrom = \"photo\"\npattern = \"last-write-wins\"\n\
                  attributes = [\"v\", \"words\"]\nscope = \"everyone\"\n";

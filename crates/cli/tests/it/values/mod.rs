@@ -10,6 +10,7 @@
 mod again;
 mod arrive;
 mod conflicts;
+mod docs;
 mod edges;
 mod keys;
 mod printed;

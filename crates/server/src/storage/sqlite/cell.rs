@@ -29,6 +29,8 @@ pub(super) struct Form {
     pub affinity: Affinity,
     /// The column's type as it was declared.
     pub declared: String,
+    /// Whether a window compares it with a time.
+    pub is_bounded: bool,
 }
 
 /// How a column spells the values of its type.
@@ -97,11 +99,13 @@ impl Form {
             spelling,
             affinity: column.affinity,
             declared: column.declared.clone(),
+            is_bounded: false,
         })
     }
 
     /// The canonical value of a stored cell, or the cell as it is stored if it has none; a number
-    /// becomes text where devices have a column of text, which would make that of it anyway.
+    /// becomes text where devices have a column of text, which would make that of it anyway; or
+    /// bytes, where a window could take that for a time.
     pub(super) fn read<'a>(&self, stored: Stored<'a>) -> Canonical<'a> {
         let value = match stored {
             Stored::Null => ValueRef::Null,
@@ -122,6 +126,9 @@ impl Form {
         match self.convert(value) {
             Some(converted) if self.kind.accepts(converted.as_ref()) => Canonical::Owned(converted),
             _ => match number_text(value) {
+                Some(Value::Text(text)) if self.is_bounded => {
+                    Canonical::Owned(Value::Bytes(text.into_bytes()))
+                }
                 Some(text) if self.kind.sqlite() == "TEXT" => Canonical::Owned(text),
                 _ => Canonical::Borrowed(value),
             },
@@ -180,7 +187,7 @@ impl Form {
         };
         match (self.kind, spelling) {
             (Type::Uuid, Spelling::Capitals) => Raw::Text(text.to_ascii_uppercase().into()),
-            (Type::Uuid, Spelling::NoDashes) => Raw::Text(text.replace('-', "").into()),
+            (Type::Uuid, Spelling::NoDashes) => self.kept(text.replace('-', ""), text),
             (Type::Uuid, Spelling::Bytes) => Raw::Blob(unhex(text)),
             (Type::Datetime | Type::Instant, Spelling::Blank) => {
                 let text = text.trim_end_matches('Z').replacen('T', " ", 1);
@@ -282,6 +289,7 @@ mod tests {
             spelling,
             affinity: Affinity::Blob,
             declared: String::new(),
+            is_bounded: false,
         }
     }
 

@@ -82,9 +82,9 @@ impl Form {
         if self.kind != Type::Decimal || !self.kind.accepts(value.as_ref()) {
             return None;
         }
-        let scale = match self.affinity {
-            Affinity::Text | Affinity::Blob => self.scale,
-            _ => Some(self.scale.unwrap_or(0)),
+        let scale = match self.prefers_numbers() {
+            true => Some(self.scale.unwrap_or(0)),
+            false => self.scale,
         };
         decimal(value.as_ref(), scale)
     }
@@ -119,14 +119,26 @@ impl Form {
         )))
     }
 
+    /// A spelling that the column keeps: this one, or the other if it takes the first for a
+    /// number. One of a million UUIDs without dashes looks like one.
+    pub(super) fn kept(&self, text: String, other: &str) -> Raw {
+        let is_number = self.prefers_numbers() && looks_like_a_number(text.as_bytes());
+        Raw::Text(match is_number {
+            true => other.as_bytes().to_vec(),
+            false => text.into_bytes(),
+        })
+    }
+
+    fn prefers_numbers(&self) -> bool {
+        !matches!(self.affinity, Affinity::Text | Affinity::Blob)
+    }
+
     /// What the column stores in place of this cell; `None` if it stores the cell itself.
     fn stored(&self, conn: &Connection, cell: &Raw) -> rusqlite::Result<Option<Raw>> {
         let sql = match (self.affinity, cell) {
             (Affinity::Text, Raw::Integer(_) | Raw::Real(_)) => "SELECT CAST(?1 AS TEXT)",
             (Affinity::Real, Raw::Integer(_)) => "SELECT CAST(?1 AS REAL)",
-            (Affinity::Integer | Affinity::Numeric | Affinity::Real, Raw::Text(text))
-                if looks_like_a_number(text) =>
-            {
+            (_, Raw::Text(text)) if self.prefers_numbers() && looks_like_a_number(text) => {
                 "SELECT CAST(?1 AS NUMERIC)"
             }
             _ => return Ok(None),
@@ -293,6 +305,7 @@ mod tests {
             spelling: super::super::cell::Spelling::Canonical,
             affinity,
             declared: declared.to_owned(),
+            is_bounded: false,
         }
     }
 

@@ -152,7 +152,7 @@ impl<'a> EntityWriter<'a> {
         let Some(row) = rows.next()? else {
             return Ok(false);
         };
-        if !table.is_alive(row)? || table.is_timeless(row)? {
+        if !table.is_alive(row)? {
             return Ok(false);
         }
         let Some(beside) = (reading.beside)(row)? else {

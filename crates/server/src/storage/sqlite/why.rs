@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use afield_protocol::{Key, Op, Value};
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags};
 
 use super::entity::EntityTable;
 use super::error::While;
@@ -120,13 +120,15 @@ impl Asking<'_> {
         let Some(window) = self.table.window(Some(now)) else {
             return Ok(None);
         };
-        let is_in = |row: &Row<'_>| self.table.is_in_window(row, Some(&window));
-        let lets = match &self.row {
-            Some(raw) => self.table.with_row(self.conn, raw, is_in)?,
+        let row = match &self.row {
+            Some(raw) => self.table.with_stored_key(self.conn, raw)?,
             None => None,
         };
+        let keep = self.table.entity.keep.as_ref();
+        let value = keep.zip(row.as_ref());
+        let value = value.and_then(|(keep, row)| row.values.get(keep.attribute));
         Ok(Some(Stage {
-            lets: lets == Some(true),
+            lets: value.is_some_and(|value| window.keeps(value.as_ref())),
             decides: Decides::Window(window),
         }))
     }

@@ -5,7 +5,6 @@
 //! instant with any offset: every row of it is held against both bounds.
 
 use afield_protocol::{Type, Window};
-use rusqlite::types::Type as Stored;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::entity::EntityTable;
@@ -105,30 +104,11 @@ impl EntityTable {
 
     /// Whether a row goes to devices: it does not count as deleted, and is in the window.
     pub(super) fn is_sent(&self, row: &Row<'_>, window: Option<&Window>) -> rusqlite::Result<bool> {
-        Ok(self.is_in_window(row, window)? && self.is_alive(row)?)
-    }
-
-    /// Whether a row is in the window, if there is one.
-    pub(super) fn is_in_window(
-        &self,
-        row: &Row<'_>,
-        window: Option<&Window>,
-    ) -> rusqlite::Result<bool> {
         let (Some(keep), Some(window)) = (&self.entity.keep, window) else {
-            return Ok(true);
+            return self.is_alive(row);
         };
         let cell = self.form(keep.attribute).read(row.get_ref(keep.attribute)?);
-        Ok(window.keeps(cell.as_ref()) && !self.is_timeless(row)?)
-    }
-
-    /// Whether a row has a number where its window wants a time. Devices would have it as text,
-    /// which a bound could take for one.
-    pub(super) fn is_timeless(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
-        let Some(keep) = &self.entity.keep else {
-            return Ok(false);
-        };
-        let stored = row.get_ref(keep.attribute)?.data_type();
-        Ok(matches!(stored, Stored::Integer | Stored::Real))
+        Ok(window.keeps(cell.as_ref()) && self.is_alive(row)?)
     }
 
     /// Calls `each` with the rows that have come into the window between two instants, in the

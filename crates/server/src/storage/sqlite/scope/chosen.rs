@@ -50,6 +50,7 @@ impl ChosenSql {
                 spelling: Spelling::Canonical,
                 affinity: Affinity::Blob,
                 declared: String::new(),
+                is_bounded: false,
             },
             query: bare(&scope.query).to_owned(),
         })
