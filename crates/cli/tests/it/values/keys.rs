@@ -54,7 +54,11 @@ fn row(id: &Value, note: &str) -> Attributes {
 }
 
 fn notes(device: &Device, at: &str, id: &Value) -> Option<Value> {
-    let row = device.client.store().get(at, &[id.clone()]).unwrap();
+    let row = device
+        .client
+        .store()
+        .get(at, std::slice::from_ref(id))
+        .unwrap();
     row.map(|mut row| row.remove("note").unwrap())
 }
 

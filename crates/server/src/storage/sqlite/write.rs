@@ -91,12 +91,7 @@ pub(super) fn change(
         Found::Foreign => (None, Now::Foreign),
         Found::Absent => (None, Now::Absent),
     };
-    let counters = if planted("server-counter-overwrites") {
-        &[]
-    } else {
-        table.counters.as_slice()
-    };
-    match conflict::decide(rule(table), counters, change, &now) {
+    match conflict::decide(rule(table), counters(table), change, &now) {
         Decision::Nothing => {
             let sent = (change.op == Op::Create).then_some(sent);
             let verdict = with_key(Verdict::applied(), table, sent, row.as_ref());
@@ -240,6 +235,14 @@ fn rule(table: &EntityTable) -> Rule {
     match table.entity.local.pattern {
         Pattern::DetectConflicts => Rule::Detect(table.entity.local.merge),
         _ => Rule::LastWriteWins,
+    }
+}
+
+fn counters(table: &EntityTable) -> &[String] {
+    if planted("server-counter-overwrites") {
+        &[]
+    } else {
+        table.counters.as_slice()
     }
 }
 
