@@ -51,6 +51,8 @@ pub(crate) enum Action {
     Altered { pick: u32 },
     /// Time passes.
     Advance { ms: i64 },
+    /// The clock by which the server answers pulls is moved, perhaps back.
+    Time { seconds: i64 },
     /// The device's process will die at its n-th crash point from now, perhaps with the power.
     CrashDevice {
         device: usize,
@@ -241,6 +243,7 @@ impl fmt::Display for Action {
             Self::Late { pick } => write!(f, "late request {pick} arrives"),
             Self::Altered { pick } => write!(f, "group {pick} comes again, altered"),
             Self::Advance { ms } => write!(f, "{ms} ms pass"),
+            Self::Time { seconds } => write!(f, "the server's clock moves by {seconds} s"),
             Self::CrashDevice {
                 device,
                 points,

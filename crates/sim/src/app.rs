@@ -13,11 +13,15 @@
 //! order    detect-conflicts by attribute   the server numbers it; `hits` is a counter, CHECK
 //! line     detect-conflicts by record      order + n, refers to order
 //! remark   last-write-wins                 the server numbers it; refers to line and to itself
+//! event    last-write-wins       UUID; rows leave by time: see `timed`
+//! job      last-write-wins       integer key; its owner's, come in by time: see `timed`
+//! card     last-write-wins       text key; may count as deleted: see `timed`
 //! ```
 //!
-//! The first eight are the oracle's *keyed* entities: it knows their rows by identifier. Rows of
-//! the last three get identifiers from the server: it knows them by the tag that each is given when
-//! it is typed, and that says what the row belongs to.
+//! Rows of `order`, `line` and `remark` are the oracle's *tagged* ones: they get identifiers from
+//! the server, and it knows them by the tag that each is given when it is typed, and that says what
+//! the row belongs to. All other synced entities are *keyed*: it knows their rows by identifier.
+//! Only worlds that are about the last three have them.
 
 use afield_protocol::{
     Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,
@@ -25,7 +29,7 @@ use afield_protocol::{
 };
 use afield_server::resolved::{ServerColumn, ServerEntity, ServerModel};
 
-use crate::scoped;
+use crate::{scoped, timed};
 
 /// Places of the entities in the model.
 pub(crate) const REGION: usize = 0;
@@ -42,8 +46,9 @@ pub(crate) const ORDER: usize = 9;
 pub(crate) const LINE: usize = 10;
 pub(crate) const REMARK: usize = 11;
 
-/// Entities whose rows the oracle knows by identifier are those below this place.
-pub(crate) const KEYED: usize = 8;
+pub(crate) const EVENT: usize = 12;
+pub(crate) const JOB: usize = 13;
+pub(crate) const CARD: usize = 14;
 
 /// Entities whose rows the oracle knows by tag.
 pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
@@ -51,8 +56,11 @@ pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
 /// Entities whose rows are not everyone's.
 pub(crate) const SCOPED: [usize; 2] = [SHOP, TASK];
 
+/// Entities whose rows come and go by time, or count as deleted and stay.
+pub(crate) const TIMED: [usize; 3] = [EVENT, JOB, CARD];
+
 /// How many entities there are.
-pub(crate) const ENTITIES: usize = 12;
+pub(crate) const ENTITIES: usize = 15;
 
 /// What all balances add up to, always.
 pub(crate) const BALANCES: i64 = 600;
@@ -167,6 +175,25 @@ const COLUMNS: [&[Column]; ENTITIES] = [
         same("tag", Type::Text),
         same("text", Type::Text),
     ],
+    &[
+        same("id", Type::Uuid),
+        with("at", "happened_at", Type::Instant, ""),
+        same("name", Type::Text),
+        with("note", "remark", Type::Text, ""),
+    ],
+    &[
+        same("id", Type::Integer),
+        same("owner", Type::Text),
+        with("due", "due_on", Type::Datetime, ""),
+        same("note", Type::Text),
+        same("card", Type::Text),
+    ],
+    &[
+        with("code", "card_code", Type::Text, ""),
+        with("active", "is_active", Type::Boolean, "DEFAULT 1"),
+        same("name", Type::Text),
+        same("note", Type::Text),
+    ],
 ];
 
 /// The rule of an identifier that the server makes.
@@ -185,11 +212,14 @@ const TABLES: [&str; ENTITIES] = [
     "orders",
     "line",
     "remark",
+    "event",
+    "job",
+    "card",
 ];
 
 const NAMES: [&str; ENTITIES] = [
     "region", "price", "site", "visit", "reading", "account", "shop", "task", "draft", "order",
-    "line", "remark",
+    "line", "remark", "event", "job", "card",
 ];
 
 /// The units with their entities.
@@ -197,18 +227,19 @@ const UNITS: [(&str, &[usize]); 2] = [
     (
         "main",
         &[
-            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, ORDER, LINE, REMARK,
+            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, ORDER, LINE, REMARK, EVENT, JOB, CARD,
         ],
     ),
-    ("field", &[SITE, READING, SHOP, DRAFT]),
+    ("field", &[JOB, SITE, READING, SHOP, DRAFT]),
 ];
 
-/// The model as the server resolved it.
-pub(crate) fn model() -> ServerModel {
+/// The model as the server resolved it, of a world that `is_timed` or not.
+pub(crate) fn model(is_timed: bool) -> ServerModel {
+    let present = |at: &usize| is_timed || !TIMED.contains(at);
     let device = Model {
         version: 1,
-        units: UNITS.iter().map(unit).collect(),
-        entities: (0..NAMES.len()).map(entity).collect(),
+        units: UNITS.iter().map(|named| unit(named, present)).collect(),
+        entities: (0..NAMES.len()).filter(present).map(entity).collect(),
         chosen: Vec::new(),
     };
     let entities = device.entities.iter().enumerate();
@@ -216,6 +247,8 @@ pub(crate) fn model() -> ServerModel {
         let columns = COLUMNS[at].iter().map(server_column).collect();
         ServerEntity {
             scope: scoped::scope(at),
+            keep: timed::keep(at),
+            delete: timed::delete(at),
             ..ServerEntity::new(local.clone(), TABLES[at], columns)
         }
     });
@@ -226,10 +259,11 @@ pub(crate) fn model() -> ServerModel {
     }
 }
 
-fn unit((name, entities): &(&str, &[usize])) -> Unit {
+fn unit((name, entities): &(&str, &[usize]), present: impl Fn(&usize) -> bool) -> Unit {
+    let entities = entities.iter().copied().filter(present);
     Unit {
         name: (*name).to_owned(),
-        entities: entities.iter().map(|at| NAMES[*at].to_owned()).collect(),
+        entities: entities.map(|at| NAMES[at].to_owned()).collect(),
     }
 }
 
@@ -242,7 +276,7 @@ fn entity(at: usize) -> Entity {
         _ => Pattern::LastWriteWins,
     };
     let identifier = match at {
-        SITE | VISIT | TASK => Identifier::Uuid,
+        SITE | VISIT | TASK | EVENT => Identifier::Uuid,
         ORDER | REMARK => Identifier::Server,
         _ => Identifier::Natural,
     };
@@ -261,6 +295,7 @@ fn entity(at: usize) -> Entity {
             SITE => vec![refer(&["region"], REGION)],
             VISIT => vec![refer(&["site"], SITE)],
             TASK => vec![refer(&["shop"], SHOP)],
+            JOB => vec![refer(&["card"], CARD)],
             LINE => vec![refer(&["order_id"], ORDER)],
             REMARK => vec![
                 refer(&["order_id", "n"], LINE),
@@ -277,10 +312,11 @@ fn attribute(entity: usize, column: &Column) -> Attribute {
     Attribute {
         read_only: entity == ACCOUNT && column.name == "balance",
         counter: entity == ORDER && column.name == "hits",
-        default: column
-            .rule
-            .contains("DEFAULT 0")
-            .then_some(Literal::Integer(0)),
+        default: match column.rule {
+            rule if rule.contains("DEFAULT 0") => Some(Literal::Integer(0)),
+            rule if rule.contains("DEFAULT 1") => Some(Literal::Integer(1)),
+            _ => None,
+        },
         ..Attribute::new(column.name, column.kind)
     }
 }
@@ -308,11 +344,27 @@ pub(crate) fn unit_name(unit: usize) -> &'static str {
     UNITS[unit % UNITS.len()].0
 }
 
-/// The synced entities of a unit.
-pub(crate) fn unit_entities(name: &str) -> impl Iterator<Item = usize> {
+/// The synced entities of a unit, in a world that `is_timed` or not.
+pub(crate) fn unit_entities(name: &str, is_timed: bool) -> impl Iterator<Item = usize> {
     let found = UNITS.iter().find(|(known, _)| *known == name);
     let entities = found.map_or(&[][..], |(_, entities)| entities);
-    entities.iter().copied().filter(|at| *at != DRAFT)
+    let present = move |at: &usize| *at != DRAFT && (is_timed || !TIMED.contains(at));
+    entities.iter().copied().filter(present)
+}
+
+/// Whether the oracle knows the rows of an entity by identifier.
+pub(crate) fn is_keyed(entity: usize) -> bool {
+    entity < DRAFT || TIMED.contains(&entity)
+}
+
+/// The entities whose rows the oracle knows by identifier.
+pub(crate) fn keyed() -> impl Iterator<Item = usize> {
+    (0..ENTITIES).filter(|entity| is_keyed(*entity))
+}
+
+/// Those of them that devices write.
+pub(crate) fn keyed_written() -> impl Iterator<Item = usize> {
+    keyed().filter(|entity| *entity >= SITE)
 }
 
 /// The entity's table in the team's database, quoted.
@@ -346,9 +398,10 @@ pub(crate) fn key_width(entity: usize) -> usize {
     }
 }
 
-/// The entities that the server has.
-pub(crate) fn synced() -> impl Iterator<Item = usize> {
-    (0..ENTITIES).filter(|entity| *entity != DRAFT)
+/// The entities that the server has, in a world that `is_timed` or not.
+pub(crate) fn synced(is_timed: bool) -> impl Iterator<Item = usize> {
+    let present = move |at: &usize| *at != DRAFT && (is_timed || !TIMED.contains(at));
+    (0..ENTITIES).filter(present)
 }
 
 /// The place of an attribute.
@@ -376,9 +429,9 @@ pub(crate) fn writable(entity: usize) -> std::ops::Range<usize> {
 }
 
 /// The statements that make the team's tables and a first content.
-pub(crate) fn server_schema() -> String {
+pub(crate) fn server_schema(is_timed: bool) -> String {
     let mut sql = String::new();
-    for entity in synced() {
+    for entity in synced(is_timed) {
         let columns_of = COLUMNS[entity];
         let key = columns(entity)[..key_width(entity)].join(", ");
         let columns = columns_of.iter().map(|c| {
@@ -390,6 +443,7 @@ pub(crate) fn server_schema() -> String {
         let rest = match entity {
             ORDER => "CHECK (1)".to_owned(),
             REMARK => "FOREIGN KEY (order_id, n) REFERENCES line (\"order\", n)".to_owned(),
+            JOB => format!("removed_at {}, PRIMARY KEY ({key})", Type::Instant.sqlite()),
             _ => format!("PRIMARY KEY ({key})"),
         };
         sql += &format!("CREATE TABLE {table} ({columns}{rest});\n");
@@ -416,7 +470,11 @@ pub(crate) fn server_schema() -> String {
         sql +=
             &format!("INSERT INTO visits VALUES ('{visit}', '{site}', 'visit {id}', {id}, 0);\n");
     }
-    sql + &scoped::schema()
+    sql += &scoped::schema();
+    if is_timed {
+        sql += timed::SCHEMA;
+    }
+    sql
 }
 
 /// The team's trigger that fails on a certain value, in a way that is no constraint.
@@ -443,7 +501,8 @@ pub(crate) fn uuid(n: u32) -> String {
 pub(crate) fn key(entity: usize, n: u32) -> Key {
     match entity {
         PRICE => vec![Value::Text(format!("k{n}"))],
-        SITE | VISIT | TASK => vec![Value::Text(uuid(n))],
+        CARD => vec![Value::Text(format!("c{n}"))],
+        SITE | VISIT | TASK | EVENT => vec![Value::Text(uuid(n))],
         READING => vec![Value::Text(format!("s{}", n % 2)), Value::Integer(n.into())],
         _ => vec![Value::Integer(n.into())],
     }
@@ -455,6 +514,7 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
         (VISIT, "site", _) => Value::Text(uuid(n % 8 + 1)),
         (SITE, "region", _) => Value::Integer(i64::from(n % 3 + 1)),
         (SHOP | TASK, name, _) => scoped::value(name, n),
+        (EVENT | JOB | CARD, name, _) => timed::value(name, n),
         (_, _, Type::Boolean) => Value::Integer(i64::from(n % 2)),
         (_, _, Type::Integer) => Value::Integer(n.into()),
         (_, _, Type::Real) => Value::Real(f64::from(n) + 0.5),
@@ -466,7 +526,10 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
 /// Whether values of the attribute are unique, so that each tells who wrote it and when.
 pub(crate) fn is_unique(entity: usize, at: usize) -> bool {
     let name = attribute_name(entity, at);
-    let is_reference = ["region", "site", "district", "shop", "team", "owner"].contains(&name);
+    let references = [
+        "region", "site", "district", "shop", "team", "owner", "card",
+    ];
+    let is_reference = references.contains(&name);
     !(kind(entity, at) == Type::Boolean || is_reference)
 }
 
@@ -476,7 +539,7 @@ mod tests {
 
     #[test]
     fn the_model_is_sound_and_its_values_fit() {
-        let model = model();
+        let model = model(true);
         assert_eq!(model.device.check(), Ok(()));
         for server in &model.entities {
             let entity = place(&server.local.name).unwrap();

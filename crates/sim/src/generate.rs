@@ -1,6 +1,7 @@
 //! From a seed to a world's actions.
 
 mod scoped;
+mod timed;
 
 use fastrand::Rng;
 
@@ -17,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) users: [usize; 3],
     /// Whether there are rows that are not everyone's.
     pub(crate) is_scoped: bool,
+    /// Whether there are rows that stay for a time.
+    pub(crate) is_timed: bool,
     /// Whether devices have their model from the start, or fetch it.
     pub(crate) model_installed: bool,
     /// Most rows in a page.
@@ -33,8 +36,12 @@ const ACTIONS: std::ops::Range<usize> = 30..120;
 /// One world in so many has rows that are not everyone's.
 const SCOPED_ONE_IN: u32 = 3;
 
+/// One world in so many has rows that stay for a time, or count as deleted.
+const TIMED_ONE_IN: u32 = 4;
+
 /// What makes a seed another one.
 const SCOPED_SEED: u64 = 0x5c0e;
+const TIMED_SEED: u64 = 0x71_3ed;
 
 impl Plan {
     /// The plan of a seed.
@@ -55,6 +62,11 @@ impl Plan {
         if is_scoped {
             themes.scoped = [60, 90][apart.usize(0..2)];
         }
+        let mut apart = Rng::with_seed(seed ^ TIMED_SEED);
+        let is_timed = apart.u32(0..TIMED_ONE_IN) == 0;
+        if is_timed {
+            themes.timed = [50, 85][apart.usize(0..2)];
+        }
         let mut generator = Generator {
             devices,
             users,
@@ -67,6 +79,9 @@ impl Plan {
             // First downloads are long, and there is one for each device.
             generator.fork(0);
         }
+        if is_timed && apart.bool() {
+            generator.time_passes_in_a_download();
+        }
         while generator.actions.len() < length {
             generator.add();
         }
@@ -75,6 +90,7 @@ impl Plan {
             devices,
             users,
             is_scoped,
+            is_timed,
             model_installed,
             page_rows,
             actions: generator.actions,
@@ -101,6 +117,8 @@ struct Themes {
     orders: u32,
     /// Of 100 writes, how many are of rows that are not everyone's.
     scoped: u32,
+    /// Of 100 writes, how many are of rows that stay for a time, or count as deleted.
+    timed: u32,
 }
 
 impl Themes {
@@ -124,6 +142,7 @@ impl Themes {
                 false => [0, 50, 50, 100][rng.usize(0..4)],
             },
             scoped: 0,
+            timed: 0,
         }
     }
 }
@@ -143,6 +162,14 @@ impl Generator {
         let device = self.rng.usize(0..self.devices);
         if self.themes.scoped > 0 && self.rng.u32(0..16) == 0 {
             return self.lost_and_gained(device);
+        }
+        if self.themes.timed > 0 {
+            match self.rng.u32(0..16) {
+                0 => return self.time(),
+                1 => return self.time_passes_meanwhile(device),
+                2 if self.rng.bool() => return self.made_again(device),
+                _ => {}
+            }
         }
         match self.rng.u32(0..100) {
             0..3 if self.themes.orders > 0 => self.decide(device),
@@ -322,6 +349,10 @@ impl Generator {
     }
 
     fn user(&mut self, device: usize) {
+        if self.writes_timed() {
+            let edits = self.timed_edits(device);
+            return self.actions.push(Action::User { device, edits });
+        }
         if self.writes_scoped() {
             let edits = self.scoped_edits();
             return self.actions.push(Action::User { device, edits });
@@ -334,6 +365,10 @@ impl Generator {
     }
 
     fn other_process(&mut self, device: usize) {
+        if self.writes_timed() {
+            let edits = self.timed_edits(device);
+            return self.actions.push(Action::OtherProcess { device, edits });
+        }
         if self.writes_scoped() {
             let edits = self.scoped_edits();
             return self.actions.push(Action::OtherProcess { device, edits });
@@ -346,6 +381,9 @@ impl Generator {
     }
 
     fn foreign(&mut self) {
+        if self.writes_timed() {
+            return self.timed_team();
+        }
         if self.writes_scoped() {
             return self.team();
         }

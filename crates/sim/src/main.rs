@@ -28,6 +28,7 @@ mod statements;
 mod tag;
 mod tally;
 mod team;
+mod timed;
 mod violation;
 mod world;
 mod worlds;

@@ -37,6 +37,11 @@ pub(crate) fn place(entity: usize) -> Option<usize> {
     app::SCOPED.iter().position(|scoped| *scoped == entity)
 }
 
+/// Whether an entity's rows are everyone's.
+pub(crate) fn is_everyones(entity: usize) -> bool {
+    place(entity).is_none() && entity != app::JOB
+}
+
 /// A user's name.
 pub(crate) fn user(n: usize) -> String {
     format!("user{n}")
@@ -61,6 +66,7 @@ pub(crate) fn scope(entity: usize) -> Scope {
     };
     match entity {
         app::SHOP => Scope::Ways(vec![vec![held("district_id", Vec::new(), "districts")]]),
+        app::JOB => Scope::Ways(vec![vec![owner]]),
         app::TASK => Scope::Ways(vec![
             vec![owner],
             vec![

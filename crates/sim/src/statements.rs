@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use crate::action::{Edit, What};
 use crate::app;
 use crate::rows::{Bound, Rows};
+use crate::timed;
 
 /// Whose tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,15 @@ impl Settled {
             other,
             amount: i64::from(edit.n % 50 + 1),
         })
+    }
+
+    /// The same once the server's clock has moved: times that are typed are those of today.
+    pub(crate) fn moved(mut self, seconds: i64) -> Self {
+        let place = timed::time_place(self.entity).filter(|_| self.what != What::Back);
+        for (_, value) in self.set.iter_mut().filter(|(at, _)| Some(*at) == place) {
+            *value = timed::moved(value, seconds);
+        }
+        self
     }
 
     /// What it writes, by attribute name.

@@ -190,6 +190,47 @@ pub(crate) const FAULTS: &[Fault] = &[
         "server-repeat-tells-foreign",
         "a repeat is told of a row that is another's by now",
     ),
+    fault("window-rows-stay", "rows that have left the window stay"),
+    fault(
+        "window-by-the-devices-clock",
+        "rows leave by the device's own clock",
+    ),
+    fault(
+        "window-drops-pending-rows",
+        "rows leave although changes of them are not settled",
+    ),
+    fault(
+        "server-window-goes-back",
+        "a window goes back with the server's clock",
+    ),
+    fault(
+        "server-window-range-not-read",
+        "rows that have come into the window are not sent",
+    ),
+    fault(
+        "server-window-moves-under-a-download",
+        "an unfinished pull goes on by a later time",
+    ),
+    fault(
+        "server-window-exit-is-gone",
+        "a row that is edited out of its window is told as gone",
+    ),
+    fault(
+        "server-soft-deleted-rows-sent",
+        "rows that count as deleted are sent",
+    ),
+    fault(
+        "server-soft-delete-removes-the-row",
+        "a device's delete removes the row",
+    ),
+    fault(
+        "server-soft-deleted-row-is-edited",
+        "a row that counts as deleted is edited",
+    ),
+    fault(
+        "server-create-does-not-revive",
+        "a row that is made again goes on counting as deleted",
+    ),
 ];
 
 /// The fault of this name.

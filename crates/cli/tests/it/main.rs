@@ -26,6 +26,7 @@ mod named_windows;
 mod proxy;
 mod repl;
 mod support;
+mod values;
 mod who_wins;
 mod why;
 mod world;

@@ -8,14 +8,17 @@ use afield_protocol::codec::cbor::write_key;
 
 use crate::app;
 use crate::rows::{RowName, place, value, values};
+use crate::timed;
 
 /// What was done to a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// It was made.
     Insert,
-    /// It was deleted.
+    /// It was deleted, or counts as deleted from now on.
     Delete,
+    /// A row that is to stay, and count as deleted, was removed from its table.
+    Remove,
     /// The attribute of this place got this value.
     Set(usize, Value),
 }
@@ -34,13 +37,13 @@ pub(crate) struct Line {
 pub(crate) const GRANTS: usize = app::ENTITIES;
 
 /// The log's table and triggers.
-pub(crate) fn schema() -> String {
+pub(crate) fn schema(is_timed: bool) -> String {
     let mut sql = "CREATE TABLE sim_context (who TEXT);\n\
                    INSERT INTO sim_context VALUES ('push');\n\
                    CREATE TABLE sim_audit (n INTEGER PRIMARY KEY AUTOINCREMENT, who, entity, \
                    effect, k1, k2, old, new);\n"
         .to_owned();
-    for entity in app::synced() {
+    for entity in app::synced(is_timed) {
         for event in ["INSERT", "UPDATE", "DELETE"] {
             sql += &trigger(entity, event);
         }
@@ -79,6 +82,21 @@ fn trigger(entity: usize, event: &str) -> String {
         .map(|name| format!("OLD.{name} IS NOT NEW.{name}"))
         .collect();
     let moved = moved.join(" OR ");
+    let soft = match timed::is_soft(entity) {
+        true => {
+            let (was, is) = (
+                timed::is_alive(entity, "OLD"),
+                timed::is_alive(entity, "NEW"),
+            );
+            let (buried, back) = (
+                format!("{was} AND NOT ({is})"),
+                format!("NOT ({was}) AND {is}"),
+            );
+            line("'delete'", "NEW", "NULL", "NULL", &buried)
+                + &line("'insert'", "NEW", "NULL", "NULL", &back)
+        }
+        false => String::new(),
+    };
     let body: String = match event {
         "INSERT" => {
             let cells = cells.map(|(at, name)| {
@@ -93,10 +111,11 @@ fn trigger(entity: usize, event: &str) -> String {
                 let when = format!("OLD.{name} IS NOT NEW.{name}");
                 line(&at.to_string(), "NEW", &old, &new, &when)
             });
-            line("'delete'", "OLD", "NULL", "NULL", &moved)
+            soft + &line("'delete'", "OLD", "NULL", "NULL", &moved)
                 + &line("'insert'", "NEW", "NULL", "NULL", &moved)
                 + &cells.collect::<String>()
         }
+        _ if timed::is_soft(entity) => line("'remove'", "OLD", "NULL", "NULL", "1"),
         _ => line("'delete'", "OLD", "NULL", "NULL", "1"),
     };
     let table = app::table(entity);
@@ -120,6 +139,7 @@ pub(crate) fn read(conn: &Connection, seen: i64) -> rusqlite::Result<(Vec<Line>,
                 Effect::Set(usize::try_from(at).unwrap_or(0), value(row.get_ref(7)?))
             }
             Value::Text(word) if word == "insert" => Effect::Insert,
+            Value::Text(word) if word == "remove" => Effect::Remove,
             _ => Effect::Delete,
         };
         lines.push(Line {
@@ -139,8 +159,8 @@ mod tests {
     #[test]
     fn every_cell_that_changes_is_logged_once_with_what_it_was() {
         let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(&app::server_schema()).unwrap();
-        conn.execute_batch(&schema()).unwrap();
+        conn.execute_batch(&app::server_schema(true)).unwrap();
+        conn.execute_batch(&schema(true)).unwrap();
         conn.execute_batch(
             "INSERT INTO reading VALUES ('s1', 7, 1.0, NULL); \
              UPDATE reading SET note = 'x', value = 1.0 WHERE n = 7; \

@@ -9,6 +9,7 @@
 //! folded   what a later write makes of a change in open conflict
 //! scopes   whose rows are, who may write them, and what a page may tell
 //! files    what must not be in a device's file
+//! timed    which rows stay for a time, and which count as deleted
 //! drained  what must be true once nothing fails any more
 //! tagged   all of that for rows whose identifiers the server makes
 //! ```
@@ -27,6 +28,9 @@ pub(crate) mod server;
 pub(crate) mod tagged;
 #[cfg(test)]
 mod tests;
+pub(crate) mod timed;
+#[cfg(test)]
+mod timed_tests;
 pub(crate) mod view;
 
 use std::collections::HashMap;

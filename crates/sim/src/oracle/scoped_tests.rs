@@ -31,12 +31,12 @@ struct Server {
 
 fn server() -> Server {
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(&app::server_schema()).unwrap();
-    conn.execute_batch(&super::audit::schema()).unwrap();
+    conn.execute_batch(&app::server_schema(true)).unwrap();
+    conn.execute_batch(&super::audit::schema(true)).unwrap();
     conn.execute_batch(&scoped::beginnings()).unwrap();
     let mut record = ServerRecord::default();
     record.observe(&conn).unwrap();
-    for entity in app::synced() {
+    for entity in app::synced(true) {
         record.gave_position((USER, entity), TOKEN);
     }
     Server { conn, record }
@@ -114,7 +114,7 @@ fn change(entity: usize, op: Op, key: &Value, set: &[(&str, Value)]) -> Change {
 }
 
 fn rows_frame(entity: usize, row: &[Value]) -> Frame {
-    let model = app::model();
+    let model = app::model(true);
     let local = &model.entity(app::name(entity)).unwrap().local;
     let mut block = RowBlockWriter::new(&local.name, &local.columns());
     let numbers = local.columns().len() - row.len();

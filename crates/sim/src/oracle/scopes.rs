@@ -15,8 +15,8 @@ use super::push::{Pushed, row_of};
 use super::server::ServerRecord;
 use crate::app;
 use crate::rows::{self, RowName, Rows, display_name};
-use crate::scoped;
 use crate::violation::{Promise, Violation};
+use crate::{scoped, timed};
 
 /// What a user may see in one state, and what he holds.
 #[derive(Debug, Default)]
@@ -119,13 +119,21 @@ impl ServerRecord {
             match frame {
                 Frame::Rows(block) => self.check_block(user, block)?,
                 Frame::Gone { entity, keys } => {
-                    let Some(entity) = app::place(entity).filter(|at| app::SCOPED.contains(at))
-                    else {
+                    let Some(entity) = app::place(entity) else {
                         continue;
                     };
-                    let names = keys.iter().map(|key| (entity, write_key(key)));
-                    let may_know = |name: &RowName| self.scoped.may_know(user, name);
-                    if let Some(name) = names.into_iter().find(|name| !may_know(name)) {
+                    let mut names = keys.iter().map(|key| (entity, write_key(key)));
+                    if app::TIMED.contains(&entity) {
+                        self.check_gone(user, names.clone())?;
+                    }
+                    if scoped::is_everyones(entity) {
+                        continue;
+                    }
+                    let may_know = |name: &RowName| match scoped::place(name.0) {
+                        Some(_) => self.scoped.may_know(user, name),
+                        None => self.timed.may_know(user, name),
+                    };
+                    if let Some(name) = names.find(|name| !may_know(name)) {
                         let detail = format!("user{user}: {} is gone", display_name(&name));
                         let invariant = "nobody is told of a row that was never his";
                         return Err(Violation::new(Promise::P7, invariant, detail));
@@ -138,12 +146,13 @@ impl ServerRecord {
     }
 
     fn check_block(&self, user: usize, block: &RowBlock) -> Result<(), Violation> {
-        let Some(entity) = app::place(&block.entity).filter(|at| app::SCOPED.contains(at)) else {
+        let is_told = |at: &usize| app::SCOPED.contains(at) || app::TIMED.contains(at);
+        let Some(entity) = app::place(&block.entity).filter(is_told) else {
             return Ok(());
         };
         let mine = self.rows_of(self.now(), user, entity);
         let width = app::width(entity);
-        let mut foreign = None;
+        let (mut foreign, mut is_there) = (None, false);
         let read = block.for_each(|cells| {
             let row = cells
                 .iter()
@@ -152,6 +161,7 @@ impl ServerRecord {
             let row: Vec<Value> = row.collect();
             let key = write_key(&row[..app::key_width(entity)]);
             if mine.get(&key) != Some(&row) {
+                is_there = self.rows(self.now(), entity).get(&key) == Some(&row);
                 foreign = Some(rows::display(entity, Some(&row)));
             }
             Ok::<(), Malformed>(())
@@ -163,7 +173,10 @@ impl ServerRecord {
         match foreign {
             None => Ok(()),
             Some(row) => {
-                let invariant = "a page has rows of its user alone";
+                let invariant = match is_there && timed::is_soft(entity) {
+                    true => "a row that counts as deleted is never told",
+                    false => "a page has rows of its user alone",
+                };
                 let detail = format!("user{user}: {} {row}", app::name(entity));
                 Err(Violation::new(Promise::P7, invariant, detail))
             }
@@ -246,7 +259,7 @@ impl ServerRecord {
         states.any(|state| self.rows_of(state, push.user, name.0).contains_key(&name.1))
     }
 
-    /// Whether a repeated group got its answer; what is another's by now is left out of it.
+    /// Whether a repeated group got its answer, without what is not there for its user by now.
     pub(super) fn is_same_answer(
         &self,
         user: usize,
@@ -259,11 +272,12 @@ impl ServerRecord {
         first.group == again.group
             && first.verdicts.len() == again.verdicts.len()
             && all.all(|(change, (first, again))| {
-                let is_foreign = row_of(change).is_some_and(|name| {
-                    let rows = self.rows_of(self.now(), user, name.0);
-                    app::SCOPED.contains(&name.0) && !rows.contains_key(&name.1)
+                let is_there = app::place(&change.entity).is_some_and(|entity| {
+                    let key = first.key.as_ref().unwrap_or(&change.key);
+                    let rows = self.rows_of(self.now(), user, entity);
+                    rows.contains_key(&write_key(key))
                 });
-                first == again || is_foreign && silent(first) == *again
+                first == again || !is_there && silent(first) == *again
             })
     }
 
@@ -389,7 +403,7 @@ fn written_twice(lines: &[Line]) -> HashSet<RowName> {
     {
         let place = match line.effect {
             Effect::Set(at, _) => Some(at),
-            Effect::Insert | Effect::Delete => None,
+            Effect::Insert | Effect::Delete | Effect::Remove => None,
         };
         let written = places.entry(&line.row).or_default();
         let is_deleted = line.effect == Effect::Delete && !written.is_empty();

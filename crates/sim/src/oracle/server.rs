@@ -10,6 +10,7 @@ use super::Counts;
 use super::audit::{self, Effect, GRANTS, Line};
 use super::scopes::{Mine, ScopeMemory};
 use super::tagged::server::{TagHistory, TagMemory};
+use super::timed::{Alive, TimedMemory, has_table};
 use crate::app;
 use crate::rows::{self, Rows};
 use crate::scoped;
@@ -19,6 +20,7 @@ use crate::violation::Violation;
 struct State {
     rows: Vec<Rc<Rows>>,
     mine: Rc<Vec<Mine>>,
+    alive: Rc<Alive>,
 }
 
 /// What the oracle knows about the server.
@@ -40,6 +42,8 @@ pub(crate) struct ServerRecord {
     pub(super) tagged: TagMemory,
     /// What rows that are not everyone's ever were, and whose.
     pub(super) scoped: ScopeMemory,
+    /// What is known of rows that stay for a time.
+    pub(super) timed: TimedMemory,
 }
 
 /// An outcome with the number of the first state that may hold its effect, and of the state in
@@ -89,7 +93,13 @@ impl ServerRecord {
             Some(before) if !is_scoped => Rc::clone(&before.mine),
             _ => self.read_mine(conn, &rows, &lines)?,
         };
-        self.states.push(State { rows, mine });
+        let is_timed = app::TIMED.into_iter().any(written);
+        let alive = match self.states.last() {
+            Some(before) if !is_timed => Rc::clone(&before.alive),
+            _ => Rc::new(Alive::read(conn)?),
+        };
+        self.timed.note(&rows[app::JOB], &lines);
+        self.states.push(State { rows, mine, alive });
         for line in lines.iter().filter(|line| line.is_push) {
             self.history.effects.add(&line.row, line.effect.clone());
         }
@@ -110,9 +120,13 @@ impl ServerRecord {
         }
     }
 
-    /// The rows of an entity in a state that are a user's.
+    /// The rows of an entity in a state that are a user's, and do not count as deleted.
     pub(crate) fn rows_of(&self, state: usize, user: usize, entity: usize) -> Rc<Rows> {
         match scoped::place(entity) {
+            None if app::TIMED.contains(&entity) => {
+                let state = self.states.get(state);
+                state.map_or_else(Rc::default, |state| state.alive.rows(user, entity))
+            }
             None => self.rows(state, entity),
             Some(at) => {
                 let mine = self.mine(state, user);
@@ -176,7 +190,9 @@ impl ServerRecord {
             .collect();
         let rows = rows?;
         let mine = self.read_mine(conn, &rows, &[])?;
-        self.states.push(State { rows, mine });
+        let alive = Rc::new(Alive::read(conn)?);
+        self.timed.note(&rows[app::JOB], &[]);
+        self.states.push(State { rows, mine, alive });
         Ok(())
     }
 
@@ -190,12 +206,17 @@ impl ServerRecord {
 
 /// A token's name in the record: where all rows are everyone's, so is the token.
 fn name((user, entity): (usize, usize), token: &[u8]) -> (usize, usize, Vec<u8>) {
-    let user = scoped::place(entity).map_or(0, |_| user);
+    let user = if scoped::is_everyones(entity) {
+        0
+    } else {
+        user
+    };
     (user, entity, token.to_vec())
 }
 
 fn read_entity(conn: &Connection, entity: usize) -> Result<Rows, Violation> {
-    if entity == app::DRAFT {
+    let is_absent = app::TIMED.contains(&entity) && !has_table(conn, entity)?;
+    if entity == app::DRAFT || is_absent {
         return Ok(Rows::new());
     }
     let columns = app::columns(entity).join(", ");

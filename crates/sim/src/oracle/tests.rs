@@ -29,11 +29,11 @@ pub(super) struct Server {
 
 pub(super) fn server() -> Server {
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(&app::server_schema()).unwrap();
-    conn.execute_batch(&audit::schema()).unwrap();
+    conn.execute_batch(&app::server_schema(true)).unwrap();
+    conn.execute_batch(&audit::schema(true)).unwrap();
     let mut record = ServerRecord::default();
     record.observe(&conn).unwrap();
-    for entity in app::synced() {
+    for entity in app::synced(true) {
         record.gave_position((0, entity), TOKEN);
     }
     Server { conn, record }

@@ -187,6 +187,8 @@ impl World {
         self.server_record.observe(&self.server.team)?;
         let owner = self.records[device].user;
         self.server_record.check_page(owner, &page.frames)?;
+        let (from, now) = (&serving.entities, self.server.time);
+        self.server_record.check_bounds(owner, from, &page, now)?;
         for frame in &page.frames {
             Format::Cbor.write(&model.device, frame, &mut answer.bytes);
         }

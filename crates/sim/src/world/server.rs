@@ -14,12 +14,12 @@ use rusqlite::Connection;
 
 use super::link::Serving;
 use crate::app;
-use crate::environment::Clock;
+use crate::environment::{BEGINNING_MS, Clock};
 use crate::files;
 use crate::oracle::audit;
-use crate::scoped;
 use crate::statements::Statement;
 use crate::violation::{Promise, Violation};
+use crate::{scoped, timed};
 
 /// The server's process with its file.
 pub(crate) struct SimServer {
@@ -31,9 +31,12 @@ pub(crate) struct SimServer {
     /// The team's own connection: the foreign writer's, and the oracle's.
     pub(crate) team: Connection,
     clock: Clock,
+    /// What pulls take for the time, in seconds since 1970.
+    pub(crate) time: i64,
     random: fastrand::Rng,
     /// How often it was set back.
     restores: i64,
+    is_timed: bool,
     /// Crash points until it dies.
     pub(crate) armed: Option<u32>,
 }
@@ -59,10 +62,10 @@ impl SimServer {
     pub(crate) fn new(
         folder: &Path,
         template: &Path,
-        seed: u64,
+        (seed, is_timed): (u64, bool),
         clock: &Clock,
     ) -> Result<Self, Violation> {
-        let model = Rc::new(app::model());
+        let model = Rc::new(app::model(is_timed));
         let path = folder.join("server.db");
         files::copy(template, &path)?;
         let mut server = Self {
@@ -73,8 +76,10 @@ impl SimServer {
             storage: None,
             team: Connection::open_in_memory()?,
             clock: clock.clone(),
+            time: BEGINNING_MS / 1000,
             random: fastrand::Rng::with_seed(seed ^ 0x5e1f),
             restores: 0,
+            is_timed,
             armed: None,
         };
         server.connect()?;
@@ -190,7 +195,7 @@ impl SimServer {
         let request = PullRequest {
             caller: afield_server::storage::Caller::user(user),
             held: serving.held.clone(),
-            now: 1_000,
+            now: self.time,
             chosen: Vec::new(),
             entities: serving.entities.clone(),
             rows_max,
@@ -247,9 +252,24 @@ impl SimServer {
         Ok(done.is_ok())
     }
 
-    /// The team has rows that are not everyone's.
-    pub(crate) fn team_begins(&self) -> Result<(), Violation> {
-        let sql = scoped::beginnings();
+    /// By how many seconds its clock has moved since the world began.
+    pub(crate) fn moved(&self) -> i64 {
+        self.time - BEGINNING_MS / 1000
+    }
+
+    /// The team has rows that are not everyone's, if there are to be any, and rows that stay for a
+    /// time.
+    pub(crate) fn team_begins(&self, is_scoped: bool) -> Result<(), Violation> {
+        let mut sql = String::new();
+        if is_scoped {
+            sql += &scoped::beginnings();
+        }
+        if self.is_timed {
+            sql += &timed::beginnings();
+        }
+        if sql.is_empty() {
+            return Ok(());
+        }
         Ok(self.team.execute_batch(&format!(
             "UPDATE sim_context SET who = 'foreign'; {sql} UPDATE sim_context SET who = 'push'"
         ))?)
@@ -257,16 +277,16 @@ impl SimServer {
 }
 
 /// Makes the team's database.
-pub(crate) fn make(team: &Connection) -> Result<(), Violation> {
-    team.execute_batch(&app::server_schema())?;
-    team.execute_batch(&audit::schema())?;
+pub(crate) fn make(team: &Connection, is_timed: bool) -> Result<(), Violation> {
+    team.execute_batch(&app::server_schema(is_timed))?;
+    team.execute_batch(&audit::schema(is_timed))?;
     Ok(team.execute_batch(&app::poison_triggers())?)
 }
 
 /// Does what `afield prepare` does.
-pub(crate) fn prepare_file(path: &Path) -> Result<(), Violation> {
+pub(crate) fn prepare_file(path: &Path, is_timed: bool) -> Result<(), Violation> {
     let mut random = fastrand::Rng::with_seed(1);
-    prepare(path, &app::model(), |bytes| random.fill(bytes)).map_err(refused)?;
+    prepare(path, &app::model(is_timed), |bytes| random.fill(bytes)).map_err(refused)?;
     Ok(())
 }
 

@@ -177,7 +177,10 @@ impl World {
         self.look_into_file(device)?;
         let process = &self.devices[device].lanes[lane];
         let (began, units) = &process.began;
-        for entity in units.iter().flat_map(|unit| app::unit_entities(unit)) {
+        for entity in units
+            .iter()
+            .flat_map(|unit| app::unit_entities(unit, self.is_timed))
+        {
             let (position, is_complete) = &view.standing[entity];
             let token = position.as_deref().unwrap_or(&[]);
             let user = self.records[device].user;

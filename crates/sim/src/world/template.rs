@@ -22,36 +22,39 @@ pub(crate) struct Template {
 }
 
 thread_local! {
-    /// The thread's template, and the fault that was planted when it was made: faults may be in
-    /// the tables.
-    static TEMPLATE: RefCell<Option<(Option<&'static str>, Rc<Template>)>> =
-        const { RefCell::new(None) };
+    /// The thread's templates with one fault: faults may be in the tables.
+    static TEMPLATE: RefCell<Vec<(Kind, Rc<Template>)>> = const { RefCell::new(Vec::new()) };
 }
+
+/// The fault that is planted, and whether there are rows that stay for a time.
+type Kind = (Option<&'static str>, bool);
 
 impl Template {
     /// The thread's template for worlds with this fault.
-    pub(crate) fn of(planted: Option<&'static str>) -> Result<Rc<Self>, Violation> {
+    pub(crate) fn of(planted: Option<&'static str>, is_timed: bool) -> Result<Rc<Self>, Violation> {
+        let kind = (planted, is_timed);
+        TEMPLATE.with_borrow_mut(|made| made.retain(|((fault, _), _)| *fault == planted));
         let made = TEMPLATE.with_borrow(|made| made.clone());
-        if let Some((_, template)) = made.filter(|(fault, _)| *fault == planted) {
+        if let Some((_, template)) = made.into_iter().find(|(of, _)| *of == kind) {
             return Ok(template);
         }
-        let template = Rc::new(Self::new()?);
-        TEMPLATE.set(Some((planted, Rc::clone(&template))));
+        let template = Rc::new(Self::new(is_timed)?);
+        TEMPLATE.with_borrow_mut(|made| made.push((kind, Rc::clone(&template))));
         Ok(template)
     }
 
-    fn new() -> Result<Self, Violation> {
+    fn new(is_timed: bool) -> Result<Self, Violation> {
         let template = Self {
             folder: files::folder()?,
         };
         let conn = Connection::open(template.server())?;
-        server::make(&conn)?;
+        server::make(&conn, is_timed)?;
         drop(conn);
-        server::prepare_file(&template.server())?;
+        server::prepare_file(&template.server(), is_timed)?;
         let environment = Box::new(SimEnvironment::new(&Clock::new(), 0));
         // The user's name is put right in each copy.
         Store::open(&template.device(), "", environment)
-            .and_then(|mut store| store.install_first(&app::model().device))
+            .and_then(|mut store| store.install_first(&app::model(is_timed).device))
             .map_err(|error| unexplained("a new store", &error))?;
         Ok(template)
     }

@@ -78,7 +78,8 @@ impl World {
         let record = &self.server_record;
         let settled = edits.iter().filter_map(|edit| {
             let rows = record.rows(record.now(), edit.entity);
-            Settled::new(edit, &rows, |_, _| None)
+            let settled = Settled::new(edit, &rows, |_, _| None)?;
+            Some(settled.moved(self.server.moved()))
         });
         let statements: Vec<Statement> = settled
             .flat_map(|settled| settled.statements(Side::Server))
@@ -114,7 +115,7 @@ impl World {
         let settle = |edit: &Edit| {
             let rows = view.visible.get(edit.entity).unwrap_or(&none);
             let back = |key: &[u8], at: usize| self.back(device, &(edit.entity, key.to_vec()), at);
-            Settled::new(edit, rows, back)
+            Some(Settled::new(edit, rows, back)?.moved(self.server.moved()))
         };
         edits.iter().filter_map(settle).collect()
     }

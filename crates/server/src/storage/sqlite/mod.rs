@@ -18,6 +18,7 @@ mod apply;
 mod captures;
 pub mod catalog;
 mod cell;
+mod column;
 mod constraint;
 mod deletion;
 mod entity;

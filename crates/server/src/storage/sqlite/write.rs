@@ -8,6 +8,7 @@ use afield_protocol::{
 };
 use rusqlite::{Connection, params_from_iter};
 
+use super::column;
 use super::constraint;
 use super::entity::{EntityTable, FoundRow};
 use super::error::{While, storage_error};
@@ -59,6 +60,8 @@ pub(super) fn change(
     if let Some(refused) = unwritable(table, change) {
         return Ok(Done::settled(refused));
     }
+    let typed = &change.set;
+    let change = &*column::as_columns_have_it(table, change);
     let found = found(rights, table, change)?;
     if let Found::Mine(row) = &found
         && let Some(refused) = rights.changing(table, change, row).while_(READING)?
@@ -79,7 +82,8 @@ pub(super) fn change(
     let (row, now) = match found {
         Found::Mine(row) => {
             let attributes = table.attributes(&row);
-            let now = match row.is_deleted {
+            let is_deleted = row.is_deleted && !planted("server-soft-deleted-row-is-edited");
+            let now = match is_deleted {
                 true => Now::SoftDeleted(attributes),
                 false => Now::Present(attributes),
             };
@@ -88,15 +92,11 @@ pub(super) fn change(
         Found::Foreign => (None, Now::Foreign),
         Found::Absent => (None, Now::Absent),
     };
-    let counters = if planted("server-counter-overwrites") {
-        &[]
-    } else {
-        table.counters.as_slice()
-    };
-    match conflict::decide(rule(table), counters, change, &now) {
+    match conflict::decide(rule(table), counters(table), change, &now) {
         Decision::Nothing => {
             let sent = (change.op == Op::Create).then_some(sent);
-            settled(with_key(Verdict::applied(), table, sent, row.as_ref()))
+            let verdict = with_key(Verdict::applied(), table, sent, row.as_ref());
+            settled(with_values(verdict, table, typed, row.as_ref()))
         }
         Decision::Conflict(code) => settled(Verdict::conflict(code, theirs(now))),
         Decision::Rejected(code) => settled(rejected(code)),
@@ -104,10 +104,15 @@ pub(super) fn change(
             if let Some(refused) = breaks_rule(table, change.op, row.as_ref(), &set) {
                 return settled(refused);
             }
+            let unkept = column::unkept(rights.conn, table, change, row.as_ref(), &set);
+            if let Some(refused) = unkept.while_(READING)? {
+                return settled(refused);
+            }
             let writing = Writing {
                 rights,
                 table,
                 change,
+                typed,
                 row: row.as_ref(),
             };
             writing.carry_out(sent, &set, overwritten)
@@ -129,6 +134,8 @@ struct Writing<'a> {
     rights: Rights<'a>,
     table: &'a EntityTable,
     change: &'a Change,
+    /// Its values as they were sent.
+    typed: &'a Attributes,
     row: Option<&'a FoundRow>,
 }
 
@@ -148,6 +155,9 @@ impl Writing<'_> {
             },
             (Op::Update, Some(row)) => update(conn, table, row, set, None),
             (Op::Delete, Some(row)) => match &table.deletion {
+                Some(_) if planted("server-soft-delete-removes-the-row") => {
+                    delete(conn, table, row)
+                }
                 Some(deletion) => deletion.delete(conn, table, row, self.rights.now),
                 None => delete(conn, table, row),
             },
@@ -175,7 +185,7 @@ impl Writing<'_> {
         }
         let sent = (change.op == Op::Create).then_some(sent);
         let verdict = with_key(Verdict::applied(), table, sent, row.as_ref());
-        let verdict = with_values(verdict, table, set, row.as_ref());
+        let verdict = with_values(verdict, table, self.typed, row.as_ref());
         Ok(Done {
             verdict: Verdict {
                 overwritten,
@@ -272,6 +282,14 @@ fn rule(table: &EntityTable) -> Rule {
     match table.entity.local.pattern {
         Pattern::DetectConflicts => Rule::Detect(table.entity.local.merge),
         _ => Rule::LastWriteWins,
+    }
+}
+
+fn counters(table: &EntityTable) -> &[String] {
+    if planted("server-counter-overwrites") {
+        &[]
+    } else {
+        table.counters.as_slice()
     }
 }
 

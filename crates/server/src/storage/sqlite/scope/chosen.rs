@@ -48,6 +48,9 @@ impl ChosenSql {
                 kind: scope.chosen?,
                 scale: None,
                 spelling: Spelling::Canonical,
+                affinity: Affinity::Blob,
+                declared: String::new(),
+                is_bounded: false,
             },
             query: bare(&scope.query).to_owned(),
         })
