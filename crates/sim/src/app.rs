@@ -14,7 +14,7 @@
 //! line     detect-conflicts by record      order + n, refers to order
 //! remark   last-write-wins                 the server numbers it; refers to line and to itself
 //! event    last-write-wins       UUID; rows leave by time: see `timed`
-//! job      last-write-wins       integer key; its owner's, come in by time: see `timed`
+//! shift      last-write-wins       integer key; its owner's, come in by time: see `timed`
 //! card     last-write-wins       text key; may count as deleted: see `timed`
 //! ```
 //!
@@ -47,7 +47,7 @@ pub(crate) const LINE: usize = 10;
 pub(crate) const REMARK: usize = 11;
 
 pub(crate) const EVENT: usize = 12;
-pub(crate) const JOB: usize = 13;
+pub(crate) const SHIFT: usize = 13;
 pub(crate) const CARD: usize = 14;
 
 /// Entities whose rows the oracle knows by tag.
@@ -57,7 +57,7 @@ pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
 pub(crate) const SCOPED: [usize; 2] = [SHOP, TASK];
 
 /// Entities whose rows come and go by time, or count as deleted and stay.
-pub(crate) const TIMED: [usize; 3] = [EVENT, JOB, CARD];
+pub(crate) const TIMED: [usize; 3] = [EVENT, SHIFT, CARD];
 
 /// How many entities there are.
 pub(crate) const ENTITIES: usize = 15;
@@ -213,13 +213,13 @@ const TABLES: [&str; ENTITIES] = [
     "line",
     "remark",
     "event",
-    "job",
+    "shift",
     "card",
 ];
 
 const NAMES: [&str; ENTITIES] = [
     "region", "price", "site", "visit", "reading", "account", "shop", "task", "draft", "order",
-    "line", "remark", "event", "job", "card",
+    "line", "remark", "event", "shift", "card",
 ];
 
 /// The units with their entities.
@@ -227,10 +227,11 @@ const UNITS: [(&str, &[usize]); 2] = [
     (
         "main",
         &[
-            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, ORDER, LINE, REMARK, EVENT, JOB, CARD,
+            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, ORDER, LINE, REMARK, EVENT, SHIFT,
+            CARD,
         ],
     ),
-    ("field", &[JOB, SITE, READING, SHOP, DRAFT]),
+    ("field", &[SHIFT, SITE, READING, SHOP, DRAFT]),
 ];
 
 /// The model as the server resolved it, of a world that `is_timed` or not.
@@ -295,7 +296,7 @@ fn entity(at: usize) -> Entity {
             SITE => vec![refer(&["region"], REGION)],
             VISIT => vec![refer(&["site"], SITE)],
             TASK => vec![refer(&["shop"], SHOP)],
-            JOB => vec![refer(&["card"], CARD)],
+            SHIFT => vec![refer(&["card"], CARD)],
             LINE => vec![refer(&["order_id"], ORDER)],
             REMARK => vec![
                 refer(&["order_id", "n"], LINE),
@@ -443,7 +444,7 @@ pub(crate) fn server_schema(is_timed: bool) -> String {
         let rest = match entity {
             ORDER => "CHECK (1)".to_owned(),
             REMARK => "FOREIGN KEY (order_id, n) REFERENCES line (\"order\", n)".to_owned(),
-            JOB => format!("removed_at {}, PRIMARY KEY ({key})", Type::Instant.sqlite()),
+            SHIFT => format!("removed_at {}, PRIMARY KEY ({key})", Type::Instant.sqlite()),
             _ => format!("PRIMARY KEY ({key})"),
         };
         sql += &format!("CREATE TABLE {table} ({columns}{rest});\n");
@@ -514,7 +515,7 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
         (VISIT, "site", _) => Value::Text(uuid(n % 8 + 1)),
         (SITE, "region", _) => Value::Integer(i64::from(n % 3 + 1)),
         (SHOP | TASK, name, _) => scoped::value(name, n),
-        (EVENT | JOB | CARD, name, _) => timed::value(name, n),
+        (EVENT | SHIFT | CARD, name, _) => timed::value(name, n),
         (_, _, Type::Boolean) => Value::Integer(i64::from(n % 2)),
         (_, _, Type::Integer) => Value::Integer(n.into()),
         (_, _, Type::Real) => Value::Real(f64::from(n) + 0.5),

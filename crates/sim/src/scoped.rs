@@ -39,7 +39,7 @@ pub(crate) fn place(entity: usize) -> Option<usize> {
 
 /// Whether an entity's rows are everyone's.
 pub(crate) fn is_everyones(entity: usize) -> bool {
-    place(entity).is_none() && entity != app::JOB
+    place(entity).is_none() && entity != app::SHIFT
 }
 
 /// A user's name.
@@ -66,7 +66,7 @@ pub(crate) fn scope(entity: usize) -> Scope {
     };
     match entity {
         app::SHOP => Scope::Ways(vec![vec![held("district_id", Vec::new(), "districts")]]),
-        app::JOB => Scope::Ways(vec![vec![owner]]),
+        app::SHIFT => Scope::Ways(vec![vec![owner]]),
         app::TASK => Scope::Ways(vec![
             vec![owner],
             vec![

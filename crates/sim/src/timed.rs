@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! event  at > now - 14 days    everyone's; leave as time passes
-//! job    due <= now + 7 days   its owner's; come in as time passes. Deleted where `removed_at`, a
+//! shift    due <= now + 7 days   its owner's; come in as time passes. Deleted where `removed_at`, a
 //!                              column that no device gets, is not null. Refers to a card
 //! card   always                everyone's; deleted where `active` is false
 //! ```
@@ -11,7 +11,7 @@
 use afield_protocol::{Comparison, Type, Value};
 use afield_server::resolved::{DeletedWhen, Keep, ServerColumn, SoftDelete};
 
-use crate::app::{self, CARD, EVENT, JOB};
+use crate::app::{self, CARD, EVENT, SHIFT};
 use crate::environment::BEGINNING_MS;
 use crate::scoped;
 
@@ -21,23 +21,23 @@ const DAY: i64 = 24 * HOUR;
 
 /// How far from the instant of a pull the bounds lie.
 const EVENT_KEPT: i64 = -14 * DAY;
-const JOB_AHEAD: i64 = 7 * DAY;
+const SHIFT_AHEAD: i64 = 7 * DAY;
 
 /// Cards and events at first.
 const FIRST: u32 = 12;
 
-/// Jobs at first: enough for a user's download to have several pages.
-const FIRST_JOBS: u32 = 24;
+/// Shifts at first: enough for a user's download to have several pages.
+const FIRST_SHIFTS: u32 = 24;
 
 /// Indexes, as `serve` asks for them.
-pub(crate) const SCHEMA: &str = "CREATE INDEX job_due ON job (due_on);\n\
-                                 CREATE INDEX job_owner ON job (owner);\n";
+pub(crate) const SCHEMA: &str = "CREATE INDEX shift_due ON shift (due_on);\n\
+                                 CREATE INDEX shift_owner ON shift (owner);\n";
 
 /// The place of the attribute that decides how long rows of an entity stay.
 pub(crate) fn time_place(entity: usize) -> Option<usize> {
     match entity {
         EVENT => Some(1),
-        JOB => Some(2),
+        SHIFT => Some(2),
         _ => None,
     }
 }
@@ -46,7 +46,7 @@ pub(crate) fn time_place(entity: usize) -> Option<usize> {
 pub(crate) fn keep(entity: usize) -> Option<Keep> {
     let (comparison, seconds) = match entity {
         EVENT => (Comparison::After, EVENT_KEPT),
-        JOB => (Comparison::UpTo, JOB_AHEAD),
+        SHIFT => (Comparison::UpTo, SHIFT_AHEAD),
         _ => return None,
     };
     Some(Keep {
@@ -64,7 +64,7 @@ pub(crate) fn delete(entity: usize) -> Option<SoftDelete> {
         scale: None,
     };
     match entity {
-        JOB => Some(SoftDelete {
+        SHIFT => Some(SoftDelete {
             column: column("removed_at", Type::Instant),
             when: DeletedWhen::NotNull,
             revived: Value::Null,
@@ -80,14 +80,14 @@ pub(crate) fn delete(entity: usize) -> Option<SoftDelete> {
 
 /// Whether rows of an entity may count as deleted.
 pub(crate) fn is_soft(entity: usize) -> bool {
-    [JOB, CARD].contains(&entity)
+    [SHIFT, CARD].contains(&entity)
 }
 
 /// The oracle's own word on it: the condition that a row does not count as deleted. It is one `of`
 /// a table, OLD or NEW.
 pub(crate) fn is_alive(entity: usize, of: &str) -> String {
     match entity {
-        JOB => format!("{of}.removed_at IS NULL"),
+        SHIFT => format!("{of}.removed_at IS NULL"),
         CARD => format!("{of}.is_active IS NOT 0"),
         _ => "1".to_owned(),
     }
@@ -101,8 +101,8 @@ pub(crate) fn says_deleted(entity: usize, row: &[Value]) -> bool {
 /// The team's statement that makes a row count as deleted, or no longer.
 pub(crate) fn bury(entity: usize, is_deleted: bool) -> &'static str {
     match (entity, is_deleted) {
-        (JOB, true) => "UPDATE job SET removed_at = '2026-11-20T08:00:00.000000Z' WHERE id = ?",
-        (JOB, false) => "UPDATE job SET removed_at = NULL WHERE id = ?",
+        (SHIFT, true) => "UPDATE shift SET removed_at = '2026-11-20T08:00:00.000000Z' WHERE id = ?",
+        (SHIFT, false) => "UPDATE shift SET removed_at = NULL WHERE id = ?",
         (_, true) => "UPDATE card SET is_active = 0 WHERE card_code = ?",
         (_, false) => "UPDATE card SET is_active = 1 WHERE card_code = ?",
     }
@@ -118,7 +118,7 @@ pub(crate) fn stays(entity: usize, row: &[Value], at: i64) -> bool {
     };
     match entity {
         EVENT => micros > (at + EVENT_KEPT) * 1_000_000,
-        _ => micros <= (at + JOB_AHEAD) * 1_000_000,
+        _ => micros <= (at + SHIFT_AHEAD) * 1_000_000,
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn instant(entity: usize, bound: &str) -> Option<i64> {
     let seconds = (micros % 1_000_000 == 0).then_some(micros / 1_000_000)?;
     match entity {
         EVENT => Some(seconds - EVENT_KEPT),
-        JOB => Some(seconds - JOB_AHEAD),
+        SHIFT => Some(seconds - SHIFT_AHEAD),
         _ => None,
     }
 }
@@ -139,7 +139,7 @@ pub(crate) fn value(attribute: &str, n: u32) -> Value {
     let n_of_edit = n / 8;
     match attribute {
         "at" => Value::Text(text(moment(n_of_edit, EVENT_KEPT), n) + "Z"),
-        "due" => Value::Text(text(moment(n_of_edit, JOB_AHEAD), n)),
+        "due" => Value::Text(text(moment(n_of_edit, SHIFT_AHEAD), n)),
         "owner" => Value::Text(scoped::user((n_of_edit % scoped::USERS) as usize)),
         "active" => Value::Integer(i64::from(!n_of_edit.is_multiple_of(3))),
         "card" => Value::Text(format!("c{}", n_of_edit % 9 + 1)),
@@ -227,14 +227,14 @@ pub(crate) fn beginnings() -> String {
              INSERT INTO event VALUES ('{key}', '{at}', 'event {id}', NULL);\n"
         );
     }
-    for id in 1..=FIRST_JOBS {
+    for id in 1..=FIRST_SHIFTS {
         let (due, owner) = (value("due", id * 8), id % scoped::USERS);
         let removed = match id % 5 {
             0 => "'2026-11-01T00:00:00.000000Z'",
             _ => "NULL",
         };
         sql += &format!(
-            "INSERT INTO job VALUES ({id}, 'user{owner}', '{due}', 'job {id}', NULL, {removed});\n"
+            "INSERT INTO shift VALUES ({id}, 'user{owner}', '{due}', 'shift {id}', NULL, {removed});\n"
         );
     }
     sql
@@ -276,11 +276,11 @@ mod tests {
             now + 1
         ));
         assert!(!stays(EVENT, &[Value::Null, Value::Null], now));
-        let job = |due: &str| vec![Value::Null, Value::Null, Value::Text(due.into())];
-        assert!(stays(JOB, &job("2026-11-25T11:06:40.000000"), now));
-        assert!(!stays(JOB, &job("2026-11-25T11:06:40.000001"), now));
-        assert!(stays(JOB, &job("2026-11-25T11:06:40.000001"), now + 1));
+        let shift = |due: &str| vec![Value::Null, Value::Null, Value::Text(due.into())];
+        assert!(stays(SHIFT, &shift("2026-11-25T11:06:40.000000"), now));
+        assert!(!stays(SHIFT, &shift("2026-11-25T11:06:40.000001"), now));
+        assert!(stays(SHIFT, &shift("2026-11-25T11:06:40.000001"), now + 1));
         assert_eq!(instant(EVENT, "2026-11-04T11:06:40.000000Z"), Some(now));
-        assert_eq!(instant(JOB, "2026-11-25T11:06:40.000000"), Some(now));
+        assert_eq!(instant(SHIFT, "2026-11-25T11:06:40.000000"), Some(now));
     }
 }

@@ -61,7 +61,7 @@ impl Generator {
     fn timed_team_edit(&mut self) -> TeamEdit {
         match self.rng.u32(0..5) {
             0 | 1 => TeamEdit::Bury {
-                entity: [app::JOB, app::CARD][self.rng.usize(0..2)],
+                entity: [app::SHIFT, app::CARD][self.rng.usize(0..2)],
                 row: self.rng.u32(0..24),
                 is_deleted: self.rng.u32(0..5) < 3,
             },
@@ -71,7 +71,8 @@ impl Generator {
 
     fn timed_edit(&mut self, by: Option<usize>) -> Edit {
         self.next += 1;
-        let entity = [app::EVENT, app::EVENT, app::JOB, app::JOB, app::CARD][self.rng.usize(0..5)];
+        let entity =
+            [app::EVENT, app::EVENT, app::SHIFT, app::SHIFT, app::CARD][self.rng.usize(0..5)];
         let what = match self.rng.u32(0..18) {
             0..4 => What::Create,
             4..10 => What::Update,
@@ -86,8 +87,8 @@ impl Generator {
         };
         let makes = [What::Create, What::Upsert, What::Replace, What::Again].contains(&what);
         let mut attribute = self.rng.u32(0..8);
-        if let Some(user) = by.filter(|_| entity == app::JOB) {
-            // Who makes a job mostly makes his own, and mostly keeps it.
+        if let Some(user) = by.filter(|_| entity == app::SHIFT) {
+            // Who makes a shift mostly makes his own, and mostly keeps it.
             let is_own = self.rng.u32(0..8) > 0;
             if makes && is_own {
                 while self.next % USERS != u32::try_from(user).unwrap_or(0) % USERS {
@@ -131,13 +132,13 @@ impl Generator {
         }
     }
 
-    /// A user makes a job that the team takes away, and makes it again; the answer may be lost.
+    /// A user makes a shift that the team takes away, and makes it again; the answer may be lost.
     pub(super) fn made_again(&mut self, device: usize) {
         let user = self.users[device % self.users.len()];
         let row = self.rng.u32(1..14);
         let make = |generator: &mut Self| {
             let mut edit = generator.timed_edit(Some(user));
-            while edit.entity != app::JOB || edit.what != What::Create {
+            while edit.entity != app::SHIFT || edit.what != What::Create {
                 edit = generator.timed_edit(Some(user));
             }
             edit.row = row;
@@ -147,7 +148,7 @@ impl Generator {
         make(self);
         self.actions.push(Action::Sync { device });
         let bury = |n: u32| TeamEdit::Bury {
-            entity: app::JOB,
+            entity: app::SHIFT,
             row: n,
             is_deleted: true,
         };

@@ -185,7 +185,7 @@ fn refers(entry: &Entry) -> Option<RowName> {
         app::VISIT => (app::SITE, "site"),
         app::SITE => (app::REGION, "region"),
         app::TASK => (app::SHOP, "shop"),
-        app::JOB => (app::CARD, "card"),
+        app::SHIFT => (app::CARD, "card"),
         _ => return None,
     };
     let key = entry.set.get(attribute)?.clone();
@@ -220,7 +220,7 @@ impl Stuck {
             && [
                 (app::SITE, app::VISIT),
                 (app::SHOP, app::TASK),
-                (app::CARD, app::JOB),
+                (app::CARD, app::SHIFT),
             ]
             .iter()
             .any(|(to, from)| {

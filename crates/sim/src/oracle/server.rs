@@ -98,7 +98,7 @@ impl ServerRecord {
             Some(before) if !is_timed => Rc::clone(&before.alive),
             _ => Rc::new(Alive::read(conn)?),
         };
-        self.timed.note(&rows[app::JOB], &lines);
+        self.timed.note(&rows[app::SHIFT], &lines);
         self.states.push(State { rows, mine, alive });
         for line in lines.iter().filter(|line| line.is_push) {
             self.history.effects.add(&line.row, line.effect.clone());
@@ -191,7 +191,7 @@ impl ServerRecord {
         let rows = rows?;
         let mine = self.read_mine(conn, &rows, &[])?;
         let alive = Rc::new(Alive::read(conn)?);
-        self.timed.note(&rows[app::JOB], &[]);
+        self.timed.note(&rows[app::SHIFT], &[]);
         self.states.push(State { rows, mine, alive });
         Ok(())
     }

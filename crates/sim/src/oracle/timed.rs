@@ -1,7 +1,7 @@
 //! Rows that stay for a time, or count as deleted and stay in their table.
 //!
 //! The oracle knows the time by which each position was given: pages say it in their bounds, and
-//! each is held against the world's own clock. Which rows count as deleted, and whose a job is, it
+//! each is held against the world's own clock. Which rows count as deleted, and whose a shift is, it
 //! asks the database by SQL of its own.
 
 use std::collections::{HashMap, HashSet};
@@ -26,7 +26,7 @@ pub(super) struct Alive {
     events: Rc<Rows>,
     cards: Rc<Rows>,
     /// By user.
-    jobs: Vec<Rc<Rows>>,
+    shifts: Vec<Rc<Rows>>,
 }
 
 /// What is known of them beyond the states.
@@ -34,7 +34,7 @@ pub(super) struct Alive {
 pub(crate) struct TimedMemory {
     /// The instant of a pull, in seconds since 1970, by a user's position of an entity.
     instants: HashMap<(usize, usize, Vec<u8>), i64>,
-    /// Whose a job ever was, if only for a moment.
+    /// Whose a shift ever was, if only for a moment.
     owners: HashMap<Vec<u8>, HashSet<Value>>,
 }
 
@@ -43,17 +43,17 @@ impl TimedMemory {
     pub(super) fn may_know(&self, user: usize, (entity, key): &RowName) -> bool {
         let name = Value::Text(scoped::user(user));
         let was_his = |owners: &HashSet<Value>| owners.contains(&name);
-        *entity != app::JOB || self.owners.get(key).is_some_and(was_his)
+        *entity != app::SHIFT || self.owners.get(key).is_some_and(was_his)
     }
 
-    /// Notes whose jobs were.
-    pub(super) fn note(&mut self, jobs: &Rows, lines: &[Line]) {
-        let place = app::attribute_place(app::JOB, "owner");
-        for (key, row) in jobs {
+    /// Notes whose shifts were.
+    pub(super) fn note(&mut self, shifts: &Rows, lines: &[Line]) {
+        let place = app::attribute_place(app::SHIFT, "owner");
+        for (key, row) in shifts {
             let owners = self.owners.entry(key.clone()).or_default();
             owners.insert(row[place].clone());
         }
-        for line in lines.iter().filter(|line| line.row.0 == app::JOB) {
+        for line in lines.iter().filter(|line| line.row.0 == app::SHIFT) {
             if let Effect::Set(at, owner) = &line.effect
                 && *at == place
             {
@@ -67,7 +67,7 @@ impl TimedMemory {
 impl Alive {
     /// Asks the database; nothing if the world has no such rows.
     pub(super) fn read(conn: &Connection) -> Result<Self, Violation> {
-        if !has_table(conn, app::JOB)? {
+        if !has_table(conn, app::SHIFT)? {
             return Ok(Self::default());
         }
         let read = |entity: usize, owner: Option<String>| {
@@ -76,18 +76,18 @@ impl Alive {
             let sql = format!(
                 "SELECT {columns} FROM {table} WHERE {alive} AND ?1 IS {}",
                 match entity {
-                    app::JOB => "owner",
+                    app::SHIFT => "owner",
                     _ => "NULL",
                 }
             );
             rows::read_with(conn, entity, &sql, &[&owner]).map(Rc::new)
         };
         let users = 0..scoped::USERS as usize;
-        let jobs = users.map(|user| read(app::JOB, Some(scoped::user(user))));
+        let shifts = users.map(|user| read(app::SHIFT, Some(scoped::user(user))));
         Ok(Self {
             events: read(app::EVENT, None)?,
             cards: read(app::CARD, None)?,
-            jobs: jobs.collect::<Result<_, _>>()?,
+            shifts: shifts.collect::<Result<_, _>>()?,
         })
     }
 
@@ -96,7 +96,7 @@ impl Alive {
         match entity {
             app::EVENT => Rc::clone(&self.events),
             app::CARD => Rc::clone(&self.cards),
-            _ => self.jobs.get(user).map(Rc::clone).unwrap_or_default(),
+            _ => self.shifts.get(user).map(Rc::clone).unwrap_or_default(),
         }
     }
 }
@@ -208,11 +208,11 @@ impl ServerRecord {
             if line.effect == Effect::Remove {
                 return fail(Promise::P1, "no device removes a row that is to stay");
             }
-            if *entity != app::JOB {
+            if *entity != app::SHIFT {
                 continue;
             }
             let his = |state: usize| {
-                let rows = self.rows(state, app::JOB);
+                let rows = self.rows(state, app::SHIFT);
                 let owner = rows.get(key).map(|row| row[1].clone());
                 owner.is_none_or(|owner| owner == Value::Text(scoped::user(push.user)))
             };
@@ -223,7 +223,7 @@ impl ServerRecord {
                 return fail(Promise::P7, "what somebody wrote is his");
             }
             if let Effect::Set(at, card) = &line.effect
-                && *at == app::attribute_place(app::JOB, "card")
+                && *at == app::attribute_place(app::SHIFT, "card")
                 && !card.is_null()
                 && !self.is_card(push, card)
             {
@@ -277,7 +277,7 @@ impl ServerRecord {
             Some(code) if *code == Code::KEY_EXISTS => any(&is_mine),
             Some(code) if *code == Code::KEY_TAKEN => any(&|s| is_there(s) && !is_mine(s)),
             Some(code) if *code == Code::FORBIDDEN => {
-                name.0 == app::JOB && any(&|state| self.is_handed_on(push, state, change, &name))
+                name.0 == app::SHIFT && any(&|state| self.is_handed_on(push, state, change, &name))
             }
             Some(code) if *code == Code::REFERENCE => {
                 let card = change.set.get("card").filter(|card| !card.is_null());
@@ -301,7 +301,7 @@ impl ServerRecord {
         Err(Violation::new(Promise::P6, invariant, detail))
     }
 
-    /// Whether a change would make its job somebody else's.
+    /// Whether a change would make its shift somebody else's.
     fn is_handed_on(
         &self,
         push: &Pushed<'_>,
@@ -309,7 +309,7 @@ impl ServerRecord {
         change: &Change,
         name: &RowName,
     ) -> bool {
-        let rows = self.rows(state, app::JOB);
+        let rows = self.rows(state, app::SHIFT);
         let before = rows.get(&name.1).map(|row| row[1].clone());
         let owner = change.set.get("owner").cloned().or(before);
         owner != Some(Value::Text(scoped::user(push.user)))

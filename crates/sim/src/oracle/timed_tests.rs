@@ -94,7 +94,7 @@ impl Server {
         self.record.check_bounds(USER, &[], &page, at).unwrap();
     }
 
-    /// What a device shows that has what it should have; of jobs, which time decides too, nothing.
+    /// What a device shows that has what it should have; of shifts, which time decides too, nothing.
     fn view(&self) -> View {
         let rows = |entity| {
             let rows = self.record.rows_of(self.record.now(), USER, entity);
@@ -330,7 +330,7 @@ fn p1_a_row_that_is_to_stay_and_is_removed_is_noticed() {
     broken(result, Promise::P1, invariant);
 }
 
-/// Every fourth card counts as deleted, and every fifth job; every third job is the user's.
+/// Every fourth card counts as deleted, and every fifth shift; every third shift is the user's.
 #[test]
 fn p6_an_outcome_that_is_not_so_is_noticed() {
     let invariant = "a change is applied or refused for a reason that is so";
@@ -339,10 +339,10 @@ fn p6_an_outcome_that_is_not_so_is_noticed() {
         Op::Delete => change(app::CARD, op, key, &[]),
         _ => change(app::CARD, op, key, &note),
     };
-    let job = |op, key: i64| change(app::JOB, op, key, &note);
+    let shift = |op, key: i64| change(app::SHIFT, op, key, &note);
     let made =
-        |key: i64, owner: &str| change(app::JOB, Op::Create, key, &[("owner", owner.into())]);
-    let refers = |code: &str| change(app::JOB, Op::Update, 3, &[("card", code.into())]);
+        |key: i64, owner: &str| change(app::SHIFT, Op::Create, key, &[("owner", owner.into())]);
+    let refers = |code: &str| change(app::SHIFT, Op::Update, 3, &[("card", code.into())]);
     let no = |code: Code| Verdict::rejected(code, "no");
     for (change, verdict, is_so) in [
         (card(Op::Update, "c4"), no(Code::GONE), true),
@@ -352,8 +352,8 @@ fn p6_an_outcome_that_is_not_so_is_noticed() {
         (card(Op::Create, "c1"), no(Code::KEY_EXISTS), true),
         (card(Op::Create, "c4"), no(Code::KEY_EXISTS), false),
         (card(Op::Create, "c1"), no(Code::KEY_TAKEN), false),
-        (job(Op::Update, 3), no(Code::GONE), false),
-        (job(Op::Update, 1), no(Code::GONE), true),
+        (shift(Op::Update, 3), no(Code::GONE), false),
+        (shift(Op::Update, 1), no(Code::GONE), true),
         (made(1, "user0"), no(Code::KEY_TAKEN), true),
         (made(99, "user0"), no(Code::KEY_TAKEN), false),
         (made(99, "user1"), no(Code::FORBIDDEN), true),
@@ -373,15 +373,15 @@ fn p6_an_outcome_that_is_not_so_is_noticed() {
 }
 
 #[test]
-fn p7_jobs_are_their_owners() {
+fn p7_shifts_are_their_owners() {
     let set = [("note", Value::Text("x".into()))];
-    let note = |key: i64| change(app::JOB, Op::Update, key, &set);
+    let note = |key: i64| change(app::SHIFT, Op::Update, key, &set);
     let push = |sql: &str, key| server().pushed(sql, note(key), Verdict::applied());
-    let result = push("UPDATE job SET card = 'c2' WHERE id = 1", 1);
+    let result = push("UPDATE shift SET card = 'c2' WHERE id = 1", 1);
     broken(result, Promise::P7, "nobody writes what is not his");
-    let result = push("UPDATE job SET owner = 'user1' WHERE id = 3", 3);
+    let result = push("UPDATE shift SET owner = 'user1' WHERE id = 3", 3);
     broken(result, Promise::P7, "what somebody wrote is his");
-    let result = push("UPDATE job SET card = 'c4' WHERE id = 3", 3);
+    let result = push("UPDATE shift SET card = 'c4' WHERE id = 3", 3);
     let invariant = "nobody refers to what counts as deleted";
     broken(result, Promise::P7, invariant);
 }
