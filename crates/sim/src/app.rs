@@ -9,15 +9,18 @@
 //! account  last-write-wins       integer key, `balance` read-only, its sum never changes
 //! shop     last-write-wins       integer key; whose rows: see `scoped`
 //! task     last-write-wins       UUID, refers to shop; whose rows: see `scoped`
+//! project  last-write-wins       integer key; those that are open on a device: see `jobs`
+//! job      last-write-wins       UUID, refers to project; lookups and rules: see `jobs`
 //! draft    local-only
 //! order    detect-conflicts by attribute   the server numbers it; `hits` is a counter, CHECK
 //! line     detect-conflicts by record      order + n, refers to order
 //! remark   last-write-wins                 the server numbers it; refers to line and to itself
 //! ```
 //!
-//! The first eight are the oracle's *keyed* entities: it knows their rows by identifier. Rows of
+//! The first ten are the oracle's *keyed* entities: it knows their rows by identifier. Rows of
 //! the last three get identifiers from the server: it knows them by the tag that each is given when
-//! it is typed, and that says what the row belongs to.
+//! it is typed, and that says what the row belongs to. Projects and jobs are in the model of those
+//! worlds only that have some.
 
 use afield_protocol::{
     Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,
@@ -25,7 +28,7 @@ use afield_protocol::{
 };
 use afield_server::resolved::{ServerColumn, ServerEntity, ServerModel};
 
-use crate::scoped;
+use crate::{jobs, scoped};
 
 /// Places of the entities in the model.
 pub(crate) const REGION: usize = 0;
@@ -36,23 +39,28 @@ pub(crate) const READING: usize = 4;
 pub(crate) const ACCOUNT: usize = 5;
 pub(crate) const SHOP: usize = 6;
 pub(crate) const TASK: usize = 7;
-pub(crate) const DRAFT: usize = 8;
+pub(crate) const PROJECT: usize = 8;
+pub(crate) const JOB: usize = 9;
+pub(crate) const DRAFT: usize = 10;
 
-pub(crate) const ORDER: usize = 9;
-pub(crate) const LINE: usize = 10;
-pub(crate) const REMARK: usize = 11;
+pub(crate) const ORDER: usize = 11;
+pub(crate) const LINE: usize = 12;
+pub(crate) const REMARK: usize = 13;
 
 /// Entities whose rows the oracle knows by identifier are those below this place.
-pub(crate) const KEYED: usize = 8;
+pub(crate) const KEYED: usize = 10;
 
 /// Entities whose rows the oracle knows by tag.
 pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
 
 /// Entities whose rows are not everyone's.
-pub(crate) const SCOPED: [usize; 2] = [SHOP, TASK];
+pub(crate) const SCOPED: [usize; 4] = [SHOP, TASK, PROJECT, JOB];
+
+/// Entities that not every world has.
+pub(crate) const JOBS: [usize; 2] = [PROJECT, JOB];
 
 /// How many entities there are.
-pub(crate) const ENTITIES: usize = 12;
+pub(crate) const ENTITIES: usize = 14;
 
 /// What all balances add up to, always.
 pub(crate) const BALANCES: i64 = 600;
@@ -134,6 +142,21 @@ const COLUMNS: [&[Column]; ENTITIES] = [
         with("note", "remark", Type::Text, ""),
         same("count", Type::Integer),
     ],
+    &[
+        same("id", Type::Integer),
+        same("name", Type::Text),
+        same("note", Type::Text),
+    ],
+    &[
+        same("id", Type::Uuid),
+        with("project", "project_id", Type::Integer, ""),
+        same("owner", Type::Text),
+        with("title", "label", Type::Text, ""),
+        same("kind", Type::Text),
+        same("level", Type::Integer),
+        with("project_name", jobs::PROJECT_NAME, Type::Text, LOOKUP),
+        with("depot_title", jobs::DEPOT_TITLE, Type::Text, LOOKUP),
+    ],
     &[same("id", Type::Integer), same("title", Type::Text)],
     &[
         with("id", "number", Type::Integer, NUMBERED),
@@ -172,6 +195,9 @@ const COLUMNS: [&[Column]; ENTITIES] = [
 /// The rule of an identifier that the server makes.
 const NUMBERED: &str = "PRIMARY KEY AUTOINCREMENT";
 
+/// The rule of what is read through references.
+const LOOKUP: &str = "LOOKUP";
+
 const TABLES: [&str; ENTITIES] = [
     "region",
     "price list",
@@ -181,6 +207,8 @@ const TABLES: [&str; ENTITIES] = [
     "account",
     "shop",
     "task",
+    "project",
+    "job",
     "draft",
     "orders",
     "line",
@@ -188,8 +216,8 @@ const TABLES: [&str; ENTITIES] = [
 ];
 
 const NAMES: [&str; ENTITIES] = [
-    "region", "price", "site", "visit", "reading", "account", "shop", "task", "draft", "order",
-    "line", "remark",
+    "region", "price", "site", "visit", "reading", "account", "shop", "task", "project", "job",
+    "draft", "order", "line", "remark",
 ];
 
 /// The units with their entities.
@@ -197,39 +225,53 @@ const UNITS: [(&str, &[usize]); 2] = [
     (
         "main",
         &[
-            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, ORDER, LINE, REMARK,
+            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, PROJECT, JOB, ORDER, LINE, REMARK,
         ],
     ),
     ("field", &[SITE, READING, SHOP, DRAFT]),
 ];
 
-/// The model as the server resolved it.
-pub(crate) fn model() -> ServerModel {
+/// The model as the server resolved it, with projects and jobs or without.
+pub(crate) fn model(has_jobs: bool) -> ServerModel {
+    let is_there = |at: &usize| has_jobs || !JOBS.contains(at);
     let device = Model {
         version: 1,
-        units: UNITS.iter().map(unit).collect(),
-        entities: (0..NAMES.len()).map(entity).collect(),
-        chosen: Vec::new(),
+        units: UNITS.iter().map(|of| unit(of, is_there)).collect(),
+        entities: (0..NAMES.len()).filter(is_there).map(entity).collect(),
+        chosen: if has_jobs { jobs::chosen() } else { Vec::new() },
     };
-    let entities = device.entities.iter().enumerate();
-    let entities = entities.filter(|(at, _)| *at != DRAFT).map(|(at, local)| {
-        let columns = COLUMNS[at].iter().map(server_column).collect();
-        ServerEntity {
+    let entities = device.entities.iter().filter_map(|local| {
+        let at = place(&local.name).filter(|at| *at != DRAFT)?;
+        let columns = COLUMNS[at][..stored(at)]
+            .iter()
+            .map(server_column)
+            .collect();
+        Some(ServerEntity {
             scope: scoped::scope(at),
+            lookups: if at == JOB {
+                jobs::lookups()
+            } else {
+                Vec::new()
+            },
             ..ServerEntity::new(local.clone(), TABLES[at], columns)
-        }
+        })
     });
+    let mut scopes = scoped::named();
+    if has_jobs {
+        scopes.push(jobs::scope());
+    }
     ServerModel {
         entities: entities.collect(),
         device,
-        scopes: scoped::named(),
+        scopes,
     }
 }
 
-fn unit((name, entities): &(&str, &[usize])) -> Unit {
+fn unit((name, entities): &(&str, &[usize]), is_there: impl Fn(&usize) -> bool) -> Unit {
+    let entities = entities.iter().filter(|at| is_there(at));
     Unit {
         name: (*name).to_owned(),
-        entities: entities.iter().map(|at| NAMES[*at].to_owned()).collect(),
+        entities: entities.map(|at| NAMES[*at].to_owned()).collect(),
     }
 }
 
@@ -242,7 +284,7 @@ fn entity(at: usize) -> Entity {
         _ => Pattern::LastWriteWins,
     };
     let identifier = match at {
-        SITE | VISIT | TASK => Identifier::Uuid,
+        SITE | VISIT | TASK | JOB => Identifier::Uuid,
         ORDER | REMARK => Identifier::Server,
         _ => Identifier::Natural,
     };
@@ -261,6 +303,7 @@ fn entity(at: usize) -> Entity {
             SITE => vec![refer(&["region"], REGION)],
             VISIT => vec![refer(&["site"], SITE)],
             TASK => vec![refer(&["shop"], SHOP)],
+            JOB => vec![refer(&["project"], PROJECT)],
             LINE => vec![refer(&["order_id"], ORDER)],
             REMARK => vec![
                 refer(&["order_id", "n"], LINE),
@@ -275,7 +318,9 @@ fn entity(at: usize) -> Entity {
 
 fn attribute(entity: usize, column: &Column) -> Attribute {
     Attribute {
-        read_only: entity == ACCOUNT && column.name == "balance",
+        read_only: entity == ACCOUNT && column.name == "balance" || column.rule == LOOKUP,
+        lookup: column.rule == LOOKUP,
+        rule: jobs::rule(entity, column.name),
         counter: entity == ORDER && column.name == "hits",
         default: column
             .rule
@@ -320,10 +365,15 @@ pub(crate) fn table(entity: usize) -> String {
     format!("\"{}\"", TABLES[entity])
 }
 
-/// The columns of an entity's table in the team's database, quoted, in the attributes' order.
+/// The columns of an entity's table in the team's database, quoted, in the attributes' order. What
+/// is read through references is a query.
 pub(crate) fn columns(entity: usize) -> Vec<String> {
     let columns = COLUMNS[entity].iter();
-    columns.map(|c| format!("\"{}\"", c.column)).collect()
+    let quoted = columns.map(|c| match c.rule {
+        LOOKUP => c.column.to_owned(),
+        _ => format!("\"{}\"", c.column),
+    });
+    quoted.collect()
 }
 
 /// The attributes' names, quoted.
@@ -362,6 +412,12 @@ pub(crate) fn width(entity: usize) -> usize {
     COLUMNS[entity].len()
 }
 
+/// How many of its attributes the entity's own table has; lookups stand behind them.
+pub(crate) fn stored(entity: usize) -> usize {
+    let found = COLUMNS[entity].iter().position(|c| c.rule == LOOKUP);
+    found.unwrap_or(COLUMNS[entity].len())
+}
+
 /// The attribute's type.
 pub(crate) fn kind(entity: usize, at: usize) -> Type {
     COLUMNS[entity][at].kind
@@ -371,7 +427,7 @@ pub(crate) fn kind(entity: usize, at: usize) -> Type {
 pub(crate) fn writable(entity: usize) -> std::ops::Range<usize> {
     match entity {
         ACCOUNT => 1..2,
-        entity => key_width(entity)..width(entity),
+        entity => key_width(entity)..stored(entity),
     }
 }
 
@@ -379,7 +435,7 @@ pub(crate) fn writable(entity: usize) -> std::ops::Range<usize> {
 pub(crate) fn server_schema() -> String {
     let mut sql = String::new();
     for entity in synced() {
-        let columns_of = COLUMNS[entity];
+        let columns_of = &COLUMNS[entity][..stored(entity)];
         let key = columns(entity)[..key_width(entity)].join(", ");
         let columns = columns_of.iter().map(|c| {
             let kind = c.kind.sqlite();
@@ -416,7 +472,7 @@ pub(crate) fn server_schema() -> String {
         sql +=
             &format!("INSERT INTO visits VALUES ('{visit}', '{site}', 'visit {id}', {id}, 0);\n");
     }
-    sql + &scoped::schema()
+    sql + &scoped::schema() + &jobs::schema()
 }
 
 /// The team's trigger that fails on a certain value, in a way that is no constraint.
@@ -443,7 +499,7 @@ pub(crate) fn uuid(n: u32) -> String {
 pub(crate) fn key(entity: usize, n: u32) -> Key {
     match entity {
         PRICE => vec![Value::Text(format!("k{n}"))],
-        SITE | VISIT | TASK => vec![Value::Text(uuid(n))],
+        SITE | VISIT | TASK | JOB => vec![Value::Text(uuid(n))],
         READING => vec![Value::Text(format!("s{}", n % 2)), Value::Integer(n.into())],
         _ => vec![Value::Integer(n.into())],
     }
@@ -455,6 +511,7 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
         (VISIT, "site", _) => Value::Text(uuid(n % 8 + 1)),
         (SITE, "region", _) => Value::Integer(i64::from(n % 3 + 1)),
         (SHOP | TASK, name, _) => scoped::value(name, n),
+        (PROJECT | JOB, name, _) => jobs::value(name, n),
         (_, _, Type::Boolean) => Value::Integer(i64::from(n % 2)),
         (_, _, Type::Integer) => Value::Integer(n.into()),
         (_, _, Type::Real) => Value::Real(f64::from(n) + 0.5),
@@ -466,8 +523,10 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
 /// Whether values of the attribute are unique, so that each tells who wrote it and when.
 pub(crate) fn is_unique(entity: usize, at: usize) -> bool {
     let name = attribute_name(entity, at);
-    let is_reference = ["region", "site", "district", "shop", "team", "owner"].contains(&name);
-    !(kind(entity, at) == Type::Boolean || is_reference)
+    let is_reference = [
+        "region", "site", "district", "shop", "team", "owner", "project", "kind",
+    ];
+    !(kind(entity, at) == Type::Boolean || is_reference.contains(&name))
 }
 
 #[cfg(test)]
@@ -476,11 +535,12 @@ mod tests {
 
     #[test]
     fn the_model_is_sound_and_its_values_fit() {
-        let model = model();
+        let model = model(true);
         assert_eq!(model.device.check(), Ok(()));
         for server in &model.entities {
             let entity = place(&server.local.name).unwrap();
-            assert_eq!(server.local.attributes.len(), server.columns.len());
+            let width = server.columns.len() + server.lookups.len();
+            assert_eq!(server.local.attributes.len(), width);
             for n in [1, 7, 900_001] {
                 for (at, attribute) in server.local.attributes.iter().enumerate() {
                     let value = match key(entity, n).get(at) {
@@ -488,6 +548,10 @@ mod tests {
                         None => value(entity, at, n),
                     };
                     assert!(attribute.kind.accepts(value.as_ref()), "{value:?}");
+                    assert!(
+                        attribute.rule.check(attribute.kind, &value).is_ok(),
+                        "{value}"
+                    );
                 }
             }
         }

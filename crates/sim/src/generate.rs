@@ -1,5 +1,6 @@
 //! From a seed to a world's actions.
 
+mod jobs;
 mod scoped;
 
 use fastrand::Rng;
@@ -17,6 +18,10 @@ pub(crate) struct Plan {
     pub(crate) users: [usize; 3],
     /// Whether there are rows that are not everyone's.
     pub(crate) is_scoped: bool,
+    /// Whether there are projects, jobs and what they show.
+    pub(crate) has_jobs: bool,
+    /// Whether devices have a model at first that knows of no rules.
+    pub(crate) has_old_model: bool,
     /// Whether devices have their model from the start, or fetch it.
     pub(crate) model_installed: bool,
     /// Most rows in a page.
@@ -47,13 +52,19 @@ impl Plan {
         // Drawn apart: worlds without such rows are what they were before there were any.
         let mut apart = Rng::with_seed(seed ^ SCOPED_SEED);
         let is_scoped = apart.u32(0..SCOPED_ONE_IN) == 0;
-        let users = match is_scoped {
+        let mut users = match is_scoped {
             true => [[0, 1, 0], [0, 0, 1], [0, 1, 1], [0, 1, 2]][apart.usize(0..4)],
             false => [0, 1, 2],
         };
         let mut themes = Themes::new(&mut rng);
         if is_scoped {
             themes.scoped = [60, 90][apart.usize(0..2)];
+        }
+        let jobs = jobs::Chances::new(seed);
+        let is_scoped = is_scoped || jobs.is_there;
+        if jobs.is_there {
+            themes.jobs = jobs.writes;
+            users = jobs.users;
         }
         let mut generator = Generator {
             devices,
@@ -67,6 +78,9 @@ impl Plan {
             // First downloads are long, and there is one for each device.
             generator.fork(0);
         }
+        if jobs.is_there {
+            generator.jobs_begin();
+        }
         while generator.actions.len() < length {
             generator.add();
         }
@@ -75,6 +89,8 @@ impl Plan {
             devices,
             users,
             is_scoped,
+            has_jobs: jobs.is_there,
+            has_old_model: jobs.has_old_model,
             model_installed,
             page_rows,
             actions: generator.actions,
@@ -101,6 +117,8 @@ struct Themes {
     orders: u32,
     /// Of 100 writes, how many are of rows that are not everyone's.
     scoped: u32,
+    /// Of 100 writes, how many are of projects and jobs.
+    jobs: u32,
 }
 
 impl Themes {
@@ -124,6 +142,7 @@ impl Themes {
                 false => [0, 50, 50, 100][rng.usize(0..4)],
             },
             scoped: 0,
+            jobs: 0,
         }
     }
 }
@@ -141,6 +160,9 @@ struct Generator {
 impl Generator {
     fn add(&mut self) {
         let device = self.rng.usize(0..self.devices);
+        if self.themes.jobs > 0 && self.rng.u32(0..8) == 0 {
+            return self.jobs_trouble(device);
+        }
         if self.themes.scoped > 0 && self.rng.u32(0..16) == 0 {
             return self.lost_and_gained(device);
         }
@@ -322,6 +344,10 @@ impl Generator {
     }
 
     fn user(&mut self, device: usize) {
+        if self.writes_jobs() {
+            let edits = self.jobs_edits();
+            return self.actions.push(Action::User { device, edits });
+        }
         if self.writes_scoped() {
             let edits = self.scoped_edits();
             return self.actions.push(Action::User { device, edits });
@@ -334,6 +360,10 @@ impl Generator {
     }
 
     fn other_process(&mut self, device: usize) {
+        if self.writes_jobs() {
+            let edits = self.jobs_edits();
+            return self.actions.push(Action::OtherProcess { device, edits });
+        }
         if self.writes_scoped() {
             let edits = self.scoped_edits();
             return self.actions.push(Action::OtherProcess { device, edits });
@@ -346,6 +376,9 @@ impl Generator {
     }
 
     fn foreign(&mut self) {
+        if self.writes_jobs() {
+            return self.jobs_team();
+        }
         if self.writes_scoped() {
             return self.team();
         }

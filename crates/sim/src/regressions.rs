@@ -65,6 +65,8 @@ fn plan(devices: usize, actions: Vec<Action>) -> Plan {
         devices,
         users: [0, 1, 2],
         is_scoped: false,
+        has_jobs: false,
+        has_old_model: false,
         model_installed: true,
         page_rows: 100,
         actions,

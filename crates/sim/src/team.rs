@@ -9,6 +9,7 @@ use afield_protocol::codec::cbor::read_key;
 
 use crate::action::Edit;
 use crate::app;
+use crate::jobs_team::JobsEdit;
 use crate::rows::Rows;
 use crate::scoped::{self, DISTRICTS, TEAMS, USERS};
 use crate::statements::{Settled, Side, Statement};
@@ -36,6 +37,8 @@ pub(crate) enum TeamEdit {
     Hand { task: u32, owner: Option<u32> },
     /// All tasks are counted anew.
     Count { n: u32 },
+    /// Something is done to projects, jobs and depots.
+    Jobs(JobsEdit),
     /// Any other edit.
     Edit(Edit),
 }
@@ -103,6 +106,7 @@ impl TeamEdit {
                 "UPDATE task SET count = ?",
                 vec![Value::Integer((*n).into())],
             ),
+            Self::Jobs(edit) => edit.statements(rows),
             Self::Edit(edit) => Settled::new(edit, &rows(edit.entity), |_, _| None)
                 .map_or_else(Vec::new, |settled| settled.statements(Side::Server)),
         }
@@ -160,6 +164,7 @@ impl fmt::Display for TeamEdit {
             } => write!(f, "task <{n}> of shop[{shop}], team {team}, {owner:?}"),
             Self::Hand { task, owner } => write!(f, "task[{task}] handed to {owner:?}"),
             Self::Count { n } => write!(f, "all tasks <{n}>"),
+            Self::Jobs(edit) => write!(f, "{edit:?}"),
             Self::Edit(edit) => write!(f, "{edit}"),
         }
     }

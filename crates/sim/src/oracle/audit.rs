@@ -45,12 +45,17 @@ pub(crate) fn schema() -> String {
             sql += &trigger(entity, event);
         }
     }
-    for table in ["member", "crew"] {
-        for (event, row) in [("INSERT", "NEW"), ("DELETE", "OLD")] {
+    // Whose rows are, and what is shown of others, changes with these.
+    for table in ["member", "crew", "seat", "depot", "project"] {
+        let column = match table {
+            "depot" | "project" => "id",
+            _ => "user",
+        };
+        for (event, row) in [("INSERT", "NEW"), ("DELETE", "OLD"), ("UPDATE", "NEW")] {
             sql += &format!(
                 "CREATE TRIGGER sim_{table}_{event} AFTER {event} ON {table} BEGIN \
                  INSERT INTO sim_audit (who, entity, effect, k1) \
-                 SELECT who, {GRANTS}, 'insert', {row}.user FROM sim_context; END;\n"
+                 SELECT who, {GRANTS}, 'insert', {row}.{column} FROM sim_context; END;\n"
             );
         }
     }
@@ -58,7 +63,7 @@ pub(crate) fn schema() -> String {
 }
 
 fn trigger(entity: usize, event: &str) -> String {
-    let columns = app::columns(entity);
+    let columns = &app::columns(entity)[..app::stored(entity)];
     let key = |from: &str| {
         let second = match app::key_width(entity) {
             1 => "NULL".to_owned(),

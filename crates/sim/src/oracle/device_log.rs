@@ -209,7 +209,7 @@ impl DeviceRecord {
                 _ => lost("its deletion".into()),
             };
         };
-        for at in app::key_width(name.0)..app::width(name.0) {
+        for at in app::key_width(name.0)..app::stored(name.0) {
             let value = &after[at];
             if before.as_ref().is_some_and(|before| before[at] == *value)
                 || before.is_none() && value.is_null()
@@ -283,7 +283,7 @@ fn intend(
     if before.is_none() {
         intents.add(name, Effect::Insert);
     }
-    for at in app::key_width(name.0)..app::width(name.0) {
+    for at in app::key_width(name.0)..app::stored(name.0) {
         if before.is_none_or(|before| before[at] != now[at]) {
             intents.add(name, Effect::Set(at, now[at].clone()));
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use afield_protocol::codec::cbor::{read_key, write_key};
 use afield_protocol::{Code, GroupId, Op, Value};
 
-use super::device::{DeviceRecord, is_erased, is_own, lay, state_of};
+use super::device::{DeviceRecord, is_erased, is_own, lay, rows_under, state_of};
 use super::server::ServerRecord;
 use super::view::{Entry, GroupState};
 use crate::app;
@@ -63,8 +63,9 @@ impl DeviceRecord {
                 || state_of(&self.view, server, self.user, entry.row.0)
                     .ok()
                     .flatten()
-                    .is_none_or(|s| {
-                        let rows = server.rows_of(s, self.user, entry.row.0);
+                    .is_none_or(|_| {
+                        let of = (self.user, entry.row.0);
+                        let rows = rows_under(&self.view, server, of);
                         rows.contains_key(&entry.row.1)
                     });
             entry.state == GroupState::Parked && !self.is_gone(entry) && is_there
@@ -98,7 +99,7 @@ impl DeviceRecord {
     pub(crate) fn check_converged(&self, server: &ServerRecord) -> Result<(), Violation> {
         let now = server.now();
         for entity in 0..app::KEYED {
-            let rows = server.rows_of(now, self.user, entity);
+            let rows = server.rows_open(now, (self.user, entity), &self.asked);
             let shown = &self.view.visible[entity];
             let keys: BTreeSet<&Vec<u8>> = rows.keys().chain(shown.keys()).collect();
             for key in keys {
@@ -156,6 +157,7 @@ fn refers(entry: &Entry) -> Option<RowName> {
         app::VISIT => (app::SITE, "site"),
         app::SITE => (app::REGION, "region"),
         app::TASK => (app::SHOP, "shop"),
+        app::JOB => (app::PROJECT, "project"),
         _ => return None,
     };
     let key = entry.set.get(attribute)?.clone();
@@ -187,11 +189,15 @@ impl Stuck {
     fn is_referred_to(&self, entry: &Entry) -> bool {
         entry.op == Op::Delete
             && read_key(&entry.row.1).is_ok()
-            && [(app::SITE, app::VISIT), (app::SHOP, app::TASK)]
-                .iter()
-                .any(|(to, from)| {
-                    let mut rows = self.rows.iter();
-                    entry.row.0 == *to && rows.any(|(entity, _)| entity == from)
-                })
+            && [
+                (app::SITE, app::VISIT),
+                (app::SHOP, app::TASK),
+                (app::PROJECT, app::JOB),
+            ]
+            .iter()
+            .any(|(to, from)| {
+                let mut rows = self.rows.iter();
+                entry.row.0 == *to && rows.any(|(entity, _)| entity == from)
+            })
     }
 }

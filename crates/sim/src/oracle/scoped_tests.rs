@@ -1,5 +1,7 @@
 //! The oracle's word on whose rows are: each invariant is shown what breaks it.
 
+use std::rc::Rc;
+
 use afield_protocol::codec::cbor::write_key;
 use afield_protocol::{
     Attributes, Change, Code, Frame, Group, GroupId, GroupOutcome, Key, Op, RowBlockWriter, Theirs,
@@ -37,7 +39,7 @@ fn server() -> Server {
     let mut record = ServerRecord::default();
     record.observe(&conn).unwrap();
     for entity in app::synced() {
-        record.gave_position((USER, entity), TOKEN);
+        record.gave_position((USER, entity), TOKEN, &Rc::default());
     }
     Server { conn, record }
 }
@@ -48,7 +50,7 @@ impl Server {
         rows.values().cloned().collect()
     }
 
-    fn mine(&self, entity: usize) -> std::rc::Rc<Rows> {
+    fn mine(&self, entity: usize) -> Rc<Rows> {
         self.record.rows_of(self.record.now(), USER, entity)
     }
 
@@ -113,7 +115,7 @@ fn change(entity: usize, op: Op, key: &Value, set: &[(&str, Value)]) -> Change {
 }
 
 fn rows_frame(entity: usize, row: &[Value]) -> Frame {
-    let model = app::model();
+    let model = app::model(false);
     let local = &model.entity(app::name(entity)).unwrap().local;
     let mut block = RowBlockWriter::new(&local.name, &local.columns());
     let numbers = local.columns().len() - row.len();
@@ -269,7 +271,9 @@ fn p7_what_must_not_be_in_a_device_is_found_there() {
     file.execute(sql, [mine[2].to_string()]).unwrap();
     check_left(&file, &device, &server.record).unwrap();
     server.happens("DELETE FROM member WHERE user = 'user0'");
-    server.record.gave_position((USER, app::SHOP), TOKEN);
+    server
+        .record
+        .gave_position((USER, app::SHOP), TOKEN, &Rc::default());
     let result = check_left(&file, &device, &server.record);
     broken(result, Promise::P7, "what left the scope left the device");
     device.typed.insert(mine[2].to_string());

@@ -1,5 +1,7 @@
 //! The oracle itself: each invariant is shown a world that breaks it.
 
+use std::rc::Rc;
+
 use std::collections::HashSet;
 
 use afield_protocol::codec::cbor::write_key;
@@ -34,7 +36,7 @@ pub(super) fn server() -> Server {
     let mut record = ServerRecord::default();
     record.observe(&conn).unwrap();
     for entity in app::synced() {
-        record.gave_position((0, entity), TOKEN);
+        record.gave_position((0, entity), TOKEN, &Rc::default());
     }
     Server { conn, record }
 }

@@ -30,6 +30,9 @@ pub(crate) struct View {
     pub(crate) outcomes: HashMap<(GroupId, usize), Vec<Ended>>,
     /// Each synced entity's position, and whether its first download is complete.
     pub(crate) standing: Vec<(Option<Vec<u8>>, bool)>,
+    /// Whether its model has projects and jobs, and their rules.
+    pub(crate) has_jobs: bool,
+    pub(crate) has_rules: bool,
     /// Rows that were written and not sealed.
     pub(crate) captured: BTreeSet<RowName>,
 }
@@ -87,21 +90,29 @@ impl View {
         }
         let log = log(conn)?;
         let (log, tagged_log) = log.into_iter().partition(|entry| entry.row.0 <= app::DRAFT);
+        let (has_jobs, has_rules) = jobs(conn)?;
         let mut view = Self {
             has_model: true,
+            has_jobs,
+            has_rules,
             log,
             tagged_log,
             ids: ids(conn)?,
             outcomes: outcomes(conn)?,
-            standing: standing(conn)?,
+            standing: standing(conn, has_jobs)?,
             ..Self::default()
         };
         for entity in 0..app::ENTITIES {
+            if !view.has(entity) {
+                view.visible.push(Rows::new());
+                continue;
+            }
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM \"{}\"", app::name(entity));
             view.visible.push(rows::read(conn, entity, &sql)?);
         }
-        for entity in (app::SITE..app::KEYED).chain(app::TAGGED) {
+        let captured = (app::SITE..app::KEYED).chain(app::TAGGED);
+        for entity in captured.filter(|entity| has_jobs || !app::JOBS.contains(entity)) {
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM afield_before_{}", app::name(entity));
             let captured = rows::read(conn, entity, &sql)?;
@@ -114,6 +125,11 @@ impl View {
             view.tagged.extend(tagged(entity, &rows.collect())?);
         }
         Ok(view)
+    }
+
+    /// Whether its model has this entity.
+    pub(crate) fn has(&self, entity: usize) -> bool {
+        self.has_jobs || !app::JOBS.contains(&entity)
     }
 
     /// The row as it will be when it is sealed: old identifiers that another process wrote are
@@ -228,12 +244,22 @@ fn ids(conn: &Connection) -> Result<HashMap<(usize, i64), i64>, Violation> {
 /// A position, and whether the first download is through.
 type Standing = (Option<Vec<u8>>, bool);
 
-fn standing(conn: &Connection) -> Result<Vec<Standing>, Violation> {
+/// Whether the device's model has jobs, and their rules.
+fn jobs(conn: &Connection) -> Result<(bool, bool), Violation> {
+    let sql = "SELECT instr(model, '\"job\"') > 0, instr(model, '\"max_length\"') > 0 \
+               FROM afield_meta";
+    Ok(conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+fn standing(conn: &Connection, has_jobs: bool) -> Result<Vec<Standing>, Violation> {
     let sql = "SELECT position, complete FROM afield_entity WHERE name = ?1";
     let mut statement = conn.prepare_cached(sql)?;
     let read = |entity| {
         if entity == app::DRAFT {
             return Ok((None, true));
+        }
+        if !has_jobs && app::JOBS.contains(&entity) {
+            return Ok((None, false));
         }
         Ok(statement.query_row([app::name(entity)], |row| Ok((row.get(0)?, row.get(1)?)))?)
     };

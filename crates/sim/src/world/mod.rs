@@ -4,6 +4,7 @@
 mod decide;
 mod device;
 mod drain;
+mod jobs;
 mod link;
 mod network;
 mod orders;
@@ -77,7 +78,8 @@ pub(crate) struct Ended {
 
 /// Lets the world of a plan happen.
 pub(crate) fn run(plan: &Plan, planted: Option<&'static str>, traced: bool) -> Ended {
-    let begun = Template::of(planted).and_then(|template| World::new(plan, &template, traced));
+    let begun = Template::of(planted, plan.has_jobs)
+        .and_then(|template| World::new(plan, &template, traced));
     let mut world = match begun {
         Ok(world) => world,
         Err(violation) => {
@@ -117,7 +119,8 @@ impl World {
     fn new(plan: &Plan, template: &Template, traced: bool) -> Result<Self, Violation> {
         let folder = files::folder()?;
         let clock = Clock::new();
-        let server = SimServer::new(folder.path(), &template.server(), plan.seed, &clock)?;
+        let path = template.server();
+        let server = SimServer::new(folder.path(), &path, plan.seed, &clock, plan.has_jobs)?;
         let mut world = Self {
             seed: plan.seed,
             random: fastrand::Rng::with_seed(plan.seed ^ 0x7a11),
@@ -140,8 +143,9 @@ impl World {
             _folder: folder,
         };
         if plan.is_scoped {
-            world.server.team_begins()?;
+            world.server.team_begins(plan.has_jobs)?;
         }
+        world.server_record.has_jobs = plan.has_jobs;
         world.server_record.observe(&world.server.team)?;
         for row in world.server_record.tagged_rows(0)? {
             if let (app::ORDER, Value::Integer(hits)) = (row.tag.entity(), &row.values[HITS]) {
@@ -149,7 +153,10 @@ impl World {
             }
         }
         for place in 0..plan.devices {
-            let made = plan.model_installed.then(|| template.device());
+            let made = plan.model_installed.then(|| match plan.has_old_model {
+                true => template.old_device(),
+                false => template.device(),
+            });
             let (folder, clock) = (world._folder.path(), &world.clock);
             let user = plan.users[place % plan.users.len()];
             let of = (place, user);
@@ -175,6 +182,11 @@ impl World {
             Action::Foreign { edits } => self.foreign(edits),
             Action::Orders { by, edits } => self.orders(*by, edits),
             Action::Team { edits } => self.team(edits),
+            Action::Open {
+                device,
+                project,
+                is_open,
+            } => self.open_project(device % present, *project, *is_open),
             Action::Decide {
                 device,
                 pick,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use afield_protocol::codec::{Format, FrameReader};
 use afield_protocol::{
-    Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Problem, Welcome, zoo,
+    Chosen, Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Problem, Welcome, zoo,
 };
 use afield_server::resolved::ServerModel;
 use afield_server::storage::sqlite::{SqliteStorage, prepare};
@@ -17,9 +17,9 @@ use crate::app;
 use crate::environment::Clock;
 use crate::files;
 use crate::oracle::audit;
-use crate::scoped;
 use crate::statements::Statement;
 use crate::violation::{Promise, Violation};
+use crate::{jobs, scoped};
 
 /// The server's process with its file.
 pub(crate) struct SimServer {
@@ -51,6 +51,8 @@ pub(crate) struct Request {
     pub(crate) hello: Hello,
     /// The values that the device has rows of, if it says so.
     pub(crate) held: Vec<Held>,
+    /// The values that the app on the device chose.
+    pub(crate) chosen: Vec<Chosen>,
     pub(crate) groups: Vec<Group>,
 }
 
@@ -61,8 +63,9 @@ impl SimServer {
         template: &Path,
         seed: u64,
         clock: &Clock,
+        has_jobs: bool,
     ) -> Result<Self, Violation> {
-        let model = Rc::new(app::model());
+        let model = Rc::new(app::model(has_jobs));
         let path = folder.join("server.db");
         files::copy(template, &path)?;
         let mut server = Self {
@@ -152,15 +155,17 @@ impl SimServer {
                 message: "another model".into(),
             });
         }
-        let (mut held, mut groups) = (Vec::new(), Vec::new());
+        let (mut held, mut chosen, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             match next()? {
                 Some(Frame::Held(said)) => held.push(said),
+                Some(Frame::Chosen(said)) => chosen.push(said),
                 Some(Frame::Group(group)) => groups.push(group),
                 Some(Frame::End) => {
                     return Ok(Request {
                         hello,
                         held,
+                        chosen,
                         groups,
                     });
                 }
@@ -191,7 +196,7 @@ impl SimServer {
             caller: afield_server::storage::Caller::user(user),
             held: serving.held.clone(),
             now: 1_000,
-            chosen: Vec::new(),
+            chosen: serving.chosen.clone(),
             entities: serving.entities.clone(),
             rows_max,
             bytes_max: 1024 * 1024,
@@ -248,8 +253,11 @@ impl SimServer {
     }
 
     /// The team has rows that are not everyone's.
-    pub(crate) fn team_begins(&self) -> Result<(), Violation> {
-        let sql = scoped::beginnings();
+    pub(crate) fn team_begins(&self, has_jobs: bool) -> Result<(), Violation> {
+        let mut sql = scoped::beginnings();
+        if has_jobs {
+            sql += &jobs::beginnings();
+        }
         Ok(self.team.execute_batch(&format!(
             "UPDATE sim_context SET who = 'foreign'; {sql} UPDATE sim_context SET who = 'push'"
         ))?)
@@ -264,9 +272,9 @@ pub(crate) fn make(team: &Connection) -> Result<(), Violation> {
 }
 
 /// Does what `afield prepare` does.
-pub(crate) fn prepare_file(path: &Path) -> Result<(), Violation> {
+pub(crate) fn prepare_file(path: &Path, has_jobs: bool) -> Result<(), Violation> {
     let mut random = fastrand::Rng::with_seed(1);
-    prepare(path, &app::model(), |bytes| random.fill(bytes)).map_err(refused)?;
+    prepare(path, &app::model(has_jobs), |bytes| random.fill(bytes)).map_err(refused)?;
     Ok(())
 }
 

@@ -2,10 +2,11 @@
 //! time of a short world.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use afield::Store;
+use afield_protocol::Model;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -14,6 +15,7 @@ use super::server;
 use crate::app;
 use crate::environment::{Clock, SimEnvironment};
 use crate::files;
+use crate::jobs;
 use crate::violation::Violation;
 
 /// A server's file, and a device's file with the model in it.
@@ -22,38 +24,47 @@ pub(crate) struct Template {
 }
 
 thread_local! {
-    /// The thread's template, and the fault that was planted when it was made: faults may be in
-    /// the tables.
-    static TEMPLATE: RefCell<Option<(Option<&'static str>, Rc<Template>)>> =
-        const { RefCell::new(None) };
+    /// The thread's templates, and the fault that was planted when they were made: faults may be
+    /// in the tables. One for worlds without jobs, one for those with some.
+    static TEMPLATES: RefCell<[Option<(Option<&'static str>, Rc<Template>)>; 2]> =
+        const { RefCell::new([None, None]) };
 }
 
 impl Template {
-    /// The thread's template for worlds with this fault.
-    pub(crate) fn of(planted: Option<&'static str>) -> Result<Rc<Self>, Violation> {
-        let made = TEMPLATE.with_borrow(|made| made.clone());
+    /// The thread's template for worlds with this fault, and with jobs or without.
+    pub(crate) fn of(planted: Option<&'static str>, has_jobs: bool) -> Result<Rc<Self>, Violation> {
+        let at = usize::from(has_jobs);
+        let made = TEMPLATES.with_borrow(|made| made[at].clone());
         if let Some((_, template)) = made.filter(|(fault, _)| *fault == planted) {
             return Ok(template);
         }
-        let template = Rc::new(Self::new()?);
-        TEMPLATE.set(Some((planted, Rc::clone(&template))));
+        let template = Rc::new(Self::new(has_jobs)?);
+        TEMPLATES.with_borrow_mut(|made| made[at] = Some((planted, Rc::clone(&template))));
         Ok(template)
     }
 
-    fn new() -> Result<Self, Violation> {
+    fn new(has_jobs: bool) -> Result<Self, Violation> {
         let template = Self {
             folder: files::folder()?,
         };
         let conn = Connection::open(template.server())?;
         server::make(&conn)?;
         drop(conn);
-        server::prepare_file(&template.server())?;
+        server::prepare_file(&template.server(), has_jobs)?;
+        let model = app::model(has_jobs).device;
+        template.install(&template.device(), &model)?;
+        if has_jobs {
+            template.install(&template.old_device(), &jobs::without_rules(model))?;
+        }
+        Ok(template)
+    }
+
+    fn install(&self, path: &Path, model: &Model) -> Result<(), Violation> {
         let environment = Box::new(SimEnvironment::new(&Clock::new(), 0));
         // The user's name is put right in each copy.
-        Store::open(&template.device(), "", environment)
-            .and_then(|mut store| store.install_first(&app::model().device))
-            .map_err(|error| unexplained("a new store", &error))?;
-        Ok(template)
+        Store::open(path, "", environment)
+            .and_then(|mut store| store.install_first(model))
+            .map_err(|error| unexplained("a new store", &error))
     }
 
     /// The server's file.
@@ -64,5 +75,10 @@ impl Template {
     /// The device's file.
     pub(crate) fn device(&self) -> PathBuf {
         self.folder.path().join("device.db")
+    }
+
+    /// A device's file, with the model that there was before anybody thought of rules.
+    pub(crate) fn old_device(&self) -> PathBuf {
+        self.folder.path().join("old-device.db")
     }
 }
