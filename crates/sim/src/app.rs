@@ -11,16 +11,17 @@
 //! task     last-write-wins       UUID, refers to shop; whose rows: see `scoped`
 //! project  last-write-wins       integer key; those that are open on a device: see `jobs`
 //! job      last-write-wins       UUID, refers to project; lookups and rules: see `jobs`
+//! van      read-only-optimized   integer key; a lookup: see `jobs`
 //! draft    local-only
 //! order    detect-conflicts by attribute   the server numbers it; `hits` is a counter, CHECK
 //! line     detect-conflicts by record      order + n, refers to order
 //! remark   last-write-wins                 the server numbers it; refers to line and to itself
 //! ```
 //!
-//! The first ten are the oracle's *keyed* entities: it knows their rows by identifier. Rows of
+//! The first eleven are the oracle's *keyed* entities: it knows their rows by identifier. Rows of
 //! the last three get identifiers from the server: it knows them by the tag that each is given when
-//! it is typed, and that says what the row belongs to. Projects and jobs are in the model of those
-//! worlds only that have some.
+//! it is typed, and that says what the row belongs to. Projects, jobs and vans are in the model of
+//! those worlds only that have some.
 
 use afield_protocol::{
     Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,
@@ -41,14 +42,15 @@ pub(crate) const SHOP: usize = 6;
 pub(crate) const TASK: usize = 7;
 pub(crate) const PROJECT: usize = 8;
 pub(crate) const JOB: usize = 9;
-pub(crate) const DRAFT: usize = 10;
+pub(crate) const VAN: usize = 10;
+pub(crate) const DRAFT: usize = 11;
 
-pub(crate) const ORDER: usize = 11;
-pub(crate) const LINE: usize = 12;
-pub(crate) const REMARK: usize = 13;
+pub(crate) const ORDER: usize = 12;
+pub(crate) const LINE: usize = 13;
+pub(crate) const REMARK: usize = 14;
 
 /// Entities whose rows the oracle knows by identifier are those below this place.
-pub(crate) const KEYED: usize = 10;
+pub(crate) const KEYED: usize = 11;
 
 /// Entities whose rows the oracle knows by tag.
 pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
@@ -57,10 +59,10 @@ pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
 pub(crate) const SCOPED: [usize; 4] = [SHOP, TASK, PROJECT, JOB];
 
 /// Entities that not every world has.
-pub(crate) const JOBS: [usize; 2] = [PROJECT, JOB];
+pub(crate) const JOBS: [usize; 3] = [PROJECT, JOB, VAN];
 
 /// How many entities there are.
-pub(crate) const ENTITIES: usize = 14;
+pub(crate) const ENTITIES: usize = 15;
 
 /// What all balances add up to, always.
 pub(crate) const BALANCES: i64 = 600;
@@ -157,6 +159,11 @@ const COLUMNS: [&[Column]; ENTITIES] = [
         with("project_name", jobs::PROJECT_NAME, Type::Text, LOOKUP),
         with("depot_title", jobs::DEPOT_TITLE, Type::Text, LOOKUP),
     ],
+    &[
+        same("id", Type::Integer),
+        same("name", Type::Text),
+        with("depot_title", jobs::VAN_DEPOT, Type::Text, LOOKUP),
+    ],
     &[same("id", Type::Integer), same("title", Type::Text)],
     &[
         with("id", "number", Type::Integer, NUMBERED),
@@ -209,6 +216,7 @@ const TABLES: [&str; ENTITIES] = [
     "task",
     "project",
     "job",
+    "van",
     "draft",
     "orders",
     "line",
@@ -217,7 +225,7 @@ const TABLES: [&str; ENTITIES] = [
 
 const NAMES: [&str; ENTITIES] = [
     "region", "price", "site", "visit", "reading", "account", "shop", "task", "project", "job",
-    "draft", "order", "line", "remark",
+    "van", "draft", "order", "line", "remark",
 ];
 
 /// The units with their entities.
@@ -225,7 +233,7 @@ const UNITS: [(&str, &[usize]); 2] = [
     (
         "main",
         &[
-            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, PROJECT, JOB, ORDER, LINE, REMARK,
+            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, PROJECT, JOB, VAN, ORDER, LINE, REMARK,
         ],
     ),
     ("field", &[SITE, READING, SHOP, DRAFT]),
@@ -248,11 +256,7 @@ pub(crate) fn model(has_jobs: bool) -> ServerModel {
             .collect();
         Some(ServerEntity {
             scope: scoped::scope(at),
-            lookups: if at == JOB {
-                jobs::lookups()
-            } else {
-                Vec::new()
-            },
+            lookups: jobs::lookups(at),
             ..ServerEntity::new(local.clone(), TABLES[at], columns)
         })
     });
@@ -278,7 +282,7 @@ fn unit((name, entities): &(&str, &[usize]), is_there: impl Fn(&usize) -> bool) 
 fn entity(at: usize) -> Entity {
     let pattern = match at {
         REGION => Pattern::ReadOnly,
-        PRICE => Pattern::ReadOnlyOptimized,
+        PRICE | VAN => Pattern::ReadOnlyOptimized,
         DRAFT => Pattern::LocalOnly,
         ORDER | LINE => Pattern::DetectConflicts,
         _ => Pattern::LastWriteWins,

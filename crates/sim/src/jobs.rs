@@ -4,8 +4,10 @@
 //! project  those that the app chose, and that its user has a seat in
 //! job      its owner's, and those of such projects; shows the name of its project and, by its
 //!          project, the title of a depot; has rules
+//! van      everyone's; shows the title of its depot
 //!
-//! seat (user, project), depot (id, title), project.depot_id: the team's own, which no device gets
+//! seat (user, project), depot (id, title), project.depot_id, van.depot_id: the team's own, which
+//! no device gets
 //! ```
 
 use std::collections::BTreeSet;
@@ -23,7 +25,10 @@ pub(crate) const PROJECTS: u32 = 5;
 pub(crate) const DEPOTS: u32 = 3;
 
 /// Jobs at first.
-const JOBS: u32 = 10;
+const JOBS: u32 = 14;
+
+/// Vans at first.
+pub(crate) const VANS: u32 = 8;
 
 /// The scope whose values the app chooses.
 pub(crate) const OPEN: &str = "open_projects";
@@ -50,6 +55,9 @@ pub(crate) const PROJECT_NAME: &str =
 /// The same of its project's depot.
 pub(crate) const DEPOT_TITLE: &str = "(SELECT d.title FROM project AS p JOIN depot AS d \
                                       ON d.id = p.depot_id WHERE p.id = job.project_id)";
+
+/// The same of a van's depot.
+pub(crate) const VAN_DEPOT: &str = "(SELECT d.title FROM depot AS d WHERE d.id = van.depot_id)";
 
 /// The oracle's own word on whose a project may be, once it is open.
 pub(crate) const PROJECT_IS_MINE: &str =
@@ -94,22 +102,27 @@ pub(crate) fn chosen() -> Vec<ChosenScope> {
     }]
 }
 
-/// What a job shows of others.
-pub(crate) fn lookups() -> Vec<Lookup> {
+/// What rows of an entity show of others.
+pub(crate) fn lookups(entity: usize) -> Vec<Lookup> {
     let hop = |table: &str, column: &str| Hop {
         table: table.to_owned(),
         key: "id".to_owned(),
         column: column.to_owned(),
     };
-    let through = |path| Lookup {
-        column: "project_id".to_owned(),
+    let through = |column: &str, path| Lookup {
+        column: column.to_owned(),
         path,
         scale: None,
     };
-    vec![
-        through(vec![hop("project", "name")]),
-        through(vec![hop("project", "depot_id"), hop("depot", "title")]),
-    ]
+    let depot = || hop("depot", "title");
+    match entity {
+        app::JOB => vec![
+            through("project_id", vec![hop("project", "name")]),
+            through("project_id", vec![hop("project", "depot_id"), depot()]),
+        ],
+        app::VAN => vec![through("depot_id", vec![depot()])],
+        _ => Vec::new(),
+    }
 }
 
 /// The rule of an attribute.
@@ -189,6 +202,8 @@ pub(crate) fn schema() -> String {
     "CREATE TABLE seat (user TEXT, project INTEGER, PRIMARY KEY (user, project)) WITHOUT ROWID;\n\
      CREATE TABLE depot (id INTEGER PRIMARY KEY, title TEXT);\n\
      ALTER TABLE project ADD COLUMN depot_id INTEGER;\n\
+     ALTER TABLE van ADD COLUMN depot_id INTEGER;\n\
+     CREATE INDEX van_depot ON van (depot_id);\n\
      CREATE INDEX job_project ON job (project_id);\n\
      CREATE INDEX job_owner ON job (owner);\n\
      CREATE INDEX project_depot ON project (depot_id);\n"
@@ -208,6 +223,10 @@ pub(crate) fn beginnings() -> String {
         let name = scoped::text(&format!("p{id}"));
         let depot = id % (DEPOTS + 1) + 1;
         sql += &format!("INSERT INTO project VALUES ({id}, '{name}', NULL, {depot});\n");
+    }
+    for id in 1..=VANS {
+        let name = scoped::text(&format!("v{id}"));
+        sql += &format!("INSERT INTO van VALUES ({id}, '{name}', {});\n", id % 3 + 1);
     }
     for id in 1..=JOBS {
         let (key, project, owner) = (app::uuid(id), id % PROJECTS + 1, id % scoped::USERS);

@@ -28,6 +28,8 @@ pub(crate) enum JobsEdit {
     Make { source: Source, n: u32 },
     /// A project gets another depot, or none.
     Supply { project: u32, depot: Option<u32> },
+    /// A van is made, or goes to another depot, or to none.
+    Van { n: u32, depot: Option<u32> },
     /// A job moves to another project, or to none.
     Move { job: u32, project: Option<u32> },
     /// A job gets another owner, or none.
@@ -116,6 +118,15 @@ impl JobsEdit {
                 let sql = "UPDATE project SET depot_id = ? WHERE id = ?";
                 let params = vec![or_none(Source::Depot, depot), Source::Project.id(project)];
                 (sql.to_owned(), params)
+            }
+            Self::Van { n, depot } => {
+                let sql = "INSERT INTO van (id, name, depot_id) VALUES (?, ?, ?) \
+                           ON CONFLICT (id) DO UPDATE SET depot_id = excluded.depot_id";
+                let id = Value::Integer((n % (jobs::VANS + 3) + 1).into());
+                (
+                    sql.to_owned(),
+                    vec![id, text(n), or_none(Source::Depot, depot)],
+                )
             }
             Self::Move { job: at, project } => {
                 let sql = "UPDATE job SET project_id = ? WHERE id = ?";

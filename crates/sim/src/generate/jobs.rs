@@ -13,6 +13,9 @@ use crate::team::TeamEdit;
 /// One world in so many has projects and jobs.
 const ONE_IN: u32 = 4;
 
+/// Numbers that are so far apart name the same project, and the same depot.
+const SAME_SOURCE: u32 = (PROJECTS + 2) * (DEPOTS + 1);
+
 /// What makes a seed another one.
 const SEED: u64 = 0x10b5;
 
@@ -123,7 +126,7 @@ impl Generator {
         let n = self.next;
         let source = [Source::Project, Source::Depot][self.rng.usize(0..2)];
         let rng = &mut self.rng;
-        match rng.u32(0..14) {
+        match rng.u32(0..15) {
             0..3 => JobsEdit::Seat {
                 user: rng.u32(0..USERS),
                 project: rng.u32(0..PROJECTS),
@@ -152,6 +155,10 @@ impl Generator {
                 job: rng.u32(0..24),
                 owner: rng.bool().then(|| rng.u32(0..USERS)),
             },
+            13 => JobsEdit::Van {
+                n,
+                depot: (rng.u32(0..4) > 0).then(|| rng.u32(0..=DEPOTS)),
+            },
             12 => JobsEdit::Job {
                 n,
                 project: rng.u32(0..8),
@@ -164,8 +171,8 @@ impl Generator {
     /// A project is opened or closed; or a fan-out is cut while more happens to its source.
     pub(super) fn jobs_trouble(&mut self, device: usize) {
         match self.rng.u32(0..8) {
-            0..5 => self.open_or_close(device),
-            5 => {
+            0..4 => self.open_or_close(device),
+            4 => {
                 // What was opened a while ago closes.
                 let ms = 60_000 * self.rng.i64(30..150);
                 self.actions.push(Action::Advance { ms });
@@ -185,16 +192,18 @@ impl Generator {
 
     /// A source of many jobs changes, is pulled page by page, and changes again meanwhile.
     fn fan_out(&mut self, device: usize) {
-        if self.rng.bool() {
+        if self.rng.u32(0..4) > 0 {
             self.actions.push(Action::Sync { device });
         }
         self.next += 1;
-        let renamed = JobsEdit::Rename {
-            source: [Source::Project, Source::Depot][self.rng.usize(0..2)],
-            n: self.next,
+        let (n, source) = (
+            self.next,
+            [Source::Project, Source::Depot][self.rng.usize(0..2)],
+        );
+        let rename = |n| Action::Team {
+            edits: vec![TeamEdit::Jobs(JobsEdit::Rename { source, n })],
         };
-        let edits = vec![TeamEdit::Jobs(renamed)];
-        self.actions.push(Action::Team { edits });
+        self.actions.push(rename(n));
         let (lane, unit, way) = (0, None, Way::Both);
         self.actions.push(Action::Start {
             device,
@@ -206,9 +215,14 @@ impl Generator {
         for _ in 0..self.rng.usize(1..6) {
             self.actions.push(go(Step::Go));
         }
-        match self.rng.u32(0..4) {
+        match self.rng.u32(0..6) {
             0 => self.open_or_close(device),
             1 => self.jobs_team(),
+            2..5 => {
+                // Of the same source: see `Source::id`.
+                self.next += SAME_SOURCE;
+                self.actions.push(rename(n + SAME_SOURCE));
+            }
             _ => {}
         }
         if self.rng.bool() {

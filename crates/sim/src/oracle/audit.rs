@@ -46,9 +46,9 @@ pub(crate) fn schema() -> String {
         }
     }
     // Whose rows are, and what is shown of others, changes with these.
-    for table in ["member", "crew", "seat", "depot", "project"] {
+    for table in ["member", "crew", "seat", "depot", "project", "van"] {
         let column = match table {
-            "depot" | "project" => "id",
+            "depot" | "project" | "van" => "id",
             _ => "user",
         };
         for (event, row) in [("INSERT", "NEW"), ("DELETE", "OLD"), ("UPDATE", "NEW")] {

@@ -290,7 +290,8 @@ impl ServerRecord {
         states.any(|state| self.rows_of(state, push.user, name.0).contains_key(&name.1))
     }
 
-    /// Whether a repeated group got its answer; what is another's by now is left out of it.
+    /// Whether a repeated group got its answer; what is another's by now, or gone, is left out of
+    /// it.
     pub(super) fn is_same_answer(
         &self,
         user: usize,
@@ -303,11 +304,12 @@ impl ServerRecord {
         first.group == again.group
             && first.verdicts.len() == again.verdicts.len()
             && all.all(|(change, (first, again))| {
-                let is_foreign = row_of(change).is_some_and(|name| {
-                    let rows = self.rows_of(self.now(), user, name.0);
-                    app::SCOPED.contains(&name.0) && !rows.contains_key(&name.1)
+                let is_hidden = app::place(&change.entity).is_some_and(|entity| {
+                    let key = first.key.as_ref().unwrap_or(&change.key);
+                    let rows = self.rows_of(self.now(), user, entity);
+                    !rows.contains_key(&write_key(key))
                 });
-                first == again || is_foreign && silent(first) == *again
+                first == again || is_hidden && silent(first) == *again
             })
     }
 

@@ -87,7 +87,7 @@ impl ServerRecord {
         }
         self.history.audited = last;
         let written = |entity| {
-            let is_shown = entity == app::JOB;
+            let is_shown = [app::JOB, app::VAN].contains(&entity);
             let mut lines = lines.iter().map(|line| line.row.0);
             lines.any(|at| at == entity || is_shown && [app::PROJECT, GRANTS].contains(&at))
         };

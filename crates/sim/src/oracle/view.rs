@@ -112,7 +112,9 @@ impl View {
             view.visible.push(rows::read(conn, entity, &sql)?);
         }
         let captured = (app::SITE..app::KEYED).chain(app::TAGGED);
-        for entity in captured.filter(|entity| has_jobs || !app::JOBS.contains(entity)) {
+        for entity in
+            captured.filter(|entity| has_jobs && *entity != app::VAN || !app::JOBS.contains(entity))
+        {
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM afield_before_{}", app::name(entity));
             let captured = rows::read(conn, entity, &sql)?;
