@@ -162,7 +162,7 @@ const COLUMNS: [&[Column]; ENTITIES] = [
     &[
         same("id", Type::Integer),
         same("name", Type::Text),
-        with("depot_title", jobs::VAN_DEPOT, Type::Text, LOOKUP),
+        with("depot_place", jobs::VAN_DEPOT, Type::Text, LOOKUP),
     ],
     &[same("id", Type::Integer), same("title", Type::Text)],
     &[

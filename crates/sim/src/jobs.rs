@@ -4,9 +4,9 @@
 //! project  those that the app chose, and that its user has a seat in
 //! job      its owner's, and those of such projects; shows the name of its project and, by its
 //!          project, the title of a depot; has rules
-//! van      everyone's; shows the title of its depot
+//! van      everyone's; shows the place of its depot
 //!
-//! seat (user, project), depot (id, title), project.depot_id, van.depot_id: the team's own, which
+//! seat (user, project), depot (id, title, place), project.depot_id, van.depot_id: the team's own, which
 //! no device gets
 //! ```
 
@@ -57,7 +57,7 @@ pub(crate) const DEPOT_TITLE: &str = "(SELECT d.title FROM project AS p JOIN dep
                                       ON d.id = p.depot_id WHERE p.id = job.project_id)";
 
 /// The same of a van's depot.
-pub(crate) const VAN_DEPOT: &str = "(SELECT d.title FROM depot AS d WHERE d.id = van.depot_id)";
+pub(crate) const VAN_DEPOT: &str = "(SELECT d.place FROM depot AS d WHERE d.id = van.depot_id)";
 
 /// The oracle's own word on whose a project may be, once it is open.
 pub(crate) const PROJECT_IS_MINE: &str =
@@ -114,13 +114,15 @@ pub(crate) fn lookups(entity: usize) -> Vec<Lookup> {
         path,
         scale: None,
     };
-    let depot = || hop("depot", "title");
     match entity {
         app::JOB => vec![
             through("project_id", vec![hop("project", "name")]),
-            through("project_id", vec![hop("project", "depot_id"), depot()]),
+            through(
+                "project_id",
+                vec![hop("project", "depot_id"), hop("depot", "title")],
+            ),
         ],
-        app::VAN => vec![through("depot_id", vec![depot()])],
+        app::VAN => vec![through("depot_id", vec![hop("depot", "place")])],
         _ => Vec::new(),
     }
 }
@@ -200,7 +202,7 @@ fn is_title(text: &str) -> bool {
 /// The team's own tables and columns.
 pub(crate) fn schema() -> String {
     "CREATE TABLE seat (user TEXT, project INTEGER, PRIMARY KEY (user, project)) WITHOUT ROWID;\n\
-     CREATE TABLE depot (id INTEGER PRIMARY KEY, title TEXT);\n\
+     CREATE TABLE depot (id INTEGER PRIMARY KEY, title TEXT, place TEXT);\n\
      ALTER TABLE project ADD COLUMN depot_id INTEGER;\n\
      ALTER TABLE van ADD COLUMN depot_id INTEGER;\n\
      CREATE INDEX van_depot ON van (depot_id);\n\
@@ -217,7 +219,7 @@ pub(crate) fn beginnings() -> String {
         .to_owned();
     for id in 1..=DEPOTS {
         let title = scoped::text(&format!("d{id}"));
-        sql += &format!("INSERT INTO depot VALUES ({id}, '{title}');\n");
+        sql += &format!("INSERT INTO depot VALUES ({id}, '{title}', 'place {id}');\n");
     }
     for id in 1..=PROJECTS {
         let name = scoped::text(&format!("p{id}"));

@@ -52,13 +52,6 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    fn table(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Project => ("project", "name"),
-            Self::Depot => ("depot", "title"),
-        }
-    }
-
     fn id(self, n: u32) -> Value {
         let of = match self {
             Self::Project => jobs::PROJECTS + 2,
@@ -66,22 +59,25 @@ impl Source {
         };
         Value::Integer((n % of + 1).into())
     }
+
+    fn or_none(self, n: Option<u32>) -> Value {
+        n.map_or(Value::Null, |n| self.id(n))
+    }
 }
 
 impl JobsEdit {
     /// As SQL, on the rows that are there.
     pub(crate) fn statements(&self, rows: impl Fn(usize) -> Rc<Rows>) -> Vec<Statement> {
-        let user = |n: u32| Value::Text(scoped::user((n % scoped::USERS) as usize));
-        let user_or_none = |n: Option<u32>| n.map_or(Value::Null, user);
-        let or_none = |source: Source, n: Option<u32>| n.map_or(Value::Null, |n| source.id(n));
         let job = |n: u32| {
             let rows = rows(app::JOB);
             let key = rows.keys().nth(n as usize % rows.len().max(1));
             key.and_then(|key| read_key(key).ok()?.first().cloned())
                 .unwrap_or(Value::Null)
         };
-        let text = |n: u32| Value::Text(scoped::text(&format!("e{n}")));
         let (sql, params) = match *self {
+            Self::Rename { .. } | Self::Rekey { .. } | Self::Delete { .. } | Self::Make { .. } => {
+                return self.of_source().into_iter().collect();
+            }
             Self::Seat {
                 user: who,
                 project,
@@ -91,69 +87,90 @@ impl JobsEdit {
                     true => "INSERT OR IGNORE INTO seat VALUES (?, ?)",
                     false => "DELETE FROM seat WHERE user = ? AND project = ?",
                 };
-                (sql.to_owned(), vec![user(who), Source::Project.id(project)])
+                (sql, vec![user(Some(who)), Source::Project.id(project)])
             }
-            Self::Rename { source, n } => {
-                let (table, name) = source.table();
-                let sql = format!("UPDATE {table} SET {name} = ? WHERE id = ?");
-                (sql, vec![text(n), source.id(n)])
-            }
-            Self::Rekey { source, from, to } => {
-                let (table, _) = source.table();
-                let sql = format!("UPDATE OR IGNORE {table} SET id = ? WHERE id = ?");
-                (sql, vec![source.id(to), source.id(from)])
-            }
-            Self::Delete { source, at } => {
-                let (table, _) = source.table();
-                let sql = format!("DELETE FROM {table} WHERE id = ?");
-                (sql, vec![source.id(at)])
-            }
-            Self::Make { source, n } => {
-                let (table, name) = source.table();
-                let verb = ["REPLACE", "INSERT OR IGNORE"][n as usize % 2];
-                let sql = format!("{verb} INTO {table} (id, {name}) VALUES (?, ?)");
-                (sql, vec![source.id(n), text(n)])
-            }
-            Self::Supply { project, depot } => {
-                let sql = "UPDATE project SET depot_id = ? WHERE id = ?";
-                let params = vec![or_none(Source::Depot, depot), Source::Project.id(project)];
-                (sql.to_owned(), params)
-            }
+            Self::Supply { project, depot } => (
+                "UPDATE project SET depot_id = ? WHERE id = ?",
+                vec![Source::Depot.or_none(depot), Source::Project.id(project)],
+            ),
             Self::Van { n, depot } => {
                 let sql = "INSERT INTO van (id, name, depot_id) VALUES (?, ?, ?) \
                            ON CONFLICT (id) DO UPDATE SET depot_id = excluded.depot_id";
                 let id = Value::Integer((n % (jobs::VANS + 3) + 1).into());
-                (
-                    sql.to_owned(),
-                    vec![id, text(n), or_none(Source::Depot, depot)],
-                )
+                (sql, vec![id, text(n), Source::Depot.or_none(depot)])
             }
-            Self::Move { job: at, project } => {
-                let sql = "UPDATE job SET project_id = ? WHERE id = ?";
-                let params = vec![or_none(Source::Project, project), job(at)];
-                (sql.to_owned(), params)
-            }
-            Self::Hand { job: at, owner } => {
-                let sql = "UPDATE job SET owner = ? WHERE id = ?";
-                (sql.to_owned(), vec![user_or_none(owner), job(at)])
-            }
+            Self::Move { job: at, project } => (
+                "UPDATE job SET project_id = ? WHERE id = ?",
+                vec![Source::Project.or_none(project), job(at)],
+            ),
+            Self::Hand { job: at, owner } => (
+                "UPDATE job SET owner = ? WHERE id = ?",
+                vec![user(owner), job(at)],
+            ),
             Self::Job { n, project, owner } => {
                 let sql = "INSERT OR IGNORE INTO job (id, project_id, owner, label, level) \
                            VALUES (?, ?, ?, ?, ?)";
-                let params = vec![
-                    Value::Text(app::uuid(n)),
-                    Source::Project.id(project),
-                    user_or_none(owner),
-                    text(n),
-                    Value::Integer(n.into()),
-                ];
-                (sql.to_owned(), params)
+                let (id, level) = (Value::Text(app::uuid(n)), Value::Integer(n.into()));
+                let project = Source::Project.id(project);
+                (sql, vec![id, project, user(owner), text(n), level])
             }
-            Self::Count { n } => {
-                let sql = "UPDATE job SET level = ?";
-                (sql.to_owned(), vec![Value::Integer(n.into())])
-            }
+            Self::Count { n } => ("UPDATE job SET level = ?", vec![Value::Integer(n.into())]),
         };
+        let sql = sql.to_owned();
         vec![Statement { sql, params }]
     }
+
+    /// What is done to a source.
+    fn of_source(&self) -> Option<Statement> {
+        let place = |n: u32| Value::Text(format!("place {n}"));
+        let (sql, params) = match *self {
+            Self::Rename { source, n } => match source {
+                Source::Project => (
+                    "UPDATE project SET name = ? WHERE id = ?",
+                    vec![text(n), source.id(n)],
+                ),
+                Source::Depot => (
+                    "UPDATE depot SET title = ?, place = ? WHERE id = ?",
+                    vec![text(n), place(n), source.id(n)],
+                ),
+            },
+            Self::Rekey { source, from, to } => (
+                match source {
+                    Source::Project => "UPDATE OR IGNORE project SET id = ? WHERE id = ?",
+                    Source::Depot => "UPDATE OR IGNORE depot SET id = ? WHERE id = ?",
+                },
+                vec![source.id(to), source.id(from)],
+            ),
+            Self::Delete { source, at } => (
+                match source {
+                    Source::Project => "DELETE FROM project WHERE id = ?",
+                    Source::Depot => "DELETE FROM depot WHERE id = ?",
+                },
+                vec![source.id(at)],
+            ),
+            Self::Make { source, n } => match source {
+                Source::Project => (
+                    "REPLACE INTO project (id, name) VALUES (?, ?)",
+                    vec![source.id(n), text(n)],
+                ),
+                Source::Depot => (
+                    "REPLACE INTO depot (id, title, place) VALUES (?, ?, ?)",
+                    vec![source.id(n), text(n), place(n)],
+                ),
+            },
+            _ => return None,
+        };
+        let sql = sql.to_owned();
+        Some(Statement { sql, params })
+    }
+}
+
+/// A user's name, or nobody's.
+fn user(n: Option<u32>) -> Value {
+    let name = |n: u32| scoped::user((n % scoped::USERS) as usize);
+    n.map_or(Value::Null, |n| Value::Text(name(n)))
+}
+
+fn text(n: u32) -> Value {
+    Value::Text(scoped::text(&format!("e{n}")))
 }

@@ -114,9 +114,9 @@ pub(crate) fn check_left(
 /// of a newer state, and a captured row is what its user saw.
 fn tables(conn: &Connection) -> Result<Vec<(String, String)>, Violation> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND (name LIKE '%shop' \
-               OR name LIKE '%task' OR name LIKE '%project' OR name LIKE '%job' OR name IN ('afield_change', 'afield_group', \
-               'afield_outcome')) AND name NOT LIKE 'afield_before_%' \
-               AND name NOT LIKE 'afield_stage_%'";
+               OR name LIKE '%task' OR name LIKE '%project' OR name LIKE '%job' \
+               OR name IN ('afield_change', 'afield_group', 'afield_outcome')) \
+               AND name NOT LIKE 'afield_before_%' AND name NOT LIKE 'afield_stage_%'";
     let mut statement = conn.prepare_cached(sql)?;
     let names = statement.query_map([], |row| row.get(0))?;
     let named = |name: String| {

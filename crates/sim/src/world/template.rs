@@ -23,10 +23,13 @@ pub(crate) struct Template {
     folder: TempDir,
 }
 
+/// A template, and the fault that was planted when it was made.
+type Made = Option<(Option<&'static str>, Rc<Template>)>;
+
 thread_local! {
     /// The thread's templates, and the fault that was planted when they were made: faults may be
     /// in the tables. One for worlds without jobs, one for those with some.
-    static TEMPLATES: RefCell<[Option<(Option<&'static str>, Rc<Template>)>; 2]> =
+    static TEMPLATES: RefCell<[Made; 2]> =
         const { RefCell::new([None, None]) };
 }
 
