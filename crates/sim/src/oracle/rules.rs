@@ -57,3 +57,35 @@ pub(crate) fn check_refused(edits: &[Settled], code: &Code) -> Result<(), Violat
     let detail = format!("{code}: {edits:?}");
     Err(Violation::new(Promise::P6, invariant, detail))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Edit;
+    use crate::rows::Rows;
+
+    fn job(what: What, n: u32) -> Settled {
+        let title = app::attribute_place(app::JOB, "title");
+        let title = u32::try_from(title).unwrap();
+        let edit = Edit {
+            entity: app::JOB,
+            what,
+            row: 0,
+            attribute: title - 1,
+            n,
+        };
+        let key = afield_protocol::codec::cbor::write_key(&app::key(app::JOB, 1));
+        let rows = Rows::from([(key, vec![Value::Null; app::width(app::JOB)])]);
+        Settled::new(&edit, &rows, |_, _| None).unwrap()
+    }
+
+    #[test]
+    fn p6_a_refusal_that_no_rule_asks_for_is_noticed() {
+        for n in 1..20 {
+            let refused = |what| check_refused(&[job(what, n)], &Code::NOT_NULL);
+            assert!(refused(What::Breaks).is_ok());
+            assert!(refused(What::Update).is_err());
+            assert!(refused(What::Create).is_err());
+        }
+    }
+}

@@ -222,7 +222,9 @@ impl ServerRecord {
             if let Effect::Set(at, value) = &line.effect
                 && jobs::breaks(*entity, *at, value)
             {
-                return fail("nobody writes what breaks a rule");
+                let invariant = "nobody writes what breaks a rule";
+                let detail = format!("{}: {:?}", display_name(&line.row), line.effect);
+                return Err(Violation::new(Promise::P6, invariant, detail));
             }
         }
         Ok(())
