@@ -57,7 +57,8 @@ impl DeviceRecord {
         sent: &HashSet<GroupId>,
         server: &ServerRecord,
     ) -> Result<(), Violation> {
-        // What is gone is decided: a later change of the row gets that answer.
+        // What is gone is decided: a later change of the row gets that answer. And what was gone
+        // at some time is on top no more, though the row came back.
         let parked = |entry: &&Entry| {
             let is_there = entry.op == Op::Create
                 || state_of(&self.view, server, self.user, entry.row.0)
@@ -68,7 +69,10 @@ impl DeviceRecord {
                         let rows = rows_under(&self.view, server, of);
                         rows.contains_key(&entry.row.1)
                     });
-            entry.state == GroupState::Parked && !self.is_gone(entry) && is_there
+            entry.state == GroupState::Parked
+                && !self.is_gone(entry)
+                && !is_erased(entry)
+                && is_there
         };
         self.tagged
             .check_sent(&self.view, |entry| sent.contains(&entry.group))?;

@@ -2,6 +2,8 @@
 //! it; and once a sync is over, in any table, texts of rows that are his no more. What was typed
 //! on the device may stay.
 
+use std::collections::HashSet;
+
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
@@ -64,10 +66,14 @@ pub(crate) fn check_left(
         let rows = server.rows_at((device.user, entity), token);
         stands.push((entity, state, rows));
     }
-    // Rows that are still on their way: their user sees them until he is told.
+    // Rows that are still on their way: their user sees them until he is told. Where another sync
+    // has asked since, one may stay in sight for one pull more.
+    let laid = laid(conn)?;
     let is_unsent = |name: &RowName| {
         let is_unsent = |entry: &Entry| !entry.state.is_final();
-        device.view.captured.contains(name) || device.view.entries(name).any(is_unsent)
+        device.view.captured.contains(name)
+            || device.view.entries(name).any(is_unsent)
+            || laid.contains(name)
     };
     // A verdict tells of a row that is in the way, whether its project is open here or not.
     let is_parked = |name: &RowName| {
@@ -108,6 +114,17 @@ pub(crate) fn check_left(
         }
     }
     Ok(())
+}
+
+/// Rows of which a settled change is still on top.
+fn laid(conn: &Connection) -> Result<HashSet<RowName>, Violation> {
+    let sql = "SELECT entity, key FROM afield_change WHERE overlay = 1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| {
+        let entity: String = row.get(0)?;
+        Ok((app::place(&entity).unwrap_or(app::ENTITIES), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The tables that may hold something of such rows, each with how it is read. What is staged is
