@@ -118,7 +118,8 @@ pub(crate) fn check_left(
 
 /// Rows of which a settled change is still on top.
 fn laid(conn: &Connection) -> Result<HashSet<RowName>, Violation> {
-    let sql = "SELECT entity, key FROM afield_change WHERE overlay = 1";
+    let sql = "SELECT c.entity, c.key FROM afield_change AS c JOIN afield_group AS g \
+               ON g.n = c.group_n WHERE c.overlay = 1 AND g.state = 'settled'";
     let mut statement = conn.prepare_cached(sql)?;
     let rows = statement.query_map([], |row| {
         let entity: String = row.get(0)?;

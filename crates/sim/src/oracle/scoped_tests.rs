@@ -311,10 +311,10 @@ fn p7_what_must_not_be_in_a_device_is_found_there() {
 
     let file = Connection::open_in_memory().unwrap();
     let sql = "CREATE TABLE afield_group (n, state, frozen); \
-               CREATE TABLE afield_change (n, group_n, op, overlay, base); \
+               CREATE TABLE afield_change (n, group_n, op, overlay, base, entity, key); \
                INSERT INTO afield_group VALUES (1, 'parked', NULL)";
     file.execute_batch(sql).unwrap();
-    let sql = "INSERT INTO afield_change VALUES (1, 1, 'update', 1, ?1)";
+    let sql = "INSERT INTO afield_change VALUES (1, 1, 'update', 1, ?1, 'shop', x'')";
     file.execute(sql, [mine[2].to_string()]).unwrap();
     check_left(&file, &device, &server.record).unwrap();
     server.happens("DELETE FROM member WHERE user = 'user0'");
