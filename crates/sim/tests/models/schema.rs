@@ -3,6 +3,7 @@
 
 use fastrand::Rng;
 
+use crate::plan::Style;
 use crate::text::{literal, quoted};
 
 /// Those who may ask.
@@ -22,6 +23,9 @@ pub(crate) const OFF: &str = "off";
 
 /// A column with a time.
 pub(crate) const DUE: &str = "due";
+
+/// How that column is declared.
+const TIMES: [&str; 3] = ["DATE", "DATETIME", "TIMESTAMPTZ"];
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -205,6 +209,19 @@ impl Table {
         }
     }
 
+    /// Indexes of what refers, of what decides, and of the time.
+    fn create_indexes(&self) -> String {
+        let foreign = self.foreign.iter().map(|foreign| &*foreign.columns[0]);
+        let deciding = self.deciding.iter().map(|domain| domain.column());
+        let columns = foreign.chain(deciding).chain(self.due.map(|_| DUE));
+        let create = |(at, column): (usize, &str)| {
+            let index = quoted(&format!("{} by {at}", self.name));
+            let (name, column) = (quoted(&self.name), quoted(column));
+            format!("\nCREATE INDEX {index} ON {name} ({column});")
+        };
+        columns.enumerate().map(create).collect()
+    }
+
     /// Every column that is not in the key.
     pub(crate) fn other_columns(&self) -> Vec<String> {
         let key = self.key_columns();
@@ -224,7 +241,7 @@ impl Table {
 
 impl Schema {
     /// Draws one.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(style: Style, rng: &mut Rng) -> Self {
         let mut schema = Self {
             tables: Vec::new(),
             members: Vec::new(),
@@ -233,7 +250,11 @@ impl Schema {
         rng.shuffle(&mut names);
         let reference = ["to", "to the"][rng.usize(..2)];
         for name in &names[..rng.usize(2..=5)] {
-            let table = schema.table(name, reference, rng);
+            let mut table = schema.table(name, reference, rng);
+            if style == Style::Times {
+                let due = table.due.unwrap_or(TIMES[rng.usize(..3)]);
+                table.due = Some(due);
+            }
             schema.tables.push(table);
         }
         for at in 0..rng.usize(1..=3) {
@@ -288,7 +309,7 @@ impl Schema {
                 let filled = ["TEXT", "DATE", "DATETIME", "TIMESTAMPTZ"][rng.usize(..4)];
                 [Off::True, Off::Nine, Off::Text, Off::Filled(filled)][rng.usize(..4)]
             }),
-            due: (rng.u8(..3) == 0).then(|| ["DATE", "DATETIME", "TIMESTAMPTZ"][rng.usize(..3)]),
+            due: (rng.u8(..3) == 0).then(|| TIMES[rng.usize(..3)]),
             is_indexed: rng.bool(),
         }
     }
@@ -420,23 +441,11 @@ impl Schema {
             ""
         };
         let name = quoted(&table.name);
-        let mut sql = format!("CREATE TABLE {name} ({}){end};", lines.join(", "));
-        if table.is_indexed {
-            let foreign = table
-                .foreign
-                .iter()
-                .map(|foreign| foreign.columns[0].clone());
-            let deciding = table
-                .deciding
-                .iter()
-                .map(|domain| domain.column().to_owned());
-            for (at, column) in foreign.chain(deciding).enumerate() {
-                let index = quoted(&format!("{} by {at}", table.name));
-                let columns = quoted(&column);
-                sql.push_str(&format!("\nCREATE INDEX {index} ON {name} ({columns});"));
-            }
+        let sql = format!("CREATE TABLE {name} ({}){end};", lines.join(", "));
+        match table.is_indexed {
+            true => sql + &table.create_indexes(),
+            false => sql,
         }
-        sql
     }
 
     fn create_member(&self, member: &Member) -> String {

@@ -28,10 +28,11 @@ pub(super) struct Cell {
     pub(super) end: End,
 }
 
-/// Every cell whose line says something about this order.
-pub(super) fn cells(order: Order) -> Vec<Cell> {
+/// Every cell whose line says something about this order, and about such deletes.
+pub(super) fn cells(order: Order, is_soft: bool) -> Vec<Cell> {
     let mut found = Vec::new();
-    for line in LINES {
+    let has_case = |line: &&Line| is_soft || line.with != With::Deleted;
+    for line in LINES.iter().filter(has_case) {
         let ends = match order {
             Order::AFirst => &line.b_second,
             Order::BFirst => line.a_second,
@@ -81,6 +82,11 @@ impl Cell {
         if let Some([a, b, n]) = self.line.seen {
             world.team_writes(&format!(
                 "INSERT INTO {entity} (id, a, b, n) VALUES ({id}, {a}, {b}, {n})"
+            ));
+        }
+        if self.line.with == With::Deleted {
+            world.team_writes(&format!(
+                "INSERT INTO {entity} (id, a, b, n, lives) VALUES ({id}, 8, 8, 8, 0)"
             ));
         }
         if self.line.with == With::Mate {
@@ -133,11 +139,13 @@ impl Cell {
         }
     }
 
-    /// What a user sees of a row that he wrote and that is gone since.
+    /// What a user sees of a row that he wrote, where the server's has no part in it: it is gone
+    /// since, or counts as deleted.
     pub(super) fn as_written(&self, deed: Deed) -> Row {
         match deed {
             Deed::Set("a = 2") => Some([2, 1, 10]),
             Deed::Set("n = n + 3") => Some([1, 1, 13]),
+            Deed::Create("a", "2") => Some([2, 0, 0]),
             _ => panic!("{}: what does he see?", self.line.name),
         }
     }

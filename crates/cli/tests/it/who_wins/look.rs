@@ -27,7 +27,9 @@ fn same<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> Check {
 /// what he wrote, also of a row that is gone.
 pub(super) fn unsent(cell: &Cell, pair: &Pair) -> Check {
     let expected = match (cell.end, cell.deeds()[1]) {
-        (End::Rejected(Refusal { code: "gone", .. }), deed) => cell.as_written(deed),
+        (End::Rejected(Refusal { code: "gone", .. }), deed) | (_, deed @ Deed::Create("a", _)) => {
+            cell.as_written(deed)
+        }
         // The edit comes later.
         (End::Conflict(Clash { mine, .. }), _) if cell.line.with == With::Edit => {
             mine.map(|[a, _, n]| [a, 1, n])
@@ -248,7 +250,7 @@ fn beside(cell: &Cell, pair: &Pair, is_decided: bool) -> Check {
                 };
                 same("the leaf's change", state, Some(expected))?;
             }
-            With::Nothing | With::Edit => {}
+            With::Nothing | With::Edit | With::Deleted => {}
         }
     }
     Ok(())
@@ -282,7 +284,7 @@ fn words(names: &[&str]) -> Vec<String> {
 
 fn short(cell: &Cell) -> String {
     let Cell { entity, id, .. } = cell;
-    format!("SELECT coalesce(a, 0), b, n FROM {entity} WHERE id = {id}")
+    format!("SELECT coalesce(a, 0), coalesce(b, 0), coalesce(n, 0) FROM {entity} WHERE id = {id}")
 }
 
 fn row(found: &[Vec<Column>]) -> Row {
@@ -294,8 +296,13 @@ fn row(found: &[Vec<Column>]) -> Row {
     Some([value(&row[0]), value(&row[1]), value(&row[2])])
 }
 
+/// Of the rows on the server those that do not count as deleted.
+fn alive(sql: &str) -> String {
+    format!("{sql} AND lives")
+}
+
 fn server(cell: &Cell, pair: &Pair) -> Row {
-    row(&rows(&pair.world.team(), &short(cell)))
+    row(&rows(&pair.world.team(), &alive(&short(cell))))
 }
 
 fn device(cell: &Cell, device: &Device) -> Row {
@@ -312,7 +319,7 @@ fn whole(cell: &Cell, device: &Device) -> Vec<Vec<Column>> {
 }
 
 fn whole_on_server(cell: &Cell, pair: &Pair) -> Vec<Vec<Column>> {
-    rows(&pair.world.team(), &whole_sql(cell))
+    rows(&pair.world.team(), &alive(&whole_sql(cell)))
 }
 
 fn state(cell: &Cell, device: &Device) -> RowState {

@@ -29,11 +29,11 @@ const SCHEMA: &str = "
     CREATE TABLE shelf (id INTEGER NOT NULL PRIMARY KEY, tag TEXT);
     INSERT INTO shelf VALUES (1, 'the only one');
     CREATE TABLE paper (id INTEGER NOT NULL PRIMARY KEY, a INTEGER, b INTEGER, n INTEGER,
-      shelf INTEGER REFERENCES shelf (id));
+      shelf INTEGER REFERENCES shelf (id), lives BOOLEAN NOT NULL DEFAULT 1);
     CREATE TABLE card (id INTEGER NOT NULL PRIMARY KEY, a INTEGER, b INTEGER, n INTEGER,
-      shelf INTEGER REFERENCES shelf (id));
+      shelf INTEGER REFERENCES shelf (id), lives BOOLEAN NOT NULL DEFAULT 1);
     CREATE TABLE slip (id INTEGER NOT NULL PRIMARY KEY, a INTEGER, b INTEGER, n INTEGER,
-      shelf INTEGER REFERENCES shelf (id));
+      shelf INTEGER REFERENCES shelf (id), lives BOOLEAN NOT NULL DEFAULT 1);
     CREATE TABLE mate (id INTEGER NOT NULL PRIMARY KEY, a INTEGER);
     CREATE TABLE leaf (id INTEGER NOT NULL PRIMARY KEY, paper INTEGER REFERENCES paper (id),
       card INTEGER REFERENCES card (id), slip INTEGER REFERENCES slip (id));
@@ -84,6 +84,8 @@ struct Way {
     pulls_alone: bool,
     /// The answer to the second one is lost.
     second_lost: bool,
+    /// Rows that are deleted stay on the server, and count as deleted.
+    is_soft: bool,
 }
 
 /// Two devices and their server. `first` and `second` are in the order of sync.
@@ -93,13 +95,18 @@ struct Pair {
     second: Device,
 }
 
-fn world() -> World {
+fn world(is_soft: bool) -> World {
     let mut model = server_settings(5_000);
+    let delete = if is_soft {
+        "delete = \"lives = false\"\n"
+    } else {
+        ""
+    };
     for (entity, rule) in RULES {
         model += &format!(
             "[local.{entity}]\nfrom = \"{entity}\"\n{rule}\n\
              attributes = [\"a\", \"b\", \"n\", \"shelf\"]\ncounter = [\"n\"]\n\
-             scope = \"everyone\"\n"
+             scope = \"everyone\"\n{delete}"
         );
     }
     World::of(SCHEMA, &(model + OTHERS), "")
@@ -158,8 +165,8 @@ impl Pair {
 }
 
 fn check(order: Order, way: Way) {
-    let world = world();
-    let cells = cells(order);
+    let world = world(way.is_soft);
+    let cells = cells(order, way.is_soft);
     cells.iter().for_each(|cell| cell.seed(&world));
     let (first, second) = ("first", "second");
     let pair = Pair {
@@ -247,5 +254,24 @@ fn p2_p3_p6_every_cell_of_who_wins_when_rows_come_before_and_both_answers_are_lo
         first_lost: true,
         pulls_alone: true,
         second_lost: true,
+        is_soft: false,
+    });
+}
+
+#[test]
+fn p6_every_cell_of_who_wins_where_rows_count_as_deleted() {
+    check_both_orders(Way {
+        is_soft: true,
+        ..Way::default()
+    });
+}
+
+#[test]
+fn p2_p3_p6_every_cell_where_rows_count_as_deleted_when_all_answers_are_lost() {
+    check_both_orders(Way {
+        first_lost: true,
+        pulls_alone: true,
+        second_lost: true,
+        is_soft: true,
     });
 }

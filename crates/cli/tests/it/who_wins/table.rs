@@ -3,8 +3,8 @@
 //!
 //! The three ends of an order stand for `last-write-wins`, `detect-conflicts` by record, and
 //! `detect-conflicts` by attribute. Rows are `[a, b, n]`; `n` is a counter. What the table says of
-//! scopes (`key-taken`, `forbidden`) is in `storage::conformance::rights`; what it says of soft
-//! deletes and of `unknown-before` comes with these.
+//! scopes (`key-taken`, `forbidden`) is in `storage::conformance::rights`; what it says of
+//! `unknown-before` comes with retention.
 
 /// A row as `[a, b, n]`, or none. 0 stands for null.
 pub(super) type Row = Option<[i64; 3]>;
@@ -35,6 +35,8 @@ pub(super) enum With {
     Leaf,
     /// When the conflict is open it sets `b = 7`.
     Edit,
+    /// Nothing; the server has the row `[8, 8, 8]`, which counts as deleted.
+    Deleted,
 }
 
 /// How the second one's change ends.
@@ -461,5 +463,41 @@ pub(super) const LINES: &[Line] = &[
             changed(row(9, 1, 10), row(2, 7, 10), &["a", "b"]),
         ],
         ..ALONE
+    },
+    Line {
+        name: "create | soft-deleted",
+        seen: None,
+        a: Create("a, b, n", "1, 5, 10"),
+        b: Idle,
+        with: With::Deleted,
+        b_second: [Unchanged(row(1, 5, 10)); 3],
+        a_second: &[Applied(row(1, 5, 10)); 3],
+    },
+    Line {
+        name: "create with one value | soft-deleted",
+        seen: None,
+        a: Create("a", "2"),
+        b: Idle,
+        with: With::Deleted,
+        b_second: [Unchanged(row(2, 8, 8)); 3],
+        a_second: &[Applied(row(2, 8, 8)); 3],
+    },
+    Line {
+        name: "create | soft-deleted, created with equal values",
+        seen: None,
+        a: Create("a, b, n", "3, 4, 10"),
+        b: Create("a, b, n", "3, 4, 10"),
+        with: With::Deleted,
+        b_second: [Applied(row(3, 4, 10)); 3],
+        a_second: &[Applied(row(3, 4, 10)); 3],
+    },
+    Line {
+        name: "create | soft-deleted, created with other values",
+        seen: None,
+        a: Create("a, b, n", "2, 1, 10"),
+        b: Create("a, b, n", "9, 1, 10"),
+        with: With::Deleted,
+        b_second: [exists(row(2, 1, 10), row(9, 1, 10), &["a"]); 3],
+        a_second: &[exists(row(9, 1, 10), row(2, 1, 10), &["a"]); 3],
     },
 ];

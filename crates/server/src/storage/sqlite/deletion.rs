@@ -92,8 +92,9 @@ impl Deletion {
         let written = update(conn, table, row, &Attributes::new(), Some(beside))?;
         // No row is left behind that its author would have to be allowed to leave.
         Ok(match written {
+            Written::Row(Some(row)) if !row.is_deleted => Written::Kept,
             Written::Row(_) => Written::Row(None),
-            Written::Nothing => Written::Nothing,
+            other => other,
         })
     }
 

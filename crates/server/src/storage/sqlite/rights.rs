@@ -64,9 +64,10 @@ impl Rights<'_> {
         change: &Change,
         row: &FoundRow,
     ) -> rusqlite::Result<Option<Verdict>> {
-        // A create brings a deleted row of its identifier back: it changes that row.
-        let is_new = change.op == Op::Create && !row.is_deleted;
-        if is_new || table.may_write(self.conn, self.caller, &row.raw_key)? {
+        // A create brings a deleted row of its identifier back: it changes that row. To everything
+        // else that row is not there.
+        let is_revival = change.op == Op::Create;
+        if is_revival != row.is_deleted || table.may_write(self.conn, self.caller, &row.raw_key)? {
             return Ok(None);
         }
         let decides = decide(table, table.entity.write.as_ref());

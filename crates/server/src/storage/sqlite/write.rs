@@ -22,6 +22,10 @@ const READING: &str = "reading the row of a change";
 const NUMBERS_USED_UP: &str = "the server's table numbers its rows beyond 2^52, where devices \
                                have their temporary identifiers";
 
+const IGNORED: &str = "a trigger of the server's database ignored the change";
+
+const KEPT: &str = "the server's database does not let the row count as deleted";
+
 /// What became of a change.
 pub(super) struct Done {
     pub verdict: Verdict,
@@ -151,12 +155,8 @@ impl Writing<'_> {
         };
         let row = match written {
             Ok(Written::Row(row)) => row,
-            Ok(Written::Nothing) => {
-                return refused(Verdict::rejected(
-                    Code::CONSTRAINT,
-                    "a trigger of the server's database ignored the change",
-                ));
-            }
+            Ok(Written::Nothing) => return refused(Verdict::rejected(Code::CONSTRAINT, IGNORED)),
+            Ok(Written::Kept) => return refused(Verdict::rejected(Code::CONSTRAINT, KEPT)),
             Err(error) => {
                 return match constraint::refusal(&error, table) {
                     Some(verdict) => refused(verdict),
@@ -356,6 +356,8 @@ pub(super) enum Written {
     Row(Option<FoundRow>),
     /// A trigger stopped it without an error.
     Nothing,
+    /// A delete behind which the row does not count as deleted.
+    Kept,
 }
 
 // OR ABORT everywhere: without it, a constraint of the team that says ON CONFLICT REPLACE would

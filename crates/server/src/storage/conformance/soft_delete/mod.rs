@@ -4,10 +4,12 @@
 
 mod pulls;
 mod pushes;
+mod refused;
 mod tables;
 
 pub use self::pulls::*;
 pub use self::pushes::*;
+pub use self::refused::*;
 pub use self::tables::{soft_delete_model, soft_delete_schema};
 
 /// Makes a test of every case of soft deletes for a database; the argument is an expression that
@@ -25,6 +27,8 @@ macro_rules! storage_soft_delete_conformance {
             read_only_entities_start_over_without_soft_deleted_rows
             p6_a_delete_makes_the_condition_hold
             p6_a_delete_sets_the_servers_time
+            p6_a_database_that_keeps_the_row_refuses_the_delete
+            p7_rows_that_others_write_are_revived_by_nobody_else
             p6_soft_deleted_rows_are_gone_for_pushes
             p6_a_users_own_update_may_delete
             p6_a_create_revives_as_an_update

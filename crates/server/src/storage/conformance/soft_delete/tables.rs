@@ -18,6 +18,7 @@ const TABLES: &str = "
     CREATE TABLE line (id TEXT PRIMARY KEY, item TEXT REFERENCES item (id), words TEXT);
     CREATE TABLE memo (id TEXT PRIMARY KEY, words TEXT, removed_at TIMESTAMP);
     CREATE TABLE piece (id NUMBERED_KEY, owner TEXT, words TEXT, state TEXT DEFAULT 'open');
+    CREATE TABLE offer (id TEXT PRIMARY KEY, owner TEXT, words TEXT, is_active BOOLEAN);
     CREATE TABLE rate (id INTEGER PRIMARY KEY NOT NULL, value TEXT, is_active BOOLEAN);
 ";
 
@@ -65,19 +66,31 @@ pub fn soft_delete_model() -> ServerModel {
         "open".into(),
     );
     piece.local.identifier = Identifier::Server;
-    piece.scope = Scope::Ways(vec![vec![Condition {
-        column: "owner".into(),
-        path: Vec::new(),
-        holds: Holds::User,
-    }]]);
+    piece.scope = owners();
     piece.local.scope = piece.scope.widths();
+    let offer = [("id", Text), ("owner", Text), ("words", Text)];
+    let mut offer = deleted(
+        entity("offer", LastWriteWins, 1, &offer),
+        ("is_active", Boolean),
+        DeletedWhen::Is(0.into()),
+        1.into(),
+    );
+    offer.write = Some(owners());
     let rate = deleted(
         entity("rate", ReadOnly, 1, &[("id", Integer), ("value", Text)]),
         ("is_active", Boolean),
         DeletedWhen::Is(0.into()),
         1.into(),
     );
-    server_model(vec![item, line, memo, piece, rate])
+    server_model(vec![item, line, memo, offer, piece, rate])
+}
+
+fn owners() -> Scope {
+    Scope::Ways(vec![vec![Condition {
+        column: "owner".into(),
+        path: Vec::new(),
+        holds: Holds::User,
+    }]])
 }
 
 fn deleted(
