@@ -6,8 +6,8 @@
 //!          project, the title of a depot; has rules
 //! van      everyone's; shows the place of its depot
 //!
-//! seat (user, project), depot (id, title, place), project.depot_id, van.depot_id: the team's own, which
-//! no device gets
+//! seat (user, project), depot (id, title, place), project.depot_id, van.depot_id: the team's own,
+//! which no device gets
 //! ```
 
 use std::collections::BTreeSet;
