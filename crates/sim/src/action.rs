@@ -22,6 +22,12 @@ pub(crate) enum Action {
     Orders { by: By, edits: Vec<OrderEdit> },
     /// The team changes who holds what, or rows that are not everyone's, in one transaction.
     Team { edits: Vec<TeamEdit> },
+    /// The app opens a project, or closes it.
+    Open {
+        device: usize,
+        project: u32,
+        is_open: bool,
+    },
     /// The user decides about a parked change of these.
     Decide {
         device: usize,
@@ -198,6 +204,8 @@ pub(crate) enum What {
     Poison,
     /// Sets a value that a CHECK of the team's refuses.
     Refused,
+    /// Sets a value that breaks a rule of the model.
+    Breaks,
     /// On the server: gives the row another identifier.
     Rekey,
     /// On the server: REPLACE under a new identifier, which removes the row that has its code.
@@ -222,6 +230,14 @@ impl fmt::Display for Action {
                     By::Foreign => f.write_str("server: SQL writes ")?,
                 }
                 f.write_str(&list(edits))
+            }
+            Self::Open {
+                device,
+                project,
+                is_open,
+            } => {
+                let how = if *is_open { "opens" } else { "closes" };
+                write!(f, "d{device} {how} project {project}")
             }
             Self::Decide {
                 device,

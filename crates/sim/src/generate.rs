@@ -1,12 +1,13 @@
 //! From a seed to a world's actions.
 
+mod jobs;
 mod scoped;
 mod timed;
 
 use fastrand::Rng;
 
 use crate::action::{Action, By, Decision, Edit, OrderEdit, OrderWhat, Step, Way, What};
-use crate::app;
+use crate::app::{self, Kinds};
 
 /// What a seed decides before anything happens.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +19,10 @@ pub(crate) struct Plan {
     pub(crate) users: [usize; 3],
     /// Whether there are rows that are not everyone's.
     pub(crate) is_scoped: bool,
-    /// Whether there are rows that stay for a time.
-    pub(crate) is_timed: bool,
+    /// What there is beyond what every world has.
+    pub(crate) kinds: Kinds,
+    /// Whether devices have a model at first that knows of no rules.
+    pub(crate) has_old_model: bool,
     /// Whether devices have their model from the start, or fetch it.
     pub(crate) model_installed: bool,
     /// Most rows in a page.
@@ -54,7 +57,7 @@ impl Plan {
         // Drawn apart: worlds without such rows are what they were before there were any.
         let mut apart = Rng::with_seed(seed ^ SCOPED_SEED);
         let is_scoped = apart.u32(0..SCOPED_ONE_IN) == 0;
-        let users = match is_scoped {
+        let mut users = match is_scoped {
             true => [[0, 1, 0], [0, 0, 1], [0, 1, 1], [0, 1, 2]][apart.usize(0..4)],
             false => [0, 1, 2],
         };
@@ -66,6 +69,12 @@ impl Plan {
         let is_timed = apart.u32(0..TIMED_ONE_IN) == 0;
         if is_timed {
             themes.timed = [50, 85][apart.usize(0..2)];
+        }
+        let jobs = jobs::Chances::new(seed);
+        let is_scoped = is_scoped || jobs.is_there;
+        if jobs.is_there {
+            themes.jobs = jobs.writes;
+            users = jobs.users;
         }
         let mut generator = Generator {
             devices,
@@ -82,6 +91,9 @@ impl Plan {
         if is_timed && apart.bool() {
             generator.time_passes_in_a_download();
         }
+        if jobs.is_there {
+            generator.jobs_begin();
+        }
         while generator.actions.len() < length {
             generator.add();
         }
@@ -90,7 +102,11 @@ impl Plan {
             devices,
             users,
             is_scoped,
-            is_timed,
+            kinds: Kinds {
+                is_timed,
+                has_jobs: jobs.is_there,
+            },
+            has_old_model: jobs.has_old_model,
             model_installed,
             page_rows,
             actions: generator.actions,
@@ -119,6 +135,8 @@ struct Themes {
     scoped: u32,
     /// Of 100 writes, how many are of rows that stay for a time, or count as deleted.
     timed: u32,
+    /// Of 100 writes, how many are of projects and jobs.
+    jobs: u32,
 }
 
 impl Themes {
@@ -143,6 +161,7 @@ impl Themes {
             },
             scoped: 0,
             timed: 0,
+            jobs: 0,
         }
     }
 }
@@ -160,6 +179,9 @@ struct Generator {
 impl Generator {
     fn add(&mut self) {
         let device = self.rng.usize(0..self.devices);
+        if self.themes.jobs > 0 && self.rng.u32(0..8) == 0 {
+            return self.jobs_trouble(device);
+        }
         if self.themes.scoped > 0 && self.rng.u32(0..16) == 0 {
             return self.lost_and_gained(device);
         }
@@ -349,6 +371,10 @@ impl Generator {
     }
 
     fn user(&mut self, device: usize) {
+        if self.writes_jobs() {
+            let edits = self.jobs_edits();
+            return self.actions.push(Action::User { device, edits });
+        }
         if self.writes_timed() {
             let edits = self.timed_edits(device);
             return self.actions.push(Action::User { device, edits });
@@ -365,6 +391,10 @@ impl Generator {
     }
 
     fn other_process(&mut self, device: usize) {
+        if self.writes_jobs() {
+            let edits = self.jobs_edits();
+            return self.actions.push(Action::OtherProcess { device, edits });
+        }
         if self.writes_timed() {
             let edits = self.timed_edits(device);
             return self.actions.push(Action::OtherProcess { device, edits });
@@ -381,6 +411,9 @@ impl Generator {
     }
 
     fn foreign(&mut self) {
+        if self.writes_jobs() {
+            return self.jobs_team();
+        }
         if self.writes_timed() {
             return self.timed_team();
         }

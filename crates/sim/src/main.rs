@@ -17,6 +17,8 @@ mod deed;
 mod environment;
 mod files;
 mod generate;
+mod jobs;
+mod jobs_team;
 mod oracle;
 #[cfg(test)]
 mod regressions;

@@ -2,7 +2,7 @@
 //! what seeds make today.
 
 use crate::action::{Action, By, Decision, Edit, OrderEdit, OrderWhat, Step, Way, What};
-use crate::app;
+use crate::app::{self, Kinds};
 use crate::generate::Plan;
 use crate::team::{Held, TeamEdit};
 use crate::worlds::play;
@@ -65,7 +65,8 @@ fn plan(devices: usize, actions: Vec<Action>) -> Plan {
         devices,
         users: [0, 1, 2],
         is_scoped: false,
-        is_timed: false,
+        kinds: Kinds::default(),
+        has_old_model: false,
         model_installed: true,
         page_rows: 100,
         actions,

@@ -9,6 +9,7 @@ use afield_protocol::codec::cbor::read_key;
 
 use crate::action::Edit;
 use crate::app;
+use crate::jobs_team::JobsEdit;
 use crate::rows::Rows;
 use crate::scoped::{self, DISTRICTS, TEAMS, USERS};
 use crate::statements::{Settled, Side, Statement};
@@ -43,6 +44,8 @@ pub(crate) enum TeamEdit {
         row: u32,
         is_deleted: bool,
     },
+    /// Something is done to projects, jobs and depots.
+    Jobs(JobsEdit),
     /// Any other edit.
     Edit(Edit),
 }
@@ -119,6 +122,7 @@ impl TeamEdit {
             } => key(*entity, *row).map_or_else(Vec::new, |key| {
                 one(timed::bury(*entity, *is_deleted), vec![key])
             }),
+            Self::Jobs(edit) => edit.statements(rows),
             Self::Edit(edit) => Settled::new(edit, &rows(edit.entity), |_, _| None)
                 .map_or_else(Vec::new, |settled| {
                     settled.moved(moved).statements(Side::Server)
@@ -186,6 +190,7 @@ impl fmt::Display for TeamEdit {
                 let how = if *is_deleted { "is" } else { "is no longer" };
                 write!(f, "{}[{row}] {how} deleted", app::name(*entity))
             }
+            Self::Jobs(edit) => write!(f, "{edit:?}"),
             Self::Edit(edit) => write!(f, "{edit}"),
         }
     }

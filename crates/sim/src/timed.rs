@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! event  at > now - 14 days    everyone's; leave as time passes
-//! shift    due <= now + 7 days   its owner's; come in as time passes. Deleted where `removed_at`, a
-//!                              column that no device gets, is not null. Refers to a card
+//! shift  due <= now + 7 days   its owner's; come in as time passes. Deleted where `removed_at`,
+//!                              a column that no device gets, is not null. Refers to a card
 //! card   always                everyone's; deleted where `active` is false
 //! ```
 
@@ -234,7 +234,8 @@ pub(crate) fn beginnings() -> String {
             _ => "NULL",
         };
         sql += &format!(
-            "INSERT INTO shift VALUES ({id}, 'user{owner}', '{due}', 'shift {id}', NULL, {removed});\n"
+            "INSERT INTO shift \
+             VALUES ({id}, 'user{owner}', '{due}', 'shift {id}', NULL, {removed});\n"
         );
     }
     sql

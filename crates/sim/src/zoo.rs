@@ -231,6 +231,46 @@ pub(crate) const FAULTS: &[Fault] = &[
         "server-create-does-not-revive",
         "a row that is made again goes on counting as deleted",
     ),
+    fault(
+        "server-lookup-source-missed",
+        "what others show of a row is not marked where only that changes",
+    ),
+    fault(
+        "server-lookup-chain-half-watched",
+        "of the rows on a lookup's way only the first is watched",
+    ),
+    fault(
+        "server-fan-out-cut-forgets",
+        "a page that ends among the rows of a source counts it as told",
+    ),
+    fault(
+        "server-fan-out-keeps-its-place",
+        "a source that changed again is told from where it was left",
+    ),
+    fault(
+        "lookups-lost-on-replace",
+        "a row that is replaced by itself stays without its lookups",
+    ),
+    fault(
+        "server-chosen-unchecked",
+        "what a device chose counts as allowed",
+    ),
+    fault(
+        "server-push-counts-nothing-as-chosen",
+        "a push takes only rows that come by something else than a choice",
+    ),
+    fault(
+        "choice-outlives-its-end",
+        "what was chosen long ago is still asked for",
+    ),
+    fault(
+        "server-rule-unasked",
+        "a push takes values that break a rule of the model",
+    ),
+    fault(
+        "rule-unasked-on-the-device",
+        "a device takes values that break a rule of its model",
+    ),
 ];
 
 /// The fault of this name.

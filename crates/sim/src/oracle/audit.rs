@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use afield_protocol::Value;
 use afield_protocol::codec::cbor::write_key;
 
-use crate::app;
+use crate::app::{self, Kinds};
 use crate::rows::{RowName, place, value, values};
 use crate::timed;
 
@@ -37,23 +37,28 @@ pub(crate) struct Line {
 pub(crate) const GRANTS: usize = app::ENTITIES;
 
 /// The log's table and triggers.
-pub(crate) fn schema(is_timed: bool) -> String {
+pub(crate) fn schema(kinds: Kinds) -> String {
     let mut sql = "CREATE TABLE sim_context (who TEXT);\n\
                    INSERT INTO sim_context VALUES ('push');\n\
                    CREATE TABLE sim_audit (n INTEGER PRIMARY KEY AUTOINCREMENT, who, entity, \
                    effect, k1, k2, old, new);\n"
         .to_owned();
-    for entity in app::synced(is_timed) {
+    for entity in app::synced(kinds.with_jobs()) {
         for event in ["INSERT", "UPDATE", "DELETE"] {
             sql += &trigger(entity, event);
         }
     }
-    for table in ["member", "crew"] {
-        for (event, row) in [("INSERT", "NEW"), ("DELETE", "OLD")] {
+    // Whose rows are, and what is shown of others, changes with these.
+    for table in ["member", "crew", "seat", "depot", "project", "van"] {
+        let column = match table {
+            "depot" | "project" | "van" => "id",
+            _ => "user",
+        };
+        for (event, row) in [("INSERT", "NEW"), ("DELETE", "OLD"), ("UPDATE", "NEW")] {
             sql += &format!(
                 "CREATE TRIGGER sim_{table}_{event} AFTER {event} ON {table} BEGIN \
                  INSERT INTO sim_audit (who, entity, effect, k1) \
-                 SELECT who, {GRANTS}, 'insert', {row}.user FROM sim_context; END;\n"
+                 SELECT who, {GRANTS}, 'insert', {row}.{column} FROM sim_context; END;\n"
             );
         }
     }
@@ -61,7 +66,7 @@ pub(crate) fn schema(is_timed: bool) -> String {
 }
 
 fn trigger(entity: usize, event: &str) -> String {
-    let columns = app::columns(entity);
+    let columns = &app::columns(entity)[..app::stored(entity)];
     let key = |from: &str| {
         let second = match app::key_width(entity) {
             1 => "NULL".to_owned(),
@@ -159,8 +164,8 @@ mod tests {
     #[test]
     fn every_cell_that_changes_is_logged_once_with_what_it_was() {
         let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(&app::server_schema(true)).unwrap();
-        conn.execute_batch(&schema(true)).unwrap();
+        conn.execute_batch(&app::server_schema(Kinds::ALL)).unwrap();
+        conn.execute_batch(&schema(Kinds::ALL)).unwrap();
         conn.execute_batch(
             "INSERT INTO reading VALUES ('s1', 7, 1.0, NULL); \
              UPDATE reading SET note = 'x', value = 1.0 WHERE n = 7; \

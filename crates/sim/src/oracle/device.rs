@@ -4,7 +4,7 @@
 //! that state, with those of its own changes on top that the state cannot contain yet. A change
 //! that is settled, and whose effect that state may contain, may be on top or not.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
 use afield_protocol::{Code, Op, Value, VerdictKind};
@@ -26,6 +26,10 @@ pub(crate) struct DeviceRecord {
     pub(crate) user: usize,
     /// Marked texts that its user may have typed on it.
     pub(crate) typed: HashSet<String>,
+    /// The projects that are open on it, and until when.
+    pub(crate) open: BTreeMap<i64, i64>,
+    /// Those that it asked for last.
+    pub(crate) asked: BTreeSet<i64>,
     /// Its file as it was at the last look.
     pub(crate) view: View,
     /// Every value that it ever showed.
@@ -122,6 +126,12 @@ pub(super) fn state_of(
     }
 }
 
+/// The server's rows that are under the changes of a user's device.
+pub(super) fn rows_under(view: &View, server: &ServerRecord, of: (usize, usize)) -> Rc<Rows> {
+    let token = view.standing[of.1].0.as_deref().unwrap_or(&[]);
+    server.rows_at(of, token)
+}
+
 fn check_entity(
     view: &View,
     server: &ServerRecord,
@@ -131,7 +141,7 @@ fn check_entity(
     let Some(state) = state_of(view, server, user, entity)? else {
         return Ok(());
     };
-    let rows = server.rows_of(state, user, entity);
+    let rows = rows_under(view, server, (user, entity));
     let token = view.standing[entity].0.as_deref().unwrap_or(&[]);
     let kept = server.kept(Rc::clone(&rows), (user, entity), token);
     let visible = &view.visible[entity];

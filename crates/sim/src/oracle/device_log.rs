@@ -210,7 +210,7 @@ impl DeviceRecord {
                 _ => lost("its deletion".into()),
             };
         };
-        for at in app::key_width(name.0)..app::width(name.0) {
+        for at in app::key_width(name.0)..app::stored(name.0) {
             let value = &after[at];
             if before.as_ref().is_some_and(|before| before[at] == *value)
                 || before.is_none() && value.is_null()
@@ -291,7 +291,7 @@ fn intend(
         (true, false) => drop(intents.add(name, Effect::Insert)),
         _ => {}
     }
-    for at in app::key_width(name.0)..app::width(name.0) {
+    for at in app::key_width(name.0)..app::stored(name.0) {
         if before.is_none_or(|before| before[at] != now[at]) {
             intents.add(name, Effect::Set(at, now[at].clone()));
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use afield_protocol::codec::cbor::{read_key, write_key};
 use afield_protocol::{Code, GroupId, Op, Value};
 
-use super::device::{DeviceRecord, is_erased, is_own, lay, state_of};
+use super::device::{DeviceRecord, is_erased, is_own, lay, rows_under, state_of};
 use super::server::ServerRecord;
 use super::view::{Entry, GroupState};
 use crate::app;
@@ -66,8 +66,9 @@ impl DeviceRecord {
                 || state_of(&self.view, server, self.user, entry.row.0)
                     .ok()
                     .flatten()
-                    .is_none_or(|s| {
-                        let rows = server.rows_of(s, self.user, entry.row.0);
+                    .is_none_or(|_| {
+                        let of = (self.user, entry.row.0);
+                        let rows = rows_under(&self.view, server, of);
                         rows.contains_key(&entry.row.1)
                     });
             let is_over = self.is_gone(entry) || is_erased(entry);
@@ -102,7 +103,7 @@ impl DeviceRecord {
     pub(crate) fn check_converged(&self, server: &ServerRecord) -> Result<(), Violation> {
         let now = server.now();
         for entity in app::keyed() {
-            let rows = server.rows_of(now, self.user, entity);
+            let rows = server.rows_open(now, (self.user, entity), &self.asked);
             let token = self.view.standing[entity].0.as_deref().unwrap_or(&[]);
             let kept = server.kept(Rc::clone(&rows), (self.user, entity), token);
             let shown = &self.view.visible[entity];
@@ -186,6 +187,7 @@ fn refers(entry: &Entry) -> Option<RowName> {
         app::SITE => (app::REGION, "region"),
         app::TASK => (app::SHOP, "shop"),
         app::SHIFT => (app::CARD, "card"),
+        app::JOB => (app::PROJECT, "project"),
         _ => return None,
     };
     let key = entry.set.get(attribute)?.clone();
@@ -221,6 +223,7 @@ impl Stuck {
                 (app::SITE, app::VISIT),
                 (app::SHOP, app::TASK),
                 (app::CARD, app::SHIFT),
+                (app::PROJECT, app::JOB),
             ]
             .iter()
             .any(|(to, from)| {

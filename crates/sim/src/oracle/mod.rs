@@ -7,6 +7,7 @@
 //! intents  every value that a user of a device typed, and how often
 //! device   what a device shows and holds, against all of that
 //! folded   what a later write makes of a change in open conflict
+//! rules    what a device may write, and what it may refuse
 //! scopes   whose rows are, who may write them, and what a page may tell
 //! files    what must not be in a device's file
 //! timed    which rows stay for a time, and which count as deleted
@@ -21,6 +22,7 @@ pub(crate) mod drained;
 pub(crate) mod files;
 mod folded;
 pub(crate) mod push;
+pub(crate) mod rules;
 #[cfg(test)]
 mod scoped_tests;
 pub(crate) mod scopes;

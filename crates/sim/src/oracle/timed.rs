@@ -1,8 +1,8 @@
 //! Rows that stay for a time, or count as deleted and stay in their table.
 //!
 //! The oracle knows the time by which each position was given: pages say it in their bounds, and
-//! each is held against the world's own clock. Which rows count as deleted, and whose a shift is, it
-//! asks the database by SQL of its own.
+//! each is held against the world's own clock. Which rows count as deleted, and whose a shift is,
+//! it asks the database by SQL of its own.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

@@ -1,6 +1,8 @@
 //! The oracle's word on what time and soft deletes leave of rows: each invariant is shown what
 //! breaks it.
 
+use std::rc::Rc;
+
 use afield_protocol::codec::cbor::write_key;
 use afield_protocol::{
     Attributes, Change, Code, Comparison, Frame, Group, GroupId, GroupOutcome, Key, Op, Page,
@@ -38,10 +40,12 @@ struct Server {
 
 fn server() -> Server {
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(&app::server_schema(true)).unwrap();
-    conn.execute_batch(&audit::schema(true)).unwrap();
+    conn.execute_batch(&app::server_schema(app::Kinds::ALL))
+        .unwrap();
+    conn.execute_batch(&audit::schema(app::Kinds::ALL)).unwrap();
     conn.execute_batch(&timed::beginnings()).unwrap();
     let mut record = ServerRecord::default();
+    record.kinds = app::Kinds::ALL;
     record.observe(&conn).unwrap();
     let mut server = Server { conn, record };
     server.gives(NOW);
@@ -87,14 +91,16 @@ fn from(token: &[u8]) -> Vec<(String, Option<Position>)> {
 impl Server {
     /// Gives the device a position of each entity, events by a time.
     fn gives(&mut self, at: i64) {
-        for entity in app::synced(true) {
-            self.record.gave_position((USER, entity), TOKEN);
+        for entity in app::synced(app::Kinds::ALL) {
+            self.record
+                .gave_position((USER, entity), TOKEN, &Rc::default());
         }
         let page = page(Some(bound(at)), TOKEN);
         self.record.check_bounds(USER, &[], &page, at).unwrap();
     }
 
-    /// What a device shows that has what it should have; of shifts, which time decides too, nothing.
+    /// What a device shows that has what it should have; of shifts, which time decides too,
+    /// nothing.
     fn view(&self) -> View {
         let rows = |entity| {
             let rows = self.record.rows_of(self.record.now(), USER, entity);
@@ -286,7 +292,7 @@ fn p5_a_bound_by_another_clock_is_noticed() {
 #[test]
 fn p7_a_row_that_counts_as_deleted_is_not_told() {
     let server = server();
-    let model = app::model(true);
+    let model = app::model(app::Kinds::ALL);
     let local = &model.entity("card").unwrap().local;
     let told = |is_active: i64| {
         let cards = server.record.rows(server.record.now(), app::CARD);

@@ -31,6 +31,9 @@ pub(crate) struct View {
     /// Each synced entity's position, and whether its first download is complete. Entities that the
     /// world does not have are never complete.
     pub(crate) standing: Vec<(Option<Vec<u8>>, bool)>,
+    /// Whether its model has projects and jobs, and their rules.
+    pub(crate) has_jobs: bool,
+    pub(crate) has_rules: bool,
     /// Rows that were written and not sealed.
     pub(crate) captured: BTreeSet<RowName>,
 }
@@ -90,8 +93,11 @@ impl View {
         let (log, tagged_log) = log
             .into_iter()
             .partition(|entry| !app::TAGGED.contains(&entry.row.0));
+        let (has_jobs, has_rules) = jobs(conn)?;
         let mut view = Self {
             has_model: true,
+            has_jobs,
+            has_rules,
             log,
             tagged_log,
             ids: ids(conn)?,
@@ -110,7 +116,7 @@ impl View {
             view.visible.push(rows::read(conn, entity, &sql)?);
         }
         let written = app::keyed_written().chain(app::TAGGED);
-        for entity in written.filter(is_there) {
+        for entity in written.filter(|entity| is_there(entity) && *entity != app::VAN) {
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM afield_before_{}", app::name(entity));
             let captured = rows::read(conn, entity, &sql)?;
@@ -127,6 +133,11 @@ impl View {
             view.tagged.extend(tagged(entity, &rows.collect())?);
         }
         Ok(view)
+    }
+
+    /// Whether its model has this entity.
+    pub(crate) fn has(&self, entity: usize) -> bool {
+        self.has_jobs || !app::JOBS.contains(&entity)
     }
 
     /// The row as it will be when it is sealed: old identifiers that another process wrote are
@@ -240,6 +251,13 @@ fn ids(conn: &Connection) -> Result<HashMap<(usize, i64), i64>, Violation> {
 
 /// A position, and whether the first download is through.
 type Standing = (Option<Vec<u8>>, bool);
+
+/// Whether the device's model has jobs, and their rules.
+fn jobs(conn: &Connection) -> Result<(bool, bool), Violation> {
+    let sql = "SELECT instr(model, '\"job\"') > 0, instr(model, '\"max_length\"') > 0 \
+               FROM afield_meta";
+    Ok(conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
 
 fn standing(conn: &Connection) -> Result<Vec<Option<Standing>>, Violation> {
     let sql = "SELECT position, complete FROM afield_entity WHERE name = ?1";

@@ -4,6 +4,7 @@
 mod decide;
 mod device;
 mod drain;
+mod jobs;
 mod link;
 mod network;
 mod orders;
@@ -22,7 +23,7 @@ use self::link::Late;
 use self::server::SimServer;
 use self::template::Template;
 use crate::action::Action;
-use crate::app;
+use crate::app::{self, Kinds};
 use crate::environment::Clock;
 use crate::files;
 use crate::generate::{DEVICES_MAX, Plan};
@@ -63,8 +64,8 @@ pub(crate) struct World {
     has_backup: bool,
     /// Whether there are rows that are not everyone's.
     is_scoped: bool,
-    /// Whether there are rows that stay for a time.
-    is_timed: bool,
+    /// What there is beyond what every world has.
+    kinds: Kinds,
     /// The oracle looks at every so many-th step; at what is sent and at reports always.
     look_each: u32,
     /// Steps since it looked last.
@@ -84,8 +85,8 @@ pub(crate) struct Ended {
 
 /// Lets the world of a plan happen.
 pub(crate) fn run(plan: &Plan, planted: Option<&'static str>, traced: bool) -> Ended {
-    let begun = Template::of(planted, plan.is_timed)
-        .and_then(|template| World::new(plan, &template, traced));
+    let begun =
+        Template::of(planted, plan.kinds).and_then(|template| World::new(plan, &template, traced));
     let mut world = match begun {
         Ok(world) => world,
         Err(violation) => {
@@ -126,7 +127,7 @@ impl World {
         let folder = files::folder()?;
         let clock = Clock::new();
         let server = {
-            let of = (plan.seed, plan.is_timed);
+            let of = (plan.seed, plan.kinds);
             SimServer::new(folder.path(), &template.server(), of, &clock)?
         };
         let mut world = Self {
@@ -143,7 +144,7 @@ impl World {
             counters: Counters::default(),
             has_backup: false,
             is_scoped: plan.is_scoped,
-            is_timed: plan.is_timed,
+            kinds: plan.kinds,
             look_each: 1,
             unseen: 0,
             tally: Tally::default(),
@@ -152,6 +153,7 @@ impl World {
             _folder: folder,
         };
         world.server.team_begins(plan.is_scoped)?;
+        world.server_record.kinds = plan.kinds;
         world.server_record.observe(&world.server.team)?;
         for row in world.server_record.tagged_rows(0)? {
             if let (app::ORDER, Value::Integer(hits)) = (row.tag.entity(), &row.values[HITS]) {
@@ -159,9 +161,12 @@ impl World {
             }
         }
         for (place, off) in OFF_MS.into_iter().enumerate().take(plan.devices) {
-            let made = plan.model_installed.then(|| template.device());
+            let made = plan.model_installed.then(|| match plan.has_old_model {
+                true => template.old_device(),
+                false => template.device(),
+            });
             // Nobody's clock but the server's is to decide what stays.
-            let off = if plan.is_timed { off } else { 0 };
+            let off = if plan.kinds.is_timed { off } else { 0 };
             let (folder, clock) = (world._folder.path(), &world.clock.off(off));
             let user = plan.users[place % plan.users.len()];
             let of = (place, user);
@@ -187,6 +192,11 @@ impl World {
             Action::Foreign { edits } => self.foreign(edits),
             Action::Orders { by, edits } => self.orders(*by, edits),
             Action::Team { edits } => self.team(edits),
+            Action::Open {
+                device,
+                project,
+                is_open,
+            } => self.open_project(device % present, *project, *is_open),
             Action::Decide {
                 device,
                 pick,

@@ -9,9 +9,9 @@ use super::link::{Answer, Late, Link, Serving};
 use super::server::{Asked, Request};
 use super::{LATE_MAX, World};
 use crate::action::Step;
-use crate::app;
 use crate::oracle::push::Pushed;
 use crate::violation::{Promise, Violation};
+use crate::{app, jobs};
 
 /// Groups that are kept to come again altered.
 const PUSHED_MAX: usize = 8;
@@ -114,6 +114,7 @@ impl World {
         } else {
             answer.serving = Some(Serving {
                 held: request.held,
+                chosen: request.chosen,
                 entities: request.hello.pull,
             });
         }
@@ -193,9 +194,11 @@ impl World {
             Format::Cbor.write(&model.device, frame, &mut answer.bytes);
         }
         if page.end.complete {
+            let open = std::rc::Rc::new(jobs::open(&serving.chosen));
             for (entity, token) in &page.end.to {
                 if let Some(entity) = app::place(entity) {
-                    self.server_record.gave_position((owner, entity), token);
+                    self.server_record
+                        .gave_position((owner, entity), token, &open);
                 }
             }
             Format::Cbor.write(&model.device, &Frame::End, &mut answer.bytes);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use afield_protocol::codec::{Format, FrameReader};
 use afield_protocol::{
-    Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Problem, Welcome, zoo,
+    Chosen, Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Problem, Welcome, zoo,
 };
 use afield_server::resolved::ServerModel;
 use afield_server::storage::sqlite::{SqliteStorage, prepare};
@@ -13,13 +13,13 @@ use afield_server::storage::{PullRequest, PulledPage, Storage, StorageError};
 use rusqlite::Connection;
 
 use super::link::Serving;
-use crate::app;
+use crate::app::{self, Kinds};
 use crate::environment::{BEGINNING_MS, Clock};
 use crate::files;
 use crate::oracle::audit;
 use crate::statements::Statement;
 use crate::violation::{Promise, Violation};
-use crate::{scoped, timed};
+use crate::{jobs, scoped, timed};
 
 /// The server's process with its file.
 pub(crate) struct SimServer {
@@ -36,7 +36,7 @@ pub(crate) struct SimServer {
     random: fastrand::Rng,
     /// How often it was set back.
     restores: i64,
-    is_timed: bool,
+    kinds: Kinds,
     /// Crash points until it dies.
     pub(crate) armed: Option<u32>,
 }
@@ -54,6 +54,8 @@ pub(crate) struct Request {
     pub(crate) hello: Hello,
     /// The values that the device has rows of, if it says so.
     pub(crate) held: Vec<Held>,
+    /// The values that the app on the device chose.
+    pub(crate) chosen: Vec<Chosen>,
     pub(crate) groups: Vec<Group>,
 }
 
@@ -62,10 +64,10 @@ impl SimServer {
     pub(crate) fn new(
         folder: &Path,
         template: &Path,
-        (seed, is_timed): (u64, bool),
+        (seed, kinds): (u64, Kinds),
         clock: &Clock,
     ) -> Result<Self, Violation> {
-        let model = Rc::new(app::model(is_timed));
+        let model = Rc::new(app::model(kinds));
         let path = folder.join("server.db");
         files::copy(template, &path)?;
         let mut server = Self {
@@ -79,7 +81,7 @@ impl SimServer {
             time: BEGINNING_MS / 1000,
             random: fastrand::Rng::with_seed(seed ^ 0x5e1f),
             restores: 0,
-            is_timed,
+            kinds,
             armed: None,
         };
         server.connect()?;
@@ -157,15 +159,17 @@ impl SimServer {
                 message: "another model".into(),
             });
         }
-        let (mut held, mut groups) = (Vec::new(), Vec::new());
+        let (mut held, mut chosen, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             match next()? {
                 Some(Frame::Held(said)) => held.push(said),
+                Some(Frame::Chosen(said)) => chosen.push(said),
                 Some(Frame::Group(group)) => groups.push(group),
                 Some(Frame::End) => {
                     return Ok(Request {
                         hello,
                         held,
+                        chosen,
                         groups,
                     });
                 }
@@ -196,7 +200,7 @@ impl SimServer {
             caller: afield_server::storage::Caller::user(user),
             held: serving.held.clone(),
             now: self.time,
-            chosen: Vec::new(),
+            chosen: serving.chosen.clone(),
             entities: serving.entities.clone(),
             rows_max,
             bytes_max: 1024 * 1024,
@@ -257,14 +261,17 @@ impl SimServer {
         self.time - BEGINNING_MS / 1000
     }
 
-    /// The team has rows that are not everyone's, if there are to be any, and rows that stay for a
-    /// time.
+    /// The team has rows that are not everyone's, if there are to be any, and whatever else its
+    /// world has.
     pub(crate) fn team_begins(&self, is_scoped: bool) -> Result<(), Violation> {
         let mut sql = String::new();
         if is_scoped {
             sql += &scoped::beginnings();
         }
-        if self.is_timed {
+        if self.kinds.has_jobs {
+            sql += &jobs::beginnings();
+        }
+        if self.kinds.is_timed {
             sql += &timed::beginnings();
         }
         if sql.is_empty() {
@@ -277,16 +284,16 @@ impl SimServer {
 }
 
 /// Makes the team's database.
-pub(crate) fn make(team: &Connection, is_timed: bool) -> Result<(), Violation> {
-    team.execute_batch(&app::server_schema(is_timed))?;
-    team.execute_batch(&audit::schema(is_timed))?;
+pub(crate) fn make(team: &Connection, kinds: Kinds) -> Result<(), Violation> {
+    team.execute_batch(&app::server_schema(kinds))?;
+    team.execute_batch(&audit::schema(kinds))?;
     Ok(team.execute_batch(&app::poison_triggers())?)
 }
 
 /// Does what `afield prepare` does.
-pub(crate) fn prepare_file(path: &Path, is_timed: bool) -> Result<(), Violation> {
+pub(crate) fn prepare_file(path: &Path, kinds: Kinds) -> Result<(), Violation> {
     let mut random = fastrand::Rng::with_seed(1);
-    prepare(path, &app::model(is_timed), |bytes| random.fill(bytes)).map_err(refused)?;
+    prepare(path, &app::model(kinds), |bytes| random.fill(bytes)).map_err(refused)?;
     Ok(())
 }
 
