@@ -245,25 +245,6 @@ fn an_edit_may_be_taken_back_where_an_attribute_is_read_only() {
     assert!(store.changes().unwrap().is_empty());
 }
 
-/// Deleted, and made again later with the same values: nothing is left to send, and what nobody may
-/// write on a device is there again.
-#[test]
-fn p1_a_row_that_is_made_again_gets_back_what_nobody_may_write() {
-    let world = World::new();
-    let row: &[Value] = &[id(1), int(1), text("Bo"), text("1"), int(0), text("chief")];
-    pull(&mut world.sync(), &[world.rows("contact", &[row])], "t1");
-    let mut store = world.store();
-    store.delete("contact", &[id(1)]).unwrap();
-    let sql = format!(
-        "INSERT INTO contact (id, company_id, name, phone, vip) VALUES ('{}', 1, 'Bo', '1', 0)",
-        crate::world::uuid(1)
-    );
-    crate::world::execute(&mut store, &sql).unwrap();
-    assert!(store.changes().unwrap().is_empty());
-    let rows = crate::world::query(&store, "SELECT rank FROM contact");
-    assert_eq!(rows, [[text("chief")]]);
-}
-
 #[test]
 fn p1_a_store_is_closed_in_good_order_after_a_panic_in_a_transaction() {
     let world = World::new();
