@@ -6,6 +6,7 @@ mod failure;
 mod generate;
 mod model;
 mod output;
+mod purge;
 mod repl;
 mod server;
 mod why;
@@ -49,6 +50,8 @@ enum Command {
     Prepare(model::PrepareArgs),
     /// Serve devices.
     Serve(server::ServeArgs),
+    /// Forget what is older than the retention; a server does it by itself.
+    Purge(purge::PurgeArgs),
     /// Write code for an app: a type for each local entity.
     Generate(generate::GenerateArgs),
     /// See it work: a sample database, the server, two devices.
@@ -83,6 +86,7 @@ fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
         Command::Add(args) => model::add(args, out),
         Command::Prepare(args) => model::prepare(args, out),
         Command::Serve(args) => server::serve(args, out),
+        Command::Purge(args) => purge::run(args, out),
         Command::Generate(args) => generate::run(args, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Token(args) => server::token(args, out),

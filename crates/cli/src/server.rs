@@ -7,6 +7,7 @@ use afield_server::auth::Auth;
 use afield_server::http::{HttpLimits, ServerState};
 use afield_server::model::ModelFile;
 use afield_server::serve::{self, ServeOptions, system_clock};
+use afield_server::storage::Retention;
 use afield_server::storage::sqlite::SqliteStorage;
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -63,6 +64,7 @@ pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
     let options = ServeOptions {
         tls: file.server.tls.clone(),
         behind_proxy: args.behind_proxy,
+        retention: Retention::of(file.server.retention_s()),
         ..ServeOptions::within(file.server.listen, &file.limits)
     };
     let ready = |address| {

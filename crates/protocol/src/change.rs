@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::codec::identity::group_identity;
+use crate::frame::Checkpoint;
 use crate::value::Value;
 
 /// Attribute values by local name, in the one canonical order.
@@ -123,6 +124,9 @@ pub struct Group {
     pub origins: Vec<Origin>,
     /// The changes in the order in which they must be applied.
     pub changes: Vec<Change>,
+    /// The newest checkpoint that the device had of the server when the changes were made; empty
+    /// if none. No part of the hash.
+    pub checkpoint: Checkpoint,
 }
 
 impl Group {
@@ -133,6 +137,7 @@ impl Group {
             absorbed: Vec::new(),
             origins: Vec::new(),
             changes,
+            checkpoint: Checkpoint::new(),
         }
     }
 

@@ -54,6 +54,9 @@ codes! {
     ABSORBED_KNOWN = "absorbed-known",
         "Part of this change was already applied from a copy of this device.",
         "Compare with the server's row and write again what is missing.";
+    UNKNOWN_BEFORE = "unknown-before",
+        "The change is older than what the server remembers, and may have been applied before.",
+        "Compare with the server's row and decide whether it still is to be made.";
     GROUP_REFUSED = "group-refused",
         "Another change of the same transaction was refused; the message names it.",
         "Settle the change that the message names.";

@@ -20,6 +20,9 @@ use crate::value::{Value, ValueRef};
 /// and how far an unfinished download of it has come. Opaque to the device.
 pub type Position = Vec<u8>;
 
+/// An opaque token of the server's: how far its history has come, of all entities together.
+pub type Checkpoint = Vec<u8>;
+
 /// Opens a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hello {
@@ -212,7 +215,11 @@ pub enum Frame {
     /// What became of a group.
     Outcome(GroupOutcome),
     /// All outcomes of this answer have been sent.
-    Settled,
+    Settled {
+        /// How far the server's history has come; what the device makes from now on, it makes
+        /// behind it. Empty if that is not said.
+        checkpoint: Checkpoint,
+    },
     /// Opens a page.
     Page(Page),
     /// Rows of a page: each replaces what the device has under its identifier.

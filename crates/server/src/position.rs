@@ -20,12 +20,15 @@
 //! code is computed over, and not of the token: a token of one entity is no token of another. A
 //! token that cannot be read is no error anywhere: its entity starts over.
 
-use afield_protocol::Position;
+use afield_protocol::{Checkpoint, Position};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// The layout above. Another number means: start over.
 const VERSION: u8 = 3;
+
+/// What a checkpoint's code is computed over in an entity's place.
+const OF_NO_ENTITY: &str = "";
 
 /// Marks the progress of a token that has a digest.
 const WITH_HELD: u8 = 16;
@@ -144,6 +147,25 @@ pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
     let code = code(key, entity, &token).finalize().into_bytes();
     token.extend(code.into_iter().take(CODE_BYTES));
     token
+}
+
+/// Makes a checkpoint: a change number of an epoch, of no entity. Pass the newest that is known to
+/// be durable.
+pub fn seal_checkpoint(key: &CodeKey, epoch: [u8; 8], change: i64) -> Checkpoint {
+    let place = Place {
+        epoch,
+        change,
+        progress: Progress::Idle,
+        held: None,
+        instant: None,
+        fan_out: None,
+    };
+    seal(key, OF_NO_ENTITY, &place)
+}
+
+/// Reads what [`seal_checkpoint`] made: epoch and change number.
+pub fn open_checkpoint(key: &CodeKey, token: &[u8]) -> Option<([u8; 8], i64)> {
+    open(key, OF_NO_ENTITY, token).map(|place| (place.epoch, place.change))
 }
 
 /// Reads a token of `entity`. `None` if this database's key did not make it for this entity.

@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use crate::http::{Clock, ServerState, router};
 use crate::model::file::LimitsSection;
 pub use crate::model::file::TlsFiles;
+use crate::storage::{Purged, Retention};
 
 /// How the server listens.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct ServeOptions {
     /// Longest time for a request's head, and for a connection between two requests. Longer than
     /// devices keep a connection that they do not use: 15 seconds.
     pub head_timeout: Duration,
+    /// How long the server remembers.
+    pub retention: Retention,
 }
 
 impl ServeOptions {
@@ -61,6 +64,7 @@ impl ServeOptions {
             drain: Duration::from_secs(20),
             connections_max: limits.connections,
             head_timeout: limits.header_timeout,
+            retention: Retention::of(90 * 86_400),
         }
     }
 }
@@ -138,11 +142,44 @@ pub fn serve(
         .build()?;
     let served = runtime.block_on(async {
         let stop = stop_signal()?;
+        tokio::spawn(forget(state.clone(), options.retention));
         serve_until(options, router(state), stop, ready).await
     });
     // A storage call that is still running has had the drain's time already.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// Forgets what is older than the retention, at the start and every hour at most, for ever. A
+/// batch that is under way when the program ends is one transaction.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the driver that waits for time to pass"
+)]
+async fn forget(state: ServerState, retention: Retention) {
+    let apart = u64::try_from(retention.marks / 100)
+        .unwrap_or(1)
+        .clamp(1, 3_600);
+    loop {
+        match state.purge(retention).await {
+            Ok(Purged {
+                is_clock_behind: true,
+                ..
+            }) => tracing::warn!(
+                "the clock is behind a time that the database has noted: nothing is forgotten"
+            ),
+            Ok(purged) if purged != Purged::default() => {
+                tracing::info!(
+                    marks = purged.marks,
+                    groups = purged.groups,
+                    "forgot what is older than the retention"
+                );
+            }
+            // What failed is in the log already.
+            Ok(_) | Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_secs(apart)).await;
+    }
 }
 
 /// Serves `router` until `stop` is done; then lets requests in flight finish, within

@@ -22,6 +22,12 @@ pub(crate) enum Action {
     Orders { by: By, edits: Vec<OrderEdit> },
     /// The team changes who holds what, or rows that are not everyone's, in one transaction.
     Team { edits: Vec<TeamEdit> },
+    /// The app opens a project, or closes it.
+    Open {
+        device: usize,
+        project: u32,
+        is_open: bool,
+    },
     /// The user decides about a parked change of these.
     Decide {
         device: usize,
@@ -51,6 +57,8 @@ pub(crate) enum Action {
     Altered { pick: u32 },
     /// Time passes.
     Advance { ms: i64 },
+    /// The clock by which the server answers pulls is moved, perhaps back.
+    Time { seconds: i64 },
     /// The device's process will die at its n-th crash point from now, perhaps with the power.
     CrashDevice {
         device: usize,
@@ -196,6 +204,8 @@ pub(crate) enum What {
     Poison,
     /// Sets a value that a CHECK of the team's refuses.
     Refused,
+    /// Sets a value that breaks a rule of the model.
+    Breaks,
     /// On the server: gives the row another identifier.
     Rekey,
     /// On the server: REPLACE under a new identifier, which removes the row that has its code.
@@ -221,6 +231,14 @@ impl fmt::Display for Action {
                 }
                 f.write_str(&list(edits))
             }
+            Self::Open {
+                device,
+                project,
+                is_open,
+            } => {
+                let how = if *is_open { "opens" } else { "closes" };
+                write!(f, "d{device} {how} project {project}")
+            }
             Self::Decide {
                 device,
                 pick,
@@ -241,6 +259,7 @@ impl fmt::Display for Action {
             Self::Late { pick } => write!(f, "late request {pick} arrives"),
             Self::Altered { pick } => write!(f, "group {pick} comes again, altered"),
             Self::Advance { ms } => write!(f, "{ms} ms pass"),
+            Self::Time { seconds } => write!(f, "the server's clock moves by {seconds} s"),
             Self::CrashDevice {
                 device,
                 points,

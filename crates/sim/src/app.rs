@@ -9,15 +9,25 @@
 //! account  last-write-wins       integer key, `balance` read-only, its sum never changes
 //! shop     last-write-wins       integer key; whose rows: see `scoped`
 //! task     last-write-wins       UUID, refers to shop; whose rows: see `scoped`
+//! project  last-write-wins       integer key; those that are open on a device: see `jobs`
+//! job      last-write-wins       UUID, refers to project; lookups and rules: see `jobs`
+//! van      read-only-optimized   integer key; a lookup: see `jobs`
 //! draft    local-only
 //! order    detect-conflicts by attribute   the server numbers it; `hits` is a counter, CHECK
 //! line     detect-conflicts by record      order + n, refers to order
 //! remark   last-write-wins                 the server numbers it; refers to line and to itself
+//! event    last-write-wins       UUID; rows leave by time: see `timed`
+//! shift    last-write-wins       integer key; its owner's, come in by time: see `timed`
+//! card     last-write-wins       text key; may count as deleted: see `timed`
 //! ```
 //!
-//! The first eight are the oracle's *keyed* entities: it knows their rows by identifier. Rows of
-//! the last three get identifiers from the server: it knows them by the tag that each is given when
-//! it is typed, and that says what the row belongs to.
+//! Rows of `order`, `line` and `remark` are the oracle's *tagged* ones: they get identifiers from
+//! the server, and it knows them by the tag that each is given when it is typed, and that says what
+//! the row belongs to. All other synced entities are *keyed*: it knows their rows by identifier.
+//! Projects, jobs and vans are in the model of those worlds only that have some, and so are the
+//! last three.
+
+mod columns;
 
 use afield_protocol::{
     Attribute, Entity, Identifier, Key, Literal, Merge, Model, Pattern, Reference, Type, Unit,
@@ -25,7 +35,8 @@ use afield_protocol::{
 };
 use afield_server::resolved::{ServerColumn, ServerEntity, ServerModel};
 
-use crate::scoped;
+use self::columns::{COLUMNS, Column, LOOKUP};
+use crate::{jobs, scoped, timed};
 
 /// Places of the entities in the model.
 pub(crate) const REGION: usize = 0;
@@ -36,23 +47,33 @@ pub(crate) const READING: usize = 4;
 pub(crate) const ACCOUNT: usize = 5;
 pub(crate) const SHOP: usize = 6;
 pub(crate) const TASK: usize = 7;
-pub(crate) const DRAFT: usize = 8;
+pub(crate) const PROJECT: usize = 8;
+pub(crate) const JOB: usize = 9;
+pub(crate) const VAN: usize = 10;
+pub(crate) const DRAFT: usize = 11;
 
-pub(crate) const ORDER: usize = 9;
-pub(crate) const LINE: usize = 10;
-pub(crate) const REMARK: usize = 11;
+pub(crate) const ORDER: usize = 12;
+pub(crate) const LINE: usize = 13;
+pub(crate) const REMARK: usize = 14;
 
-/// Entities whose rows the oracle knows by identifier are those below this place.
-pub(crate) const KEYED: usize = 8;
+pub(crate) const EVENT: usize = 15;
+pub(crate) const SHIFT: usize = 16;
+pub(crate) const CARD: usize = 17;
 
 /// Entities whose rows the oracle knows by tag.
 pub(crate) const TAGGED: [usize; 3] = [ORDER, LINE, REMARK];
 
 /// Entities whose rows are not everyone's.
-pub(crate) const SCOPED: [usize; 2] = [SHOP, TASK];
+pub(crate) const SCOPED: [usize; 4] = [SHOP, TASK, PROJECT, JOB];
+
+/// Entities that not every world has.
+pub(crate) const JOBS: [usize; 3] = [PROJECT, JOB, VAN];
+
+/// Entities whose rows come and go by time, or count as deleted and stay.
+pub(crate) const TIMED: [usize; 3] = [EVENT, SHIFT, CARD];
 
 /// How many entities there are.
-pub(crate) const ENTITIES: usize = 12;
+pub(crate) const ENTITIES: usize = 18;
 
 /// What all balances add up to, always.
 pub(crate) const BALANCES: i64 = 600;
@@ -63,115 +84,6 @@ pub(crate) const POISON: &str = "poison";
 /// What marks a value that a CHECK of the team's refuses.
 pub(crate) const BAD: &str = "bad";
 
-/// A column of the team's and what devices call it.
-struct Column {
-    name: &'static str,
-    column: &'static str,
-    kind: Type,
-    rule: &'static str,
-}
-
-const fn same(name: &'static str, kind: Type) -> Column {
-    with(name, name, kind, "")
-}
-
-const fn with(name: &'static str, column: &'static str, kind: Type, rule: &'static str) -> Column {
-    Column {
-        name,
-        column,
-        kind,
-        rule,
-    }
-}
-
-const COLUMNS: [&[Column]; ENTITIES] = [
-    &[
-        same("id", Type::Integer),
-        same("name", Type::Text),
-        same("rank", Type::Integer),
-    ],
-    &[
-        with("code", "price_code", Type::Text, ""),
-        same("amount", Type::Decimal),
-        with("label", "text", Type::Text, ""),
-    ],
-    &[
-        same("id", Type::Uuid),
-        same("name", Type::Text),
-        same("note", Type::Text),
-        with("code", "code", Type::Text, "UNIQUE"),
-        same("region", Type::Integer),
-    ],
-    &[
-        same("id", Type::Uuid),
-        with("site", "site_id", Type::Uuid, "REFERENCES site (id)"),
-        with("note", "remark", Type::Text, ""),
-        with("count", "count", Type::Integer, "CHECK (count >= 0)"),
-        with("done", "done", Type::Boolean, "NOT NULL DEFAULT 0"),
-    ],
-    &[
-        same("station", Type::Text),
-        same("n", Type::Integer),
-        same("value", Type::Real),
-        same("note", Type::Text),
-    ],
-    &[
-        same("id", Type::Integer),
-        same("label", Type::Text),
-        with("balance", "balance", Type::Integer, "NOT NULL DEFAULT 0"),
-    ],
-    &[
-        same("id", Type::Integer),
-        with("district", "district_id", Type::Integer, ""),
-        same("name", Type::Text),
-        same("note", Type::Text),
-    ],
-    &[
-        same("id", Type::Uuid),
-        with("shop", "shop_id", Type::Integer, ""),
-        same("team", Type::Integer),
-        same("owner", Type::Text),
-        with("note", "remark", Type::Text, ""),
-        same("count", Type::Integer),
-    ],
-    &[same("id", Type::Integer), same("title", Type::Text)],
-    &[
-        with("id", "number", Type::Integer, NUMBERED),
-        same("tag", Type::Text),
-        with("a", "a", Type::Text, "CHECK (a NOT LIKE 'bad%')"),
-        same("b", Type::Text),
-        same("hits", Type::Integer),
-    ],
-    &[
-        with(
-            "order_id",
-            "order",
-            Type::Integer,
-            "REFERENCES orders (number)",
-        ),
-        same("n", Type::Integer),
-        same("tag", Type::Text),
-        same("amount", Type::Text),
-        same("note", Type::Text),
-    ],
-    &[
-        with("id", "id", Type::Integer, NUMBERED),
-        same("order_id", Type::Integer),
-        same("n", Type::Integer),
-        with(
-            "parent_id",
-            "parent",
-            Type::Integer,
-            "REFERENCES remark (id)",
-        ),
-        same("tag", Type::Text),
-        same("text", Type::Text),
-    ],
-];
-
-/// The rule of an identifier that the server makes.
-const NUMBERED: &str = "PRIMARY KEY AUTOINCREMENT";
-
 const TABLES: [&str; ENTITIES] = [
     "region",
     "price list",
@@ -181,15 +93,21 @@ const TABLES: [&str; ENTITIES] = [
     "account",
     "shop",
     "task",
+    "project",
+    "job",
+    "van",
     "draft",
     "orders",
     "line",
     "remark",
+    "event",
+    "shift",
+    "card",
 ];
 
 const NAMES: [&str; ENTITIES] = [
-    "region", "price", "site", "visit", "reading", "account", "shop", "task", "draft", "order",
-    "line", "remark",
+    "region", "price", "site", "visit", "reading", "account", "shop", "task", "project", "job",
+    "van", "draft", "order", "line", "remark", "event", "shift", "card",
 ];
 
 /// The units with their entities.
@@ -197,53 +115,98 @@ const UNITS: [(&str, &[usize]); 2] = [
     (
         "main",
         &[
-            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, ORDER, LINE, REMARK,
+            REGION, PRICE, SITE, VISIT, ACCOUNT, SHOP, TASK, PROJECT, JOB, VAN, ORDER, LINE,
+            REMARK, EVENT, SHIFT, CARD,
         ],
     ),
-    ("field", &[SITE, READING, SHOP, DRAFT]),
+    ("field", &[SHIFT, SITE, READING, SHOP, DRAFT]),
 ];
 
-/// The model as the server resolved it.
-pub(crate) fn model() -> ServerModel {
-    let device = Model {
-        version: 1,
-        units: UNITS.iter().map(unit).collect(),
-        entities: (0..NAMES.len()).map(entity).collect(),
-        chosen: Vec::new(),
-        limits: Default::default(),
+/// What a world has beyond what every world has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kinds {
+    /// Rows that stay for a time, or count as deleted.
+    pub(crate) is_timed: bool,
+    /// Projects, jobs and what they show.
+    pub(crate) has_jobs: bool,
+}
+
+impl Kinds {
+    /// Everything that there is.
+    #[cfg(test)]
+    pub(crate) const ALL: Self = Self {
+        is_timed: true,
+        has_jobs: true,
     };
-    let entities = device.entities.iter().enumerate();
-    let entities = entities.filter(|(at, _)| *at != DRAFT).map(|(at, local)| {
-        let columns = COLUMNS[at].iter().map(server_column).collect();
-        ServerEntity {
-            scope: scoped::scope(at),
-            ..ServerEntity::new(local.clone(), TABLES[at], columns)
+
+    /// The team has the tables of projects and jobs in every world, in the model or not.
+    pub(crate) fn with_jobs(self) -> Self {
+        Self {
+            has_jobs: true,
+            ..self
         }
-    });
-    ServerModel {
-        entities: entities.collect(),
-        device,
-        scopes: scoped::named(),
+    }
+
+    /// Whether the world has this entity.
+    pub(crate) fn has(self, entity: usize) -> bool {
+        (self.is_timed || !TIMED.contains(&entity)) && (self.has_jobs || !JOBS.contains(&entity))
     }
 }
 
-fn unit((name, entities): &(&str, &[usize])) -> Unit {
+/// The model as the server resolved it.
+pub(crate) fn model(kinds: Kinds) -> ServerModel {
+    let is_there = |at: &usize| kinds.has(*at);
+    let has_jobs = kinds.has_jobs;
+    let device = Model {
+        version: 1,
+        units: UNITS.iter().map(|of| unit(of, is_there)).collect(),
+        entities: (0..NAMES.len()).filter(is_there).map(entity).collect(),
+        chosen: if has_jobs { jobs::chosen() } else { Vec::new() },
+        limits: Default::default(),
+    };
+    let entities = device.entities.iter().filter_map(|local| {
+        let at = place(&local.name).filter(|at| *at != DRAFT)?;
+        let columns = COLUMNS[at][..stored(at)]
+            .iter()
+            .map(server_column)
+            .collect();
+        Some(ServerEntity {
+            scope: scoped::scope(at),
+            keep: timed::keep(at),
+            delete: timed::delete(at),
+            lookups: jobs::lookups(at),
+            ..ServerEntity::new(local.clone(), TABLES[at], columns)
+        })
+    });
+    let mut scopes = scoped::named();
+    if has_jobs {
+        scopes.push(jobs::scope());
+    }
+    ServerModel {
+        entities: entities.collect(),
+        device,
+        scopes,
+    }
+}
+
+fn unit((name, entities): &(&str, &[usize]), is_there: impl Fn(&usize) -> bool) -> Unit {
+    let entities = entities.iter().filter(|at| is_there(at));
     Unit {
         name: (*name).to_owned(),
-        entities: entities.iter().map(|at| NAMES[*at].to_owned()).collect(),
+        entities: entities.map(|at| NAMES[*at].to_owned()).collect(),
     }
 }
 
 fn entity(at: usize) -> Entity {
     let pattern = match at {
         REGION => Pattern::ReadOnly,
-        PRICE => Pattern::ReadOnlyOptimized,
+        PRICE | VAN => Pattern::ReadOnlyOptimized,
         DRAFT => Pattern::LocalOnly,
         ORDER | LINE => Pattern::DetectConflicts,
         _ => Pattern::LastWriteWins,
     };
     let identifier = match at {
-        SITE | VISIT | TASK => Identifier::Uuid,
+        SITE | VISIT | TASK | JOB | EVENT => Identifier::Uuid,
         ORDER | REMARK => Identifier::Server,
         _ => Identifier::Natural,
     };
@@ -262,6 +225,8 @@ fn entity(at: usize) -> Entity {
             SITE => vec![refer(&["region"], REGION)],
             VISIT => vec![refer(&["site"], SITE)],
             TASK => vec![refer(&["shop"], SHOP)],
+            JOB => vec![refer(&["project"], PROJECT)],
+            SHIFT => vec![refer(&["card"], CARD)],
             LINE => vec![refer(&["order_id"], ORDER)],
             REMARK => vec![
                 refer(&["order_id", "n"], LINE),
@@ -276,12 +241,15 @@ fn entity(at: usize) -> Entity {
 
 fn attribute(entity: usize, column: &Column) -> Attribute {
     Attribute {
-        read_only: entity == ACCOUNT && column.name == "balance",
+        read_only: entity == ACCOUNT && column.name == "balance" || column.rule == LOOKUP,
+        lookup: column.rule == LOOKUP,
+        rule: jobs::rule(entity, column.name),
         counter: entity == ORDER && column.name == "hits",
-        default: column
-            .rule
-            .contains("DEFAULT 0")
-            .then_some(Literal::Integer(0)),
+        default: match column.rule {
+            rule if rule.contains("DEFAULT 0") => Some(Literal::Integer(0)),
+            rule if rule.contains("DEFAULT 1") => Some(Literal::Integer(1)),
+            _ => None,
+        },
         ..Attribute::new(column.name, column.kind)
     }
 }
@@ -310,10 +278,26 @@ pub(crate) fn unit_name(unit: usize) -> &'static str {
 }
 
 /// The synced entities of a unit.
-pub(crate) fn unit_entities(name: &str) -> impl Iterator<Item = usize> {
+pub(crate) fn unit_entities(name: &str, kinds: Kinds) -> impl Iterator<Item = usize> {
     let found = UNITS.iter().find(|(known, _)| *known == name);
     let entities = found.map_or(&[][..], |(_, entities)| entities);
-    entities.iter().copied().filter(|at| *at != DRAFT)
+    let present = move |at: &usize| *at != DRAFT && kinds.has(*at);
+    entities.iter().copied().filter(present)
+}
+
+/// Whether the oracle knows the rows of an entity by identifier.
+pub(crate) fn is_keyed(entity: usize) -> bool {
+    entity < DRAFT || TIMED.contains(&entity)
+}
+
+/// The entities whose rows the oracle knows by identifier.
+pub(crate) fn keyed() -> impl Iterator<Item = usize> {
+    (0..ENTITIES).filter(|entity| is_keyed(*entity))
+}
+
+/// Those of them that devices write.
+pub(crate) fn keyed_written() -> impl Iterator<Item = usize> {
+    keyed().filter(|entity| *entity >= SITE)
 }
 
 /// The entity's table in the team's database, quoted.
@@ -321,10 +305,15 @@ pub(crate) fn table(entity: usize) -> String {
     format!("\"{}\"", TABLES[entity])
 }
 
-/// The columns of an entity's table in the team's database, quoted, in the attributes' order.
+/// The columns of an entity's table in the team's database, quoted, in the attributes' order. What
+/// is read through references is a query.
 pub(crate) fn columns(entity: usize) -> Vec<String> {
     let columns = COLUMNS[entity].iter();
-    columns.map(|c| format!("\"{}\"", c.column)).collect()
+    let quoted = columns.map(|c| match c.rule {
+        LOOKUP => c.column.to_owned(),
+        _ => format!("\"{}\"", c.column),
+    });
+    quoted.collect()
 }
 
 /// The attributes' names, quoted.
@@ -348,8 +337,9 @@ pub(crate) fn key_width(entity: usize) -> usize {
 }
 
 /// The entities that the server has.
-pub(crate) fn synced() -> impl Iterator<Item = usize> {
-    (0..ENTITIES).filter(|entity| *entity != DRAFT)
+pub(crate) fn synced(kinds: Kinds) -> impl Iterator<Item = usize> {
+    let present = move |at: &usize| *at != DRAFT && kinds.has(*at);
+    (0..ENTITIES).filter(present)
 }
 
 /// The place of an attribute.
@@ -363,6 +353,12 @@ pub(crate) fn width(entity: usize) -> usize {
     COLUMNS[entity].len()
 }
 
+/// How many of its attributes the entity's own table has; lookups stand behind them.
+pub(crate) fn stored(entity: usize) -> usize {
+    let found = COLUMNS[entity].iter().position(|c| c.rule == LOOKUP);
+    found.unwrap_or(COLUMNS[entity].len())
+}
+
 /// The attribute's type.
 pub(crate) fn kind(entity: usize, at: usize) -> Type {
     COLUMNS[entity][at].kind
@@ -372,15 +368,15 @@ pub(crate) fn kind(entity: usize, at: usize) -> Type {
 pub(crate) fn writable(entity: usize) -> std::ops::Range<usize> {
     match entity {
         ACCOUNT => 1..2,
-        entity => key_width(entity)..width(entity),
+        entity => key_width(entity)..stored(entity),
     }
 }
 
 /// The statements that make the team's tables and a first content.
-pub(crate) fn server_schema() -> String {
+pub(crate) fn server_schema(kinds: Kinds) -> String {
     let mut sql = String::new();
-    for entity in synced() {
-        let columns_of = COLUMNS[entity];
+    for entity in synced(kinds.with_jobs()) {
+        let columns_of = &COLUMNS[entity][..stored(entity)];
         let key = columns(entity)[..key_width(entity)].join(", ");
         let columns = columns_of.iter().map(|c| {
             let kind = c.kind.sqlite();
@@ -391,6 +387,7 @@ pub(crate) fn server_schema() -> String {
         let rest = match entity {
             ORDER => "CHECK (1)".to_owned(),
             REMARK => "FOREIGN KEY (order_id, n) REFERENCES line (\"order\", n)".to_owned(),
+            SHIFT => format!("removed_at {}, PRIMARY KEY ({key})", Type::Instant.sqlite()),
             _ => format!("PRIMARY KEY ({key})"),
         };
         sql += &format!("CREATE TABLE {table} ({columns}{rest});\n");
@@ -417,7 +414,12 @@ pub(crate) fn server_schema() -> String {
         sql +=
             &format!("INSERT INTO visits VALUES ('{visit}', '{site}', 'visit {id}', {id}, 0);\n");
     }
-    sql + &scoped::schema()
+    sql += &scoped::schema();
+    sql += &jobs::schema();
+    if kinds.is_timed {
+        sql += timed::SCHEMA;
+    }
+    sql
 }
 
 /// The team's trigger that fails on a certain value, in a way that is no constraint.
@@ -444,7 +446,8 @@ pub(crate) fn uuid(n: u32) -> String {
 pub(crate) fn key(entity: usize, n: u32) -> Key {
     match entity {
         PRICE => vec![Value::Text(format!("k{n}"))],
-        SITE | VISIT | TASK => vec![Value::Text(uuid(n))],
+        CARD => vec![Value::Text(format!("c{n}"))],
+        SITE | VISIT | TASK | JOB | EVENT => vec![Value::Text(uuid(n))],
         READING => vec![Value::Text(format!("s{}", n % 2)), Value::Integer(n.into())],
         _ => vec![Value::Integer(n.into())],
     }
@@ -456,6 +459,8 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
         (VISIT, "site", _) => Value::Text(uuid(n % 8 + 1)),
         (SITE, "region", _) => Value::Integer(i64::from(n % 3 + 1)),
         (SHOP | TASK, name, _) => scoped::value(name, n),
+        (PROJECT | JOB, name, _) => jobs::value(name, n),
+        (EVENT | SHIFT | CARD, name, _) => timed::value(name, n),
         (_, _, Type::Boolean) => Value::Integer(i64::from(n % 2)),
         (_, _, Type::Integer) => Value::Integer(n.into()),
         (_, _, Type::Real) => Value::Real(f64::from(n) + 0.5),
@@ -467,8 +472,10 @@ pub(crate) fn value(entity: usize, at: usize, n: u32) -> Value {
 /// Whether values of the attribute are unique, so that each tells who wrote it and when.
 pub(crate) fn is_unique(entity: usize, at: usize) -> bool {
     let name = attribute_name(entity, at);
-    let is_reference = ["region", "site", "district", "shop", "team", "owner"].contains(&name);
-    !(kind(entity, at) == Type::Boolean || is_reference)
+    let is_reference = [
+        "region", "site", "district", "shop", "team", "owner", "card", "project", "kind",
+    ];
+    !(kind(entity, at) == Type::Boolean || is_reference.contains(&name))
 }
 
 #[cfg(test)]
@@ -477,11 +484,12 @@ mod tests {
 
     #[test]
     fn the_model_is_sound_and_its_values_fit() {
-        let model = model();
+        let model = model(Kinds::ALL);
         assert_eq!(model.device.check(), Ok(()));
         for server in &model.entities {
             let entity = place(&server.local.name).unwrap();
-            assert_eq!(server.local.attributes.len(), server.columns.len());
+            let width = server.columns.len() + server.lookups.len();
+            assert_eq!(server.local.attributes.len(), width);
             for n in [1, 7, 900_001] {
                 for (at, attribute) in server.local.attributes.iter().enumerate() {
                     let value = match key(entity, n).get(at) {
@@ -489,6 +497,10 @@ mod tests {
                         None => value(entity, at, n),
                     };
                     assert!(attribute.kind.accepts(value.as_ref()), "{value:?}");
+                    assert!(
+                        attribute.rule.check(attribute.kind, &value).is_ok(),
+                        "{value}"
+                    );
                 }
             }
         }

@@ -1,11 +1,13 @@
 //! From a seed to a world's actions.
 
+mod jobs;
 mod scoped;
+mod timed;
 
 use fastrand::Rng;
 
 use crate::action::{Action, By, Decision, Edit, OrderEdit, OrderWhat, Step, Way, What};
-use crate::app;
+use crate::app::{self, Kinds};
 
 /// What a seed decides before anything happens.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +19,10 @@ pub(crate) struct Plan {
     pub(crate) users: [usize; 3],
     /// Whether there are rows that are not everyone's.
     pub(crate) is_scoped: bool,
+    /// What there is beyond what every world has.
+    pub(crate) kinds: Kinds,
+    /// Whether devices have a model at first that knows of no rules.
+    pub(crate) has_old_model: bool,
     /// Whether devices have their model from the start, or fetch it.
     pub(crate) model_installed: bool,
     /// Most rows in a page.
@@ -33,8 +39,12 @@ const ACTIONS: std::ops::Range<usize> = 30..120;
 /// One world in so many has rows that are not everyone's.
 const SCOPED_ONE_IN: u32 = 3;
 
+/// One world in so many has rows that stay for a time, or count as deleted.
+const TIMED_ONE_IN: u32 = 4;
+
 /// What makes a seed another one.
 const SCOPED_SEED: u64 = 0x5c0e;
+const TIMED_SEED: u64 = 0x71_3ed;
 
 impl Plan {
     /// The plan of a seed.
@@ -47,13 +57,24 @@ impl Plan {
         // Drawn apart: worlds without such rows are what they were before there were any.
         let mut apart = Rng::with_seed(seed ^ SCOPED_SEED);
         let is_scoped = apart.u32(0..SCOPED_ONE_IN) == 0;
-        let users = match is_scoped {
+        let mut users = match is_scoped {
             true => [[0, 1, 0], [0, 0, 1], [0, 1, 1], [0, 1, 2]][apart.usize(0..4)],
             false => [0, 1, 2],
         };
         let mut themes = Themes::new(&mut rng);
         if is_scoped {
             themes.scoped = [60, 90][apart.usize(0..2)];
+        }
+        let mut apart = Rng::with_seed(seed ^ TIMED_SEED);
+        let is_timed = apart.u32(0..TIMED_ONE_IN) == 0;
+        if is_timed {
+            themes.timed = [50, 85][apart.usize(0..2)];
+        }
+        let jobs = jobs::Chances::new(seed);
+        let is_scoped = is_scoped || jobs.is_there;
+        if jobs.is_there {
+            themes.jobs = jobs.writes;
+            users = jobs.users;
         }
         let mut generator = Generator {
             devices,
@@ -67,6 +88,12 @@ impl Plan {
             // First downloads are long, and there is one for each device.
             generator.fork(0);
         }
+        if is_timed && apart.bool() {
+            generator.time_passes_in_a_download();
+        }
+        if jobs.is_there {
+            generator.jobs_begin();
+        }
         while generator.actions.len() < length {
             generator.add();
         }
@@ -75,6 +102,11 @@ impl Plan {
             devices,
             users,
             is_scoped,
+            kinds: Kinds {
+                is_timed,
+                has_jobs: jobs.is_there,
+            },
+            has_old_model: jobs.has_old_model,
             model_installed,
             page_rows,
             actions: generator.actions,
@@ -101,6 +133,10 @@ struct Themes {
     orders: u32,
     /// Of 100 writes, how many are of rows that are not everyone's.
     scoped: u32,
+    /// Of 100 writes, how many are of rows that stay for a time, or count as deleted.
+    timed: u32,
+    /// Of 100 writes, how many are of projects and jobs.
+    jobs: u32,
 }
 
 impl Themes {
@@ -124,6 +160,8 @@ impl Themes {
                 false => [0, 50, 50, 100][rng.usize(0..4)],
             },
             scoped: 0,
+            timed: 0,
+            jobs: 0,
         }
     }
 }
@@ -141,8 +179,19 @@ struct Generator {
 impl Generator {
     fn add(&mut self) {
         let device = self.rng.usize(0..self.devices);
+        if self.themes.jobs > 0 && self.rng.u32(0..8) == 0 {
+            return self.jobs_trouble(device);
+        }
         if self.themes.scoped > 0 && self.rng.u32(0..16) == 0 {
             return self.lost_and_gained(device);
+        }
+        if self.themes.timed > 0 {
+            match self.rng.u32(0..16) {
+                0 => return self.time(),
+                1 => return self.time_passes_meanwhile(device),
+                2 if self.rng.bool() => return self.made_again(device),
+                _ => {}
+            }
         }
         match self.rng.u32(0..100) {
             0..3 if self.themes.orders > 0 => self.decide(device),
@@ -322,6 +371,14 @@ impl Generator {
     }
 
     fn user(&mut self, device: usize) {
+        if self.writes_jobs() {
+            let edits = self.jobs_edits();
+            return self.actions.push(Action::User { device, edits });
+        }
+        if self.writes_timed() {
+            let edits = self.timed_edits(device);
+            return self.actions.push(Action::User { device, edits });
+        }
         if self.writes_scoped() {
             let edits = self.scoped_edits();
             return self.actions.push(Action::User { device, edits });
@@ -334,6 +391,14 @@ impl Generator {
     }
 
     fn other_process(&mut self, device: usize) {
+        if self.writes_jobs() {
+            let edits = self.jobs_edits();
+            return self.actions.push(Action::OtherProcess { device, edits });
+        }
+        if self.writes_timed() {
+            let edits = self.timed_edits(device);
+            return self.actions.push(Action::OtherProcess { device, edits });
+        }
         if self.writes_scoped() {
             let edits = self.scoped_edits();
             return self.actions.push(Action::OtherProcess { device, edits });
@@ -346,6 +411,12 @@ impl Generator {
     }
 
     fn foreign(&mut self) {
+        if self.writes_jobs() {
+            return self.jobs_team();
+        }
+        if self.writes_timed() {
+            return self.timed_team();
+        }
         if self.writes_scoped() {
             return self.team();
         }

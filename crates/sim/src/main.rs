@@ -17,6 +17,8 @@ mod deed;
 mod environment;
 mod files;
 mod generate;
+mod jobs;
+mod jobs_team;
 mod oracle;
 #[cfg(test)]
 mod regressions;
@@ -28,6 +30,7 @@ mod statements;
 mod tag;
 mod tally;
 mod team;
+mod timed;
 mod violation;
 mod world;
 mod worlds;

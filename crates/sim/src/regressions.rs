@@ -2,9 +2,9 @@
 //! what seeds make today.
 
 use crate::action::{Action, By, Decision, Edit, OrderEdit, OrderWhat, Step, Way, What};
-use crate::app;
+use crate::app::{self, Kinds};
 use crate::generate::Plan;
-use crate::team::TeamEdit;
+use crate::team::{Held, TeamEdit};
 use crate::worlds::play;
 
 fn edit(what: What, entity: usize, row: u32, n: u32) -> Edit {
@@ -65,6 +65,8 @@ fn plan(devices: usize, actions: Vec<Action>) -> Plan {
         devices,
         users: [0, 1, 2],
         is_scoped: false,
+        kinds: Kinds::default(),
+        has_old_model: false,
         model_installed: true,
         page_rows: 100,
         actions,
@@ -350,6 +352,48 @@ fn p7_a_row_made_again_does_not_keep_what_the_former_one_was() {
                 team(&[moved(5, 0)]),
             ],
         )
+    };
+    keeps(&plan);
+}
+
+/// A group was refused, its user lost the row and got it back: what he wrote later does not wait
+/// for what had been about the row before. The oracle had thought so.
+#[test]
+fn p8_what_was_refused_of_a_row_that_left_holds_nothing_back() {
+    let moved = |shop, district| team(&[TeamEdit::Move { shop, district }]);
+    let grant = |is_held| {
+        let (user, what, value) = (0, Held::District, 2);
+        team(&[TeamEdit::Grant {
+            user,
+            what,
+            value,
+            is_held,
+        }])
+    };
+    let at = |attribute, edit: Edit| Edit { attribute, ..edit };
+    let sync = || Action::Sync { device: 0 };
+    let edits = vec![
+        at(1, edit(What::Replace, app::TASK, 6, 1_009)),
+        at(1, edit(What::Update, app::SHOP, 7, 1_010)),
+    ];
+    let actions = vec![
+        sync(),
+        moved(6, 3),
+        grant(true),
+        moved(3, 2),
+        Action::OtherProcess { device: 0, edits },
+        sync(),
+        start(0, 0, Way::Both),
+        grant(false),
+        go(0, 0),
+        go(0, 0),
+        grant(true),
+        sync(),
+        app(0, &[at(7, edit(What::Replace, app::SHOP, 1, 1_034))]),
+    ];
+    let plan = Plan {
+        is_scoped: true,
+        ..plan(1, actions)
     };
     keeps(&plan);
 }

@@ -12,7 +12,7 @@
 use afield_protocol::Value;
 use afield_server::resolved::{Condition, Holds, Hop, NamedScope, Scope};
 
-use crate::app;
+use crate::{app, jobs};
 
 /// Users whose rights the team may change: as many as there are devices at first.
 pub(crate) const USERS: u32 = 3;
@@ -35,6 +35,11 @@ const MARK: char = '~';
 /// The place in this list of an entity whose rows are not everyone's.
 pub(crate) fn place(entity: usize) -> Option<usize> {
     app::SCOPED.iter().position(|scoped| *scoped == entity)
+}
+
+/// Whether an entity's rows are everyone's.
+pub(crate) fn is_everyones(entity: usize) -> bool {
+    place(entity).is_none() && entity != app::SHIFT
 }
 
 /// A user's name.
@@ -61,6 +66,7 @@ pub(crate) fn scope(entity: usize) -> Scope {
     };
     match entity {
         app::SHOP => Scope::Ways(vec![vec![held("district_id", Vec::new(), "districts")]]),
+        app::SHIFT => Scope::Ways(vec![vec![owner]]),
         app::TASK => Scope::Ways(vec![
             vec![owner],
             vec![
@@ -68,6 +74,7 @@ pub(crate) fn scope(entity: usize) -> Scope {
                 held("team", Vec::new(), "teams"),
             ],
         ]),
+        app::PROJECT | app::JOB => jobs::ways(entity),
         _ => Scope::Everyone,
     }
 }
@@ -102,6 +109,8 @@ pub(crate) fn is_mine(entity: usize) -> &'static str {
              JOIN crew AS c ON c.user = ?1 \
              WHERE s.id = task.shop_id AND c.team = task.team)"
         }
+        app::PROJECT => jobs::PROJECT_IS_MINE,
+        app::JOB => jobs::JOB_IS_MINE,
         _ => "1",
     }
 }

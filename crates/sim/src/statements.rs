@@ -5,8 +5,8 @@ use afield_protocol::{Attributes, Key, Value};
 use rusqlite::Connection;
 
 use crate::action::{Edit, What};
-use crate::app;
 use crate::rows::{Bound, Rows};
+use crate::{app, jobs, timed};
 
 /// Whose tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +70,9 @@ impl Settled {
             What::Empty => one(Value::Null),
             What::Poison => vec![(2, Value::Text(format!("{}{}", app::POISON, edit.n)))],
             What::Refused => vec![(3, Value::Integer(-i64::from(edit.n) - 1))],
+            What::Breaks => vec![jobs::broken(edit.n)],
             What::Create | What::Upsert | What::Replace | What::Ignore | What::Again => writable
-                .filter(|other| *other == at || (edit.n >> other) & 1 == 1)
+                .filter(|other| *other == at || is_given(edit, *other))
                 .map(|at| (at, value_at(at)))
                 .collect(),
             What::Displace => vec![(3, rows.get(picked?)?.get(3)?.clone())],
@@ -89,6 +90,15 @@ impl Settled {
             other,
             amount: i64::from(edit.n % 50 + 1),
         })
+    }
+
+    /// The same once the server's clock has moved: times that are typed are those of today.
+    pub(crate) fn moved(mut self, seconds: i64) -> Self {
+        let place = timed::time_place(self.entity).filter(|_| self.what != What::Back);
+        for (_, value) in self.set.iter_mut().filter(|(at, _)| Some(*at) == place) {
+            *value = timed::moved(value, seconds);
+        }
+        self
     }
 
     /// What it writes, by attribute name.
@@ -131,9 +141,12 @@ impl Settled {
                 self.transfer(&names, &self.key, -self.amount),
                 self.transfer(&names, &self.other, self.amount),
             ],
-            What::Update | What::Back | What::Empty | What::Poison | What::Refused => {
-                vec![self.update(&names)]
-            }
+            What::Update
+            | What::Back
+            | What::Empty
+            | What::Poison
+            | What::Refused
+            | What::Breaks => vec![self.update(&names)],
         }
     }
 
@@ -214,6 +227,12 @@ impl Settled {
             params,
         }
     }
+}
+
+/// Whether a new row gets a value of the attribute; one without a title is seldom made.
+fn is_given(edit: &Edit, at: usize) -> bool {
+    let is_title = edit.entity == app::JOB && app::attribute_name(app::JOB, at) == "title";
+    (edit.n >> at) & 1 == 1 || is_title && !edit.n.is_multiple_of(8)
 }
 
 fn place(at: usize) -> u32 {

@@ -9,9 +9,11 @@ use afield_protocol::codec::cbor::read_key;
 
 use crate::action::Edit;
 use crate::app;
+use crate::jobs_team::JobsEdit;
 use crate::rows::Rows;
 use crate::scoped::{self, DISTRICTS, TEAMS, USERS};
 use crate::statements::{Settled, Side, Statement};
+use crate::timed;
 
 /// One statement of such a transaction. Numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,14 @@ pub(crate) enum TeamEdit {
     Hand { task: u32, owner: Option<u32> },
     /// All tasks are counted anew.
     Count { n: u32 },
+    /// A row counts as deleted from now on, or no longer.
+    Bury {
+        entity: usize,
+        row: u32,
+        is_deleted: bool,
+    },
+    /// Something is done to projects, jobs and depots.
+    Jobs(JobsEdit),
     /// Any other edit.
     Edit(Edit),
 }
@@ -48,8 +58,12 @@ pub(crate) enum Held {
 }
 
 impl TeamEdit {
-    /// As SQL, on the rows that are there.
-    pub(crate) fn statements(&self, rows: impl Fn(usize) -> Rc<Rows>) -> Vec<Statement> {
+    /// As SQL, on the rows that are there, once the server's clock has moved by so much.
+    pub(crate) fn statements(
+        &self,
+        rows: impl Fn(usize) -> Rc<Rows>,
+        moved: i64,
+    ) -> Vec<Statement> {
         let one = |sql: &str, params: Vec<Value>| {
             vec![Statement {
                 sql: sql.to_owned(),
@@ -92,19 +106,27 @@ impl TeamEdit {
                     Value::Integer((*n).into()),
                 ],
             ),
-            Self::Hand { task, owner: to } => match key(app::TASK, *task) {
-                Some(key) => one(
-                    "UPDATE task SET owner = ? WHERE id = ?",
-                    vec![owner(*to), key],
-                ),
-                None => Vec::new(),
-            },
+            Self::Hand { task, owner: to } => {
+                let sql = "UPDATE task SET owner = ? WHERE id = ?";
+                let key = key(app::TASK, *task);
+                key.map_or_else(Vec::new, |key| one(sql, vec![owner(*to), key]))
+            }
             Self::Count { n } => one(
                 "UPDATE task SET count = ?",
                 vec![Value::Integer((*n).into())],
             ),
+            Self::Bury {
+                entity,
+                row,
+                is_deleted,
+            } => key(*entity, *row).map_or_else(Vec::new, |key| {
+                one(timed::bury(*entity, *is_deleted), vec![key])
+            }),
+            Self::Jobs(edit) => edit.statements(rows),
             Self::Edit(edit) => Settled::new(edit, &rows(edit.entity), |_, _| None)
-                .map_or_else(Vec::new, |settled| settled.statements(Side::Server)),
+                .map_or_else(Vec::new, |settled| {
+                    settled.moved(moved).statements(Side::Server)
+                }),
         }
     }
 }
@@ -160,6 +182,15 @@ impl fmt::Display for TeamEdit {
             } => write!(f, "task <{n}> of shop[{shop}], team {team}, {owner:?}"),
             Self::Hand { task, owner } => write!(f, "task[{task}] handed to {owner:?}"),
             Self::Count { n } => write!(f, "all tasks <{n}>"),
+            Self::Bury {
+                entity,
+                row,
+                is_deleted,
+            } => {
+                let how = if *is_deleted { "is" } else { "is no longer" };
+                write!(f, "{}[{row}] {how} deleted", app::name(*entity))
+            }
+            Self::Jobs(edit) => write!(f, "{edit:?}"),
             Self::Edit(edit) => write!(f, "{edit}"),
         }
     }

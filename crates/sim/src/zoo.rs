@@ -190,6 +190,87 @@ pub(crate) const FAULTS: &[Fault] = &[
         "server-repeat-tells-foreign",
         "a repeat is told of a row that is another's by now",
     ),
+    fault("window-rows-stay", "rows that have left the window stay"),
+    fault(
+        "window-by-the-devices-clock",
+        "rows leave by the device's own clock",
+    ),
+    fault(
+        "window-drops-pending-rows",
+        "rows leave although changes of them are not settled",
+    ),
+    fault(
+        "server-window-goes-back",
+        "a window goes back with the server's clock",
+    ),
+    fault(
+        "server-window-range-not-read",
+        "rows that have come into the window are not sent",
+    ),
+    fault(
+        "server-window-moves-under-a-download",
+        "an unfinished pull goes on by a later time",
+    ),
+    fault(
+        "server-window-exit-is-gone",
+        "a row that is edited out of its window is told as gone",
+    ),
+    fault(
+        "server-soft-deleted-rows-sent",
+        "rows that count as deleted are sent",
+    ),
+    fault(
+        "server-soft-delete-removes-the-row",
+        "a device's delete removes the row",
+    ),
+    fault(
+        "server-soft-deleted-row-is-edited",
+        "a row that counts as deleted is edited",
+    ),
+    fault(
+        "server-create-does-not-revive",
+        "a row that is made again goes on counting as deleted",
+    ),
+    fault(
+        "server-lookup-source-missed",
+        "what others show of a row is not marked where only that changes",
+    ),
+    fault(
+        "server-lookup-chain-half-watched",
+        "of the rows on a lookup's way only the first is watched",
+    ),
+    fault(
+        "server-fan-out-cut-forgets",
+        "a page that ends among the rows of a source counts it as told",
+    ),
+    fault(
+        "server-fan-out-keeps-its-place",
+        "a source that changed again is told from where it was left",
+    ),
+    fault(
+        "lookups-lost-on-replace",
+        "a row that is replaced by itself stays without its lookups",
+    ),
+    fault(
+        "server-chosen-unchecked",
+        "what a device chose counts as allowed",
+    ),
+    fault(
+        "server-push-counts-nothing-as-chosen",
+        "a push takes only rows that come by something else than a choice",
+    ),
+    fault(
+        "choice-outlives-its-end",
+        "what was chosen long ago is still asked for",
+    ),
+    fault(
+        "server-rule-unasked",
+        "a push takes values that break a rule of the model",
+    ),
+    fault(
+        "rule-unasked-on-the-device",
+        "a device takes values that break a rule of its model",
+    ),
 ];
 
 /// The fault of this name.

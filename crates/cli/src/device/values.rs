@@ -81,14 +81,20 @@ pub(super) fn word(kind: Type, word: &str) -> Option<Value> {
             "false" | "no" | "0" => Some(Value::from(false)),
             _ => None,
         },
-        Type::Real => match word.parse() {
-            Ok(number) => Some(Value::Real(number)),
-            Err(_) => None,
+        // What is no number has one spelling, and a number that is too large is not one of them.
+        Type::Real => match word.parse::<f64>() {
+            Ok(number) if number.is_finite() => Some(whole(word).unwrap_or(Value::Real(number))),
+            _ => json::to_value(kind, &Json::from(word)).ok(),
         },
         Type::Bytes => json::to_value(kind, &Json::from(word)).ok(),
         _ => Some(Value::from(word)),
     };
     value.and_then(|value| kind.normalise(value).ok())
+}
+
+/// The integer that a word says; as a real it may be another one.
+fn whole(word: &str) -> Option<Value> {
+    word.parse().ok().map(Value::Integer)
 }
 
 fn literal(entity: &Entity, attribute: &Attribute, word: &str) -> Result<Value, Failure> {
@@ -187,6 +193,12 @@ mod tests {
             ("done:=false", Value::Integer(0)),
             ("score=2", Value::Real(2.0)),
             ("score=NaN", Value::from("NaN")),
+            ("score=-Infinity", Value::Real(f64::NEG_INFINITY)),
+            (
+                "score=9007199254740992",
+                Value::Real(9_007_199_254_740_992.0),
+            ),
+            ("score=5e-324", Value::Real(5e-324)),
             ("price=12.50", Value::from("12.50")),
             ("photo=aGk=", Value::Bytes(b"hi".to_vec())),
             ("extra={\"a\":[1]}", Value::from("{\"a\":[1]}")),
@@ -205,6 +217,11 @@ mod tests {
             ("count=", "visit.count expects"),
             ("done=maybe", "visit.done expects"),
             ("score=-0.0", "visit.score expects"),
+            ("score=1e400", "visit.score expects"),
+            ("score=inf", "visit.score expects"),
+            ("score=nan", "visit.score expects"),
+            ("score=9007199254740993", "visit.score expects"),
+            ("score:=9007199254740993", "visit.score expects"),
             ("price=1e5", "visit.price expects"),
             ("photo=%%", "base64"),
             ("extra={", "visit.extra expects"),

@@ -74,6 +74,11 @@ impl Gate {
         self.wait(|state| state.reached);
     }
 
+    /// Whether something has arrived.
+    pub(crate) fn is_reached(&self) -> bool {
+        lock(&self.0.0).reached
+    }
+
     /// Lets everything pass from now on.
     pub(crate) fn open(&self) {
         lock(&self.0.0).open = true;

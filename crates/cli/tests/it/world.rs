@@ -403,7 +403,7 @@ fn audit_triggers() -> String {
 }
 
 /// Runs the program to its end; gives what it printed.
-fn afield(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn afield(folder: &Path, arguments: &[&str]) -> String {
     let mut command = program(folder);
     let output = command.args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

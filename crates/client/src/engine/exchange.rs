@@ -144,7 +144,10 @@ impl Exchange {
                 }
                 _ => Err(out_of_order()),
             },
-            Frame::Settled => self.settle(store, report),
+            Frame::Settled { checkpoint } => {
+                store.reached(checkpoint);
+                self.settle(store, report)
+            }
             Frame::Page(page) => {
                 self.page = Some((page, Vec::new()));
                 Ok(Step::Continue)

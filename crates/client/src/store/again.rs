@@ -17,7 +17,8 @@ use super::{overlay, page, rebase};
 use crate::error::Error;
 
 /// Makes a group pending again under a new id that absorbs the old one. What was sent under the
-/// old one never takes effect: the server remembers that it did not.
+/// old one never takes effect: the server remembers that it did not. What somebody decided about,
+/// or the server answered, is of now, and not of when it was made.
 pub(super) fn requeue(db: &mut Db, group: i64) -> Result<GroupId, Error> {
     let (old, absorbed) = identity(db, group)?;
     let mut absorbed = match is_known(db, group, old)? {
@@ -30,7 +31,8 @@ pub(super) fn requeue(db: &mut Db, group: i64) -> Result<GroupId, Error> {
         (id, absorbed) = (old, Vec::new());
     }
     let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3, state = 'pending', frozen = NULL, \
-               hash = NULL, received = 0, attempts = 0, not_before = 0 WHERE n = ?1";
+               hash = NULL, received = 0, attempts = 0, not_before = 0, \
+               checkpoint = (SELECT checkpoint FROM afield_meta) WHERE n = ?1";
     db.conn
         .prepare_cached(sql)?
         .execute(params![group, id, absorbed])?;

@@ -12,7 +12,8 @@ CREATE TABLE afield_meta (
   server       TEXT,                        -- where to sync, as last given
   request      INTEGER NOT NULL DEFAULT 0,  -- number of the newest request
   last_success INTEGER,                     -- when a sync last completed, ms since 1970
-  last_error   TEXT                         -- code of the newest sync's failure, if it failed
+  last_error   TEXT,                        -- code of the newest sync's failure, if it failed
+  checkpoint   BLOB NOT NULL DEFAULT x''    -- the server's token: how far its history had come
 );
 
 -- One row for each local entity that there are tables for.
@@ -37,7 +38,8 @@ CREATE TABLE afield_group (
   received   INTEGER NOT NULL DEFAULT 0,   -- bytes of it that the server keeps, if sent in parts
   made_at    INTEGER NOT NULL,             -- ms since 1970
   attempts   INTEGER NOT NULL DEFAULT 0,   -- failures of this group alone
-  not_before INTEGER NOT NULL DEFAULT 0    -- back-off: not sent before this time
+  not_before INTEGER NOT NULL DEFAULT 0,   -- back-off: not sent before this time
+  checkpoint BLOB NOT NULL DEFAULT x''     -- the one that the device had when it was made
 );
 CREATE INDEX afield_group_state ON afield_group (state, n);
 

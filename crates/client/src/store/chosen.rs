@@ -5,7 +5,7 @@
 //! next sync, as those of any value that is lost. Changes of such rows are sent all the same.
 
 use afield_protocol::limits::{CHOSEN_VALUE_BYTES, CHOSEN_VALUES_MAX};
-use afield_protocol::{Chosen, ChosenScope, Code, Model, Value};
+use afield_protocol::{Chosen, ChosenScope, Code, Model, Value, zoo};
 use rusqlite::params;
 
 use super::Store;
@@ -118,6 +118,9 @@ pub(super) fn of_request(db: &mut Db) -> Result<Vec<Chosen>, Error> {
 /// was chosen must not keep it for ever: nothing is kept for longer than the model says from now.
 fn tidied(db: &mut Db) -> Result<i64, Error> {
     let now = db.env.now_ms();
+    if zoo::planted("choice-outlives-its-end") {
+        return Ok(now);
+    }
     let sql = "DELETE FROM afield_chosen WHERE until <= ?1";
     db.conn.prepare_cached(sql)?.execute([now])?;
     if let Some(loaded) = &db.loaded {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use afield_protocol::{Code, Model, zoo};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
-use super::seal;
 use super::tables::{Table, ranks};
 use super::watch::{Watches, Written};
+use super::{checkpoint, seal};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -312,6 +312,7 @@ fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connect
     for (table, sql) in ADDED {
         add(&conn, table, sql)?;
     }
+    checkpoint::add_columns(&conn)?;
     Ok(conn)
 }
 

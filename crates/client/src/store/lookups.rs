@@ -4,7 +4,7 @@
 //! empty there, and if nothing else differs there is no change of it at all: no pull would bring
 //! the values again. So they are put back when the row is sealed.
 
-use afield_protocol::Value;
+use afield_protocol::{Value, zoo};
 
 use super::db::Db;
 use super::ids::captured::Uncaptured;
@@ -29,9 +29,18 @@ pub(super) fn lost(
     differs.then_some(row)
 }
 
+/// A row that was made again behind its own delete is an edit of the server's, and shows what that
+/// shows.
+pub(super) fn show_again(db: &Db, table: &Table, key: &[Value]) -> Result<(), Error> {
+    let server = table.server_row(&db.conn, key)?.flatten();
+    let now = table.row(&db.conn, key)?;
+    let bare = lost(table, server.as_deref(), now.as_deref());
+    put_back(db, table, bare.as_slice())
+}
+
 /// Writes these rows, uncaptured.
 pub(super) fn put_back(db: &Db, table: &Table, rows: &[Vec<Value>]) -> Result<(), Error> {
-    if rows.is_empty() {
+    if rows.is_empty() || zoo::planted("lookups-lost-on-replace") {
         return Ok(());
     }
     let _uncaptured = Uncaptured::new(&db.conn)?;

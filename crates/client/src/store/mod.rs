@@ -6,6 +6,7 @@
 
 mod actions;
 mod again;
+mod checkpoint;
 mod checks;
 mod chosen;
 mod conflict;

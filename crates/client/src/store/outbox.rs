@@ -356,11 +356,11 @@ fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Er
 
 /// Reads a group with its changes as they are sent.
 fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
-    let sql = "SELECT id, absorbed FROM afield_group WHERE n = ?1";
-    let (id, absorbed): ([u8; 16], Vec<u8>) = db
+    let sql = "SELECT id, absorbed, checkpoint FROM afield_group WHERE n = ?1";
+    let (id, absorbed, checkpoint): ([u8; 16], Vec<u8>, Vec<u8>) = db
         .conn
         .prepare_cached(sql)?
-        .query_row([n], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([n], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let sql =
         "SELECT entity, op, key, base, sets FROM afield_change WHERE group_n = ?1 ORDER BY at";
     let mut statement = db.conn.prepare_cached(sql)?;
@@ -389,6 +389,7 @@ fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
         .filter_map(|id| Some(GroupId(id.try_into().ok()?)));
     Ok(Group {
         absorbed: absorbed.collect(),
+        checkpoint,
         ..Group::new(GroupId(id), changes)
     })
 }

@@ -15,6 +15,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::conflict::{self, counted};
 use super::db::{Db, Loaded};
+use super::ids::captured::Uncaptured;
 use super::sql::{row_attributes, values};
 use super::tables::Table;
 use super::{lookups, rebase, rules};
@@ -236,8 +237,8 @@ fn writable(entity: &Entity, set: Attributes) -> Attributes {
 fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
     let id = db.random_id();
     let now = db.env.now_ms();
-    let sql = "INSERT INTO afield_group (id, absorbed, state, made_at) \
-               VALUES (?1, ?2, 'pending', ?3)";
+    let sql = "INSERT INTO afield_group (id, absorbed, state, made_at, checkpoint) \
+               SELECT ?1, ?2, 'pending', ?3, checkpoint FROM afield_meta";
     db.conn
         .prepare_cached(sql)?
         .execute(params![id, absorbed, now])?;
@@ -293,7 +294,11 @@ fn fold_into_conflict(db: &Db, loaded: &Loaded, change: &Derived) -> Result<bool
             if op == Op::Delete && base.is_empty() {
                 return Ok(false);
             }
-            conflict::fold(db, n, op, &base, &set).map(|()| true)
+            conflict::fold(db, n, op, &base, &set)?;
+            if op == Op::Update && change.op == Op::Create {
+                lookups::show_again(db, table, &key)?;
+            }
+            Ok(true)
         }
         _ => Ok(false),
     }
@@ -305,9 +310,8 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
         return Ok(false);
     };
     let table = loaded.table(&change.entity)?;
-    let server = table
-        .server_row(&db.conn, &read_key(&change.key)?)?
-        .flatten();
+    let key = read_key(&change.key)?;
+    let server = table.server_row(&db.conn, &key)?.flatten();
     let server = server.map(|row| row_attributes(&table.entity, &row));
     let combined = combine(
         last.op,
@@ -326,7 +330,10 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
         db.crash_point("fold-away")?;
         let sql = "DELETE FROM afield_group WHERE n = ?1";
         db.conn.prepare_cached(sql)?.execute([last.group])?;
-        return super::overlay::release(db, loaded, &change.entity, &change.key).map(|()| true);
+        // The row that was made again is empty where nobody may write, and gets that back.
+        let _uncaptured = Uncaptured::new(&db.conn)?;
+        super::overlay::release(db, loaded, &change.entity, &change.key)?;
+        return Ok(true);
     }
     let sql = "UPDATE afield_change SET op = ?2, base = ?3, sets = ?4 WHERE n = ?1";
     db.conn.prepare_cached(sql)?.execute(params![
@@ -341,6 +348,9 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
     db.conn
         .prepare_cached(sql)?
         .execute(params![last.group, id, last.absorbed])?;
+    if op == Op::Update && change.op == Op::Create {
+        lookups::show_again(db, loaded.table(&change.entity)?, &key)?;
+    }
     Ok(true)
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use afield_protocol::{Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, Received, zoo};
+use afield_protocol::{
+    Checkpoint, Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, Received, zoo,
+};
 use rusqlite::config::DbConfig;
 use rusqlite::{OptionalExtension, params};
 
@@ -12,7 +14,7 @@ use super::db::Db;
 use super::outbox::{self, Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
-use super::{chosen, conflict, decide, install, network, outcome, scope, vacuum};
+use super::{checkpoint, chosen, conflict, decide, install, network, outcome, scope, vacuum};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -30,6 +32,8 @@ pub struct SyncStore {
     /// Whether rows left whose scope has values since the write-ahead log was emptied, as far as
     /// is known: a process before this one may have died in between.
     rows_left: bool,
+    /// The newest checkpoint of the server's; empty if none came since the store was opened.
+    pub(super) checkpoint: Checkpoint,
 }
 
 impl SyncStore {
@@ -48,6 +52,7 @@ impl SyncStore {
             resolvers: Resolvers::new(),
             sent_back: HashSet::new(),
             rows_left: true,
+            checkpoint: Checkpoint::new(),
         };
         // A process before this one may have died in between; what cannot be done now is done at
         // the end of a sync.
@@ -191,8 +196,9 @@ impl SyncStore {
         outcomes: &[GroupOutcome],
     ) -> Result<Vec<OutcomeInfo>, Error> {
         self.synchronous("FULL")?;
-        let resolvers = &self.resolvers;
+        let (resolvers, reached) = (&self.resolvers, &self.checkpoint);
         let stored = self.db.write("outcomes", |db| {
+            checkpoint::keep(db, reached)?;
             let stored = outcome::store(db, request, outcomes)?;
             decide::automatically(db, resolvers)?;
             Ok(stored)
@@ -317,7 +323,9 @@ impl SyncStore {
     /// The store cannot be written.
     pub fn finished(&mut self, error: Option<&Code>) -> Result<(), Error> {
         self.sent_back.clear();
+        let reached = &self.checkpoint;
         self.db.write("finished", |db| {
+            checkpoint::keep(db, reached)?;
             let now = db.env.now_ms();
             let sql = "UPDATE afield_meta SET last_error = ?1, \
                        last_success = CASE WHEN ?1 IS NULL THEN ?2 ELSE last_success END";

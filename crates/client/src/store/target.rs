@@ -80,7 +80,7 @@ impl<'a> Target<'a> {
     }
 
     /// Drops the rows that do not stay, now that this page takes effect. Gives how many left.
-    pub(super) fn evict(&mut self, db: &Db) -> Result<u64, Error> {
+    pub(super) fn evict(&mut self, db: &mut Db) -> Result<u64, Error> {
         let Some(window) = &self.window else {
             return Ok(0);
         };

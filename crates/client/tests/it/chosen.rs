@@ -251,7 +251,9 @@ fn answered(world: &World, asked: &[Frame], complete: bool) -> Vec<u8> {
             protocol: PROTOCOL_VERSION,
             epoch: [7; 8],
         }),
-        Frame::Settled,
+        Frame::Settled {
+            checkpoint: Vec::new(),
+        },
         Frame::Page(Page {
             from: hello.pull.clone(),
             reset: Vec::new(),

@@ -114,6 +114,24 @@ fn p4_a_row_that_is_made_again_keeps_its_lookup() {
     assert_eq!((change.base, change.set), (base(), set));
 }
 
+/// Deleted in one transaction and made again in the next: that is one edit of the row, which shows
+/// what others say now. With equal values it is none at all.
+#[test]
+fn p3_a_row_deleted_and_made_again_later_shows_its_lookup() {
+    for note in ["b", "a"] {
+        let (world, mut store) = filled();
+        execute(&mut store, "DELETE FROM visit").unwrap();
+        pull(&mut world.sync(), &[row(&world, "a", "renamed")], "t2");
+        let again = format!("INSERT INTO visit (id, company_id, note) VALUES (1, 7, '{note}')");
+        execute(&mut store, &again).unwrap();
+        assert_eq!(query(&store, SHOWN), [[text(note), text("renamed")]]);
+        let mut sync = world.sync();
+        let sent = world.groups(&request(&mut sync));
+        assert_eq!(sent.len(), usize::from(note == "b"), "{sent:?}");
+        assert_eq!(query(&store, SHOWN), [[text(note), text("renamed")]]);
+    }
+}
+
 #[test]
 fn p6_a_conflict_shows_no_lookups_and_a_merge_may_hand_them_back() {
     let (world, mut store) = filled();

@@ -22,6 +22,7 @@ mod scopes_random;
 mod sheets;
 mod stock;
 mod store_actions;
+mod store_checkpoint;
 mod store_columns;
 mod store_conflict;
 mod store_crash;

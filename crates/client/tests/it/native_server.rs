@@ -299,7 +299,9 @@ fn frames_of(
             verdicts,
         }));
     }
-    frames.push(Frame::Settled);
+    frames.push(Frame::Settled {
+        checkpoint: Vec::new(),
+    });
     let pull = asked
         .hello
         .map(|hello| hello.pull.clone())

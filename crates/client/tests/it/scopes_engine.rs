@@ -89,7 +89,9 @@ fn outcomes(asked: &Asked) -> Vec<Frame> {
     [welcome]
         .into_iter()
         .chain(outcomes)
-        .chain([Frame::Settled])
+        .chain([Frame::Settled {
+            checkpoint: Vec::new(),
+        }])
         .collect()
 }
 

@@ -126,14 +126,11 @@ fn malformed_pages_change_nothing() {
         Frame::Rows(block) => block,
         other => panic!("{other:?}"),
     });
-    let only_stock: Vec<_> = asked
-        .pull
-        .iter()
-        .filter(|(e, _)| e == "stock")
-        .cloned()
-        .collect();
+    let of_stock = asked.pull.iter().filter(|(e, _)| e == "stock");
+    let only_stock: Vec<_> = of_stock.cloned().collect();
+    let checkpoint = Vec::new();
     for content in [
-        vec![rows.clone(), Frame::Settled],
+        vec![rows.clone(), Frame::Settled { checkpoint }],
         vec![rows.clone(), foreign],
         vec![
             rows,

@@ -34,7 +34,7 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             .bytes(&welcome.epoch)?
             .ok(),
         Frame::Outcome(outcome) => outcome_to(e, outcome),
-        Frame::Settled => e.array(1)?.u8(4)?.ok(),
+        Frame::Settled { checkpoint } => e.array(2)?.u8(4)?.bytes(checkpoint)?.ok(),
         Frame::Page(page) => {
             e.array(3)?.u8(5)?;
             positions_to(e, &page.from)?;
@@ -123,7 +123,7 @@ fn strings_to(e: &mut Out<'_>, strings: &[String]) -> Written {
 }
 
 fn group_to(e: &mut Out<'_>, model: &Model, group: &Group) -> Written {
-    e.array(6)?
+    e.array(7)?
         .u8(1)?
         .bytes(&group.id.0)?
         .bytes(&group.hash())?;
@@ -145,7 +145,7 @@ fn group_to(e: &mut Out<'_>, model: &Model, group: &Group) -> Written {
         attributes_to(e, entity, &change.base)?;
         attributes_to(e, entity, &change.set)?;
     }
-    Ok(())
+    e.bytes(&group.checkpoint)?.ok()
 }
 
 fn outcome_to(e: &mut Out<'_>, outcome: &GroupOutcome) -> Written {

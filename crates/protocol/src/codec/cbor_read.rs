@@ -22,7 +22,7 @@ use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 16] = [6, 6, 3, 3, 1, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5];
+const FRAME_ITEMS: [u64; 16] = [6, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -49,7 +49,9 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             group: GroupId(fixed(d)?),
             verdicts: list(d, verdict)?,
         }),
-        4 => Frame::Settled,
+        4 => Frame::Settled {
+            checkpoint: d.bytes()?.to_vec(),
+        },
         5 => Frame::Page(Page {
             from: positions(d)?,
             reset: list(d, string)?,
@@ -122,6 +124,7 @@ fn group(d: &mut Decoder<'_>) -> Result<Group, Malformed> {
         absorbed,
         origins: list(d, origin)?,
         changes: changes(d, id)?,
+        checkpoint: d.bytes()?.to_vec(),
     };
     if group.hash() == hash {
         Ok(group)

@@ -96,7 +96,7 @@ pub fn to_value(kind: Type, json: &Json) -> Result<Value, TypeMismatch> {
         (Type::Integer, Json::String(text)) => {
             Value::Integer(text.parse().map_err(|_| mismatch())?)
         }
-        (Type::Real, Json::Number(number)) => Value::Real(number.as_f64().ok_or_else(mismatch)?),
+        (Type::Real, Json::Number(number)) => Value::Real(exact_real(number).ok_or_else(mismatch)?),
         (Type::Real, Json::String(text)) => match text.as_str() {
             "NaN" => Value::from("NaN"),
             word => Value::Real(infinity(word).ok_or_else(mismatch)?),
@@ -149,6 +149,19 @@ fn to_stored(object: &Map<String, Json>) -> Option<Value> {
         ("stored", json) => to_untyped(json).ok(),
         _ => None,
     }
+}
+
+/// The real that a number says. One without a fraction is not rounded: it may have been a number
+/// of something.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "checked to read back the same"
+)]
+fn exact_real(number: &Number) -> Option<f64> {
+    let real = number.as_f64()?;
+    let signed = number.as_i64().map(i128::from);
+    let whole = signed.or_else(|| number.as_u64().map(i128::from));
+    whole.is_none_or(|n| real as i128 == n).then_some(real)
 }
 
 fn infinity(word: &str) -> Option<f64> {

@@ -34,7 +34,9 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "frame": "outcome", "group": outcome.group.to_string(),
             "verdicts": outcome.verdicts.iter().map(verdict_json).collect::<Vec<_>>(),
         }),
-        Frame::Settled => json!({ "frame": "settled" }),
+        Frame::Settled { checkpoint } => json!({
+            "frame": "settled", "checkpoint": BASE64.encode(checkpoint),
+        }),
         Frame::Page(page) => json!({
             "frame": "page", "from": positions_json(&page.from), "reset": page.reset,
         }),
@@ -81,6 +83,7 @@ fn group_json(model: &Model, group: &Group) -> Json {
         "absorbed": group.absorbed.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "origins": group.origins.iter().map(origin_json).collect::<Vec<_>>(),
         "changes": group.changes.iter().map(|c| change_json(model, c)).collect::<Vec<_>>(),
+        "checkpoint": BASE64.encode(&group.checkpoint),
     })
 }
 

@@ -10,7 +10,8 @@ use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
 use crate::frame::{
-    Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received, Welcome, Window,
+    Checkpoint, Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received,
+    Welcome, Window,
 };
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
@@ -29,7 +30,9 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
             group: group_id(from.get("group")?)?,
             verdicts: from.list("verdicts", verdict)?,
         }),
-        "settled" => Frame::Settled,
+        "settled" => Frame::Settled {
+            checkpoint: checkpoint(from)?,
+        },
         "page" => Frame::Page(Page {
             from: positions(from.object("from")?)?,
             reset: from.list("reset", text)?,
@@ -114,6 +117,7 @@ fn group(model: &Model, from: &Fields<'_>) -> Result<Group, Malformed> {
             false => Vec::new(),
         },
         changes: from.list("changes", |json| change(model, json))?,
+        checkpoint: checkpoint(from)?,
     };
     let hash = from.optional_text("hash")?;
     let is_right = |hash| Group::parse_hash(hash) == Some(group.hash());
@@ -124,6 +128,14 @@ fn group(model: &Model, from: &Fields<'_>) -> Result<Group, Malformed> {
             "group {} does not match its hash",
             group.id
         )))
+    }
+}
+
+/// A person who writes a message need not know one.
+fn checkpoint(from: &Fields<'_>) -> Result<Checkpoint, Malformed> {
+    match from.0.get("checkpoint") {
+        Some(json) => bytes(json),
+        None => Ok(Checkpoint::new()),
     }
 }
 

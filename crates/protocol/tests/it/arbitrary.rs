@@ -191,6 +191,7 @@ pub(crate) fn group(model: &Model) -> BoxedStrategy<Group> {
             absorbed,
             origins,
             changes,
+            checkpoint: Vec::new(),
         })
         .boxed()
 }
@@ -361,18 +362,20 @@ pub(crate) fn frame(model: &Model) -> BoxedStrategy<Frame> {
     let welcome = (any::<u32>(), bytes_of::<8>())
         .prop_map(|(protocol, epoch)| Frame::Welcome(Welcome { protocol, epoch }));
     prop_oneof![
-        1 => prop::sample::select(vec![Frame::Settled, Frame::End]),
-        1 => hello().prop_map(Frame::Hello),
-        1 => welcome,
-        3 => small_frame(),
-        2 => group(model).prop_map(Frame::Group),
-        2 => outcome,
-        1 => page,
-        2 => rows(model).prop_map(Frame::Rows),
-        1 => gone,
-        1 => page_end().prop_map(Frame::PageEnd),
-        1 => problem,
-    ]
+            1 => prop::sample::select(vec![Frame::Settled {
+     checkpoint: Vec::new(),
+    }, Frame::End]),
+            1 => hello().prop_map(Frame::Hello),
+            1 => welcome,
+            3 => small_frame(),
+            2 => group(model).prop_map(Frame::Group),
+            2 => outcome,
+            1 => page,
+            2 => rows(model).prop_map(Frame::Rows),
+            1 => gone,
+            1 => page_end().prop_map(Frame::PageEnd),
+            1 => problem,
+        ]
     .boxed()
 }
 

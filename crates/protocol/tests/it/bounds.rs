@@ -127,7 +127,7 @@ fn a_frame_over_the_limit_is_refused_before_it_is_there() {
 fn group_with(items: &[u8]) -> Vec<u8> {
     let id = [&[0x50], [7; 16].as_slice()].concat();
     let hash = [&[0x58, 32], [7; 32].as_slice()].concat();
-    embedded(&[&[0x86, 1], &id[..], &hash, &[0x80], items].concat())
+    embedded(&[&[0x87, 1], &id[..], &hash, &[0x80], items].concat())
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn p9_a_group_of_too_many_values_is_not_read_at_all() {
         let length = u32::try_from(zeros).unwrap().to_be_bytes();
         let key = [&[0x9a], length.as_slice(), &vec![0; zeros]].concat();
         let change = [&[0x85, 0x60, 0], &key[..], &[0xa0, 0xa0]].concat();
-        let group = group_with(&[&[0x80, 0x81], &change[..]].concat());
+        let group = group_with(&[&[0x80, 0x81], &change[..], &[0x40]].concat());
         let error = measured(Format::Cbor, &group).unwrap_err();
         assert_eq!(error.code(), expected, "{zeros}: {error}");
         assert_eq!(has_few_items(&group), expected == Code::MALFORMED);

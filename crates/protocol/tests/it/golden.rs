@@ -65,6 +65,7 @@ pub(crate) fn group() -> Group {
                 set: Attributes::new(),
             },
         ],
+        checkpoint: b"seen".to_vec(),
     }
 }
 
@@ -271,7 +272,12 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         ("frame-group", Frame::Group(group())),
         ("frame-welcome", welcome()),
         ("frame-outcome", outcome(verdicts())),
-        ("frame-settled", Frame::Settled),
+        (
+            "frame-settled",
+            Frame::Settled {
+                checkpoint: b"seen".to_vec(),
+            },
+        ),
         ("frame-page", page()),
         ("frame-rows", Frame::Rows(rows_of_part)),
         ("frame-rows-all-types", Frame::Rows(all_types())),
@@ -341,7 +347,9 @@ fn answer() -> Vec<Frame> {
     vec![
         welcome(),
         outcome(vec![Verdict::applied(), Verdict::applied()]),
-        Frame::Settled,
+        Frame::Settled {
+            checkpoint: b"seen".to_vec(),
+        },
         page(),
         Frame::Rows(all_types()),
         gone(),

@@ -240,7 +240,7 @@ fn a_group_with_another_hash_is_refused() {
     let group = afield_protocol::Group::new(afield_protocol::GroupId([7; 16]), Vec::new());
     let frames = [Frame::Group(group)];
     let mut bytes = written(Format::Cbor, &model, &frames);
-    let hash = bytes.len() - 4;
+    let hash = bytes.len() - 5;
     bytes[hash] ^= 1;
     refused(Format::Cbor, &bytes, "does not match its hash");
     let line = String::from_utf8(written(Format::JsonLines, &model, &frames)).unwrap();

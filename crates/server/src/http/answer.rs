@@ -81,7 +81,9 @@ impl Answer {
         let frames = std::iter::once(welcome)
             .chain(outcomes)
             .chain(received.map(Frame::Received))
-            .chain([Frame::Settled]);
+            .chain([Frame::Settled {
+                checkpoint: self.server.0.storage.checkpoint(),
+            }]);
         self.encode(frames)
     }
 

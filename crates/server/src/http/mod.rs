@@ -33,7 +33,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::{Auth, Claims};
 use crate::resolved::ServerModel;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Purged, Retention, Storage, StorageError};
 pub use limits::HttpLimits;
 use observe::Observed;
 use places::Places;
@@ -115,6 +115,15 @@ impl ServerState {
             let message = format!("a device asks {rate} times a minute at most; come back later");
             Refusal::too_often(message, seconds)
         })
+    }
+
+    /// Forgets what is older than the retention.
+    ///
+    /// # Errors
+    /// The database failed, which the log says.
+    pub(crate) async fn purge(&self, retention: Retention) -> Result<Purged, StorageError> {
+        self.blocking(move |inner| inner.storage.purge(retention, &mut || true))
+            .await
     }
 
     /// Runs `work` on a thread that may block.

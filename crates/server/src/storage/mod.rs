@@ -9,7 +9,7 @@ pub mod sqlite;
 pub mod why;
 
 use afield_protocol::{
-    Chosen, Code, Frame, Group, GroupId, GroupOutcome, Held, PageEnd, Part, Position,
+    Checkpoint, Chosen, Code, Frame, Group, GroupId, GroupOutcome, Held, PageEnd, Part, Position,
 };
 use serde_json::{Map, Value as Json};
 
@@ -19,6 +19,22 @@ use crate::resolved::ServerModel;
 pub trait Storage: Send + Sync {
     /// The current epoch: one unbroken history of this database.
     fn epoch(&self) -> [u8; 8];
+
+    /// How far this history has come, as far as it is known to be durable: what devices make from
+    /// now on they make behind it.
+    fn checkpoint(&self) -> Checkpoint;
+
+    /// Forgets marks and ledger entries that are older than the retention, in transactions of a
+    /// few hundred rows, and asks `goes_on` between them. What is forgotten is noted first, so
+    /// that it may end at any of them.
+    ///
+    /// # Errors
+    /// The database failed.
+    fn purge(
+        &self,
+        retention: Retention,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Purged, StorageError>;
 
     /// One page, read in one snapshot: the changes since the caller's positions, or a piece of a
     /// download that these positions say is unfinished.
@@ -59,6 +75,37 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// There is none.
     fn health(&self) -> Result<(), StorageError>;
+}
+
+/// How long a server remembers, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Which rows were touched: a device that stayed away for longer loads its tables again.
+    pub marks: i64,
+    /// What became of groups: one that a device made longer ago is not applied unasked.
+    pub ledger: i64,
+}
+
+impl Retention {
+    /// Marks for so many seconds, and the ledger four times as long: it is small, and nobody
+    /// likes to decide about what he did long ago.
+    pub fn of(seconds: i64) -> Self {
+        Self {
+            marks: seconds,
+            ledger: seconds.saturating_mul(4),
+        }
+    }
+}
+
+/// What was forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Marks of rows.
+    pub marks: u64,
+    /// Groups in the ledger.
+    pub groups: u64,
+    /// Whether the clock is behind a time that it has said before: nothing is forgotten then.
+    pub is_clock_behind: bool,
 }
 
 /// Who asks: what the token says.

@@ -317,6 +317,7 @@ fn naming_groups_of_others() -> Vec<Group> {
         absorbed: Vec::new(),
         origins: Vec::new(),
         changes,
+        checkpoint: Vec::new(),
     };
     let from_eve = |id, changes| Group {
         origins: vec![origin.clone()],
@@ -358,6 +359,7 @@ fn of_eve() -> Group {
         absorbed: Vec::new(),
         origins: Vec::new(),
         changes: vec![change(Op::Create, "task", vec![T.into()], &values)],
+        checkpoint: Vec::new(),
     }
 }
 
@@ -374,6 +376,7 @@ fn forged_grant() -> Group {
             change(Op::Update, "bin", vec![2.into()], &[("words", "x".into())]),
             shelf(Op::Delete, &[]),
         ],
+        checkpoint: Vec::new(),
     }
 }
 
@@ -429,6 +432,7 @@ fn forged() -> Vec<Group> {
         absorbed: Vec::new(),
         origins: Vec::new(),
         changes: vec![change],
+        checkpoint: Vec::new(),
     });
     let groups = naming_groups_of_others().into_iter();
     single.chain(groups).chain(forged_hand_ons()).collect()

@@ -123,6 +123,7 @@ fn p7_a_choice_opens_nothing_for_a_push() {
             base: Attributes::new(),
             set: [("words".to_owned(), Value::from("mine"))].into(),
         }],
+        checkpoint: Vec::new(),
     };
     let frames = [
         Frame::Hello(server.hello(&[("visit", None)])),

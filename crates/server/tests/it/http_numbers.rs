@@ -65,6 +65,7 @@ impl Device {
                     absorbed: Vec::new(),
                     origins: if is_child { vec![origin] } else { Vec::new() },
                     changes,
+                    checkpoint: Vec::new(),
                 });
             };
             add(

@@ -176,7 +176,14 @@ fn p2_half_a_request_is_applied_not_at_all() {
         ("two ends", vec![hello(), grouped(), Frame::End, Frame::End]),
         (
             "a server's frame",
-            vec![hello(), grouped(), Frame::Settled, Frame::End],
+            vec![
+                hello(),
+                grouped(),
+                Frame::Settled {
+                    checkpoint: Vec::new(),
+                },
+                Frame::End,
+            ],
         ),
         (
             "an entity twice",
@@ -220,7 +227,9 @@ fn garbage_is_refused_in_both_formats() {
     let frames = [
         Frame::Hello(server.hello(&[])),
         Frame::Group(group(1, "a")),
-        Frame::Settled,
+        Frame::Settled {
+            checkpoint: Vec::new(),
+        },
         Frame::End,
     ];
     for round in 0..200 {

@@ -55,8 +55,15 @@ fn a_good_file_says_what_it_says() {
     assert_eq!(file.server.retention, Duration::from_secs(30 * 86_400));
     assert_eq!((file.version, file.limits.body), (3, 1 << 20));
     assert_eq!(file.entities.len(), 2);
+    assert!(file.warnings.is_empty(), "{:?}", file.warnings);
+}
+
+#[test]
+fn what_has_no_effect_yet_is_named() {
+    let text = GOOD.replace("retention = \"30 days\"", "min_version = 2");
+    let file = parse(&text).unwrap();
     assert_eq!(file.warnings.len(), 1, "{:?}", file.warnings);
-    assert!(file.warnings[0].message.contains("retention"));
+    assert!(file.warnings[0].message.contains("min_version"));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A real SQLite file with a server on it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use afield_protocol::Value;
 use afield_server::resolved::ServerModel;
@@ -25,6 +27,7 @@ pub(crate) struct SqliteDatabase {
     recursive_triggers: bool,
     list_memory: Option<usize>,
     limits: Option<(usize, usize)>,
+    clock: Arc<AtomicI64>,
     random: fastrand::Rng,
 }
 
@@ -48,6 +51,7 @@ impl SqliteDatabase {
             recursive_triggers: false,
             list_memory: None,
             limits: None,
+            clock: Arc::new(AtomicI64::new(1_000)),
             random: fastrand::Rng::with_seed(7),
         };
         let random = &mut database.random;
@@ -103,7 +107,8 @@ impl SqliteDatabase {
         let random = &mut self.random;
         let path = self.folder.path().join("team.db");
         let storage = SqliteStorage::open(&path, &self.model, |b| random.fill(b)).unwrap();
-        let storage = storage.with_clock(|| 1_000);
+        let clock = Arc::clone(&self.clock);
+        let storage = storage.with_clock(move || clock.load(Ordering::SeqCst));
         let storage = match self.limits {
             Some((values, changes)) => storage.with_limits(values, changes),
             None => storage,
@@ -168,6 +173,10 @@ impl Database for SqliteDatabase {
             .unwrap()
             .collect::<rusqlite::Result<_>>()
             .unwrap()
+    }
+
+    fn set_time(&mut self, seconds: i64) {
+        self.clock.store(seconds, Ordering::SeqCst);
     }
 
     fn restart(&mut self) {

@@ -220,6 +220,40 @@ fn p5_a_schema_that_no_longer_fits_is_refused_until_prepared_again() {
     }
 }
 
+/// A database of version 1, which forgot nothing: it says what to do, and keeps its ledger.
+#[test]
+fn p2_bookkeeping_of_an_earlier_version_is_upgraded_and_keeps_the_ledger() {
+    let mut db = SqliteDatabase::new();
+    let caller = afield_server::storage::Caller::user("ada");
+    let push = |db: &SqliteDatabase| db.storage().push(db.model(), &caller, &[group()]).unwrap();
+    let first = push(&db);
+    let mut device = Replica::default();
+    device.pull(&db, &["stock"], 10);
+    db.execute(
+        "DROP TABLE afield_moment; ALTER TABLE afield_ledger DROP COLUMN change; \
+         ALTER TABLE afield_node DROP COLUMN ledger_horizon; \
+         UPDATE afield_node SET schema_version = 1",
+    );
+    db.stop();
+    let error = SqliteStorage::open(&db.path(), &db.model, zeros).unwrap_err();
+    assert!(error.message.contains("run `afield prepare`"), "{error}");
+    for _ in 0..2 {
+        prepare(&db.path(), &db.model, zeros).unwrap();
+    }
+    db.start();
+    assert_eq!(push(&db), first);
+    assert_eq!(
+        db.query("SELECT count(*) FROM afield_ledger")[0][0],
+        1.into()
+    );
+    db.execute("INSERT INTO stock (id) VALUES (1)");
+    device.pull(&db, &["stock"], 10);
+    assert_same(&db, &device, &["stock"]);
+    assert_eq!(device.resets, 0);
+    let retention = afield_server::storage::Retention::of(100);
+    db.storage().purge(retention, &mut || true).unwrap();
+}
+
 fn group() -> afield_protocol::Group {
     afield_protocol::Group::new(afield_protocol::GroupId([1; 16]), Vec::new())
 }

@@ -37,6 +37,7 @@ fn group(id: u8, changes: Vec<Change>) -> Group {
         absorbed: Vec::new(),
         origins: Vec::new(),
         changes,
+        checkpoint: Vec::new(),
     }
 }
 

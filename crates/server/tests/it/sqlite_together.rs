@@ -112,6 +112,7 @@ impl Database for Seen<'_> {
         unreachable!("threads only pull");
     }
 
+    fn set_time(&mut self, _seconds: i64) {}
     fn restart(&mut self) {}
     fn copy(&mut self) {}
     fn restore(&mut self) {}

@@ -1,6 +1,8 @@
 //! The values of a team's tables as devices see them, and back.
 
-use afield_protocol::{Attributes, Change, Group, GroupId, Op, Pattern, Type, Value, VerdictKind};
+use afield_protocol::{
+    Attributes, Change, Code, Group, GroupId, Op, Pattern, Type, Value, Verdict, VerdictKind,
+};
 use afield_server::resolved::ServerModel;
 use afield_server::storage::Caller;
 use afield_server::storage::conformance::{Database, Replica, entity, server_model};
@@ -21,6 +23,15 @@ fn download(db: &SqliteDatabase) -> Vec<Vec<Value>> {
 }
 
 fn push(db: &SqliteDatabase, id: u8, op: Op, key: &Value, set: Attributes) -> VerdictKind {
+    let verdict = verdict(db, id, op, key, set);
+    assert!(
+        verdict.values.is_empty() && verdict.key.is_none(),
+        "{verdict:?}"
+    );
+    verdict.kind
+}
+
+fn verdict(db: &SqliteDatabase, id: u8, op: Op, key: &Value, set: Attributes) -> Verdict {
     let group = Group::new(
         GroupId([id; 16]),
         vec![Change {
@@ -31,16 +42,9 @@ fn push(db: &SqliteDatabase, id: u8, op: Op, key: &Value, set: Attributes) -> Ve
             set,
         }],
     );
-    let outcomes = db
-        .storage()
-        .push(db.model(), &Caller::user("ada"), &[group])
-        .unwrap();
-    let verdict = &outcomes[0].verdicts[0];
-    assert!(
-        verdict.values.is_empty() && verdict.key.is_none(),
-        "{verdict:?}"
-    );
-    verdict.kind
+    let caller = Caller::user("ada");
+    let outcomes = db.storage().push(db.model(), &caller, &[group]).unwrap();
+    outcomes[0].verdicts[0].clone()
 }
 
 /// A table of every type whose values databases spell in their own ways, with one row.
@@ -127,6 +131,74 @@ fn p3_values_written_back_unchanged_change_nothing() {
         VerdictKind::Applied
     );
     assert_eq!(db.query("SELECT * FROM t").len(), 1);
+}
+
+/// The author of a decimal is told with how many zeros the column has it, also when that is what it
+/// has already.
+#[test]
+fn p3_the_zeros_that_a_column_gives_a_decimal_are_told() {
+    let mut model = table(&[("id", Type::Integer), ("price", Type::Decimal)]);
+    model.entities[0].columns[1].scale = Some(2);
+    let sql = "CREATE TABLE t (id INTEGER PRIMARY KEY, price DECIMAL(10,2))";
+    let db = SqliteDatabase::with(sql, model);
+    let price = |text: &str| Attributes::from([("price".into(), text.into())]);
+    for (id, op, given) in [
+        (1, Op::Create, "12.5"),
+        (2, Op::Update, "12.5000"),
+        (3, Op::Create, "12.5"),
+        (4, Op::Update, "12.5"),
+    ] {
+        let verdict = verdict(&db, id, op, &1.into(), price(given));
+        assert_eq!(verdict.kind, VerdictKind::Applied, "{given}");
+        assert_eq!(verdict.values, price("12.50"), "{id}");
+    }
+    for too_much in ["0.001", "123456789"] {
+        let verdict = verdict(
+            &db,
+            too_much.len() as u8,
+            Op::Create,
+            &2.into(),
+            price(too_much),
+        );
+        assert_eq!(verdict.code, Some(Code::TYPE_MISMATCH), "{too_much}");
+        assert_eq!(verdict.attribute.as_deref(), Some("price"));
+        let message = verdict.message.unwrap();
+        assert!(message.contains("10 digits, 2 of them"), "{message}");
+    }
+}
+
+/// A table of UUIDs without dashes, in a column that takes what looks like a number for one: the
+/// rare UUID that does keeps its dashes.
+#[test]
+fn p1_a_uuid_that_looks_like_a_number_is_kept() {
+    let model = table(&[("id", Type::Uuid), ("owner", Type::Uuid)]);
+    let mut db = SqliteDatabase::with("CREATE TABLE t (id UUID PRIMARY KEY, owner UUID)", model);
+    let bare = UUID.replace('-', "");
+    db.execute(&format!("INSERT INTO t VALUES ('{bare}', '{bare}')"));
+    db.restart();
+    let numbers = [
+        "00000000-0000-0000-0000-000000000001",
+        "12345678-9012-3456-7890-1234567e1234",
+        "99999999-9999-9999-9999-999999999999",
+    ];
+    for (n, uuid) in (1..).zip(numbers) {
+        let set = Attributes::from([("owner".into(), uuid.into())]);
+        let created = push(&db, n, Op::Create, &uuid.into(), set);
+        assert_eq!(created, VerdictKind::Applied, "{uuid}");
+    }
+    let set = Attributes::from([("owner".into(), OTHER.into())]);
+    push(&db, 9, Op::Update, &numbers[0].into(), set);
+    let mut rows = download(&db);
+    rows.sort_by_key(|row| row[0].to_string());
+    let owners = [OTHER, UUID, numbers[1], numbers[2]];
+    let ids = [numbers[0], UUID, numbers[1], numbers[2]];
+    let mut expected: Vec<Vec<Value>> = (ids.iter().zip(owners))
+        .map(|(id, owner)| vec![(*id).into(), owner.into()])
+        .collect();
+    expected.sort_by_key(|row| row[0].to_string());
+    assert_eq!(rows, expected);
+    let others = db.query("SELECT owner FROM t WHERE owner NOT LIKE '%-%'");
+    assert_eq!(others.len(), 2, "the others have the table's own spelling");
 }
 
 /// One identifier that changes its spelling is one row to a device, whichever mark is newer.

@@ -6,16 +6,19 @@ use rusqlite::Connection;
 use afield_protocol::Value;
 use afield_protocol::codec::cbor::write_key;
 
-use crate::app;
+use crate::app::{self, Kinds};
 use crate::rows::{RowName, place, value, values};
+use crate::timed;
 
 /// What was done to a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// It was made.
     Insert,
-    /// It was deleted.
+    /// It was deleted, or counts as deleted from now on.
     Delete,
+    /// A row that is to stay, and count as deleted, was removed from its table.
+    Remove,
     /// The attribute of this place got this value.
     Set(usize, Value),
 }
@@ -34,23 +37,28 @@ pub(crate) struct Line {
 pub(crate) const GRANTS: usize = app::ENTITIES;
 
 /// The log's table and triggers.
-pub(crate) fn schema() -> String {
+pub(crate) fn schema(kinds: Kinds) -> String {
     let mut sql = "CREATE TABLE sim_context (who TEXT);\n\
                    INSERT INTO sim_context VALUES ('push');\n\
                    CREATE TABLE sim_audit (n INTEGER PRIMARY KEY AUTOINCREMENT, who, entity, \
                    effect, k1, k2, old, new);\n"
         .to_owned();
-    for entity in app::synced() {
+    for entity in app::synced(kinds.with_jobs()) {
         for event in ["INSERT", "UPDATE", "DELETE"] {
             sql += &trigger(entity, event);
         }
     }
-    for table in ["member", "crew"] {
-        for (event, row) in [("INSERT", "NEW"), ("DELETE", "OLD")] {
+    // Whose rows are, and what is shown of others, changes with these.
+    for table in ["member", "crew", "seat", "depot", "project", "van"] {
+        let column = match table {
+            "depot" | "project" | "van" => "id",
+            _ => "user",
+        };
+        for (event, row) in [("INSERT", "NEW"), ("DELETE", "OLD"), ("UPDATE", "NEW")] {
             sql += &format!(
                 "CREATE TRIGGER sim_{table}_{event} AFTER {event} ON {table} BEGIN \
                  INSERT INTO sim_audit (who, entity, effect, k1) \
-                 SELECT who, {GRANTS}, 'insert', {row}.user FROM sim_context; END;\n"
+                 SELECT who, {GRANTS}, 'insert', {row}.{column} FROM sim_context; END;\n"
             );
         }
     }
@@ -58,7 +66,7 @@ pub(crate) fn schema() -> String {
 }
 
 fn trigger(entity: usize, event: &str) -> String {
-    let columns = app::columns(entity);
+    let columns = &app::columns(entity)[..app::stored(entity)];
     let key = |from: &str| {
         let second = match app::key_width(entity) {
             1 => "NULL".to_owned(),
@@ -79,6 +87,21 @@ fn trigger(entity: usize, event: &str) -> String {
         .map(|name| format!("OLD.{name} IS NOT NEW.{name}"))
         .collect();
     let moved = moved.join(" OR ");
+    let soft = match timed::is_soft(entity) {
+        true => {
+            let (was, is) = (
+                timed::is_alive(entity, "OLD"),
+                timed::is_alive(entity, "NEW"),
+            );
+            let (buried, back) = (
+                format!("{was} AND NOT ({is})"),
+                format!("NOT ({was}) AND {is}"),
+            );
+            line("'delete'", "NEW", "NULL", "NULL", &buried)
+                + &line("'insert'", "NEW", "NULL", "NULL", &back)
+        }
+        false => String::new(),
+    };
     let body: String = match event {
         "INSERT" => {
             let cells = cells.map(|(at, name)| {
@@ -93,10 +116,11 @@ fn trigger(entity: usize, event: &str) -> String {
                 let when = format!("OLD.{name} IS NOT NEW.{name}");
                 line(&at.to_string(), "NEW", &old, &new, &when)
             });
-            line("'delete'", "OLD", "NULL", "NULL", &moved)
+            soft + &line("'delete'", "OLD", "NULL", "NULL", &moved)
                 + &line("'insert'", "NEW", "NULL", "NULL", &moved)
                 + &cells.collect::<String>()
         }
+        _ if timed::is_soft(entity) => line("'remove'", "OLD", "NULL", "NULL", "1"),
         _ => line("'delete'", "OLD", "NULL", "NULL", "1"),
     };
     let table = app::table(entity);
@@ -120,6 +144,7 @@ pub(crate) fn read(conn: &Connection, seen: i64) -> rusqlite::Result<(Vec<Line>,
                 Effect::Set(usize::try_from(at).unwrap_or(0), value(row.get_ref(7)?))
             }
             Value::Text(word) if word == "insert" => Effect::Insert,
+            Value::Text(word) if word == "remove" => Effect::Remove,
             _ => Effect::Delete,
         };
         lines.push(Line {
@@ -139,8 +164,8 @@ mod tests {
     #[test]
     fn every_cell_that_changes_is_logged_once_with_what_it_was() {
         let conn = Connection::open_in_memory().unwrap();
-        conn.execute_batch(&app::server_schema()).unwrap();
-        conn.execute_batch(&schema()).unwrap();
+        conn.execute_batch(&app::server_schema(Kinds::ALL)).unwrap();
+        conn.execute_batch(&schema(Kinds::ALL)).unwrap();
         conn.execute_batch(
             "INSERT INTO reading VALUES ('s1', 7, 1.0, NULL); \
              UPDATE reading SET note = 'x', value = 1.0 WHERE n = 7; \

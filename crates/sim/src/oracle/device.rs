@@ -4,7 +4,8 @@
 //! that state, with those of its own changes on top that the state cannot contain yet. A change
 //! that is settled, and whose effect that state may contain, may be on top or not.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::rc::Rc;
 
 use afield_protocol::{Code, Op, Value, VerdictKind};
 
@@ -25,6 +26,10 @@ pub(crate) struct DeviceRecord {
     pub(crate) user: usize,
     /// Marked texts that its user may have typed on it.
     pub(crate) typed: HashSet<String>,
+    /// The projects that are open on it, and until when.
+    pub(crate) open: BTreeMap<i64, i64>,
+    /// Those that it asked for last.
+    pub(crate) asked: BTreeSet<i64>,
     /// Its file as it was at the last look.
     pub(crate) view: View,
     /// Every value that it ever showed.
@@ -72,7 +77,7 @@ impl DeviceRecord {
     pub(crate) fn check(&mut self, view: View, server: &ServerRecord) -> Result<(), Violation> {
         if view.has_model {
             self.check_log(&view, server)?;
-            for entity in 0..app::KEYED {
+            for entity in app::keyed() {
                 check_entity(&view, server, self.user, entity)?;
             }
             self.tagged.check(&view, server)?;
@@ -83,7 +88,8 @@ impl DeviceRecord {
     }
 
     fn note_shown(&mut self, view: &View) {
-        for (entity, rows) in view.visible.iter().enumerate().take(app::KEYED) {
+        let visible = view.visible.iter().enumerate();
+        for (entity, rows) in visible.filter(|(entity, _)| app::is_keyed(*entity)) {
             let old = self.view.visible.get(entity);
             for (key, row) in rows {
                 if old.and_then(|old| old.get(key)) == Some(row) {
@@ -120,6 +126,12 @@ pub(super) fn state_of(
     }
 }
 
+/// The server's rows that are under the changes of a user's device.
+pub(super) fn rows_under(view: &View, server: &ServerRecord, of: (usize, usize)) -> Rc<Rows> {
+    let token = view.standing[of.1].0.as_deref().unwrap_or(&[]);
+    server.rows_at(of, token)
+}
+
 fn check_entity(
     view: &View,
     server: &ServerRecord,
@@ -129,7 +141,9 @@ fn check_entity(
     let Some(state) = state_of(view, server, user, entity)? else {
         return Ok(());
     };
-    let rows = server.rows_of(state, user, entity);
+    let rows = rows_under(view, server, (user, entity));
+    let token = view.standing[entity].0.as_deref().unwrap_or(&[]);
+    let kept = server.kept(Rc::clone(&rows), (user, entity), token);
     let visible = &view.visible[entity];
     let written: BTreeSet<&Vec<u8>> = view
         .log
@@ -146,12 +160,12 @@ fn check_entity(
         }
         let shown = visible.get(key);
         if !written.contains(key) {
-            if shown != rows.get(key) {
-                return Err(wrong(&name, state, shown, rows.get(key)));
+            if shown != kept.get(key) {
+                return Err(wrong(&name, state, shown, kept.get(key)));
             }
             continue;
         }
-        check_written(view, server, &name, (state, &rows))?;
+        check_written(view, server, &name, (state, &rows, &kept))?;
     }
     Ok(())
 }
@@ -161,16 +175,19 @@ fn check_written(
     view: &View,
     server: &ServerRecord,
     name: &RowName,
-    (state, rows): (usize, &Rows),
+    (state, rows, kept): (usize, &Rows, &Rows),
 ) -> Result<(), Violation> {
     let entries: Vec<&Entry> = view.entries(name).collect();
     let (base, overlays) = overlays(view, server, &entries, rows.get(&name.1), state);
     let shown = view.row(name);
     let optional = overlays.iter().filter(|o| **o == Overlay::May).count();
-    for dropped in 0..1_u32 << optional.min(OPTIONAL_MAX) {
-        if visible(&entries, &overlays, base, dropped).as_ref() == shown {
-            return Ok(());
-        }
+    let is_there = || {
+        let mut ways = 0..1_u32 << optional.min(OPTIONAL_MAX);
+        ways.any(|dropped| visible(&entries, &overlays, base, dropped).as_ref() == shown)
+    };
+    let has_left = base.is_some() && !kept.contains_key(&name.1);
+    if is_there() || has_left && may_have_left(&entries, &overlays, shown) {
+        return Ok(());
     }
     let expected = visible(&entries, &overlays, base, 0);
     let mut violation = wrong(name, state, shown, expected.as_ref());
@@ -188,6 +205,20 @@ fn check_written(
         );
     }
     Err(violation)
+}
+
+/// Whether a row that does not stay may be shown so: not at all if no change of it is unsettled, or
+/// as it was made here after it had left.
+fn may_have_left(entries: &[&Entry], overlays: &[Overlay], shown: Option<&Vec<Value>>) -> bool {
+    let made = entries.iter().rposition(|entry| entry.op == Op::Create);
+    let is_bound = overlays.contains(&Overlay::Must);
+    match made {
+        None => shown.is_none() && !is_bound,
+        Some(made) => {
+            let (entries, overlays) = (&entries[made..], &overlays[made..]);
+            shown.is_none() && !is_bound || visible(entries, overlays, None, 0).as_ref() == shown
+        }
+    }
 }
 
 /// What is visible of a row if of the changes that may be on top those in `dropped`, by bits,

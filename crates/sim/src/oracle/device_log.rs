@@ -16,6 +16,7 @@ use super::server::ServerRecord;
 use super::view::{Entry, GroupState, View};
 use crate::app;
 use crate::rows::{RowName, display_name};
+use crate::timed;
 use crate::violation::{Promise, Violation};
 
 /// A row before and after a write.
@@ -48,7 +49,7 @@ impl DeviceRecord {
     /// A user's write returned, or may have happened: notes what it did to the tables. Gives
     /// what took effect, for the count of intents.
     pub(crate) fn wrote(&mut self, after: &View, by_other: bool, intents: &mut Counts) {
-        for entity in app::SITE..app::KEYED {
+        for entity in app::keyed_written() {
             let none = crate::rows::Rows::new();
             let old = self.view.visible.get(entity).unwrap_or(&none);
             let new = after.visible.get(entity).unwrap_or(&none);
@@ -209,7 +210,7 @@ impl DeviceRecord {
                 _ => lost("its deletion".into()),
             };
         };
-        for at in app::key_width(name.0)..app::width(name.0) {
+        for at in app::key_width(name.0)..app::stored(name.0) {
             let value = &after[at];
             if before.as_ref().is_some_and(|before| before[at] == *value)
                 || before.is_none() && value.is_null()
@@ -283,7 +284,14 @@ fn intend(
     if before.is_none() {
         intents.add(name, Effect::Insert);
     }
-    for at in app::key_width(name.0)..app::width(name.0) {
+    // Whoever says so himself deletes the row, or brings it back.
+    let says_deleted = |row: &Vec<Value>| timed::says_deleted(name.0, row);
+    match (before.is_some_and(says_deleted), says_deleted(now)) {
+        (false, true) => drop(intents.add(name, Effect::Delete)),
+        (true, false) => drop(intents.add(name, Effect::Insert)),
+        _ => {}
+    }
+    for at in app::key_width(name.0)..app::stored(name.0) {
         if before.is_none_or(|before| before[at] != now[at]) {
             intents.add(name, Effect::Set(at, now[at].clone()));
         }

@@ -1,15 +1,17 @@
 //! What must be true once nothing fails any more and every device has synchronised a few times.
 
 use std::collections::{BTreeSet, HashSet};
+use std::rc::Rc;
 
 use afield_protocol::codec::cbor::{read_key, write_key};
 use afield_protocol::{Code, GroupId, Op, Value};
 
-use super::device::{DeviceRecord, is_erased, is_own, lay, state_of};
+use super::device::{DeviceRecord, is_erased, is_own, lay, rows_under, state_of};
 use super::server::ServerRecord;
 use super::view::{Entry, GroupState};
 use crate::app;
 use crate::rows::{RowName, display, display_name};
+use crate::timed;
 use crate::violation::{Promise, Violation};
 
 impl DeviceRecord {
@@ -57,17 +59,20 @@ impl DeviceRecord {
         sent: &HashSet<GroupId>,
         server: &ServerRecord,
     ) -> Result<(), Violation> {
-        // What is gone is decided: a later change of the row gets that answer.
+        // What is gone is decided: a later change of the row gets that answer. And what was gone at
+        // some time holds nothing back: there was no row any more that it could be wrong about.
         let parked = |entry: &&Entry| {
             let is_there = entry.op == Op::Create
                 || state_of(&self.view, server, self.user, entry.row.0)
                     .ok()
                     .flatten()
-                    .is_none_or(|s| {
-                        let rows = server.rows_of(s, self.user, entry.row.0);
+                    .is_none_or(|_| {
+                        let of = (self.user, entry.row.0);
+                        let rows = rows_under(&self.view, server, of);
                         rows.contains_key(&entry.row.1)
                     });
-            entry.state == GroupState::Parked && !self.is_gone(entry) && is_there
+            let is_over = self.is_gone(entry) || is_erased(entry);
+            entry.state == GroupState::Parked && !is_over && is_there
         };
         self.tagged
             .check_sent(&self.view, |entry| sent.contains(&entry.group))?;
@@ -97,23 +102,48 @@ impl DeviceRecord {
     /// The device shows the server's rows, and on top only what is parked or held.
     pub(crate) fn check_converged(&self, server: &ServerRecord) -> Result<(), Violation> {
         let now = server.now();
-        for entity in 0..app::KEYED {
-            let rows = server.rows_of(now, self.user, entity);
+        for entity in app::keyed() {
+            let rows = server.rows_open(now, (self.user, entity), &self.asked);
+            let token = self.view.standing[entity].0.as_deref().unwrap_or(&[]);
+            let kept = server.kept(Rc::clone(&rows), (self.user, entity), token);
             let shown = &self.view.visible[entity];
             let keys: BTreeSet<&Vec<u8>> = rows.keys().chain(shown.keys()).collect();
             for key in keys {
                 let name = (entity, key.clone());
-                let expected = [false, true].map(|all| self.expected(&name, rows.get(key), all));
-                if !expected.iter().any(|row| row.as_ref() == shown.get(key)) {
+                // What time takes away stays under a change that is not settled.
+                let is_unsettled = |entry: &Entry| {
+                    !matches!(entry.state, GroupState::Settled | GroupState::Dropped)
+                };
+                let may_stay = self.view.entries(&name).any(is_unsettled);
+                let stays = rows.get(key).filter(|_| may_stay);
+                let bases = [kept.get(key), stays.or(kept.get(key))];
+                let ways = bases.iter().flat_map(|base| [(base, false), (base, true)]);
+                let mut expected = ways.map(|(base, all)| self.expected(&name, *base, all));
+                if !expected.any(|row| row.as_ref() == shown.get(key)) {
                     let detail = format!(
                         "{}: shows {}; the server has {}",
                         display_name(&name),
                         display(entity, shown.get(key)),
-                        display(entity, rows.get(key))
+                        display(entity, kept.get(key))
                     );
                     let invariant = "in the end every device has exactly the server's rows";
                     return Err(Violation::new(Promise::P5, invariant, detail));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where time decides which rows a device has, it has those of the server's time by now, or of
+    /// a later one that it was told before.
+    pub(crate) fn check_time(&self, server: &ServerRecord, now: i64) -> Result<(), Violation> {
+        for entity in app::keyed().filter(|at| timed::time_place(*at).is_some()) {
+            let token = self.view.standing[entity].0.as_deref().unwrap_or(&[]);
+            let at = server.instant_of((self.user, entity), token);
+            if at.is_some_and(|at| at < now) {
+                let invariant = "in the end every device has the rows of the server's time";
+                let detail = format!("{}: {at:?}, it is {now}", app::name(entity));
+                return Err(Violation::new(Promise::P5, invariant, detail));
             }
         }
         Ok(())
@@ -156,6 +186,8 @@ fn refers(entry: &Entry) -> Option<RowName> {
         app::VISIT => (app::SITE, "site"),
         app::SITE => (app::REGION, "region"),
         app::TASK => (app::SHOP, "shop"),
+        app::SHIFT => (app::CARD, "card"),
+        app::JOB => (app::PROJECT, "project"),
         _ => return None,
     };
     let key = entry.set.get(attribute)?.clone();
@@ -187,11 +219,16 @@ impl Stuck {
     fn is_referred_to(&self, entry: &Entry) -> bool {
         entry.op == Op::Delete
             && read_key(&entry.row.1).is_ok()
-            && [(app::SITE, app::VISIT), (app::SHOP, app::TASK)]
-                .iter()
-                .any(|(to, from)| {
-                    let mut rows = self.rows.iter();
-                    entry.row.0 == *to && rows.any(|(entity, _)| entity == from)
-                })
+            && [
+                (app::SITE, app::VISIT),
+                (app::SHOP, app::TASK),
+                (app::CARD, app::SHIFT),
+                (app::PROJECT, app::JOB),
+            ]
+            .iter()
+            .any(|(to, from)| {
+                let mut rows = self.rows.iter();
+                entry.row.0 == *to && rows.any(|(entity, _)| entity == from)
+            })
     }
 }

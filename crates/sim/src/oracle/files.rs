@@ -2,12 +2,14 @@
 //! it; and once a sync is over, in any table, texts of rows that are his no more. What was typed
 //! on the device may stay.
 
+use std::collections::HashSet;
+
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::device::DeviceRecord;
 use super::server::ServerRecord;
-use super::view::Entry;
+use super::view::{Entry, GroupState};
 use crate::app;
 use crate::rows::RowName;
 use crate::scoped;
@@ -52,7 +54,7 @@ pub(crate) fn check_left(
     server: &ServerRecord,
 ) -> Result<(), Violation> {
     let mut stands = Vec::new();
-    for entity in app::SCOPED {
+    for entity in app::SCOPED.into_iter().filter(|at| device.view.has(*at)) {
         let (position, is_complete) = &device.view.standing[entity];
         let token = position.as_deref().unwrap_or(&[]);
         let Some(state) = server
@@ -61,19 +63,31 @@ pub(crate) fn check_left(
         else {
             return Ok(());
         };
-        stands.push((entity, state));
+        let rows = server.rows_at((device.user, entity), token);
+        stands.push((entity, state, rows));
     }
-    // Rows that are still on their way: their user sees them until he is told.
+    // Rows that are still on their way: their user sees them until he is told. Where another sync
+    // has asked since, one may stay in sight for one pull more.
+    let laid = laid(conn)?;
     let is_unsent = |name: &RowName| {
         let is_unsent = |entry: &Entry| !entry.state.is_final();
-        device.view.captured.contains(name) || device.view.entries(name).any(is_unsent)
+        device.view.captured.contains(name)
+            || device.view.entries(name).any(is_unsent)
+            || laid.contains(name)
+    };
+    // A verdict tells of a row that is in the way, whether its project is open here or not.
+    let is_parked = |name: &RowName| {
+        let mut entries = device.view.entries(name);
+        entries.any(|entry| entry.state == GroupState::Parked)
     };
     // A verdict may have told of a row before a pull brings it.
     let is_mine = |(entity, key): &RowName| {
-        let mut stands = stands.iter().filter(|(at, _)| at == entity);
-        stands.any(|(_, state)| {
-            let mut states = *state..=server.now();
-            states.any(|s| server.rows_of(s, device.user, *entity).contains_key(key))
+        let mut stands = stands.iter().filter(|(at, ..)| at == entity);
+        stands.any(|(_, state, rows)| {
+            let first = state + usize::from(!is_parked(&(*entity, key.clone())));
+            let mut states = first..=server.now();
+            rows.contains_key(key)
+                || states.any(|s| server.rows_of(s, device.user, *entity).contains_key(key))
         })
     };
     let is_fine = |text: &str| {
@@ -102,13 +116,25 @@ pub(crate) fn check_left(
     Ok(())
 }
 
+/// Rows of which a settled change is still on top.
+fn laid(conn: &Connection) -> Result<HashSet<RowName>, Violation> {
+    let sql = "SELECT c.entity, c.key FROM afield_change AS c JOIN afield_group AS g \
+               ON g.n = c.group_n WHERE c.overlay = 1 AND g.state = 'settled'";
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| {
+        let entity: String = row.get(0)?;
+        Ok((app::place(&entity).unwrap_or(app::ENTITIES), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The tables that may hold something of such rows, each with how it is read. What is staged is
 /// of a newer state, and a captured row is what its user saw.
 fn tables(conn: &Connection) -> Result<Vec<(String, String)>, Violation> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND (name LIKE '%shop' \
-               OR name LIKE '%task' OR name IN ('afield_change', 'afield_group', \
-               'afield_outcome')) AND name NOT LIKE 'afield_before_%' \
-               AND name NOT LIKE 'afield_stage_%'";
+               OR name LIKE '%task' OR name LIKE '%project' OR name LIKE '%job' \
+               OR name IN ('afield_change', 'afield_group', 'afield_outcome')) \
+               AND name NOT LIKE 'afield_before_%' AND name NOT LIKE 'afield_stage_%'";
     let mut statement = conn.prepare_cached(sql)?;
     let names = statement.query_map([], |row| row.get(0))?;
     let named = |name: String| {

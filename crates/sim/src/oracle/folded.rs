@@ -62,7 +62,7 @@ fn differences(entity: usize, (before, after): &Difference) -> Attributes {
     let (Some(before), Some(after)) = (before, after) else {
         return Attributes::new();
     };
-    let places = app::key_width(entity)..app::width(entity);
+    let places = app::key_width(entity)..app::stored(entity);
     let typed = places.filter(|at| before[*at] != after[*at]);
     typed
         .map(|at| {

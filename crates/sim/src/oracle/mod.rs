@@ -7,8 +7,10 @@
 //! intents  every value that a user of a device typed, and how often
 //! device   what a device shows and holds, against all of that
 //! folded   what a later write makes of a change in open conflict
+//! rules    what a device may write, and what it may refuse
 //! scopes   whose rows are, who may write them, and what a page may tell
 //! files    what must not be in a device's file
+//! timed    which rows stay for a time, and which count as deleted
 //! drained  what must be true once nothing fails any more
 //! tagged   all of that for rows whose identifiers the server makes
 //! ```
@@ -20,6 +22,7 @@ pub(crate) mod drained;
 pub(crate) mod files;
 mod folded;
 pub(crate) mod push;
+pub(crate) mod rules;
 #[cfg(test)]
 mod scoped_tests;
 pub(crate) mod scopes;
@@ -27,6 +30,9 @@ pub(crate) mod server;
 pub(crate) mod tagged;
 #[cfg(test)]
 mod tests;
+pub(crate) mod timed;
+#[cfg(test)]
+mod timed_tests;
 pub(crate) mod view;
 
 use std::collections::HashMap;

@@ -64,6 +64,7 @@ pub(crate) fn unique_values(change: &Change) -> impl Iterator<Item = (usize, &Va
 impl ServerRecord {
     /// Checks a push against the promises, and notes its outcomes.
     pub(crate) fn check_push(&mut self, push: &Pushed<'_>) -> Result<(), Violation> {
+        self.check_timed_rights(push)?;
         self.at_most_once(push)?;
         self.check_replaced(push)?;
         self.check_rights(push)?;
@@ -103,7 +104,7 @@ impl ServerRecord {
 
     /// No typed value, creation or deletion takes effect more often than users made it.
     fn at_most_once(&self, push: &Pushed<'_>) -> Result<(), Violation> {
-        let is_keyed = |line: &&Line| line.is_push && line.row.0 < app::KEYED;
+        let is_keyed = |line: &&Line| line.is_push && app::is_keyed(line.row.0);
         for line in push.lines.iter().filter(is_keyed) {
             if let Effect::Set(at, value) = &line.effect
                 && (value.is_null() || !app::is_unique(line.row.0, *at))
@@ -177,6 +178,7 @@ impl ServerRecord {
             self.check_change(push, change, verdict)?;
             self.check_reason(push, group, change, verdict)?;
             self.check_scoped_reason(push, group, change, verdict)?;
+            self.check_timed_reason(push, group, change, verdict)?;
         }
         Ok(())
     }
@@ -189,7 +191,7 @@ impl ServerRecord {
         change: &Change,
         verdict: &Verdict,
     ) -> Result<(), Violation> {
-        let Some(row) = row_of(change).filter(|row| row.0 < app::KEYED) else {
+        let Some(row) = row_of(change).filter(|row| app::is_keyed(row.0)) else {
             return Ok(());
         };
         let before = self.rows(push.before, row.0);

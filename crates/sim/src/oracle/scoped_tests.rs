@@ -1,5 +1,8 @@
 //! The oracle's word on whose rows are: each invariant is shown what breaks it.
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use afield_protocol::codec::cbor::write_key;
 use afield_protocol::{
     Attributes, Change, Code, Frame, Group, GroupId, GroupOutcome, Key, Op, RowBlockWriter, Theirs,
@@ -16,8 +19,8 @@ use super::tagged::device::TaggedDevice;
 use super::view::View;
 use crate::app;
 use crate::rows::Rows;
-use crate::scoped;
 use crate::violation::{Promise, Violation};
+use crate::{jobs, scoped};
 
 const TOKEN: &[u8] = b"here";
 
@@ -29,15 +32,24 @@ struct Server {
     record: ServerRecord,
 }
 
+/// Every project is open.
+fn all_open() -> Rc<BTreeSet<i64>> {
+    Rc::new((1..=i64::from(jobs::PROJECTS)).collect())
+}
+
 fn server() -> Server {
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(&app::server_schema()).unwrap();
-    conn.execute_batch(&super::audit::schema()).unwrap();
+    conn.execute_batch(&app::server_schema(app::Kinds::ALL))
+        .unwrap();
+    conn.execute_batch(&super::audit::schema(app::Kinds::ALL))
+        .unwrap();
     conn.execute_batch(&scoped::beginnings()).unwrap();
+    conn.execute_batch(&jobs::beginnings()).unwrap();
     let mut record = ServerRecord::default();
+    record.kinds = app::Kinds::ALL;
     record.observe(&conn).unwrap();
-    for entity in app::synced() {
-        record.gave_position((USER, entity), TOKEN);
+    for entity in app::synced(app::Kinds::ALL) {
+        record.gave_position((USER, entity), TOKEN, &all_open());
     }
     Server { conn, record }
 }
@@ -48,7 +60,7 @@ impl Server {
         rows.values().cloned().collect()
     }
 
-    fn mine(&self, entity: usize) -> std::rc::Rc<Rows> {
+    fn mine(&self, entity: usize) -> Rc<Rows> {
         self.record.rows_of(self.record.now(), USER, entity)
     }
 
@@ -81,6 +93,7 @@ impl Server {
             absorbed: Vec::new(),
             origins: Vec::new(),
             changes: vec![change],
+            checkpoint: Vec::new(),
         };
         let outcome = GroupOutcome {
             group: group.id,
@@ -113,7 +126,7 @@ fn change(entity: usize, op: Op, key: &Value, set: &[(&str, Value)]) -> Change {
 }
 
 fn rows_frame(entity: usize, row: &[Value]) -> Frame {
-    let model = app::model();
+    let model = app::model(app::Kinds::ALL);
     let local = &model.entity(app::name(entity)).unwrap().local;
     let mut block = RowBlockWriter::new(&local.name, &local.columns());
     let numbers = local.columns().len() - row.len();
@@ -163,6 +176,45 @@ fn p7_what_a_page_tells_of_anothers_row_is_noticed() {
          UPDATE task SET owner = NULL WHERE id = '{id}'; COMMIT"
     ));
     told(&server, gone).unwrap();
+}
+
+/// Of the project and of its depot, and in the page of a device that may not read the project.
+#[test]
+fn p4_a_page_that_shows_what_another_row_had_is_noticed() {
+    for renamed in ["project SET name = 'new'", "depot SET title = 'new'"] {
+        let mut server = server();
+        server.happens(&format!("DELETE FROM seat WHERE user = 'user{USER}'"));
+        let is_whole = |row: &&Vec<Value>| row.iter().all(|value| !value.is_null());
+        let mine = server.mine(app::JOB);
+        let job = mine.values().find(is_whole).unwrap().clone();
+        let told = |server: &Server| {
+            server
+                .record
+                .check_page(USER, &[rows_frame(app::JOB, &job)])
+        };
+        told(&server).unwrap();
+        server.happens(&format!("UPDATE {renamed}"));
+        let invariant = "a page has rows of its user alone";
+        broken(told(&server), Promise::P7, invariant);
+    }
+}
+
+#[test]
+fn p6_a_push_that_writes_what_breaks_a_rule_is_noticed() {
+    let job = server().row(app::JOB, true)[0].clone();
+    let change = |kind: &str| change(app::JOB, Op::Update, &job, &[("kind", kind.into())]);
+    let written = |kind: &str| {
+        let sql = format!("UPDATE job SET kind = '{kind}' WHERE id = '{job}'");
+        server().pushed(&sql, change(kind), Verdict::applied())
+    };
+    written("big").unwrap();
+    let invariant = "nobody writes what breaks a rule";
+    broken(written("none"), Promise::P6, invariant);
+    let refused =
+        |kind: &str| server().pushed("", change(kind), Verdict::rejected(Code::NOT_ONE_OF, "no"));
+    refused("none").unwrap();
+    let invariant = "a change is refused for a reason that is so";
+    broken(refused("big"), Promise::P6, invariant);
 }
 
 #[test]
@@ -262,14 +314,16 @@ fn p7_what_must_not_be_in_a_device_is_found_there() {
 
     let file = Connection::open_in_memory().unwrap();
     let sql = "CREATE TABLE afield_group (n, state, frozen); \
-               CREATE TABLE afield_change (n, group_n, op, overlay, base); \
+               CREATE TABLE afield_change (n, group_n, op, overlay, base, entity, key); \
                INSERT INTO afield_group VALUES (1, 'parked', NULL)";
     file.execute_batch(sql).unwrap();
-    let sql = "INSERT INTO afield_change VALUES (1, 1, 'update', 1, ?1)";
+    let sql = "INSERT INTO afield_change VALUES (1, 1, 'update', 1, ?1, 'shop', x'')";
     file.execute(sql, [mine[2].to_string()]).unwrap();
     check_left(&file, &device, &server.record).unwrap();
     server.happens("DELETE FROM member WHERE user = 'user0'");
-    server.record.gave_position((USER, app::SHOP), TOKEN);
+    server
+        .record
+        .gave_position((USER, app::SHOP), TOKEN, &all_open());
     let result = check_left(&file, &device, &server.record);
     broken(result, Promise::P7, "what left the scope left the device");
     device.typed.insert(mine[2].to_string());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use afield_protocol::codec::Malformed;
-use afield_protocol::codec::cbor::write_key;
+use afield_protocol::codec::cbor::{read_key, write_key};
 use afield_protocol::{Change, Code, Frame, Group, GroupOutcome, Op, RowBlock};
 use afield_protocol::{Theirs, Value, Verdict, VerdictKind};
 use rusqlite::Connection;
@@ -15,16 +15,17 @@ use super::push::{Pushed, row_of};
 use super::server::ServerRecord;
 use crate::app;
 use crate::rows::{self, RowName, Rows, display_name};
-use crate::scoped;
 use crate::violation::{Promise, Violation};
+use crate::{jobs, scoped, timed};
 
 /// What a user may see in one state, and what he holds.
 #[derive(Debug, Default)]
 pub(crate) struct Mine {
     /// Of each entity whose rows are not everyone's.
-    pub(super) rows: [Rc<Rows>; 2],
+    pub(super) rows: Vec<Rc<Rows>>,
     districts: BTreeSet<i64>,
     teams: BTreeSet<i64>,
+    seats: BTreeSet<i64>,
 }
 
 /// Values that a user held.
@@ -32,6 +33,7 @@ pub(crate) struct Mine {
 struct Held {
     districts: BTreeSet<i64>,
     teams: BTreeSet<i64>,
+    seats: BTreeSet<i64>,
     shops: HashSet<Vec<u8>>,
 }
 
@@ -40,7 +42,8 @@ struct Held {
 pub(crate) struct ScopeMemory {
     /// By user: what he held at some time, and the shops that he held by it.
     held: Vec<Held>,
-    /// What decided at some time whose a row was: a shop's district; a task's shop, team and owner.
+    /// What decided at some time whose a row was: a shop's district; a task's shop, team and owner;
+    /// a project's identifier; a job's project and owner.
     deciding: HashMap<RowName, HashSet<Vec<Value>>>,
     /// Rows that one transaction wrote more than once: whose they were in between, marks know.
     flapped: HashSet<RowName>,
@@ -51,7 +54,7 @@ pub(crate) struct ScopeMemory {
 }
 
 /// The places of the attributes that decide, of each such entity.
-const DECIDING: [std::ops::Range<usize>; 2] = [1..2, 1..4];
+const DECIDING: [std::ops::Range<usize>; 4] = [1..2, 1..4, 0..1, 1..3];
 
 impl ScopeMemory {
     /// Whether a user may be told that a row is gone. A mark tells what decided when the row was
@@ -60,6 +63,10 @@ impl ScopeMemory {
     fn may_know(&self, user: usize, name: &RowName) -> bool {
         let held = &self.held[user];
         let was_mine = |deciding: &Vec<Value>| match deciding.as_slice() {
+            [project] if name.0 == app::PROJECT => holds(&held.seats, project),
+            [project, owner] => {
+                *owner == Value::Text(scoped::user(user)) || holds(&held.seats, project)
+            }
             [district] => holds(&held.districts, district),
             [shop, team, owner] => {
                 *owner == Value::Text(scoped::user(user))
@@ -82,7 +89,7 @@ impl ServerRecord {
         lines: &[Line],
     ) -> Result<Rc<Vec<Mine>>, Violation> {
         let users = 0..scoped::USERS as usize;
-        let mine: Result<Vec<Mine>, _> = users.map(|user| mine(conn, user)).collect();
+        let mine: Result<Vec<Mine>, _> = users.map(|user| self.mine_now(conn, user)).collect();
         let mine = mine?;
         let memory = &mut self.scoped;
         memory.held.resize_with(mine.len(), Held::default);
@@ -102,6 +109,7 @@ impl ServerRecord {
             let held = &mut memory.held[user];
             held.districts.extend(&mine.districts);
             held.teams.extend(&mine.teams);
+            held.seats.extend(&mine.seats);
             held.shops.extend(mine.rows[0].keys().cloned());
             for row in mine.rows.iter().flat_map(|rows| rows.values()) {
                 let texts = row.iter().filter_map(scoped::marked);
@@ -119,13 +127,21 @@ impl ServerRecord {
             match frame {
                 Frame::Rows(block) => self.check_block(user, block)?,
                 Frame::Gone { entity, keys } => {
-                    let Some(entity) = app::place(entity).filter(|at| app::SCOPED.contains(at))
-                    else {
+                    let Some(entity) = app::place(entity) else {
                         continue;
                     };
-                    let names = keys.iter().map(|key| (entity, write_key(key)));
-                    let may_know = |name: &RowName| self.scoped.may_know(user, name);
-                    if let Some(name) = names.into_iter().find(|name| !may_know(name)) {
+                    let mut names = keys.iter().map(|key| (entity, write_key(key)));
+                    if app::TIMED.contains(&entity) {
+                        self.check_gone(user, names.clone())?;
+                    }
+                    if scoped::is_everyones(entity) {
+                        continue;
+                    }
+                    let may_know = |name: &RowName| match scoped::place(name.0) {
+                        Some(_) => self.scoped.may_know(user, name),
+                        None => self.timed.may_know(user, name),
+                    };
+                    if let Some(name) = names.find(|name| !may_know(name)) {
                         let detail = format!("user{user}: {} is gone", display_name(&name));
                         let invariant = "nobody is told of a row that was never his";
                         return Err(Violation::new(Promise::P7, invariant, detail));
@@ -138,12 +154,13 @@ impl ServerRecord {
     }
 
     fn check_block(&self, user: usize, block: &RowBlock) -> Result<(), Violation> {
-        let Some(entity) = app::place(&block.entity).filter(|at| app::SCOPED.contains(at)) else {
+        let is_told = |at: &usize| app::SCOPED.contains(at) || app::TIMED.contains(at);
+        let Some(entity) = app::place(&block.entity).filter(is_told) else {
             return Ok(());
         };
         let mine = self.rows_of(self.now(), user, entity);
         let width = app::width(entity);
-        let mut foreign = None;
+        let (mut foreign, mut is_there) = (None, false);
         let read = block.for_each(|cells| {
             let row = cells
                 .iter()
@@ -152,6 +169,7 @@ impl ServerRecord {
             let row: Vec<Value> = row.collect();
             let key = write_key(&row[..app::key_width(entity)]);
             if mine.get(&key) != Some(&row) {
+                is_there = self.rows(self.now(), entity).get(&key) == Some(&row);
                 foreign = Some(rows::display(entity, Some(&row)));
             }
             Ok::<(), Malformed>(())
@@ -163,7 +181,10 @@ impl ServerRecord {
         match foreign {
             None => Ok(()),
             Some(row) => {
-                let invariant = "a page has rows of its user alone";
+                let invariant = match is_there && timed::is_soft(entity) {
+                    true => "a row that counts as deleted is never told",
+                    false => "a page has rows of its user alone",
+                };
                 let detail = format!("user{user}: {} {row}", app::name(entity));
                 Err(Violation::new(Promise::P7, invariant, detail))
             }
@@ -178,7 +199,10 @@ impl ServerRecord {
             .filter(|line| line.effect == Effect::Insert)
             .map(|line| &line.row)
             .collect();
-        let has_shops = lines.iter().any(|line| line.row.0 == app::SHOP);
+        let has_parents = |entity| {
+            let parent = reference(entity).map(|(_, parent)| parent);
+            lines.iter().any(|line| Some(line.row.0) == parent)
+        };
         for line in &lines {
             let (entity, key) = &line.row;
             let fail = |invariant| {
@@ -196,25 +220,60 @@ impl ServerRecord {
             }
             let is_there = self.rows(self.now(), *entity).contains_key(key);
             // A shop that moves or goes behind the task of the same push takes it along.
-            let may_have_left = has_shops && *entity == app::TASK;
+            let may_have_left = has_parents(*entity);
             if is_there && !may_have_left && !mine(self.now()).contains_key(key) {
                 return fail("what somebody wrote is his");
             }
-            if let Effect::Set(at, shop) = &line.effect
-                && (*entity, *at) == (app::TASK, app::attribute_place(app::TASK, "shop"))
-                && !shop.is_null()
-                && !self.reads_shop(push, shop)
+            if let Effect::Set(at, parent) = &line.effect
+                && let Some((attribute, to)) = reference(*entity)
+                && *at == app::attribute_place(*entity, attribute)
+                && !parent.is_null()
+                && !self.reads(push, to, parent)
             {
                 return fail("nobody refers to what he cannot read");
+            }
+            if let Effect::Set(at, value) = &line.effect
+                && jobs::breaks(*entity, *at, value)
+            {
+                let invariant = "nobody writes what breaks a rule";
+                let detail = format!("{}: {:?}", display_name(&line.row), line.effect);
+                return Err(Violation::new(Promise::P6, invariant, detail));
             }
         }
         Ok(())
     }
 
-    fn reads_shop(&self, push: &Pushed<'_>, shop: &Value) -> bool {
-        let key = write_key(std::slice::from_ref(shop));
+    fn reads(&self, push: &Pushed<'_>, to: usize, parent: &Value) -> bool {
+        let key = write_key(std::slice::from_ref(parent));
         let mut states = [push.before, self.now()].into_iter();
-        states.any(|state| self.rows_of(state, push.user, app::SHOP).contains_key(&key))
+        states.any(|state| self.rows_of(state, push.user, to).contains_key(&key))
+    }
+
+    fn mine_now(&self, conn: &Connection, user: usize) -> Result<Mine, Violation> {
+        let name = scoped::user(user);
+        let rows = |entity: usize| {
+            if !self.kinds.has(entity) {
+                return Ok(Rc::default());
+            }
+            let columns = app::columns(entity).join(", ");
+            let (table, is_mine) = (app::table(entity), scoped::is_mine(entity));
+            let sql = format!("SELECT {columns} FROM {table} WHERE {is_mine}");
+            rows::read_with(conn, entity, &sql, &[&name]).map(Rc::new)
+        };
+        let held = |sql: &str| -> rusqlite::Result<BTreeSet<i64>> {
+            let mut statement = conn.prepare_cached(sql)?;
+            let found = statement.query_map([&name], |row| row.get(0))?;
+            found.collect()
+        };
+        Ok(Mine {
+            rows: app::SCOPED
+                .map(rows)
+                .into_iter()
+                .collect::<Result<_, _>>()?,
+            districts: held("SELECT district FROM member WHERE user = ?1")?,
+            teams: held("SELECT team FROM crew WHERE user = ?1")?,
+            seats: held("SELECT project FROM seat WHERE user = ?1")?,
+        })
     }
 
     /// What verdicts tell of such rows is of the user's own.
@@ -246,7 +305,7 @@ impl ServerRecord {
         states.any(|state| self.rows_of(state, push.user, name.0).contains_key(&name.1))
     }
 
-    /// Whether a repeated group got its answer; what is another's by now is left out of it.
+    /// Whether a repeated group got its answer, without what is not there for its user by now.
     pub(super) fn is_same_answer(
         &self,
         user: usize,
@@ -259,11 +318,12 @@ impl ServerRecord {
         first.group == again.group
             && first.verdicts.len() == again.verdicts.len()
             && all.all(|(change, (first, again))| {
-                let is_foreign = row_of(change).is_some_and(|name| {
-                    let rows = self.rows_of(self.now(), user, name.0);
-                    app::SCOPED.contains(&name.0) && !rows.contains_key(&name.1)
+                let is_there = app::place(&change.entity).is_some_and(|entity| {
+                    let key = first.key.as_ref().unwrap_or(&change.key);
+                    let rows = self.rows_of(self.now(), user, entity);
+                    rows.contains_key(&write_key(key))
                 });
-                first == again || is_foreign && silent(first) == *again
+                first == again || !is_there && silent(first) == *again
             })
     }
 
@@ -293,7 +353,7 @@ impl ServerRecord {
         let is_blurred = others
             .filter(|other| !std::ptr::eq(*other, change))
             .filter_map(row_of)
-            .any(|other| other == name || other.0 == app::SHOP);
+            .any(|other| other == name || [app::SHOP, app::PROJECT].contains(&other.0));
         let is_so = match code {
             code if *code == Code::GONE => is_blurred || !states.iter().all(is_mine),
             code if *code == Code::FORBIDDEN => {
@@ -304,14 +364,22 @@ impl ServerRecord {
                 is_blurred || states.iter().any(|s| is_there(s) && !is_mine(s))
             }
             code if *code == Code::KEY_EXISTS => is_blurred || states.iter().any(is_mine),
-            code if *code == Code::REFERENCE => {
-                let shop = change.set.get("shop").filter(|shop| !shop.is_null());
-                let reads = |shop| {
-                    let key = write_key(std::slice::from_ref(shop));
+            code if *code == Code::REFERENCE => reference(name.0).is_some_and(|(attribute, to)| {
+                let parent = change.set.get(attribute).filter(|value| !value.is_null());
+                let reads = |parent| {
+                    let key = write_key(std::slice::from_ref(parent));
                     let mut states = states.into_iter();
-                    states.all(|s| self.rows_of(s, push.user, app::SHOP).contains_key(&key))
+                    states.all(|s| self.rows_of(s, push.user, to).contains_key(&key))
                 };
-                name.0 == app::TASK && shop.is_some_and(|shop| is_blurred || !reads(shop))
+                parent.is_some_and(|parent| is_blurred || !reads(parent))
+            }),
+            code if jobs::is_rule(code) => {
+                let place = |name: &String| app::attribute_place(app::JOB, name);
+                let mut set = change.set.iter();
+                let title = change.set.contains_key("title");
+                name.0 == app::JOB
+                    && (set.any(|(at, value)| jobs::breaks(app::JOB, place(at), value))
+                        || change.op == Op::Create && !title)
             }
             code if *code == Code::ABSORBED_KNOWN => self.is_absorbed(group),
             code => *code == Code::GROUP_REFUSED || *code == Code::WAITS_FOR,
@@ -343,36 +411,31 @@ impl ServerRecord {
         let Some(mine) = self.mine(push.before, push.user) else {
             return true;
         };
-        if name.0 == app::SHOP {
-            return !holds(&mine.districts, &value("district"));
+        let is_owner = || value("owner") == Value::Text(scoped::user(push.user));
+        match name.0 {
+            app::SHOP => return !holds(&mine.districts, &value("district")),
+            app::PROJECT => {
+                let key = read_key(&name.1).unwrap_or_default();
+                return !key.first().is_some_and(|id| holds(&mine.seats, id));
+            }
+            app::JOB => return !(is_owner() || holds(&mine.seats, &value("project"))),
+            _ => {}
         }
         let shops = self.rows(push.before, app::SHOP);
         let shop = shops.get(&write_key(&[value("shop")]));
         let district = app::attribute_place(app::SHOP, "district");
         let in_district = shop.is_some_and(|shop| holds(&mine.districts, &shop[district]));
-        let is_owner = value("owner") == Value::Text(scoped::user(push.user));
-        !(is_owner || in_district && holds(&mine.teams, &value("team")))
+        !(is_owner() || in_district && holds(&mine.teams, &value("team")))
     }
 }
 
-fn mine(conn: &Connection, user: usize) -> Result<Mine, Violation> {
-    let name = scoped::user(user);
-    let rows = |entity: usize| {
-        let columns = app::columns(entity).join(", ");
-        let (table, is_mine) = (app::table(entity), scoped::is_mine(entity));
-        let sql = format!("SELECT {columns} FROM {table} WHERE {is_mine}");
-        rows::read_with(conn, entity, &sql, &[&name]).map(Rc::new)
-    };
-    let held = |sql: &str| -> rusqlite::Result<BTreeSet<i64>> {
-        let mut statement = conn.prepare_cached(sql)?;
-        let found = statement.query_map([&name], |row| row.get(0))?;
-        found.collect()
-    };
-    Ok(Mine {
-        rows: [rows(app::SHOP)?, rows(app::TASK)?],
-        districts: held("SELECT district FROM member WHERE user = ?1")?,
-        teams: held("SELECT team FROM crew WHERE user = ?1")?,
-    })
+/// The attribute of such an entity that refers to another one, and that.
+fn reference(entity: usize) -> Option<(&'static str, usize)> {
+    match entity {
+        app::TASK => Some(("shop", app::SHOP)),
+        app::JOB => Some(("project", app::PROJECT)),
+        _ => None,
+    }
 }
 
 fn holds(held: &BTreeSet<i64>, value: &Value) -> bool {
@@ -389,7 +452,7 @@ fn written_twice(lines: &[Line]) -> HashSet<RowName> {
     {
         let place = match line.effect {
             Effect::Set(at, _) => Some(at),
-            Effect::Insert | Effect::Delete => None,
+            Effect::Insert | Effect::Delete | Effect::Remove => None,
         };
         let written = places.entry(&line.row).or_default();
         let is_deleted = line.effect == Effect::Delete && !written.is_empty();

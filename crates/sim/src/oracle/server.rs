@@ -1,6 +1,6 @@
 //! The server's record: the states it was in, the positions it gave, the answers it sent.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use afield_protocol::{Code, GroupId, GroupOutcome, Value};
@@ -10,15 +10,17 @@ use super::Counts;
 use super::audit::{self, Effect, GRANTS, Line};
 use super::scopes::{Mine, ScopeMemory};
 use super::tagged::server::{TagHistory, TagMemory};
-use crate::app;
+use super::timed::{Alive, TimedMemory};
+use crate::app::{self, Kinds};
 use crate::rows::{self, Rows};
-use crate::scoped;
 use crate::violation::Violation;
+use crate::{jobs, scoped};
 
 /// All synced entities' rows after one commit, and whose those are that are not everyone's.
 struct State {
     rows: Vec<Rc<Rows>>,
     mine: Rc<Vec<Mine>>,
+    alive: Rc<Alive>,
 }
 
 /// What the oracle knows about the server.
@@ -28,7 +30,9 @@ pub(crate) struct ServerRecord {
     /// set back to an earlier copy.
     states: Vec<State>,
     /// Which state a user's token of an entity stands for, if the entity was complete with it.
-    positions: HashMap<(usize, usize, Vec<u8>), usize>,
+    positions: HashMap<(usize, usize, Vec<u8>), Stand>,
+    /// What there is beyond what every world has.
+    pub(crate) kinds: Kinds,
     /// Every outcome that was ever given for a group.
     answers: HashMap<GroupId, Vec<Answer>>,
     /// What belongs to the present history alone.
@@ -40,6 +44,16 @@ pub(crate) struct ServerRecord {
     pub(super) tagged: TagMemory,
     /// What rows that are not everyone's ever were, and whose.
     pub(super) scoped: ScopeMemory,
+    /// What is known of rows that stay for a time.
+    pub(super) timed: TimedMemory,
+}
+
+/// What a position stands for.
+#[derive(Default)]
+struct Stand {
+    state: usize,
+    /// The projects that were open on the device that got it.
+    open: Rc<BTreeSet<i64>>,
 }
 
 /// An outcome with the number of the first state that may hold its effect, and of the state in
@@ -76,11 +90,15 @@ impl ServerRecord {
             return Ok(lines);
         }
         self.history.audited = last;
-        let written = |entity| lines.iter().any(|line| line.row.0 == entity);
+        let written = |entity| {
+            let is_shown = [app::JOB, app::VAN].contains(&entity);
+            let mut lines = lines.iter().map(|line| line.row.0);
+            lines.any(|at| at == entity || is_shown && [app::PROJECT, GRANTS].contains(&at))
+        };
         let rows: Result<Vec<Rc<Rows>>, Violation> = (0..app::ENTITIES)
             .map(|entity| match self.states.last() {
                 Some(before) if !written(entity) => Ok(Rc::clone(&before.rows[entity])),
-                _ => Ok(Rc::new(read_entity(conn, entity)?)),
+                _ => Ok(Rc::new(self.read_entity(conn, entity)?)),
             })
             .collect();
         let rows = rows?;
@@ -89,7 +107,13 @@ impl ServerRecord {
             Some(before) if !is_scoped => Rc::clone(&before.mine),
             _ => self.read_mine(conn, &rows, &lines)?,
         };
-        self.states.push(State { rows, mine });
+        let is_timed = app::TIMED.into_iter().any(written);
+        let alive = match self.states.last() {
+            Some(before) if !is_timed => Rc::clone(&before.alive),
+            _ => Rc::new(Alive::read(conn)?),
+        };
+        self.timed.note(&rows[app::SHIFT], &lines);
+        self.states.push(State { rows, mine, alive });
         for line in lines.iter().filter(|line| line.is_push) {
             self.history.effects.add(&line.row, line.effect.clone());
         }
@@ -110,9 +134,13 @@ impl ServerRecord {
         }
     }
 
-    /// The rows of an entity in a state that are a user's.
+    /// The rows of an entity in a state that are a user's, and do not count as deleted.
     pub(crate) fn rows_of(&self, state: usize, user: usize, entity: usize) -> Rc<Rows> {
         match scoped::place(entity) {
+            None if app::TIMED.contains(&entity) => {
+                let state = self.states.get(state);
+                state.map_or_else(Rc::default, |state| state.alive.rows(user, entity))
+            }
             None => self.rows(state, entity),
             Some(at) => {
                 let mine = self.mine(state, user);
@@ -127,14 +155,46 @@ impl ServerRecord {
     }
 
     /// Notes that `token` was given to a user as the position of a complete entity, just now.
-    pub(crate) fn gave_position(&mut self, of: (usize, usize), token: &[u8]) {
-        let now = self.now();
-        self.positions.insert(name(of, token), now);
+    pub(crate) fn gave_position(
+        &mut self,
+        of: (usize, usize),
+        token: &[u8],
+        open: &Rc<BTreeSet<i64>>,
+    ) {
+        let (state, open) = (self.now(), Rc::clone(open));
+        self.positions
+            .insert(name(of, token), Stand { state, open });
     }
 
     /// The state that a complete position of a user and an entity stands for.
     pub(crate) fn state_of(&self, of: (usize, usize), token: &[u8]) -> Option<usize> {
-        self.positions.get(&name(of, token)).copied()
+        self.positions
+            .get(&name(of, token))
+            .map(|stand| stand.state)
+    }
+
+    /// The rows that a user's device has at a position, as far as that is known.
+    pub(crate) fn rows_at(&self, (user, entity): (usize, usize), token: &[u8]) -> Rc<Rows> {
+        match self.positions.get(&name((user, entity), token)) {
+            Some(stand) => self.rows_open(stand.state, (user, entity), &stand.open),
+            None => Rc::default(),
+        }
+    }
+
+    /// The rows of a user in a state, where these projects are open.
+    pub(crate) fn rows_open(
+        &self,
+        state: usize,
+        (user, entity): (usize, usize),
+        open: &BTreeSet<i64>,
+    ) -> Rc<Rows> {
+        let rows = self.rows_of(state, user, entity);
+        if !app::JOBS.contains(&entity) {
+            return rows;
+        }
+        let is_open = |row: &[Value]| jobs::is_open(entity, row, user, open);
+        let open = rows.iter().filter(|(_, row)| is_open(row));
+        Rc::new(open.map(|(key, row)| (key.clone(), row.clone())).collect())
     }
 
     /// Notes an outcome that was sent.
@@ -172,12 +232,23 @@ impl ServerRecord {
         self.is_restored = true;
         self.history = self.backup.clone().unwrap_or_default();
         let rows: Result<Vec<Rc<Rows>>, Violation> = (0..app::ENTITIES)
-            .map(|entity| Ok(Rc::new(read_entity(conn, entity)?)))
+            .map(|entity| Ok(Rc::new(self.read_entity(conn, entity)?)))
             .collect();
         let rows = rows?;
         let mine = self.read_mine(conn, &rows, &[])?;
-        self.states.push(State { rows, mine });
+        let alive = Rc::new(Alive::read(conn)?);
+        self.timed.note(&rows[app::SHIFT], &[]);
+        self.states.push(State { rows, mine, alive });
         Ok(())
+    }
+
+    fn read_entity(&self, conn: &Connection, entity: usize) -> Result<Rows, Violation> {
+        if entity == app::DRAFT || !self.kinds.has(entity) {
+            return Ok(Rows::new());
+        }
+        let columns = app::columns(entity).join(", ");
+        let sql = format!("SELECT {columns} FROM {}", app::table(entity));
+        Ok(rows::read(conn, entity, &sql)?)
     }
 
     /// How often pushes gave a cell this value, in the present history.
@@ -190,15 +261,10 @@ impl ServerRecord {
 
 /// A token's name in the record: where all rows are everyone's, so is the token.
 fn name((user, entity): (usize, usize), token: &[u8]) -> (usize, usize, Vec<u8>) {
-    let user = scoped::place(entity).map_or(0, |_| user);
+    let user = if scoped::is_everyones(entity) {
+        0
+    } else {
+        user
+    };
     (user, entity, token.to_vec())
-}
-
-fn read_entity(conn: &Connection, entity: usize) -> Result<Rows, Violation> {
-    if entity == app::DRAFT {
-        return Ok(Rows::new());
-    }
-    let columns = app::columns(entity).join(", ");
-    let sql = format!("SELECT {columns} FROM {}", app::table(entity));
-    Ok(rows::read(conn, entity, &sql)?)
 }

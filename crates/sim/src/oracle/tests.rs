@@ -1,5 +1,7 @@
 //! The oracle itself: each invariant is shown a world that breaks it.
 
+use std::rc::Rc;
+
 use std::collections::HashSet;
 
 use afield_protocol::codec::cbor::write_key;
@@ -29,12 +31,14 @@ pub(super) struct Server {
 
 pub(super) fn server() -> Server {
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(&app::server_schema()).unwrap();
-    conn.execute_batch(&audit::schema()).unwrap();
+    conn.execute_batch(&app::server_schema(app::Kinds::ALL))
+        .unwrap();
+    conn.execute_batch(&audit::schema(app::Kinds::ALL)).unwrap();
     let mut record = ServerRecord::default();
+    record.kinds = app::Kinds::ALL;
     record.observe(&conn).unwrap();
-    for entity in app::synced() {
-        record.gave_position((0, entity), TOKEN);
+    for entity in app::synced(app::Kinds::ALL) {
+        record.gave_position((0, entity), TOKEN, &Rc::default());
     }
     Server { conn, record }
 }
@@ -57,6 +61,7 @@ impl Server {
             absorbed: Vec::new(),
             origins: Vec::new(),
             changes: vec![change],
+            checkpoint: Vec::new(),
         };
         let outcome = GroupOutcome {
             group: group.id,

@@ -28,8 +28,12 @@ pub(crate) struct View {
     pub(crate) ids: HashMap<(usize, i64), i64>,
     /// How each change of a group ended: every outcome there is for it.
     pub(crate) outcomes: HashMap<(GroupId, usize), Vec<Ended>>,
-    /// Each synced entity's position, and whether its first download is complete.
+    /// Each synced entity's position, and whether its first download is complete. Entities that the
+    /// world does not have are never complete.
     pub(crate) standing: Vec<(Option<Vec<u8>>, bool)>,
+    /// Whether its model has projects and jobs, and their rules.
+    pub(crate) has_jobs: bool,
+    pub(crate) has_rules: bool,
     /// Rows that were written and not sealed.
     pub(crate) captured: BTreeSet<RowName>,
 }
@@ -86,34 +90,54 @@ impl View {
             return Ok(Self::default());
         }
         let log = log(conn)?;
-        let (log, tagged_log) = log.into_iter().partition(|entry| entry.row.0 <= app::DRAFT);
+        let (log, tagged_log) = log
+            .into_iter()
+            .partition(|entry| !app::TAGGED.contains(&entry.row.0));
+        let (has_jobs, has_rules) = jobs(conn)?;
         let mut view = Self {
             has_model: true,
+            has_jobs,
+            has_rules,
             log,
             tagged_log,
             ids: ids(conn)?,
             outcomes: outcomes(conn)?,
-            standing: standing(conn)?,
             ..Self::default()
         };
+        let standing = standing(conn)?;
+        let is_there = |entity: &usize| standing[*entity].is_some();
         for entity in 0..app::ENTITIES {
+            if !is_there(&entity) {
+                view.visible.push(Rows::new());
+                continue;
+            }
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM \"{}\"", app::name(entity));
             view.visible.push(rows::read(conn, entity, &sql)?);
         }
-        for entity in (app::SITE..app::KEYED).chain(app::TAGGED) {
+        let written = app::keyed_written().chain(app::TAGGED);
+        for entity in written.filter(|entity| is_there(entity) && *entity != app::VAN) {
             let columns = app::attributes(entity).join(", ");
             let sql = format!("SELECT {columns} FROM afield_before_{}", app::name(entity));
             let captured = rows::read(conn, entity, &sql)?;
             view.captured
                 .extend(captured.into_keys().map(|key| (entity, key)));
         }
+        view.standing = standing
+            .into_iter()
+            .map(Option::unwrap_or_default)
+            .collect();
         for entity in app::TAGGED {
             let rows = view.visible[entity].iter();
             let rows = rows.map(|(key, row)| (key.clone(), view.sealed(entity, key, row)));
             view.tagged.extend(tagged(entity, &rows.collect())?);
         }
         Ok(view)
+    }
+
+    /// Whether its model has this entity.
+    pub(crate) fn has(&self, entity: usize) -> bool {
+        self.has_jobs || !app::JOBS.contains(&entity)
     }
 
     /// The row as it will be when it is sealed: old identifiers that another process wrote are
@@ -139,7 +163,7 @@ impl View {
     /// Whether another process wrote tagged rows, or others, that are not sealed.
     pub(crate) fn has_captured(&self, are_tagged: bool) -> bool {
         let mut entities = self.captured.iter().map(|(entity, _)| *entity);
-        entities.any(|entity| (entity > app::DRAFT) == are_tagged)
+        entities.any(|entity| app::TAGGED.contains(&entity) == are_tagged)
     }
 
     /// A visible row.
@@ -228,14 +252,22 @@ fn ids(conn: &Connection) -> Result<HashMap<(usize, i64), i64>, Violation> {
 /// A position, and whether the first download is through.
 type Standing = (Option<Vec<u8>>, bool);
 
-fn standing(conn: &Connection) -> Result<Vec<Standing>, Violation> {
+/// Whether the device's model has jobs, and their rules.
+fn jobs(conn: &Connection) -> Result<(bool, bool), Violation> {
+    let sql = "SELECT instr(model, '\"job\"') > 0, instr(model, '\"max_length\"') > 0 \
+               FROM afield_meta";
+    Ok(conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+fn standing(conn: &Connection) -> Result<Vec<Option<Standing>>, Violation> {
     let sql = "SELECT position, complete FROM afield_entity WHERE name = ?1";
     let mut statement = conn.prepare_cached(sql)?;
     let read = |entity| {
         if entity == app::DRAFT {
-            return Ok((None, true));
+            return Ok(Some((None, true)));
         }
-        Ok(statement.query_row([app::name(entity)], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        Ok(statement.query_row([app::name(entity)], read).optional()?)
     };
     (0..app::ENTITIES).map(read).collect()
 }

@@ -1,6 +1,6 @@
 //! What a sync waits for: the simulated network between a device and the server.
 
-use afield_protocol::{Held, Position};
+use afield_protocol::{Chosen, Held, Position};
 
 /// What a lane waits for.
 #[derive(Default)]
@@ -37,6 +37,8 @@ pub(crate) struct Answer {
 pub(crate) struct Serving {
     /// The values that the device has rows of, as far as somebody said so.
     pub(crate) held: Vec<Held>,
+    /// The values that the app on the device chose.
+    pub(crate) chosen: Vec<Chosen>,
     pub(crate) entities: Vec<(String, Option<Position>)>,
 }
 

@@ -4,6 +4,7 @@
 mod decide;
 mod device;
 mod drain;
+mod jobs;
 mod link;
 mod network;
 mod orders;
@@ -22,7 +23,7 @@ use self::link::Late;
 use self::server::SimServer;
 use self::template::Template;
 use crate::action::Action;
-use crate::app;
+use crate::app::{self, Kinds};
 use crate::environment::Clock;
 use crate::files;
 use crate::generate::{DEVICES_MAX, Plan};
@@ -37,6 +38,11 @@ use crate::violation::Violation;
 
 /// Requests that are kept to arrive late.
 const LATE_MAX: usize = 4;
+
+/// How far the devices' own clocks are off, where time matters.
+const OFF_MS: [i64; 3] = [40 * DAY_MS, -40 * DAY_MS, 3_600_000];
+
+const DAY_MS: i64 = 86_400_000;
 
 /// Everything there is.
 pub(crate) struct World {
@@ -58,6 +64,8 @@ pub(crate) struct World {
     has_backup: bool,
     /// Whether there are rows that are not everyone's.
     is_scoped: bool,
+    /// What there is beyond what every world has.
+    kinds: Kinds,
     /// The oracle looks at every so many-th step; at what is sent and at reports always.
     look_each: u32,
     /// Steps since it looked last.
@@ -77,7 +85,8 @@ pub(crate) struct Ended {
 
 /// Lets the world of a plan happen.
 pub(crate) fn run(plan: &Plan, planted: Option<&'static str>, traced: bool) -> Ended {
-    let begun = Template::of(planted).and_then(|template| World::new(plan, &template, traced));
+    let begun =
+        Template::of(planted, plan.kinds).and_then(|template| World::new(plan, &template, traced));
     let mut world = match begun {
         Ok(world) => world,
         Err(violation) => {
@@ -117,7 +126,10 @@ impl World {
     fn new(plan: &Plan, template: &Template, traced: bool) -> Result<Self, Violation> {
         let folder = files::folder()?;
         let clock = Clock::new();
-        let server = SimServer::new(folder.path(), &template.server(), plan.seed, &clock)?;
+        let server = {
+            let of = (plan.seed, plan.kinds);
+            SimServer::new(folder.path(), &template.server(), of, &clock)?
+        };
         let mut world = Self {
             seed: plan.seed,
             random: fastrand::Rng::with_seed(plan.seed ^ 0x7a11),
@@ -132,6 +144,7 @@ impl World {
             counters: Counters::default(),
             has_backup: false,
             is_scoped: plan.is_scoped,
+            kinds: plan.kinds,
             look_each: 1,
             unseen: 0,
             tally: Tally::default(),
@@ -139,18 +152,22 @@ impl World {
             clock,
             _folder: folder,
         };
-        if plan.is_scoped {
-            world.server.team_begins()?;
-        }
+        world.server.team_begins(plan.is_scoped)?;
+        world.server_record.kinds = plan.kinds;
         world.server_record.observe(&world.server.team)?;
         for row in world.server_record.tagged_rows(0)? {
             if let (app::ORDER, Value::Integer(hits)) = (row.tag.entity(), &row.values[HITS]) {
                 world.counters.add(&row.tag, *hits);
             }
         }
-        for place in 0..plan.devices {
-            let made = plan.model_installed.then(|| template.device());
-            let (folder, clock) = (world._folder.path(), &world.clock);
+        for (place, off) in OFF_MS.into_iter().enumerate().take(plan.devices) {
+            let made = plan.model_installed.then(|| match plan.has_old_model {
+                true => template.old_device(),
+                false => template.device(),
+            });
+            // Nobody's clock but the server's is to decide what stays.
+            let off = if plan.kinds.is_timed { off } else { 0 };
+            let (folder, clock) = (world._folder.path(), &world.clock.off(off));
             let user = plan.users[place % plan.users.len()];
             let of = (place, user);
             let device = Device::new(folder, made.as_deref(), of, plan.seed, clock)?;
@@ -175,6 +192,11 @@ impl World {
             Action::Foreign { edits } => self.foreign(edits),
             Action::Orders { by, edits } => self.orders(*by, edits),
             Action::Team { edits } => self.team(edits),
+            Action::Open {
+                device,
+                project,
+                is_open,
+            } => self.open_project(device % present, *project, *is_open),
             Action::Decide {
                 device,
                 pick,
@@ -193,6 +215,11 @@ impl World {
             Action::Altered { pick } => self.arrive_altered(*pick),
             Action::Advance { ms } => {
                 self.clock.advance(*ms);
+                Ok(())
+            }
+            Action::Time { seconds } => {
+                self.tally.count("server's clock moved");
+                self.server.time += seconds;
                 Ok(())
             }
             Action::CrashDevice {

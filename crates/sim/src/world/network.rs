@@ -9,9 +9,9 @@ use super::link::{Answer, Late, Link, Serving};
 use super::server::{Asked, Request};
 use super::{LATE_MAX, World};
 use crate::action::Step;
-use crate::app;
 use crate::oracle::push::Pushed;
 use crate::violation::{Promise, Violation};
+use crate::{app, jobs};
 
 /// Groups that are kept to come again altered.
 const PUSHED_MAX: usize = 8;
@@ -103,12 +103,18 @@ impl World {
         for outcome in outcomes {
             write(&Frame::Outcome(outcome), &mut answer);
         }
-        write(&Frame::Settled, &mut answer);
+        write(
+            &Frame::Settled {
+                checkpoint: Vec::new(),
+            },
+            &mut answer,
+        );
         if request.hello.pull.is_empty() {
             write(&Frame::End, &mut answer);
         } else {
             answer.serving = Some(Serving {
                 held: request.held,
+                chosen: request.chosen,
                 entities: request.hello.pull,
             });
         }
@@ -182,13 +188,17 @@ impl World {
         self.server_record.observe(&self.server.team)?;
         let owner = self.records[device].user;
         self.server_record.check_page(owner, &page.frames)?;
+        let (from, now) = (&serving.entities, self.server.time);
+        self.server_record.check_bounds(owner, from, &page, now)?;
         for frame in &page.frames {
             Format::Cbor.write(&model.device, frame, &mut answer.bytes);
         }
         if page.end.complete {
+            let open = std::rc::Rc::new(jobs::open(&serving.chosen));
             for (entity, token) in &page.end.to {
                 if let Some(entity) = app::place(entity) {
-                    self.server_record.gave_position((owner, entity), token);
+                    self.server_record
+                        .gave_position((owner, entity), token, &open);
                 }
             }
             Format::Cbor.write(&model.device, &Frame::End, &mut answer.bytes);

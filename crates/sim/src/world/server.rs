@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use afield_protocol::codec::{Format, FrameReader};
 use afield_protocol::{
-    Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Problem, Welcome, zoo,
+    Chosen, Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Problem, Welcome, zoo,
 };
 use afield_server::resolved::ServerModel;
 use afield_server::storage::sqlite::{SqliteStorage, prepare};
@@ -13,13 +13,13 @@ use afield_server::storage::{PullRequest, PulledPage, Storage, StorageError};
 use rusqlite::Connection;
 
 use super::link::Serving;
-use crate::app;
-use crate::environment::Clock;
+use crate::app::{self, Kinds};
+use crate::environment::{BEGINNING_MS, Clock};
 use crate::files;
 use crate::oracle::audit;
-use crate::scoped;
 use crate::statements::Statement;
 use crate::violation::{Promise, Violation};
+use crate::{jobs, scoped, timed};
 
 /// The server's process with its file.
 pub(crate) struct SimServer {
@@ -31,9 +31,12 @@ pub(crate) struct SimServer {
     /// The team's own connection: the foreign writer's, and the oracle's.
     pub(crate) team: Connection,
     clock: Clock,
+    /// What pulls take for the time, in seconds since 1970.
+    pub(crate) time: i64,
     random: fastrand::Rng,
     /// How often it was set back.
     restores: i64,
+    kinds: Kinds,
     /// Crash points until it dies.
     pub(crate) armed: Option<u32>,
 }
@@ -51,6 +54,8 @@ pub(crate) struct Request {
     pub(crate) hello: Hello,
     /// The values that the device has rows of, if it says so.
     pub(crate) held: Vec<Held>,
+    /// The values that the app on the device chose.
+    pub(crate) chosen: Vec<Chosen>,
     pub(crate) groups: Vec<Group>,
 }
 
@@ -59,10 +64,10 @@ impl SimServer {
     pub(crate) fn new(
         folder: &Path,
         template: &Path,
-        seed: u64,
+        (seed, kinds): (u64, Kinds),
         clock: &Clock,
     ) -> Result<Self, Violation> {
-        let model = Rc::new(app::model());
+        let model = Rc::new(app::model(kinds));
         let path = folder.join("server.db");
         files::copy(template, &path)?;
         let mut server = Self {
@@ -73,8 +78,10 @@ impl SimServer {
             storage: None,
             team: Connection::open_in_memory()?,
             clock: clock.clone(),
+            time: BEGINNING_MS / 1000,
             random: fastrand::Rng::with_seed(seed ^ 0x5e1f),
             restores: 0,
+            kinds,
             armed: None,
         };
         server.connect()?;
@@ -152,15 +159,17 @@ impl SimServer {
                 message: "another model".into(),
             });
         }
-        let (mut held, mut groups) = (Vec::new(), Vec::new());
+        let (mut held, mut chosen, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             match next()? {
                 Some(Frame::Held(said)) => held.push(said),
+                Some(Frame::Chosen(said)) => chosen.push(said),
                 Some(Frame::Group(group)) => groups.push(group),
                 Some(Frame::End) => {
                     return Ok(Request {
                         hello,
                         held,
+                        chosen,
                         groups,
                     });
                 }
@@ -190,8 +199,8 @@ impl SimServer {
         let request = PullRequest {
             caller: afield_server::storage::Caller::user(user),
             held: serving.held.clone(),
-            now: 1_000,
-            chosen: Vec::new(),
+            now: self.time,
+            chosen: serving.chosen.clone(),
             entities: serving.entities.clone(),
             rows_max,
             bytes_max: 1024 * 1024,
@@ -247,9 +256,27 @@ impl SimServer {
         Ok(done.is_ok())
     }
 
-    /// The team has rows that are not everyone's.
-    pub(crate) fn team_begins(&self) -> Result<(), Violation> {
-        let sql = scoped::beginnings();
+    /// By how many seconds its clock has moved since the world began.
+    pub(crate) fn moved(&self) -> i64 {
+        self.time - BEGINNING_MS / 1000
+    }
+
+    /// The team has rows that are not everyone's, if there are to be any, and whatever else its
+    /// world has.
+    pub(crate) fn team_begins(&self, is_scoped: bool) -> Result<(), Violation> {
+        let mut sql = String::new();
+        if is_scoped {
+            sql += &scoped::beginnings();
+        }
+        if self.kinds.has_jobs {
+            sql += &jobs::beginnings();
+        }
+        if self.kinds.is_timed {
+            sql += &timed::beginnings();
+        }
+        if sql.is_empty() {
+            return Ok(());
+        }
         Ok(self.team.execute_batch(&format!(
             "UPDATE sim_context SET who = 'foreign'; {sql} UPDATE sim_context SET who = 'push'"
         ))?)
@@ -257,16 +284,16 @@ impl SimServer {
 }
 
 /// Makes the team's database.
-pub(crate) fn make(team: &Connection) -> Result<(), Violation> {
-    team.execute_batch(&app::server_schema())?;
-    team.execute_batch(&audit::schema())?;
+pub(crate) fn make(team: &Connection, kinds: Kinds) -> Result<(), Violation> {
+    team.execute_batch(&app::server_schema(kinds))?;
+    team.execute_batch(&audit::schema(kinds))?;
     Ok(team.execute_batch(&app::poison_triggers())?)
 }
 
 /// Does what `afield prepare` does.
-pub(crate) fn prepare_file(path: &Path) -> Result<(), Violation> {
+pub(crate) fn prepare_file(path: &Path, kinds: Kinds) -> Result<(), Violation> {
     let mut random = fastrand::Rng::with_seed(1);
-    prepare(path, &app::model(), |bytes| random.fill(bytes)).map_err(refused)?;
+    prepare(path, &app::model(kinds), |bytes| random.fill(bytes)).map_err(refused)?;
     Ok(())
 }
 

@@ -6,7 +6,6 @@ use afield_protocol::Code;
 use super::World;
 use super::device::{Done, unexplained};
 use super::link::Link;
-use super::server::Request;
 use crate::action::{Step, Way};
 use crate::app;
 use crate::oracle::view::GroupState;
@@ -65,7 +64,10 @@ impl World {
             match command {
                 Command::FetchModel => process.link = Link::Model,
                 Command::Send { body } => {
-                    if let Ok(Request { groups, .. }) = self.server.read(&body) {
+                    if let Ok(request) = self.server.read(&body) {
+                        self.asks(device, &request)?;
+                        let groups = request.groups;
+                        let process = &mut self.devices[device].lanes[lane];
                         let sent = groups.iter().map(|group| group.id);
                         process.sent.extend(sent.clone());
                         let sent = sent.collect();
@@ -177,7 +179,9 @@ impl World {
         self.look_into_file(device)?;
         let process = &self.devices[device].lanes[lane];
         let (began, units) = &process.began;
-        for entity in units.iter().flat_map(|unit| app::unit_entities(unit)) {
+        let kinds = self.kinds;
+        let pulled = (units.iter()).flat_map(|unit| app::unit_entities(unit, kinds));
+        for entity in pulled.filter(|entity| view.has(*entity)) {
             let (position, is_complete) = &view.standing[entity];
             let token = position.as_deref().unwrap_or(&[]);
             let user = self.records[device].user;

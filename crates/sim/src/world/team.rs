@@ -10,7 +10,10 @@ impl World {
     pub(super) fn team(&mut self, edits: &[TeamEdit]) -> Result<(), Violation> {
         let record = &self.server_record;
         let statements: Vec<_> = (edits.iter())
-            .flat_map(|edit| edit.statements(|entity| record.rows(record.now(), entity)))
+            .flat_map(|edit| {
+                let rows = |entity| record.rows(record.now(), entity);
+                edit.statements(rows, self.server.moved())
+            })
             .collect();
         let what = match self.server.foreign(&statements)? {
             true => "team's transaction",

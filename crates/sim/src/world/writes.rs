@@ -7,12 +7,13 @@ use afield_protocol::codec::cbor::write_key;
 use super::World;
 use super::device::{Done, unexplained};
 use crate::action::{Edit, What};
-use crate::app;
 use crate::oracle::device::DeviceRecord;
+use crate::oracle::rules::check_refused;
 use crate::oracle::view::View;
 use crate::rows::{RowName, Rows};
 use crate::statements::{Settled, Side, Statement};
 use crate::violation::Violation;
+use crate::{app, jobs};
 
 impl World {
     /// The app writes in one transaction.
@@ -27,6 +28,10 @@ impl World {
         })?;
         match done {
             Done::Well(()) => self.tally.count("app wrote"),
+            Done::Refused(error) if jobs::is_rule(error.code()) => {
+                self.tally.count("app was refused by a rule");
+                check_refused(&edits, error.code())?;
+            }
             // A statement that the model or SQLite refuses takes its transaction with it.
             Done::Refused(error) if !error.is_retryable() => self.tally.count("app was refused"),
             Done::Refused(error) => return Err(unexplained("the app writes", &error)),
@@ -78,7 +83,8 @@ impl World {
         let record = &self.server_record;
         let settled = edits.iter().filter_map(|edit| {
             let rows = record.rows(record.now(), edit.entity);
-            Settled::new(edit, &rows, |_, _| None)
+            let settled = Settled::new(edit, &rows, |_, _| None)?;
+            Some(settled.moved(self.server.moved()))
         });
         let statements: Vec<Statement> = settled
             .flat_map(|settled| settled.statements(Side::Server))
@@ -114,7 +120,7 @@ impl World {
         let settle = |edit: &Edit| {
             let rows = view.visible.get(edit.entity).unwrap_or(&none);
             let back = |key: &[u8], at: usize| self.back(device, &(edit.entity, key.to_vec()), at);
-            Settled::new(edit, rows, back)
+            Some(Settled::new(edit, rows, back)?.moved(self.server.moved()))
         };
         edits.iter().filter_map(settle).collect()
     }
@@ -132,6 +138,7 @@ impl World {
     /// Notes what a write did to the app's tables.
     fn wrote(&mut self, device: usize, by_other: bool) -> Result<(), Violation> {
         let after = View::read(&self.devices[device].other)?;
+        self.records[device].check_rules(&after, by_other)?;
         self.records[device].wrote(&after, by_other, &mut self.intents);
         Ok(())
     }
@@ -165,7 +172,9 @@ fn write(tx: &mut Transaction<'_>, edit: &Settled) -> Result<(), Error> {
         What::Create if by_action => tx.create(entity, &edit.row()).map(|_| ()),
         What::Upsert if by_action => tx.create_or_update(entity, &edit.row()).map(|_| ()),
         What::Delete if by_action => tx.delete(entity, &edit.key),
-        What::Update | What::Back | What::Empty | What::Poison | What::Refused if by_action => {
+        What::Update | What::Back | What::Empty | What::Poison | What::Refused | What::Breaks
+            if by_action =>
+        {
             tx.update(entity, &edit.key, &edit.attributes())
         }
         _ => edit

@@ -95,6 +95,8 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
         }
     }
     let lookups = lookups(schema, at, rng);
+    let keep = keep(&attributes, rng);
+    let seldom = if keep.is_some() { 3 } else { 8 };
     Entity {
         name,
         table: at,
@@ -102,7 +104,7 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
         write,
         write_to,
         deletes: table.off.is_some() && rng.u8(..4) > 0,
-        keep: keep(&attributes, rng),
+        keep,
         may_reference,
         unasked,
         lookups,
@@ -110,7 +112,7 @@ fn entity(schema: &Schema, at: usize, name: String, rng: &mut Rng) -> Entity {
         by_attribute: pattern == "detect-conflicts" && rng.bool(),
         has_counter: is_written && attributes.iter().any(numbers) && rng.u8(..4) == 0,
         attributes,
-        scope: match rng.u8(..8) {
+        scope: match rng.u8(..seldom) {
             0 => Scope::Everyone,
             _ => scope(schema, at, rng),
         },

@@ -35,6 +35,8 @@ pub(crate) enum Style {
     Grants,
     /// Few rows that many refer to are written again and again between small pages.
     Parents,
+    /// Rows come into windows and leave them between small pages.
+    Times,
 }
 
 /// Something that happens. What exactly is drawn from its own `salt`, so that it stays what it
@@ -90,16 +92,21 @@ impl Plan {
     /// Draws one.
     pub(crate) fn draw(number: u64) -> Self {
         let mut rng = Rng::with_seed(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xa11);
-        let schema = Schema::draw(&mut rng);
+        let style = [
+            Style::Everything,
+            Style::Grants,
+            Style::Parents,
+            Style::Times,
+        ][rng.usize(..4)];
+        let schema = Schema::draw(style, &mut rng);
         let model = Model::draw(&schema, &mut rng);
         let devices: Vec<usize> = (0..rng.usize(2..=4))
             .map(|_| rng.usize(..USERS.len()))
             .collect();
-        let style = [Style::Everything, Style::Grants, Style::Parents][rng.usize(..3)];
         let sizes = [1, 2, 3, 5, 8, 100];
         let page_rows = match style {
             Style::Everything => sizes[rng.usize(..6)],
-            Style::Grants | Style::Parents => sizes[rng.usize(..3)],
+            _ => sizes[rng.usize(..3)],
         };
         let remembers = rng.u8(..3) > 0;
         let mut actions = Vec::new();
@@ -132,10 +139,12 @@ fn action(devices: usize, style: Style, rng: &mut Rng) -> Action {
         Style::Everything => rng.u8(..64),
         // A write, a page, a write, a page.
         Style::Grants | Style::Parents => [rng.u8(..64), 0, 22, 34, 45, 45][rng.usize(..6)],
+        // And time passes in between.
+        Style::Times => [rng.u8(..64), 0, 20, 20, 22, 34, 45, 45, 45, 55][rng.usize(..10)],
     };
     // Pages that follow one another belong to one device, mostly.
     let device = match style {
-        Style::Grants | Style::Parents if rng.u8(..4) > 0 => 0,
+        Style::Grants | Style::Parents | Style::Times if rng.u8(..4) > 0 => 0,
         _ => device,
     };
     match what {

@@ -3,6 +3,7 @@
 
 use fastrand::Rng;
 
+use crate::plan::Style;
 use crate::text::{literal, quoted};
 
 /// Those who may ask.
@@ -22,6 +23,9 @@ pub(crate) const OFF: &str = "off";
 
 /// A column with a time.
 pub(crate) const DUE: &str = "due";
+
+/// How that column is declared.
+const TIMES: [&str; 3] = ["DATE", "DATETIME", "TIMESTAMPTZ"];
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -237,7 +241,7 @@ impl Table {
 
 impl Schema {
     /// Draws one.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(style: Style, rng: &mut Rng) -> Self {
         let mut schema = Self {
             tables: Vec::new(),
             members: Vec::new(),
@@ -246,7 +250,11 @@ impl Schema {
         rng.shuffle(&mut names);
         let reference = ["to", "to the"][rng.usize(..2)];
         for name in &names[..rng.usize(2..=5)] {
-            let table = schema.table(name, reference, rng);
+            let mut table = schema.table(name, reference, rng);
+            if style == Style::Times {
+                let due = table.due.unwrap_or(TIMES[rng.usize(..3)]);
+                table.due = Some(due);
+            }
             schema.tables.push(table);
         }
         for at in 0..rng.usize(1..=3) {
@@ -301,7 +309,7 @@ impl Schema {
                 let filled = ["TEXT", "DATE", "DATETIME", "TIMESTAMPTZ"][rng.usize(..4)];
                 [Off::True, Off::Nine, Off::Text, Off::Filled(filled)][rng.usize(..4)]
             }),
-            due: (rng.u8(..3) == 0).then(|| ["DATE", "DATETIME", "TIMESTAMPTZ"][rng.usize(..3)]),
+            due: (rng.u8(..3) == 0).then(|| TIMES[rng.usize(..3)]),
             is_indexed: rng.bool(),
         }
     }

@@ -151,7 +151,12 @@ impl Server {
         for outcome in outcomes {
             self.write(&mut answer, &Frame::Outcome(outcome));
         }
-        self.write(&mut answer, &Frame::Settled);
+        self.write(
+            &mut answer,
+            &Frame::Settled {
+                checkpoint: Vec::new(),
+            },
+        );
         match request.hello.pull.is_empty() {
             true => self.write(&mut answer, &Frame::End),
             false => answer.next = Some((request.hello.pull, request.held)),

@@ -49,7 +49,7 @@ impl Team<'_> {
         let what = match self.fills {
             true => [0, 0, 0, 34][self.rng.usize(..4)],
             false => match self.style {
-                Style::Everything => self.rng.u8(..35),
+                Style::Everything | Style::Times => self.rng.u8(..35),
                 Style::Grants => [self.rng.u8(..35), 11, 14, 20, 34, 34, 34][self.rng.usize(..7)],
                 Style::Parents => [self.rng.u8(..35), 17, 17, 17, 14][self.rng.usize(..5)],
             },

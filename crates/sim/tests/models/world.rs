@@ -26,7 +26,7 @@ use crate::wrong::{Done, Wrong};
 const STEPS_MAX: usize = 5_000;
 
 /// Rounds in which everything must drain.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 40;
 
 /// More than the longest pause of a group that failed alone.
 const ROUND_MS: i64 = 6 * 60 * 1_000;

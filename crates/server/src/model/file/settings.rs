@@ -30,6 +30,13 @@ pub struct ServerSection {
     pub min_version: u32,
 }
 
+impl ServerSection {
+    /// The retention in whole seconds.
+    pub fn retention_s(&self) -> i64 {
+        i64::try_from(self.retention.as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
 /// Where certificate and key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -124,11 +131,7 @@ impl ServerSection {
         let tls = tls(section, folder);
         let (mut retention, mut min_version) = (90 * DAY, 1);
         if let Some(section) = section {
-            set(
-                &mut retention,
-                section.take_without_effect("retention"),
-                Node::duration,
-            );
+            set(&mut retention, section.take("retention"), Node::duration);
             let number = |node: &Node<'_, '_>| node.number(1..=u64::from(u32::MAX));
             set(
                 &mut min_version,

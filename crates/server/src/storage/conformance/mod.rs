@@ -20,6 +20,7 @@ mod pushes;
 mod random;
 mod refusals;
 mod replica;
+mod retention;
 mod rights;
 mod schema;
 mod scopes;
@@ -41,6 +42,7 @@ pub use self::pushes::*;
 pub use self::random::*;
 pub use self::refusals::*;
 pub use self::replica::{Replica, Rows};
+pub use self::retention::*;
 pub use self::rights::*;
 pub use self::schema::{entity, model, schema, server_model};
 pub use self::scopes::*;
@@ -62,6 +64,9 @@ pub trait Database {
 
     /// What a query of another program returns.
     fn query(&self, sql: &str) -> Vec<Vec<Value>>;
+
+    /// What the server's clock says from now on, in seconds since 1970; 1,000 before.
+    fn set_time(&mut self, seconds: i64);
 
     /// Ends the server and starts another on the same database.
     fn restart(&mut self);
@@ -190,6 +195,17 @@ macro_rules! storage_conformance {
             p7_another_users_positions_bring_nothing_of_his
             p5_hundreds_of_values
             p7_random_scopes_against_random_pages
+            p5_a_device_that_was_away_for_longer_starts_over
+            p5_a_download_from_before_the_horizon_starts_over
+            p5_a_purge_that_stops_anywhere_loses_nothing
+            p9_what_is_older_than_the_retention_is_forgotten
+            nothing_is_forgotten_while_the_clock_is_behind
+            p2_what_the_ledger_forgot_is_not_applied_again
+            p2_every_cell_of_unknown_before
+            p1_what_was_made_since_is_applied_as_ever
+            p2_a_group_with_one_open_change_is_not_applied_in_part
+            p2_checkpoints_of_other_histories_are_none
+            p2_p5_random_absences_against_random_purges
         }
     };
     (@ $make:expr; $($case:ident)*) => {

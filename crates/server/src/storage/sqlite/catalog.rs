@@ -18,6 +18,7 @@ use super::sql_text::quote;
 use crate::catalog::{Catalog, Column, ForeignKey, Identity, Table, TableKind};
 pub use measure::measure;
 pub use query::SqliteQueries;
+pub(super) use types::precision_and_scale;
 
 /// The database cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -162,7 +163,7 @@ fn column(row: &Row<'_>, hidden: i64) -> rusqlite::Result<Column> {
     let known = types::afield_type(&declared);
     let kind = known.unwrap_or(Type::Text);
     let (precision, scale) = match kind {
-        Type::Decimal => types::precision_and_scale(&declared),
+        Type::Decimal => precision_and_scale(&declared),
         _ => (None, None),
     };
     Ok(Column {

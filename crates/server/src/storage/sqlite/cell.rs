@@ -10,6 +10,7 @@ use afield_protocol::{Type, Value, ValueRef};
 use rusqlite::types::ValueRef as Stored;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::column::{decimal, number_text};
 use super::raw::Raw;
 use super::schema::{Affinity, Column};
 use super::sql_text::quote;
@@ -24,6 +25,12 @@ pub(super) struct Form {
     /// Digits after the point of a decimal.
     pub scale: Option<u32>,
     pub spelling: Spelling,
+    /// What the column makes of numbers and of texts that look like one.
+    pub affinity: Affinity,
+    /// The column's type as it was declared.
+    pub declared: String,
+    /// Whether a window compares it with a time.
+    pub is_bounded: bool,
 }
 
 /// How a column spells the values of its type.
@@ -90,10 +97,15 @@ impl Form {
             kind,
             scale,
             spelling,
+            affinity: column.affinity,
+            declared: column.declared.clone(),
+            is_bounded: false,
         })
     }
 
-    /// The canonical value of a stored cell, or the cell as it is stored if it has none.
+    /// The canonical value of a stored cell, or the cell as it is stored if it has none; a number
+    /// becomes text where devices have a column of text, which would make that of it anyway; or
+    /// bytes, where a window could take that for a time.
     pub(super) fn read<'a>(&self, stored: Stored<'a>) -> Canonical<'a> {
         let value = match stored {
             Stored::Null => ValueRef::Null,
@@ -113,14 +125,22 @@ impl Form {
         }
         match self.convert(value) {
             Some(converted) if self.kind.accepts(converted.as_ref()) => Canonical::Owned(converted),
-            _ => Canonical::Borrowed(value),
+            _ => match number_text(value) {
+                Some(Value::Text(text)) if self.is_bounded => {
+                    Canonical::Owned(Value::Bytes(text.into_bytes()))
+                }
+                Some(text) if self.kind.sqlite() == "TEXT" => Canonical::Owned(text),
+                _ => Canonical::Borrowed(value),
+            },
         }
     }
 
     fn convert(&self, value: ValueRef<'_>) -> Option<Value> {
         match (self.kind, value) {
             (_, ValueRef::Null) => None,
-            (Type::Text, ValueRef::Integer(n)) => Some(Value::Text(n.to_string())),
+            (Type::Text | Type::Json, ValueRef::Integer(_) | ValueRef::Real(_)) => {
+                number_text(value)
+            }
             (Type::Integer, ValueRef::Real(x)) => whole_number(x),
             (Type::Boolean, ValueRef::Real(x)) => whole_number(x),
             (Type::Boolean, ValueRef::Text(text)) => truth(text),
@@ -167,7 +187,7 @@ impl Form {
         };
         match (self.kind, spelling) {
             (Type::Uuid, Spelling::Capitals) => Raw::Text(text.to_ascii_uppercase().into()),
-            (Type::Uuid, Spelling::NoDashes) => Raw::Text(text.replace('-', "").into()),
+            (Type::Uuid, Spelling::NoDashes) => self.kept(text.replace('-', ""), text),
             (Type::Uuid, Spelling::Bytes) => Raw::Blob(unhex(text)),
             (Type::Datetime | Type::Instant, Spelling::Blank) => {
                 let text = text.trim_end_matches('Z').replacen('T', " ", 1);
@@ -216,24 +236,6 @@ fn truth(text: &str) -> Option<Value> {
         "false" | "f" | "0" => Some(Value::Integer(0)),
         _ => None,
     }
-}
-
-/// Decimal text with at least `scale` digits behind the point: SQLite keeps numbers, and drops
-/// the zeros at their end.
-fn decimal(value: ValueRef<'_>, scale: Option<u32>) -> Option<Value> {
-    let text = match value {
-        ValueRef::Integer(n) => n.to_string(),
-        ValueRef::Real(x) if x.is_finite() => x.to_string(),
-        ValueRef::Text(text) => text.to_owned(),
-        _ => return None,
-    };
-    let digits = text
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.len());
-    let scale = usize::try_from(scale.unwrap_or(0)).ok()?;
-    let point = if digits == 0 && scale > 0 { "." } else { "" };
-    let zeros = "0".repeat(scale.saturating_sub(digits));
-    Some(Value::Text(format!("{text}{point}{zeros}")))
 }
 
 /// A date, also one with the time of midnight behind it.
@@ -285,6 +287,9 @@ mod tests {
             kind,
             scale,
             spelling,
+            affinity: Affinity::Blob,
+            declared: String::new(),
+            is_bounded: false,
         }
     }
 

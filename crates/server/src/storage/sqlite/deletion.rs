@@ -4,6 +4,7 @@
 //! value in canonical form: so a table that spells its truth values in several ways is understood
 //! in all of them.
 
+use afield_protocol::zoo::planted;
 use afield_protocol::{Attributes, Type, Value};
 use rusqlite::{Connection, Row};
 
@@ -109,7 +110,8 @@ impl Deletion {
     ) -> rusqlite::Result<Written> {
         let attribute = table.entity.local.attributes.get(self.at);
         let is_said = attribute.is_some_and(|attribute| set.contains_key(&attribute.name));
-        let beside = (!is_said).then(|| self.beside(&self.revived));
+        let revives = !is_said && !planted("server-create-does-not-revive");
+        let beside = revives.then(|| self.beside(&self.revived));
         update(conn, table, row, set, beside)
     }
 

@@ -91,9 +91,11 @@ pub(super) fn record(
         return Ok(());
     }
     conn.prepare_cached(
-        "INSERT INTO afield_ledger (user, group_id, hash, verdicts, applied, at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (user, group_id) DO UPDATE \
-         SET hash = excluded.hash, verdicts = excluded.verdicts, at = excluded.at",
+        "INSERT INTO afield_ledger (user, group_id, hash, verdicts, applied, at, change) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, change FROM afield_clock WHERE 1 \
+         ON CONFLICT (user, group_id) DO UPDATE \
+         SET hash = excluded.hash, verdicts = excluded.verdicts, at = excluded.at, \
+         change = excluded.change",
     )
     .and_then(|mut statement| {
         let verdicts = write_verdicts(verdicts);
@@ -107,9 +109,10 @@ pub(super) fn record(
     };
     for id in folded {
         conn.prepare_cached(
-            "INSERT INTO afield_ledger (user, group_id, applied, absorbed_by, at) \
-             VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT (user, group_id) DO UPDATE \
-             SET applied = 1, absorbed_by = excluded.absorbed_by",
+            "INSERT INTO afield_ledger (user, group_id, applied, absorbed_by, at, change) \
+             SELECT ?1, ?2, 1, ?3, ?4, change FROM afield_clock WHERE 1 \
+             ON CONFLICT (user, group_id) DO UPDATE \
+             SET applied = 1, absorbed_by = excluded.absorbed_by, change = excluded.change",
         )
         .and_then(|mut statement| statement.execute((user, id.0, group.id.0, at)))
         .while_(doing)?;

@@ -18,6 +18,7 @@ mod apply;
 mod captures;
 pub mod catalog;
 mod cell;
+mod column;
 mod constraint;
 mod deletion;
 mod entity;
@@ -30,6 +31,7 @@ mod page;
 mod parts;
 mod prepare;
 mod pull;
+mod purge;
 mod push;
 mod raw;
 mod references;
@@ -51,7 +53,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afield_protocol::zoo::{crash_point, planted};
-use afield_protocol::{Group, GroupId, GroupOutcome, Part, limits};
+use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, Part, limits};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use self::error::{While, crashed, lasting};
@@ -61,8 +63,8 @@ pub use self::prepare::{
 use self::scope::{LISTS_BYTES, Lists};
 use self::tables::Tables;
 pub use self::why::why;
-use super::{Caller, PartTaken, PullRequest, PulledPage, Storage, StorageError};
-use crate::position::CodeKey;
+use super::{Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError};
+use crate::position::{self, CodeKey};
 use crate::resolved::ServerModel;
 
 /// Connections that read, kept open between requests. More requests than this at once open their
@@ -159,8 +161,8 @@ impl SqliteStorage {
         self
     }
 
-    /// Takes the seconds since 1970 that the ledger notes from `clock` instead of SQLite's own.
-    /// No decision rests on them.
+    /// Takes the seconds since 1970 that the ledger notes, and by which it is purged, from `clock`
+    /// instead of SQLite's own.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         self.clock = Some(Box::new(clock));
@@ -254,6 +256,19 @@ impl SqliteStorage {
 impl Storage for SqliteStorage {
     fn epoch(&self) -> [u8; 8] {
         self.epoch
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let change = self.beacon.load(Ordering::Acquire);
+        position::seal_checkpoint(&self.code_key, self.epoch, change)
+    }
+
+    fn purge(
+        &self,
+        retention: Retention,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Purged, StorageError> {
+        purge::purge(self, retention, goes_on)
     }
 
     fn pull(&self, model: &ServerModel, request: &PullRequest) -> Result<PulledPage, StorageError> {

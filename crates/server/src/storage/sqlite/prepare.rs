@@ -21,7 +21,7 @@ use crate::storage::StorageError;
 pub const TABLES_SQL: &str = include_str!("tables.sql");
 
 /// The version of [`TABLES_SQL`].
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// How long to wait for another program that is writing: longer than any sane transaction of a
 /// team's program, shorter than a person's patience.
@@ -206,7 +206,11 @@ fn plan_in(conn: &Connection, model: &ServerModel) -> Result<Report, StorageErro
     }
     let mut captured = Vec::new();
     if present.contains_key("afield_node") {
-        check_version(conn)?;
+        if version(conn)? == Some(1) {
+            upgrade_first(&mut report);
+        } else {
+            check_version(conn)?;
+        }
         captured = captured_tables(conn).while_("reading the schema")?;
     } else {
         first_rows(conn, &mut report)?;
@@ -254,7 +258,7 @@ impl Report {
 fn first_rows(conn: &Connection, report: &mut Report) -> Result<(), StorageError> {
     let mode = literal(&journal_mode(conn)?);
     report.statements.push(Statement {
-        sql: format!("INSERT INTO afield_node VALUES (1, {SCHEMA_VERSION}, ?1, ?2, 0, {mode})"),
+        sql: format!("INSERT INTO afield_node VALUES (1, {SCHEMA_VERSION}, ?1, ?2, 0, {mode}, 0)"),
         reason: "identity and key of this database: 8 and 32 random bytes".into(),
         random: vec![8, 32],
     });
@@ -299,15 +303,34 @@ fn drop_capture(present: &BTreeMap<String, String>, table: &str) -> Vec<String> 
     triggers.chain(table).collect()
 }
 
+/// From version 1, which forgot nothing, to version 2.
+fn upgrade_first(report: &mut Report) {
+    let reason = "what is forgotten of the ledger goes by change numbers";
+    report.run(
+        "ALTER TABLE afield_ledger ADD COLUMN change INTEGER NOT NULL DEFAULT 0",
+        reason,
+    );
+    report.run(
+        "ALTER TABLE afield_node ADD COLUMN ledger_horizon INTEGER NOT NULL DEFAULT 0",
+        reason,
+    );
+    report.run("UPDATE afield_node SET schema_version = 2", reason);
+}
+
+fn version(conn: &Connection) -> Result<Option<i64>, StorageError> {
+    conn.query_row("SELECT schema_version FROM afield_node", [], |row| {
+        row.get(0)
+    })
+    .optional()
+    .while_("reading the version of the bookkeeping")
+}
+
 fn check_version(conn: &Connection) -> Result<(), StorageError> {
-    let version: Option<i64> = conn
-        .query_row("SELECT schema_version FROM afield_node", [], |row| {
-            row.get(0)
-        })
-        .optional()
-        .while_("reading the version of the bookkeeping")?;
-    match version {
+    match version(conn)? {
         Some(SCHEMA_VERSION) => Ok(()),
+        Some(1) => Err(lasting(
+            "the database was prepared by an earlier version of Afield: run `afield prepare`",
+        )),
         Some(other) => Err(lasting(format!(
             "the database was prepared by another version of Afield (its bookkeeping is version \
              {other}, this program's {SCHEMA_VERSION}): use that version"

@@ -145,6 +145,8 @@ struct Snapshot<'a> {
     conn: &'a Connection,
     storage: &'a SqliteStorage,
     change: i64,
+    /// Marks are whole above this change number.
+    horizon: i64,
     /// The time of the pull.
     now: i64,
 }
@@ -156,14 +158,15 @@ impl<'a> Snapshot<'a> {
         beacon: i64,
         now: i64,
     ) -> Result<Self, StorageError> {
-        let change = conn
-            .prepare_cached("SELECT change FROM afield_clock")
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        let (change, horizon) = conn
+            .prepare_cached("SELECT change, horizon FROM afield_clock, afield_node")
+            .and_then(|mut statement| statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))))
             .while_(DOING)?;
         let snapshot = Self {
             conn,
             storage,
             change,
+            horizon,
             now,
         };
         // A beacon that went back, or an epoch that is gone: somebody copied an older database
@@ -240,7 +243,13 @@ impl<'a> Snapshot<'a> {
         let key = &self.storage.code_key;
         let place = position.and_then(|token| position::open(key, &table.label, token));
         Ok(match place {
-            Some(place) if place.change >= since && self.is_our_history(&place)? => Some(place),
+            Some(place)
+                if place.change >= since
+                    && place.change >= self.horizon
+                    && self.is_our_history(&place)? =>
+            {
+                Some(place)
+            }
             _ => None,
         })
     }

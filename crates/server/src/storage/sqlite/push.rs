@@ -7,7 +7,7 @@
 //! blame is refused.
 
 use afield_protocol::zoo::{crash_point, planted};
-use afield_protocol::{Code, Group, GroupId, GroupOutcome, Verdict};
+use afield_protocol::{Code, Group, GroupId, GroupOutcome, Verdict, VerdictKind};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::entity::EntityTable;
@@ -19,6 +19,7 @@ use super::stops::{Settled, Stops};
 use super::tables::Tables;
 use super::turns::{self, Through};
 use super::{SqliteStorage, references, write};
+use crate::position::{CodeKey, open_checkpoint};
 use crate::resolved::ServerModel;
 use crate::storage::{Caller, StorageError};
 
@@ -143,6 +144,11 @@ impl Envelope<'_> {
             user: &self.caller.user,
             at: now,
             changes_max: self.storage.group_changes_max,
+            ledger_horizon: conn
+                .prepare_cached("SELECT ledger_horizon FROM afield_node")
+                .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+                .while_(DOING)?,
+            code_key: &self.storage.code_key,
         })
     }
 }
@@ -190,6 +196,9 @@ struct Applying<'a> {
     user: &'a str,
     at: i64,
     changes_max: usize,
+    /// The ledger is whole above this change number; 0 if nothing was forgotten.
+    ledger_horizon: i64,
+    code_key: &'a CodeKey,
 }
 
 impl Applying<'_> {
@@ -234,6 +243,7 @@ impl Applying<'_> {
                 let verdict = Verdict::rejected(Code::WAITS_FOR, reason);
                 self.settle(group, vec![verdict; group.changes.len()], numbers)
             }
+            _ if self.may_be_forgotten(group)? => self.unknown_before(group, numbers),
             _ => self.apply(group, numbers),
         }
     }
@@ -292,6 +302,44 @@ impl Applying<'_> {
                 self.settle(group, verdicts, numbers)
             }
         }
+    }
+
+    /// Whether the ledger may have forgotten that this group took effect: it was not made behind
+    /// everything that is forgotten, in a history that is known.
+    fn may_be_forgotten(&self, group: &Group) -> Result<bool, StorageError> {
+        if self.ledger_horizon == 0 {
+            return Ok(false);
+        }
+        let Some((epoch, change)) = open_checkpoint(self.code_key, &group.checkpoint) else {
+            return Ok(true);
+        };
+        let is_known = self
+            .conn
+            .prepare_cached("SELECT 1 FROM afield_epoch WHERE epoch = ?1")
+            .and_then(|mut statement| statement.exists([epoch]))
+            .while_(DOING)?;
+        Ok(!is_known || change < self.ledger_horizon)
+    }
+
+    /// A group that may have taken effect before: what it would change is for a person to decide.
+    fn unknown_before(&self, group: &Group, numbers: Numbers) -> Result<Ended, StorageError> {
+        let changes = numbers.put_all(self.tables, &group.changes);
+        let mut verdicts = Vec::with_capacity(changes.len());
+        for (change, sent) in changes.iter().zip(&group.changes) {
+            let table = self.tables.entity(&change.entity);
+            verdicts.push(write::unknown_before(
+                self.rights,
+                table,
+                change,
+                &sent.key,
+            )?);
+        }
+        let is_open = |verdict: &Verdict| verdict.kind != VerdictKind::Applied;
+        if let Some(at) = verdicts.iter().position(is_open) {
+            let open = verdicts.swap_remove(at);
+            verdicts = refusal(group, at, open);
+        }
+        self.settle(group, verdicts, numbers)
     }
 
     /// A part of the group took effect with one of `others`, which may have created its rows.

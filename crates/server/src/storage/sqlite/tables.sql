@@ -7,8 +7,9 @@ CREATE TABLE afield_node (
   schema_version INTEGER NOT NULL,         -- of these tables; see SCHEMA_VERSION
   incarnation BLOB NOT NULL,               -- 8 random bytes, made by `afield prepare`
   code_key BLOB NOT NULL,                  -- 32 random bytes: the key of the position tokens
-  horizon INTEGER NOT NULL,                -- marks and ledger are whole above this change number
-  former_journal_mode TEXT NOT NULL        -- given back by `afield prepare --remove`
+  horizon INTEGER NOT NULL,                -- marks are whole above this change number
+  former_journal_mode TEXT NOT NULL,       -- given back by `afield prepare --remove`
+  ledger_horizon INTEGER NOT NULL DEFAULT 0 -- the ledger is whole above it; 0: nothing is forgotten
 );
 
 CREATE TABLE afield_clock (
@@ -20,6 +21,11 @@ CREATE TABLE afield_epoch (
   number INTEGER PRIMARY KEY,              -- counts the starts of a server
   epoch BLOB NOT NULL UNIQUE,              -- 8 random bytes, made at that start
   beacon INTEGER NOT NULL                  -- no position above this number was given to a device
+);
+
+CREATE TABLE afield_moment (
+  change INTEGER PRIMARY KEY,              -- a change number that was reached
+  at INTEGER NOT NULL                      -- when, at the latest, in seconds since 1970
 );
 
 CREATE TABLE afield_table (
@@ -34,7 +40,8 @@ CREATE TABLE afield_ledger (
   verdicts BLOB,                           -- what became of it, in CBOR; null as long as hash is
   applied INTEGER NOT NULL,                -- 1 if it took effect, by itself or folded
   absorbed_by BLOB,                        -- the group that it was folded into before that came
-  at INTEGER NOT NULL,                     -- seconds since 1970, for people and retention
+  at INTEGER NOT NULL,                     -- seconds since 1970, for people
+  change INTEGER NOT NULL DEFAULT 0,       -- the change number when it came: when it is forgotten
   PRIMARY KEY (user, group_id)
 ) WITHOUT ROWID;
 

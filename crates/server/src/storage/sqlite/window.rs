@@ -4,6 +4,7 @@
 //! finds the rows which came in is a few days wider than need be, since a table may store an
 //! instant with any offset: every row of it is held against both bounds.
 
+use afield_protocol::zoo::planted;
 use afield_protocol::{Type, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -41,12 +42,17 @@ impl Instants {
                 ..Self::default()
             };
         };
-        let latest = now.max(instant);
+        let latest = match planted("server-window-goes-back") {
+            true => now,
+            false => now.max(instant),
+        };
         let is_idle = place.progress == Progress::Idle;
         let may_grow = is_idle && keep.comparison.grows() && latest > instant;
+        let may_grow = may_grow && !planted("server-window-range-not-read");
+        let stands = !is_idle && !planted("server-window-moves-under-a-download");
         Self {
             fresh: Some(latest),
-            resumed: Some(if is_idle { latest } else { instant }),
+            resumed: Some(if stands { instant } else { latest }),
             before: may_grow.then_some(instant),
         }
     }

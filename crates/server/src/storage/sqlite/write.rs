@@ -8,6 +8,7 @@ use afield_protocol::{
 };
 use rusqlite::{Connection, params_from_iter};
 
+use super::column;
 use super::constraint;
 use super::entity::{EntityTable, FoundRow};
 use super::error::{While, storage_error};
@@ -59,6 +60,8 @@ pub(super) fn change(
     if let Some(refused) = unwritable(table, change) {
         return Ok(Done::settled(refused));
     }
+    let typed = &change.set;
+    let change = &*column::as_columns_have_it(table, change);
     let found = found(rights, table, change)?;
     if let Found::Mine(row) = &found
         && let Some(refused) = rights.changing(table, change, row).while_(READING)?
@@ -79,7 +82,8 @@ pub(super) fn change(
     let (row, now) = match found {
         Found::Mine(row) => {
             let attributes = table.attributes(&row);
-            let now = match row.is_deleted {
+            let is_deleted = row.is_deleted && !planted("server-soft-deleted-row-is-edited");
+            let now = match is_deleted {
                 true => Now::SoftDeleted(attributes),
                 false => Now::Present(attributes),
             };
@@ -88,15 +92,11 @@ pub(super) fn change(
         Found::Foreign => (None, Now::Foreign),
         Found::Absent => (None, Now::Absent),
     };
-    let counters = if planted("server-counter-overwrites") {
-        &[]
-    } else {
-        table.counters.as_slice()
-    };
-    match conflict::decide(rule(table), counters, change, &now) {
+    match conflict::decide(rule(table), counters(table), change, &now) {
         Decision::Nothing => {
             let sent = (change.op == Op::Create).then_some(sent);
-            settled(with_key(Verdict::applied(), table, sent, row.as_ref()))
+            let verdict = with_key(Verdict::applied(), table, sent, row.as_ref());
+            settled(with_values(verdict, table, typed, row.as_ref()))
         }
         Decision::Conflict(code) => settled(Verdict::conflict(code, theirs(now))),
         Decision::Rejected(code) => settled(rejected(code)),
@@ -104,10 +104,15 @@ pub(super) fn change(
             if let Some(refused) = breaks_rule(table, change.op, row.as_ref(), &set) {
                 return settled(refused);
             }
+            let unkept = column::unkept(rights.conn, table, change, row.as_ref(), &set);
+            if let Some(refused) = unkept.while_(READING)? {
+                return settled(refused);
+            }
             let writing = Writing {
                 rights,
                 table,
                 change,
+                typed,
                 row: row.as_ref(),
             };
             writing.carry_out(sent, &set, overwritten)
@@ -129,6 +134,8 @@ struct Writing<'a> {
     rights: Rights<'a>,
     table: &'a EntityTable,
     change: &'a Change,
+    /// Its values as they were sent.
+    typed: &'a Attributes,
     row: Option<&'a FoundRow>,
 }
 
@@ -148,6 +155,9 @@ impl Writing<'_> {
             },
             (Op::Update, Some(row)) => update(conn, table, row, set, None),
             (Op::Delete, Some(row)) => match &table.deletion {
+                Some(_) if planted("server-soft-delete-removes-the-row") => {
+                    delete(conn, table, row)
+                }
                 Some(deletion) => deletion.delete(conn, table, row, self.rights.now),
                 None => delete(conn, table, row),
             },
@@ -175,7 +185,7 @@ impl Writing<'_> {
         }
         let sent = (change.op == Op::Create).then_some(sent);
         let verdict = with_key(Verdict::applied(), table, sent, row.as_ref());
-        let verdict = with_values(verdict, table, set, row.as_ref());
+        let verdict = with_values(verdict, table, self.typed, row.as_ref());
         Ok(Done {
             verdict: Verdict {
                 overwritten,
@@ -225,10 +235,61 @@ pub(super) fn known_in_part(
     Ok(with_key(conflict(theirs), table, sent, row.as_ref()))
 }
 
+/// The verdict for a change that may have been carried out before: that it was, if the row is as it
+/// would be then, and else a conflict. Nothing is written.
+pub(super) fn unknown_before(
+    rights: Rights<'_>,
+    table: Option<&EntityTable>,
+    change: &Change,
+    sent: &Key,
+) -> Result<Verdict, StorageError> {
+    let table = match table {
+        Some(table) if unwritable(table, change).is_none() => table,
+        _ => return Ok(rejected(Code::GONE)),
+    };
+    let row = match found(rights, table, change)? {
+        Found::Mine(row) => Some(row).filter(|row| !row.is_deleted),
+        Found::Foreign | Found::Absent => None,
+    };
+    let is_so = |row: &FoundRow| {
+        let now = table.attributes(row);
+        let is_set = |(name, value): (&String, &Value)| {
+            // How often a difference was added, no row tells.
+            !table.counters.contains(name) && now.get(name) == Some(value)
+        };
+        change.set.iter().all(is_set)
+    };
+    let verdict = match (change.op, &row) {
+        (Op::Delete, None) => Verdict::applied(),
+        (Op::Create | Op::Update, Some(row)) if is_so(row) => Verdict::applied(),
+        (Op::Update, None) => rejected(Code::GONE),
+        (_, row) => Verdict {
+            message: Some("it may have been applied before; nothing remembers it".into()),
+            ..Verdict::conflict(
+                Code::UNKNOWN_BEFORE,
+                match row {
+                    Some(row) => Theirs::Row(table.attributes(row)),
+                    None => Theirs::Gone,
+                },
+            )
+        },
+    };
+    let sent = (change.op == Op::Create).then_some(sent);
+    Ok(with_key(verdict, table, sent, row.as_ref()))
+}
+
 fn rule(table: &EntityTable) -> Rule {
     match table.entity.local.pattern {
         Pattern::DetectConflicts => Rule::Detect(table.entity.local.merge),
         _ => Rule::LastWriteWins,
+    }
+}
+
+fn counters(table: &EntityTable) -> &[String] {
+    if planted("server-counter-overwrites") {
+        &[]
+    } else {
+        table.counters.as_slice()
     }
 }
 
@@ -332,7 +393,7 @@ fn breaks_rule(
     let broken = |(at, attribute): (usize, &Attribute)| {
         let has = row.and_then(|row| row.values.get(at + width));
         let checked = match set.get(&attribute.name) {
-            _ if attribute.read_only => Ok(()),
+            _ if attribute.read_only || planted("server-rule-unasked") => Ok(()),
             Some(value) if has == Some(value) => Ok(()),
             Some(value) => attribute.rule.check(attribute.kind, value),
             None if op == Op::Create && row.is_none() => attribute.check_left_out(),

@@ -273,7 +273,7 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Group(_) => "group",
         Frame::Welcome(_) => "welcome",
         Frame::Outcome(_) => "outcome",
-        Frame::Settled => "settled",
+        Frame::Settled { .. } => "settled",
         Frame::Page(_) => "page",
         Frame::Rows(_) => "rows",
         Frame::Gone { .. } => "gone",

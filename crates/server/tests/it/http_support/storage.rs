@@ -3,10 +3,13 @@
 use std::sync::{Condvar, Mutex};
 
 use afield_protocol::{
-    Code, Frame, Group, GroupId, GroupOutcome, Page, PageEnd, Part, RowBlockWriter, Value, Verdict,
+    Checkpoint, Code, Frame, Group, GroupId, GroupOutcome, Page, PageEnd, Part, RowBlockWriter,
+    Value, Verdict,
 };
 use afield_server::resolved::ServerModel;
-use afield_server::storage::{Caller, PartTaken, PullRequest, PulledPage, Storage, StorageError};
+use afield_server::storage::{
+    Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError,
+};
 
 /// What the storage is to do, and what it was asked.
 #[derive(Default)]
@@ -94,6 +97,14 @@ impl Storage for StubStorage {
         let panics = self.script.lock().unwrap().epoch_panics;
         assert!(!panics, "a panic on purpose");
         [5; 8]
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new()
+    }
+
+    fn purge(&self, _: Retention, _: &mut dyn FnMut() -> bool) -> Result<Purged, StorageError> {
+        Err(self.script.lock().unwrap().fail())
     }
 
     fn pull(&self, model: &ServerModel, request: &PullRequest) -> Result<PulledPage, StorageError> {

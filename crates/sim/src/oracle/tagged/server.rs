@@ -37,7 +37,7 @@ impl TagHistory {
     fn note(&mut self, line: &Line, memory: &mut TagMemory, state: usize) {
         let entity = line.row.0;
         match &line.effect {
-            Effect::Insert => {}
+            Effect::Insert | Effect::Remove => {}
             Effect::Delete => {
                 memory.deleted.extend(self.tags.remove(&line.row));
                 memory.deleted_rows.insert(line.row.clone());

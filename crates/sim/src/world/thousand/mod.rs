@@ -29,6 +29,7 @@ use self::book::Book;
 use self::typist::Job;
 use super::template::Template;
 use super::{Ended, World};
+use crate::app::Kinds;
 use crate::generate::Plan;
 use crate::tag::Tag;
 use crate::tally::Tally;
@@ -87,7 +88,8 @@ struct Desk {
 
 /// Lets it happen, with the fault `planted`.
 pub(crate) fn run(size: Size, planted: Option<&'static str>, traced: bool) -> Ended {
-    let begun = Template::of(planted).and_then(|template| Scenario::new(size, &template, traced));
+    let begun = Template::of(planted, Kinds::default())
+        .and_then(|template| Scenario::new(size, &template, traced));
     let mut scenario = match begun {
         Ok(scenario) => scenario,
         Err(violation) => {
@@ -118,6 +120,8 @@ impl Scenario {
             devices: 2,
             users: [0, 1, 2],
             is_scoped: false,
+            kinds: Kinds::default(),
+            has_old_model: false,
             model_installed: true,
             page_rows: [7, 50, 400, 2_000][random.usize(0..4)].max(size.orders / 10),
             actions: Vec::new(),

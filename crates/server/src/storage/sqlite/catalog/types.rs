@@ -108,7 +108,7 @@ pub(super) fn afield_type(declared: &str) -> Option<Type> {
 }
 
 /// The `(p, s)` of a decimal, where it has them.
-pub(super) fn precision_and_scale(declared: &str) -> (Option<u32>, Option<u32>) {
+pub(in super::super) fn precision_and_scale(declared: &str) -> (Option<u32>, Option<u32>) {
     let inside = declared
         .split_once('(')
         .and_then(|(_, rest)| rest.split_once(')'))

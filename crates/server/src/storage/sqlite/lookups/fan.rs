@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use afield_protocol::zoo::planted;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::super::entity::EntityTable;
@@ -176,7 +177,9 @@ impl<'a> Fan<'a> {
         };
         // Under a higher number it is touched anew, and all its rows are to come.
         let is_it = |(number, begun): &(i64, Begun)| {
-            *number == change && begun.route == at && begun.key == key
+            (*number == change || planted("server-fan-out-keeps-its-place"))
+                && begun.route == at
+                && begun.key == key
         };
         let after = self.begun.take().filter(is_it);
         let after = after.map_or_else(Vec::new, |(_, begun)| begun.last);
@@ -199,7 +202,10 @@ impl<'a> Fan<'a> {
             looked_at: &mut self.looked_at,
         };
         if let Some(last) = walk.step(0, &key, &after)? {
-            return Ok(Walked::Cut(change - 1, begun(last)));
+            return Ok(match planted("server-fan-out-cut-forgets") {
+                true => Walked::Cut(change, None),
+                false => Walked::Cut(change - 1, begun(last)),
+            });
         }
         if let Some(ahead) = self.routes.get_mut(at) {
             ahead.marks.pop_front();
