@@ -312,7 +312,8 @@ fn p9_a_head_must_come_within_its_time() {
 #[test]
 fn p9_a_head_has_so_many_bytes() {
     let server = Server::start();
-    for (bytes, is_taken) in [(40_000, true), (80_000, false)] {
+    // What is read at once decides where between one and two times the limit it ends.
+    for (bytes, is_taken) in [(40_000, true), (300_000, false)] {
         let body = server.encode(Format::Cbor, &[Frame::Hello(server.hello(&[])), Frame::End]);
         let ask = Ask::sync(&token()).header("X-Much", &"x".repeat(bytes));
         let mut stream = connect(server.address);
