@@ -225,16 +225,34 @@ fn child() {
     }
 }
 
+/// Waits until somebody committed since this was asked last; false once all children ended.
+///
+/// Whoever writes only after that leaves the others room: SQLite's write lock is not fair, and a
+/// process that never pauses can keep another from it for a minute.
+fn they_commit(watcher: &rusqlite::Connection, children: &mut [Child]) -> bool {
+    let version = || -> i64 {
+        let sql = "SELECT data_version FROM pragma_data_version";
+        watcher.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let before = version();
+    while version() == before {
+        let runs = |child: &mut Child| child.try_wait().unwrap().is_none();
+        if !children.iter_mut().any(runs) {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
 #[test]
 fn p1_transactions_of_other_processes_stay_whole() {
     let world = World::new();
     let mut children = [start(&world, "plain"), start(&world, "store")];
     let (mut store, mut sync) = (world.store(), world.sync());
+    let watcher = rusqlite::Connection::open(world.path()).unwrap();
     let mut own = 0;
-    while children
-        .iter_mut()
-        .any(|child| child.try_wait().unwrap().is_none())
-    {
+    while they_commit(&watcher, &mut children) {
         store
             .transaction(|tx| {
                 tx.create(
