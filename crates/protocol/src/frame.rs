@@ -5,6 +5,9 @@
 //! answer:   welcome, outcome*, received?, settled,
 //!           ( page, window*, (rows | gone | held)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
+//!
+//! request:  hello, history*, end               after the problem `history-wanted`
+//! answer:   welcome, lost, settled, end
 //! ```
 //!
 //! Outcomes come before rows. `settled` says that the outcomes are whole, so that the device can
@@ -38,6 +41,9 @@ pub struct Hello {
     /// What to pull: each entity with the device's position, `None` before its first download.
     /// Empty when the request only sends.
     pub pull: Vec<(String, Option<Position>)>,
+    /// The newest checkpoint that the device has, empty if it has none. A server whose history
+    /// this is not applies nothing and answers `history-wanted`.
+    pub checkpoint: Checkpoint,
 }
 
 /// Opens an answer.
@@ -172,6 +178,16 @@ impl Window {
     }
 }
 
+/// Groups that this device knows to be settled, offered to a server whose history is another one
+/// than it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// The checkpoint that came with their outcomes.
+    pub checkpoint: Checkpoint,
+    /// The groups, oldest first.
+    pub groups: Vec<GroupId>,
+}
+
 /// Opens a page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -247,4 +263,11 @@ pub enum Frame {
     Window(Window),
     /// What the app chose.
     Chosen(Chosen),
+    /// Groups that the device knows to be settled.
+    History(History),
+    /// Those of them that this history of the server's never had.
+    Lost {
+        /// The groups, in the order in which they were offered.
+        groups: Vec<GroupId>,
+    },
 }

@@ -29,8 +29,8 @@ pub mod zoo;
 pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op, Origin};
 pub use code::Code;
 pub use frame::{
-    Checkpoint, Chosen, Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem,
-    Received, Welcome, Window,
+    Checkpoint, Chosen, Comparison, Frame, Held, Hello, History, Page, PageEnd, Part, Position,
+    Problem, Received, Welcome, Window,
 };
 pub use model::{
     Attribute, ChosenScope, DeviceLimits, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge,

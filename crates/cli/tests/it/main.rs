@@ -19,6 +19,7 @@ mod named_orders;
 mod named_overlaps;
 mod named_poison;
 mod named_processes;
+mod named_restore;
 mod named_rules;
 mod named_soft_delete;
 mod named_verdicts;

@@ -2,13 +2,13 @@
 
 use afield_protocol::codec::{Format, FrameReader, Malformed};
 use afield_protocol::{
-    Code, Frame, GroupId, GroupOutcome, Hello, Model, PROTOCOL_VERSION, Page, Problem,
+    Checkpoint, Code, Frame, GroupId, GroupOutcome, Hello, Model, PROTOCOL_VERSION, Page, Problem,
 };
 
 use super::is_last;
 use super::report::Report;
 use crate::error::Error;
-use crate::store::{Outgoing, PageApplied, SyncStore};
+use crate::store::{Offer, Outgoing, PageApplied, SyncStore};
 
 /// Where an exchange stands.
 pub(super) struct Exchange {
@@ -29,8 +29,21 @@ pub(super) struct Exchange {
     welcomed: bool,
     outcomes: Vec<GroupOutcome>,
     page: Option<(Page, Vec<Frame>)>,
+    /// What was offered of the history, if that is what the request is about.
+    pub(super) offered: Option<Offered>,
+    /// What the server says is lost of it, until its checkpoint comes.
+    lost: Option<Vec<GroupId>>,
     complete: bool,
     ended: bool,
+}
+
+/// A piece of the history.
+#[derive(Clone, Copy)]
+pub(super) struct Offered {
+    /// The place of its last group in the outbox.
+    pub(super) last: i64,
+    /// Whether there is more.
+    pub(super) more: bool,
 }
 
 /// What a frame led to.
@@ -59,6 +72,7 @@ impl Exchange {
             device: outgoing.device,
             unit: unit.to_owned(),
             pull: outgoing.pull,
+            checkpoint: outgoing.checkpoint,
         });
         let mut body = Vec::new();
         Format::Cbor.write(model, &hello, &mut body);
@@ -80,21 +94,58 @@ impl Exchange {
         }
         Format::Cbor.write(model, &Frame::End, &mut body);
         let exchange = Self {
-            request: outgoing.request,
             groups: outgoing.groups.iter().map(|group| group.id).collect(),
             part,
             largest: largest.unwrap_or(0),
             more: outgoing.more,
             pulled,
+            complete: !pulled,
+            ..Self::new(outgoing.request)
+        };
+        (exchange, body)
+    }
+
+    /// Begins one that tells the server what was settled.
+    pub(super) fn offer(model: &Model, offer: Offer) -> (Self, Vec<u8>) {
+        let hello = Frame::Hello(Hello {
+            protocol: PROTOCOL_VERSION,
+            model: offer.fingerprint,
+            device: offer.device,
+            unit: String::new(),
+            pull: Vec::new(),
+            checkpoint: offer.checkpoint,
+        });
+        let history = offer.history.into_iter().map(Frame::History);
+        let mut body = Vec::new();
+        for frame in std::iter::once(hello).chain(history).chain([Frame::End]) {
+            Format::Cbor.write(model, &frame, &mut body);
+        }
+        let (last, more) = (offer.last, offer.more);
+        let exchange = Self {
+            offered: Some(Offered { last, more }),
+            ..Self::new(0)
+        };
+        (exchange, body)
+    }
+
+    fn new(request: i64) -> Self {
+        Self {
+            request,
+            groups: Vec::new(),
+            part: None,
+            largest: 0,
+            more: false,
+            pulled: false,
             progressed: false,
             reader: FrameReader::new(Format::Cbor),
             welcomed: false,
             outcomes: Vec::new(),
             page: None,
-            complete: !pulled,
+            offered: None,
+            lost: None,
+            complete: true,
             ended: false,
-        };
-        (exchange, body)
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -144,15 +195,22 @@ impl Exchange {
                 }
                 _ => Err(out_of_order()),
             },
-            Frame::Settled { checkpoint } => {
-                store.reached(checkpoint);
-                self.settle(store, report)
+            Frame::Lost { groups } if self.offered.is_some() && self.lost.is_none() => {
+                self.lost = Some(groups);
+                Ok(Step::Continue)
             }
+            Frame::Settled { checkpoint } => match self.offered {
+                Some(offered) => self.lose(store, offered, &checkpoint, report),
+                None => {
+                    store.reached(checkpoint);
+                    self.settle(store, report)
+                }
+            },
             Frame::Page(page) => {
                 self.page = Some((page, Vec::new()));
                 Ok(Step::Continue)
             }
-            Frame::End if self.complete && self.outcomes.is_empty() => {
+            Frame::End if self.complete && self.outcomes.is_empty() && self.lost.is_none() => {
                 self.ended = true;
                 Ok(Step::Ended)
             }
@@ -169,6 +227,23 @@ impl Exchange {
         report
             .outcomes
             .extend(store.store_outcomes(self.request, &outcomes)?);
+        self.progressed = true;
+        Ok(Step::Progressed)
+    }
+
+    /// Stores what is lost; with the last piece of the history, that the device is of this one now.
+    fn lose(
+        &mut self,
+        store: &mut SyncStore,
+        offered: Offered,
+        checkpoint: &Checkpoint,
+        report: &mut Report,
+    ) -> Result<Step, Error> {
+        let Some(lost) = self.lost.take() else {
+            return Err(out_of_order());
+        };
+        let reached = Some(checkpoint).filter(|_| !offered.more);
+        report.outcomes.extend(store.store_lost(&lost, reached)?);
         self.progressed = true;
         Ok(Step::Progressed)
     }

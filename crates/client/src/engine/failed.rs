@@ -2,6 +2,7 @@
 
 use afield_protocol::{Code, GroupId, limits, zoo};
 
+use super::exchange::Exchange;
 use super::report::Failure;
 use super::{Command, Run};
 use crate::error::Error;
@@ -32,6 +33,10 @@ const GROUP_PAUSE_MAX_MS: i64 = 5 * 60 * 1_000;
 /// Answers in a row that want the values held before a sync gives up: the first request with the
 /// list should have told the server all there is to know.
 const HELD_WANTED: u32 = 3;
+
+/// Times that a sync tells the server all that was settled before it gives up: a database may be set
+/// back in the middle of a sync, but not again and again.
+const HISTORY_WANTED: u32 = 3;
 
 impl Run {
     /// Starts the exchange over, from positions or a model that others changed meanwhile.
@@ -71,6 +76,32 @@ impl Run {
         }
         self.caps.held = true;
         self.next(store, commands)
+    }
+
+    /// Tells the server what was settled behind place `after` of the outbox: its database is not the
+    /// one that this device last heard of.
+    pub(super) fn offer(
+        &mut self,
+        store: &mut SyncStore,
+        after: i64,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
+        let Some(model) = &self.model else {
+            return self.next(store, commands);
+        };
+        if self.offered > HISTORY_WANTED {
+            let message = "the server keeps asking what was settled; it was told each time";
+            return self.finish(
+                store,
+                Some((Code::HISTORY_WANTED, message.into())),
+                commands,
+            );
+        }
+        let (exchange, body) = Exchange::offer(model, store.offer(after)?);
+        self.report.bytes_sent += body.len() as u64;
+        self.exchange = Some(exchange);
+        commands.push(Command::Send { body });
+        Ok(())
     }
 
     /// Decides what a failure means for this sync.

@@ -17,6 +17,7 @@
 //! ```text
 //! start ─► (model?) ─► exchange ─► more groups? ─► exchange ─► … ─► next unit ─► … ─► finished
 //!                         │ held wanted ─► again, at once, with the values held
+//!                         │ history wanted ─► what was settled is offered ─► again, at once
 //!                         │ failed
 //!                         ├─ made progress ───────────────► again, at once
 //!                         ├─ several groups ──────────────► half of them
@@ -108,6 +109,8 @@ struct Run {
     restarts: u32,
     /// Answers in a row that wanted the values held in place of a page.
     held_wanted: u32,
+    /// Times that this sync told the server all that was settled.
+    offered: u32,
     /// Pieces of large groups of which the server kept nothing.
     stalls: u32,
     /// Every group that this sync sent, whoever gets its outcome: another sync of this store may
@@ -208,6 +211,7 @@ impl Run {
             lone_failures: 0,
             restarts: 0,
             held_wanted: 0,
+            offered: 0,
             stalls: 0,
             sent: Vec::new(),
             stopped: None,
@@ -340,6 +344,10 @@ impl Run {
                 Step::Problem(problem) if problem.code == Code::HELD_WANTED => {
                     return self.tell_held(store, commands);
                 }
+                Step::Problem(problem) if problem.code == Code::HISTORY_WANTED => {
+                    commands.push(Command::Abort);
+                    return self.offer(store, 0, commands);
+                }
                 Step::Problem(problem) => {
                     commands.push(Command::Abort);
                     return self.failed(store, Failure::from_problem(problem), commands);
@@ -367,6 +375,17 @@ impl Run {
         if !exchange.is_ended() {
             let failure = Failure::new(Code::INTERRUPTED, "the answer ended in the middle");
             return self.failed(store, failure, commands);
+        }
+        if let Some(offered) = exchange.offered {
+            self.attempts = 0;
+            return match offered.more {
+                true => self.offer(store, offered.last, commands),
+                false => {
+                    self.exchange = None;
+                    self.offered += 1;
+                    self.next(store, commands)
+                }
+            };
         }
         let stalled = exchange.part.filter(|_| !exchange.progressed);
         let (more, pulled) = (exchange.more, exchange.pulled);

@@ -260,6 +260,12 @@ impl Client {
         self.control.cancel();
     }
 
+    /// Sends changes that a restore of the server's database took again, without asking. See
+    /// [`SyncStore::resend_lost`].
+    pub fn resend_lost(&self, resends: bool) {
+        lock(&self.runner).resend_lost(resends);
+    }
+
     /// Lets `resolver` decide the conflicts of `entity` by itself; `None` leaves one to a person.
     /// See [`SyncStore::set_resolver`].
     pub fn set_resolver(

@@ -72,6 +72,10 @@ impl Runner {
         }
     }
 
+    pub(super) fn resend_lost(&mut self, resends: bool) {
+        self.store.resend_lost(resends);
+    }
+
     pub(super) fn set_resolver(
         &mut self,
         entity: String,

@@ -39,7 +39,7 @@ CREATE TABLE afield_group (
   made_at    INTEGER NOT NULL,             -- ms since 1970
   attempts   INTEGER NOT NULL DEFAULT 0,   -- failures of this group alone
   not_before INTEGER NOT NULL DEFAULT 0,   -- back-off: not sent before this time
-  checkpoint BLOB NOT NULL DEFAULT x''     -- the one that the device had when it was made
+  checkpoint BLOB NOT NULL DEFAULT x''     -- of its making; once it is settled, of its outcome
 );
 CREATE INDEX afield_group_state ON afield_group (state, n);
 

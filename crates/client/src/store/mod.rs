@@ -19,6 +19,7 @@ mod held;
 mod ids;
 mod install;
 mod lookups;
+mod lost;
 mod network;
 mod outbox;
 mod outcome;
@@ -49,6 +50,7 @@ use rusqlite::config::DbConfig;
 
 pub use chosen::ChosenValue;
 pub use conflict::{ConflictInfo, Resolution};
+pub use lost::Offer;
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;
 pub use query::{Executed, Origin, Params, Rows};

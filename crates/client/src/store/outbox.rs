@@ -11,7 +11,7 @@ use afield_protocol::codec::cbor::{read_attributes, read_key};
 use afield_protocol::codec::{Format, has_few_items};
 use afield_protocol::dependence::{Blocked, Step, Stopped};
 use afield_protocol::{
-    Change, Code, Frame, Group, GroupHash, GroupId, Model, Op, Part, Pattern, Position,
+    Change, Checkpoint, Code, Frame, Group, GroupHash, GroupId, Model, Op, Part, Pattern, Position,
     VerdictKind, limits, zoo,
 };
 use rusqlite::params;
@@ -73,6 +73,8 @@ pub struct Outgoing {
     pub device: String,
     /// The model's fingerprint.
     pub fingerprint: String,
+    /// The newest checkpoint that the device has.
+    pub checkpoint: Checkpoint,
     /// The groups, in order.
     pub groups: Vec<FrozenGroup>,
     /// A piece of a large group.

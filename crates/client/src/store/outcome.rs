@@ -73,7 +73,9 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
         } else {
             state
         };
-        let sql = "UPDATE afield_group SET state = ?2, not_before = 0 WHERE n = ?1";
+        // What was applied lies in the history up to here, and nowhere else.
+        let sql = "UPDATE afield_group SET state = ?2, not_before = 0, \
+                   checkpoint = (SELECT checkpoint FROM afield_meta) WHERE n = ?1";
         db.conn
             .prepare_cached(sql)?
             .execute(params![group, state])?;
@@ -183,6 +185,8 @@ fn settle(
                 Err(_) => Ok(()),
             }
         }
+        // It was on the server once, and those behind it are made on it: it goes first again.
+        VerdictKind::Rejected if verdict.code.as_ref() == Some(&Code::LOST_BY_RESTORE) => Ok(()),
         VerdictKind::Rejected => {
             not_on_server(db, loaded, change)?;
             erase::given_up(db, loaded, &change.entity, &change.key)

@@ -7,7 +7,7 @@ use afield_protocol::{
     Checkpoint, Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, Received, zoo,
 };
 use rusqlite::config::DbConfig;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
@@ -34,6 +34,8 @@ pub struct SyncStore {
     rows_left: bool,
     /// The newest checkpoint of the server's; empty if none came since the store was opened.
     pub(super) checkpoint: Checkpoint,
+    /// Whether what a restore of the server took is sent again unasked.
+    pub(super) resends_lost: bool,
 }
 
 impl SyncStore {
@@ -53,6 +55,7 @@ impl SyncStore {
             sent_back: HashSet::new(),
             rows_left: true,
             checkpoint: Checkpoint::new(),
+            resends_lost: false,
         };
         // A process before this one may have died in between; what cannot be done now is done at
         // the end of a sync.
@@ -167,15 +170,16 @@ impl SyncStore {
                 true => Vec::new(),
                 false => chosen::of_request(db)?,
             };
-            let sql = "UPDATE afield_meta SET request = request + 1 RETURNING request, device";
-            let (request, device) = db
-                .conn
-                .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let sql = "UPDATE afield_meta SET request = request + 1 \
+                       RETURNING request, device, checkpoint";
+            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            let (request, device, checkpoint) = db.conn.query_row(sql, [], row)?;
             let fingerprint = loaded.fingerprint.clone();
             Ok(Outgoing {
                 request,
                 device,
                 fingerprint,
+                checkpoint,
                 groups: envelope.groups,
                 part: envelope.part,
                 more: envelope.more,
@@ -305,7 +309,8 @@ impl SyncStore {
                 Some(state) => state,
                 // Another one stands in its place, or it left with its rows once applied.
                 None => {
-                    let sql = "SELECT 1 FROM afield_group WHERE instr(absorbed, ?1) > 0";
+                    let sql = "SELECT 1 FROM afield_group \
+                               WHERE instr(absorbed, ?1) > 0 AND state <> 'settled'";
                     !self.db.conn.prepare_cached(sql)?.exists([group.0])?
                 }
             };
@@ -375,7 +380,7 @@ impl SyncStore {
         Ok(())
     }
 
-    fn synchronous(&self, level: &str) -> Result<(), Error> {
+    pub(super) fn synchronous(&self, level: &str) -> Result<(), Error> {
         let level = if zoo::planted("freeze-not-durable") {
             "OFF"
         } else {

@@ -5,7 +5,7 @@ use minicbor::data::Tag;
 
 use super::cbor::{Written, encode, value_to};
 use super::identity::op_number;
-use crate::change::{Attributes, Group};
+use crate::change::{Attributes, Group, GroupId};
 use crate::code::Code;
 use crate::frame::{Frame, Hello, Position};
 use crate::model::{Entity, Model};
@@ -91,13 +91,27 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             e.str(&window.attribute)?.str(window.keep.as_str())?;
             e.str(&window.bound)?.ok()
         }
+        Frame::History(history) => {
+            e.array(3)?.u8(16)?.bytes(&history.checkpoint)?;
+            ids_to(e, &history.groups)
+        }
+        Frame::Lost { groups } => {
+            e.array(2)?.u8(17)?;
+            ids_to(e, groups)
+        }
     }
 }
 
 fn hello_to(e: &mut Out<'_>, hello: &Hello) -> Written {
-    e.array(6)?.u8(0)?.u32(hello.protocol)?.str(&hello.model)?;
+    e.array(7)?.u8(0)?.u32(hello.protocol)?.str(&hello.model)?;
     e.str(&hello.device)?.str(&hello.unit)?;
-    positions_to(e, &hello.pull)
+    positions_to(e, &hello.pull)?;
+    e.bytes(&hello.checkpoint)?.ok()
+}
+
+fn ids_to(e: &mut Out<'_>, groups: &[GroupId]) -> Written {
+    e.array(groups.len() as u64)?;
+    groups.iter().try_for_each(|id| e.bytes(&id.0)?.ok())
 }
 
 fn positions_to(e: &mut Out<'_>, positions: &[(String, Option<Position>)]) -> Written {

@@ -14,15 +14,15 @@ use super::cbor::{attributes, check, has_few_items, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
 use crate::frame::{
-    Chosen, Comparison, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received,
-    Welcome, Window,
+    Chosen, Comparison, Frame, Held, Hello, History, Page, PageEnd, Part, Position, Problem,
+    Received, Welcome, Window,
 };
 use crate::limits::{CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 16] = [6, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5];
+const FRAME_ITEMS: [u64; 18] = [7, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5, 3, 2];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -39,6 +39,7 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             device: d.str()?.to_owned(),
             unit: d.str()?.to_owned(),
             pull: positions(d)?,
+            checkpoint: d.bytes()?.to_vec(),
         }),
         1 => Frame::Group(group(d)?),
         2 => Frame::Welcome(Welcome {
@@ -98,12 +99,19 @@ fn later(d: &mut Decoder<'_>, number: u8) -> Result<Frame, Malformed> {
             lost: list(d, |d| Ok(d.i64()?))?,
         }),
         14 => Frame::Chosen(chosen(d)?),
-        _ => Frame::Window(Window {
+        15 => Frame::Window(Window {
             entity: string(d)?,
             attribute: string(d)?,
             keep: comparison(d.str()?)?,
             bound: string(d)?,
         }),
+        16 => Frame::History(History {
+            checkpoint: d.bytes()?.to_vec(),
+            groups: list(d, |d| Ok(GroupId(fixed(d)?)))?,
+        }),
+        _ => Frame::Lost {
+            groups: list(d, |d| Ok(GroupId(fixed(d)?)))?,
+        },
     })
 }
 

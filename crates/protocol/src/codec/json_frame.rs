@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::Malformed;
 use super::json::{exact, from_attributes, from_value};
-use crate::change::{Change, Group, Origin};
+use crate::change::{Change, Group, GroupId, Origin};
 use crate::code::Code;
 use crate::frame::{Frame, Position};
 use crate::model::{Entity, Model, SCOPE_COLUMN};
@@ -24,6 +24,7 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
         Frame::Hello(hello) => json!({
             "frame": "hello", "protocol": hello.protocol, "model": hello.model,
             "device": hello.device, "unit": hello.unit, "pull": positions_json(&hello.pull),
+            "checkpoint": BASE64.encode(&hello.checkpoint),
         }),
         Frame::Group(group) => group_json(model, group),
         Frame::Welcome(welcome) => json!({
@@ -73,6 +74,11 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "frame": "window", "entity": window.entity, "attribute": window.attribute,
             "keep": window.keep.as_str(), "bound": window.bound,
         }),
+        Frame::History(history) => json!({
+            "frame": "history", "checkpoint": BASE64.encode(&history.checkpoint),
+            "groups": ids_json(&history.groups),
+        }),
+        Frame::Lost { groups } => json!({ "frame": "lost", "groups": ids_json(groups) }),
     }
 }
 
@@ -80,11 +86,15 @@ fn group_json(model: &Model, group: &Group) -> Json {
     json!({
         "frame": "group", "id": group.id.to_string(),
         "hash": hexadecimal(&group.hash()),
-        "absorbed": group.absorbed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "absorbed": ids_json(&group.absorbed),
         "origins": group.origins.iter().map(origin_json).collect::<Vec<_>>(),
         "changes": group.changes.iter().map(|c| change_json(model, c)).collect::<Vec<_>>(),
         "checkpoint": BASE64.encode(&group.checkpoint),
     })
+}
+
+fn ids_json(groups: &[GroupId]) -> Vec<String> {
+    groups.iter().map(ToString::to_string).collect()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -10,8 +10,8 @@ use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
 use crate::frame::{
-    Checkpoint, Chosen, Frame, Held, Hello, Page, PageEnd, Part, Position, Problem, Received,
-    Welcome, Window,
+    Checkpoint, Chosen, Frame, Held, Hello, History, Page, PageEnd, Part, Position, Problem,
+    Received, Welcome, Window,
 };
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
@@ -68,6 +68,13 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
             keep: cbor_read::comparison(from.text("keep")?)?,
             bound: from.text("bound")?.to_owned(),
         }),
+        "history" => Frame::History(History {
+            checkpoint: checkpoint(from)?,
+            groups: from.list("groups", group_id)?,
+        }),
+        "lost" => Frame::Lost {
+            groups: from.list("groups", group_id)?,
+        },
         "problem" => Frame::Problem(Problem {
             code: Code::parse(from.text("code")?),
             message: from.text("message")?.to_owned(),
@@ -96,6 +103,7 @@ fn hello(from: &Fields<'_>) -> Result<Hello, Malformed> {
         device: from.text("device")?.to_owned(),
         unit: from.text("unit")?.to_owned(),
         pull: positions(from.object("pull")?)?,
+        checkpoint: checkpoint(from)?,
     })
 }
 

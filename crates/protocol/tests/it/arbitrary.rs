@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use afield_protocol::{
     Attributes, Cell, Change, Chosen, Code, Comparison, Entity, Frame, Group, GroupId,
-    GroupOutcome, Held, Hello, Key, Model, Op, Origin, Page, PageEnd, Part, Position, Problem,
-    Received, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict, VerdictKind, Welcome, Window,
+    GroupOutcome, Held, Hello, History, Key, Model, Op, Origin, Page, PageEnd, Part, Position,
+    Problem, Received, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict, VerdictKind,
+    Welcome, Window,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -270,13 +271,15 @@ fn page_end() -> impl Strategy<Value = PageEnd> {
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    (any::<u32>(), any::<[String; 3]>(), positions()).prop_map(
-        |(protocol, [model, device, unit], pull)| Hello {
+    let checkpoint = vec(any::<u8>(), 0..40);
+    (any::<u32>(), any::<[String; 3]>(), positions(), checkpoint).prop_map(
+        |(protocol, [model, device, unit], pull, checkpoint)| Hello {
             protocol,
             model,
             device,
             unit,
             pull,
+            checkpoint,
         },
     )
 }
@@ -333,7 +336,12 @@ fn small_frame() -> BoxedStrategy<Frame> {
     ];
     let chosen = ("[a-z]{1,9}", vec(value, 0..5));
     let chosen = chosen.prop_map(|(scope, values)| Frame::Chosen(Chosen { scope, values }));
-    prop_oneof![part, received, held, chosen, window].boxed()
+    let groups = || vec(bytes_of::<16>().prop_map(GroupId), 0..5);
+    let history = (vec(any::<u8>(), 0..40), groups());
+    let history =
+        history.prop_map(|(checkpoint, groups)| Frame::History(History { checkpoint, groups }));
+    let lost = groups().prop_map(|groups| Frame::Lost { groups });
+    prop_oneof![part, received, held, chosen, window, history, lost].boxed()
 }
 
 /// Any frame over the sample model.

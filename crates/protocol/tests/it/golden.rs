@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use afield_protocol::codec::Format;
 use afield_protocol::{
     Attribute, Attributes, Change, Chosen, ChosenScope, Code, Comparison, DeviceLimits, Entity,
-    FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Held, Hello, Identifier, Model, Op,
-    Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RowBlock,
+    FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Held, Hello, History, Identifier, Model,
+    Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RowBlock,
     RowBlockWriter, Theirs, Type, Value, Verdict, Welcome, Window,
 };
 use sha2::{Digest, Sha256};
@@ -136,6 +136,7 @@ fn hello() -> Frame {
         device: "d-8f14e45f".into(),
         unit: "main".into(),
         pull: vec![("part".into(), position("opaque")), ("sample".into(), None)],
+        checkpoint: b"seen".to_vec(),
     })
 }
 
@@ -225,6 +226,19 @@ fn chosen() -> Frame {
     })
 }
 
+fn history() -> Frame {
+    Frame::History(History {
+        checkpoint: b"seen".to_vec(),
+        groups: vec![GroupId([0xaa; 16]), GroupId([0xbb; 16])],
+    })
+}
+
+fn lost() -> Frame {
+    Frame::Lost {
+        groups: vec![GroupId([0xbb; 16])],
+    }
+}
+
 /// A model with scopes whose values are chosen, and with rows that are erased.
 fn choosing() -> Model {
     let scope = |name: &str, kind, keep_ms| ChosenScope {
@@ -290,6 +304,8 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         ("frame-held", held()),
         ("frame-window", window()),
         ("frame-chosen", chosen()),
+        ("frame-history", history()),
+        ("frame-lost", lost()),
     ];
     let named = |(name, frame): (&str, Frame)| (name.to_owned(), vec![frame]);
     let mut streams: Vec<_> = frames

@@ -4,8 +4,8 @@
 use afield_protocol::codec::Format;
 use afield_protocol::limits::PAGE_BYTES_FIRST;
 use afield_protocol::{
-    Chosen, Code, Frame, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd, Position, Problem,
-    Received, Welcome,
+    Chosen, Code, Frame, GroupId, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd, Position,
+    Problem, Received, Welcome,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -73,18 +73,42 @@ impl Answer {
         outcomes: Vec<GroupOutcome>,
         received: Option<Received>,
     ) -> Vec<u8> {
-        let welcome = Frame::Welcome(Welcome {
-            protocol: PROTOCOL_VERSION,
-            epoch: self.server.0.storage.epoch(),
-        });
         let outcomes = outcomes.into_iter().map(Frame::Outcome);
-        let frames = std::iter::once(welcome)
+        let frames = std::iter::once(self.welcome())
             .chain(outcomes)
             .chain(received.map(Frame::Received))
-            .chain([Frame::Settled {
-                checkpoint: self.server.0.storage.checkpoint(),
-            }]);
+            .chain([self.settled()]);
         self.encode(frames)
+    }
+
+    /// Welcome, and that this is another history than the device's.
+    pub(super) fn history_wanted(&mut self) -> Vec<u8> {
+        let problem = Frame::Problem(Problem {
+            code: Code::HISTORY_WANTED,
+            message: "this database was set back, or is a copy: offer what was settled".to_owned(),
+        });
+        self.is_ended = true;
+        self.encode([self.welcome(), problem])
+    }
+
+    /// Welcome, which groups are lost, settled.
+    pub(super) fn lost(&mut self, groups: Vec<GroupId>) -> Vec<u8> {
+        self.is_ended = true;
+        let lost = Frame::Lost { groups };
+        self.encode([self.welcome(), lost, self.settled(), Frame::End])
+    }
+
+    fn welcome(&self) -> Frame {
+        Frame::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION,
+            epoch: self.server.0.storage.epoch(),
+        })
+    }
+
+    fn settled(&self) -> Frame {
+        Frame::Settled {
+            checkpoint: self.server.0.storage.checkpoint(),
+        }
     }
 
     /// The next page, or what closes the answer.

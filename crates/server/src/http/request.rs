@@ -6,7 +6,7 @@ use std::sync::Arc;
 use afield_protocol::codec::{Format, FrameReader, Malformed};
 use afield_protocol::limits::{CHOSEN_VALUE_BYTES, CHOSEN_VALUES_MAX, GROUP_BYTES_MAX};
 use afield_protocol::{
-    Change, Chosen, Code, Frame, Group, Held, Hello, Model, PROTOCOL_VERSION, Part, Value,
+    Change, Chosen, Code, Frame, Group, Held, Hello, History, Model, PROTOCOL_VERSION, Part, Value,
 };
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,6 +31,8 @@ pub(super) struct SyncRequest {
     pub(super) groups: Vec<Group>,
     /// A piece of a large group.
     pub(super) part: Option<Part>,
+    /// Groups that the device knows to be settled; then it asks for nothing else.
+    pub(super) history: Vec<History>,
     /// What it takes of the memory for requests, until it is dropped.
     pub(super) room: Room,
 }
@@ -110,7 +112,8 @@ impl Room {
     }
 }
 
-/// Puts frames together in their only order: hello, held and chosen, groups, a part, end.
+/// Puts frames together in their only order: hello, held and chosen, groups, a part, end; or hello,
+/// history, end.
 pub(super) struct Decoder {
     format: Format,
     frames_left: usize,
@@ -122,6 +125,7 @@ pub(super) struct Decoder {
     chosen: Vec<Chosen>,
     groups: Vec<Group>,
     part: Option<Part>,
+    history: Vec<History>,
     is_ended: bool,
     room: Room,
 }
@@ -139,6 +143,7 @@ impl Decoder {
             chosen: Vec::new(),
             groups: Vec::new(),
             part: None,
+            history: Vec::new(),
             is_ended: false,
             room: Room::default(),
         }
@@ -205,6 +210,17 @@ impl Decoder {
                 Ok(())
             }
             _ if self.hello.is_none() => Err(malformed("the first frame must be hello")),
+            Frame::History(history) if self.asks_nothing() => {
+                self.history.push(history);
+                Ok(())
+            }
+            Frame::End => {
+                self.is_ended = true;
+                Ok(())
+            }
+            _ if !self.history.is_empty() => {
+                Err(malformed("a request with history asks for nothing else"))
+            }
             Frame::Held(held) if self.groups.is_empty() && self.part.is_none() => {
                 self.held.push(held);
                 Ok(())
@@ -223,14 +239,20 @@ impl Decoder {
                 self.part = Some(part);
                 Ok(())
             }
-            Frame::End => {
-                self.is_ended = true;
-                Ok(())
-            }
             _ => Err(malformed(
                 "a request is made of hello, held, chosen, groups, a part and end",
             )),
         }
+    }
+
+    /// Whether the request has nothing yet that history may not stand beside.
+    fn asks_nothing(&self) -> bool {
+        let pulls_nothing = self
+            .hello
+            .as_ref()
+            .is_some_and(|hello| hello.pull.is_empty());
+        let has_scopes = !self.held.is_empty() || !self.chosen.is_empty();
+        pulls_nothing && !has_scopes && self.groups.is_empty() && self.part.is_none()
     }
 
     pub(super) fn finish(
@@ -249,6 +271,7 @@ impl Decoder {
                 chosen: self.chosen,
                 groups: self.groups,
                 part: self.part,
+                history: self.history,
                 room: self.room,
             }),
             _ => Err(malformed(

@@ -1,6 +1,6 @@
 //! `POST /v1/sync`: groups in, outcomes and pages out.
 
-use afield_protocol::{GroupOutcome, Received};
+use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, Received};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -15,7 +15,7 @@ use super::intake;
 use super::observe::Observed;
 use super::parts::{self, Taken};
 use super::problem::Refusal;
-use super::request::{self, SyncRequest};
+use super::request::{self, Room, SyncRequest};
 use crate::storage::Caller;
 
 /// Answers a sync. Nothing of a request is applied before all of it has come.
@@ -53,36 +53,27 @@ async fn answer(
         chosen,
         groups,
         part,
-        mut room,
+        history,
+        room,
     } = intake::read(body, headers, (format, packed), server, admit).await?;
     let place = places.take(&claims.user, limits).await?;
     seen.add_groups(groups.len());
-    let is_pushing = !groups.is_empty() || part.is_some();
     let caller = Caller::from(claims);
-    let pushing = caller.clone();
-    let mut outcomes = server
-        .blocking(move |inner| match groups.as_slice() {
-            [] => Ok(Vec::new()),
-            groups => inner.storage.push(&inner.model, &pushing, groups),
-        })
-        .await
-        .map_err(|error| Refusal::of_storage(&error))?;
-    let mut received = None;
-    if let Some(part) = part {
-        match parts::take(server, &caller, part, &mut room).await? {
-            Taken::Settled(outcome) => outcomes.push(outcome),
-            Taken::Kept(kept) => received = Some(kept),
-        }
-    }
-    drop(room);
+    let checkpoint = hello.checkpoint.clone();
     let mut answer = Answer::new(
         server.clone(),
-        caller,
+        caller.clone(),
         (hello, held, chosen),
         (accepted, packing),
         seen.clone(),
     );
-    let opening = opening(&mut answer, outcomes, received, is_pushing).await?;
+    let opening = if history.is_empty() {
+        let pushed = push(server, caller, checkpoint, groups, part, room).await?;
+        opening(&mut answer, pushed).await?
+    } else {
+        let lost = lost(server, caller.user, history).await?;
+        answer.lost(lost)
+    };
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         answer.send(opening, &sender).await;
@@ -98,21 +89,80 @@ async fn answer(
     Ok(response)
 }
 
+/// What became of the groups of a request.
+enum Pushed {
+    /// The device knows another history of this database than it has: nothing was applied.
+    OtherHistory,
+    /// There were none.
+    Nothing,
+    Done {
+        outcomes: Vec<GroupOutcome>,
+        received: Option<Received>,
+    },
+}
+
+/// Applies the groups of a request, if the device speaks of this database as it is.
+async fn push(
+    server: &ServerState,
+    caller: Caller,
+    checkpoint: Checkpoint,
+    groups: Vec<Group>,
+    part: Option<Part>,
+    mut room: Room,
+) -> Result<Pushed, Refusal> {
+    let is_pushing = !groups.is_empty() || part.is_some();
+    let pushing = caller.clone();
+    let outcomes = server
+        .blocking(move |inner| {
+            if !inner.storage.knows(&checkpoint)? {
+                return Ok(None);
+            }
+            match groups.as_slice() {
+                [] => Ok(Some(Vec::new())),
+                groups => inner.storage.push(&inner.model, &pushing, groups).map(Some),
+            }
+        })
+        .await
+        .map_err(|error| Refusal::of_storage(&error))?;
+    let Some(mut outcomes) = outcomes else {
+        return Ok(Pushed::OtherHistory);
+    };
+    if !is_pushing {
+        return Ok(Pushed::Nothing);
+    }
+    let mut received = None;
+    if let Some(part) = part {
+        match parts::take(server, &caller, part, &mut room).await? {
+            Taken::Settled(outcome) => outcomes.push(outcome),
+            Taken::Kept(kept) => received = Some(kept),
+        }
+    }
+    Ok(Pushed::Done { outcomes, received })
+}
+
+/// Which of the groups that a device knows to be settled this database never had.
+async fn lost(
+    server: &ServerState,
+    user: String,
+    history: Vec<History>,
+) -> Result<Vec<GroupId>, Refusal> {
+    server
+        .blocking(move |inner| inner.storage.lost(&user, &history))
+        .await
+        .map_err(|error| Refusal::of_storage(&error))
+}
+
 /// The answer's first bytes. Outcomes never wait for rows; but where there are none, the first
 /// page comes along, so that a storage that fails is told by the status.
-async fn opening(
-    answer: &mut Answer,
-    outcomes: Vec<GroupOutcome>,
-    received: Option<Received>,
-    is_pushing: bool,
-) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = answer.outcomes(outcomes, received);
-    if !is_pushing {
-        let page = answer
-            .step()
-            .await
-            .map_err(|error| Refusal::of_storage(&error))?;
-        bytes.extend(page);
+async fn opening(answer: &mut Answer, pushed: Pushed) -> Result<Vec<u8>, Refusal> {
+    match pushed {
+        Pushed::OtherHistory => Ok(answer.history_wanted()),
+        Pushed::Done { outcomes, received } => Ok(answer.outcomes(outcomes, received)),
+        Pushed::Nothing => {
+            let mut bytes = answer.outcomes(Vec::new(), None);
+            let page = answer.step().await;
+            bytes.extend(page.map_err(|error| Refusal::of_storage(&error))?);
+            Ok(bytes)
+        }
     }
-    Ok(bytes)
 }

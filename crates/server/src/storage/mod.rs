@@ -9,7 +9,8 @@ pub mod sqlite;
 pub mod why;
 
 use afield_protocol::{
-    Checkpoint, Chosen, Code, Frame, Group, GroupId, GroupOutcome, Held, PageEnd, Part, Position,
+    Checkpoint, Chosen, Code, Frame, Group, GroupId, GroupOutcome, Held, History, PageEnd, Part,
+    Position,
 };
 use serde_json::{Map, Value as Json};
 
@@ -23,6 +24,21 @@ pub trait Storage: Send + Sync {
     /// How far this history has come, as far as it is known to be durable: what devices make from
     /// now on they make behind it.
     fn checkpoint(&self) -> Checkpoint;
+
+    /// Whether this history contains what a device was told with that checkpoint: the database was
+    /// not set back since, and is no copy from before. One that is empty says nothing, and is
+    /// contained.
+    ///
+    /// # Errors
+    /// The database failed.
+    fn knows(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError>;
+
+    /// Which groups of `user`, applied as far as a device knows, this history never had: the ledger
+    /// does not know them, and they did not leave it by age either.
+    ///
+    /// # Errors
+    /// The database failed.
+    fn lost(&self, user: &str, offered: &[History]) -> Result<Vec<GroupId>, StorageError>;
 
     /// Forgets marks and ledger entries that are older than the retention, in transactions of a
     /// few hundred rows, and asks `goes_on` between them. What is forgotten is noted first, so

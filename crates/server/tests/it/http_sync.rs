@@ -1,7 +1,7 @@
 //! `POST /v1/sync` over real HTTP.
 
 use afield_protocol::codec::Format;
-use afield_protocol::{Code, Frame};
+use afield_protocol::{Code, Frame, GroupId, Hello, History};
 
 use crate::http_support::client::Ask;
 use crate::http_support::{Server, group, kinds, problem, token};
@@ -49,6 +49,59 @@ fn a_sync_that_only_sends_or_only_asks_is_whole_too() {
         kinds(&frames),
         ["welcome", "settled", "page", "rows", "page-end", "end"]
     );
+}
+
+#[test]
+fn p1_nothing_of_another_history_is_applied() {
+    let server = Server::start();
+    let hello = |checkpoint: &[u8]| {
+        Frame::Hello(Hello {
+            checkpoint: checkpoint.to_vec(),
+            ..server.hello(&[("visit", None)])
+        })
+    };
+    let sent = Frame::Group(group(1, "a"));
+    let frames = server.synced(&[hello(b"another history"), sent.clone(), Frame::End]);
+    assert_eq!(kinds(&frames), ["welcome", "problem"]);
+    assert_eq!(problem(&frames), &Code::HISTORY_WANTED);
+    assert_eq!(server.storage.pushed(), []);
+    let frames = server.synced(&[hello(b"this one"), sent, Frame::End]);
+    assert_eq!(kinds(&frames)[..3], ["welcome", "outcome", "settled"]);
+}
+
+#[test]
+fn p1_what_is_lost_of_the_history_is_told() {
+    let server = Server::start();
+    let history = |ids: &[u8]| {
+        Frame::History(History {
+            checkpoint: b"another history".to_vec(),
+            groups: ids.iter().map(|id| GroupId([*id; 16])).collect(),
+        })
+    };
+    let hello = Hello {
+        checkpoint: b"another history".to_vec(),
+        ..server.hello(&[])
+    };
+    let opening = Frame::Hello(hello);
+    let offered = [opening.clone(), history(&[1]), history(&[2, 3]), Frame::End];
+    let frames = server.synced(&offered);
+    assert_eq!(kinds(&frames), ["welcome", "lost", "settled", "end"]);
+    let groups = [1, 2, 3].map(|id| GroupId([id; 16])).to_vec();
+    assert_eq!(frames[1], Frame::Lost { groups });
+    // History stands alone.
+    let pulling = Frame::Hello(server.hello(&[("visit", None)]));
+    let sent = Frame::Group(group(1, "a"));
+    for mixed in [
+        vec![pulling, history(&[1]), Frame::End],
+        vec![opening.clone(), history(&[1]), sent.clone(), Frame::End],
+        vec![opening, sent, history(&[1]), Frame::End],
+    ] {
+        let body = server.encode(Format::Cbor, &mixed);
+        let answer = Ask::sync(&token()).body(body).send(server.address);
+        assert_eq!(answer.status, 400);
+        assert_eq!(answer.code(), "malformed");
+    }
+    assert_eq!(server.storage.pushed(), []);
 }
 
 #[test]

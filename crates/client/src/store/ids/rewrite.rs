@@ -9,13 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, Code, Key, Value, is_temporary, zoo};
+use afield_protocol::{Attributes, Code, Key, Op, Value, is_temporary, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::super::db::{Db, Loaded};
 use super::super::sql::quoted;
 use super::super::tables::Table;
-use super::super::{overlay, page};
+use super::super::{again, overlay, page};
 use super::rows::{Row, Stored, Touched, rename};
 use crate::error::Error;
 
@@ -26,9 +26,48 @@ pub(in crate::store) struct Renames {
     numbers: BTreeMap<String, BTreeMap<i64, i64>>,
     /// Rows with another identifier, and the change that made each.
     rows: Vec<(i64, Row, Key)>,
+    /// Whether the server's numbers become temporary again.
+    is_back: bool,
 }
 
 impl Renames {
+    /// Of numbers that rows have no more, because the server lost them.
+    pub(in crate::store) fn back() -> Self {
+        Self {
+            is_back: true,
+            ..Self::default()
+        }
+    }
+
+    /// Notes that a change was lost. If it created a row that the server numbered, that is called as
+    /// the device called it before.
+    pub(in crate::store) fn add_lost(
+        &mut self,
+        db: &Db,
+        loaded: &Loaded,
+        entity: &str,
+        key: &[u8],
+        op: Op,
+    ) -> Result<(), Error> {
+        let is_numbered = loaded.table(entity).is_ok_and(Table::numbers_itself);
+        if op != Op::Create || !is_numbered {
+            return Ok(());
+        }
+        let sql = "SELECT min(temporary) FROM afield_ids WHERE entity = ?1 AND real = ?2";
+        for value in read_key(key)? {
+            let Value::Integer(real) = value else {
+                continue;
+            };
+            let temporary: Option<i64> = (db.conn.prepare_cached(sql)?)
+                .query_row(params![entity, real], |row| row.get(0))?;
+            if let Some(temporary) = temporary {
+                let numbers = self.numbers.entry(entity.to_owned()).or_default();
+                numbers.insert(real, temporary);
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that the outcome of change `n`, of the row `key`, brought `new`.
     pub(in crate::store) fn add(
         &mut self,
@@ -84,7 +123,10 @@ impl Renames {
     /// Renames rows, references to them and everything that is kept of them.
     pub(in crate::store) fn apply(self, db: &mut Db, loaded: &Loaded) -> Result<(), Error> {
         let mut touched = Touched::default();
-        self.remember(db)?;
+        match self.is_back {
+            false => self.remember(db)?,
+            true => self.forget(db)?,
+        }
         for table in &loaded.tables {
             if self.concerns(table) {
                 if table.entity.is_synced() {
@@ -98,7 +140,7 @@ impl Renames {
             rename(db, loaded, n, row, new, &mut touched)?;
         }
         for group in &touched.groups {
-            other_group(db, *group)?;
+            other_group(db, *group, self.is_back)?;
         }
         show(db, loaded, &touched)
     }
@@ -112,6 +154,19 @@ impl Renames {
             for (temporary, real) in numbers {
                 statement.execute(params![entity, temporary, real])?;
                 db.crash_point("rename-remembered")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Temporary identifiers whose row is lost mean that row on this device again.
+    fn forget(&self, db: &Db) -> Result<(), Error> {
+        let sql = "DELETE FROM afield_ids WHERE entity = ?1 AND real = ?2";
+        let mut statement = db.conn.prepare_cached(sql)?;
+        for (entity, numbers) in &self.numbers {
+            for real in numbers.keys() {
+                statement.execute(params![entity, real])?;
+                db.crash_point("rename-forgotten")?;
             }
         }
         Ok(())
@@ -191,6 +246,12 @@ impl Renames {
         let name = &table.entity.name;
         let references = table.numbered.iter().skip(table.entity.key_width);
         let is_own_key = table.numbers_itself() && references.flatten().next().is_none();
+        if self.is_back {
+            // The server's numbers have no mark that sets them apart.
+            let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change \
+                       WHERE entity = ?1";
+            return Stored::read(db, sql, params![name]);
+        }
         if !is_own_key {
             let sql = "SELECT n, key, base, sets, op = 'create' FROM afield_change \
                        WHERE entity = ?1 AND (instr(key, x'1b') \
@@ -243,8 +304,13 @@ fn check(table: &Table, key: &Key) -> Result<(), Error> {
 }
 
 /// A group that was not sent and says something else now is another one, in place of the former: a
-/// copy of the device may have sent that under its id, as it was.
-fn other_group(db: &mut Db, group: i64) -> Result<(), Error> {
+/// copy of the device may have sent that under its id, as it was. One that is on its way speaks of
+/// rows by numbers that mean nothing any more, or another row: it goes again likewise.
+fn other_group(db: &mut Db, group: i64, is_back: bool) -> Result<(), Error> {
+    let sql = "SELECT 1 FROM afield_group WHERE n = ?1 AND state = 'sent'";
+    if is_back && db.conn.prepare_cached(sql)?.exists([group])? {
+        return again::requeue(db, group).map(|_| ());
+    }
     let sql = "SELECT id, absorbed FROM afield_group \
                WHERE n = ?1 AND state = 'pending' AND frozen IS NULL";
     let unsent: Option<([u8; 16], Vec<u8>)> = db

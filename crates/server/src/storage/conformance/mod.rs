@@ -10,6 +10,7 @@ mod cells;
 mod chosen;
 mod copies;
 mod dependants;
+mod history;
 mod lookups;
 mod mirror;
 mod numbers;
@@ -33,6 +34,7 @@ pub use self::cells::*;
 pub use self::chosen::*;
 pub use self::copies::*;
 pub use self::dependants::*;
+pub use self::history::*;
 pub use self::lookups::*;
 pub use self::numbers::*;
 pub use self::parts::*;
@@ -206,6 +208,12 @@ macro_rules! storage_conformance {
             p2_a_group_with_one_open_change_is_not_applied_in_part
             p2_checkpoints_of_other_histories_are_none
             p2_p5_random_absences_against_random_purges
+            p1_groups_that_a_restore_took_are_lost
+            p1_a_restore_is_noticed_by_the_push_alone
+            p1_groups_of_server_starts_that_are_unknown_are_lost
+            p2_what_the_ledger_forgot_in_time_is_not_lost
+            p2_what_only_others_sent_is_not_known
+            p1_no_history_contains_what_nobody_told
         }
     };
     (@ $make:expr; $($case:ident)*) => {

@@ -58,6 +58,13 @@ pub(super) fn find(
     }
 }
 
+/// Whether anything is known of `user`'s group.
+pub(super) fn knows(conn: &Connection, user: &str, id: GroupId) -> Result<bool, StorageError> {
+    conn.prepare_cached("SELECT 1 FROM afield_ledger WHERE user = ?1 AND group_id = ?2")
+        .and_then(|mut statement| statement.exists((user, id.0)))
+        .while_(DOING)
+}
+
 /// Whether one of these groups took effect.
 pub(super) fn took_effect(
     conn: &Connection,

@@ -23,6 +23,7 @@ mod constraint;
 mod deletion;
 mod entity;
 mod error;
+mod history;
 mod ledger;
 mod lookups;
 mod marks;
@@ -53,7 +54,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afield_protocol::zoo::{crash_point, planted};
-use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, Part, limits};
+use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, limits};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use self::error::{While, crashed, lasting};
@@ -223,10 +224,15 @@ impl SqliteStorage {
         Ok(fresh)
     }
 
+    /// The highest change number that devices may have been told of.
+    fn told(&self) -> i64 {
+        self.beacon.load(Ordering::Acquire)
+    }
+
     /// Makes it durable that positions up to `change` were given out.
     fn raise_beacon(&self, change: i64) -> Result<(), StorageError> {
         let doing = "writing the beacon";
-        if change <= self.beacon.load(Ordering::Acquire) {
+        if change <= self.told() {
             return Ok(());
         }
         // The planted fault promises what did not happen yet.
@@ -259,8 +265,15 @@ impl Storage for SqliteStorage {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        let change = self.beacon.load(Ordering::Acquire);
-        position::seal_checkpoint(&self.code_key, self.epoch, change)
+        position::seal_checkpoint(&self.code_key, self.epoch, self.told())
+    }
+
+    fn knows(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError> {
+        history::knows(self, checkpoint)
+    }
+
+    fn lost(&self, user: &str, offered: &[History]) -> Result<Vec<GroupId>, StorageError> {
+        history::lost(self, user, offered)
     }
 
     fn purge(
@@ -273,7 +286,7 @@ impl Storage for SqliteStorage {
 
     fn pull(&self, model: &ServerModel, request: &PullRequest) -> Result<PulledPage, StorageError> {
         // Read before the snapshot is taken, so that the snapshot cannot be older.
-        let beacon = self.beacon.load(Ordering::Acquire);
+        let beacon = self.told();
         let (page, change) = self.reading(|conn| {
             let tx = conn.transaction().while_("beginning to read")?;
             let tables = self.tables(&tx, model)?;

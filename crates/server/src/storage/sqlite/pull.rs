@@ -18,7 +18,7 @@ mod whole;
 
 use afield_protocol::zoo::planted;
 use afield_protocol::{Frame, Page, PageEnd, Pattern, Position, Window};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
 use self::part::Part;
 use super::entity::EntityTable;
@@ -29,7 +29,7 @@ use super::raw::{Raw, read_raw_key, write_raw_key};
 use super::scope::{Asking, Listed, ScopedPull};
 use super::tables::Tables;
 use super::window::{self, Instants};
-use super::{SqliteStorage, replaced};
+use super::{SqliteStorage, history, replaced};
 use crate::position::{self, Place, Progress};
 use crate::storage::{PullRequest, PulledPage, StorageError};
 
@@ -171,17 +171,10 @@ impl<'a> Snapshot<'a> {
         };
         // A beacon that went back, or an epoch that is gone: somebody copied an older database
         // over the one that this server opened.
-        match snapshot.beacon(&storage.epoch)? {
+        match history::beacon(conn, storage.epoch)? {
             Some(found) if found >= beacon => Ok(snapshot),
             _ => Err(replaced()),
         }
-    }
-
-    fn beacon(&self, epoch: &[u8; 8]) -> Result<Option<i64>, StorageError> {
-        self.conn
-            .prepare_cached("SELECT beacon FROM afield_epoch WHERE epoch = ?1")
-            .and_then(|mut statement| statement.query_row([epoch], |row| row.get(0)).optional())
-            .while_(DOING)
     }
 
     /// An entity from its position on, and whether it starts over.
@@ -335,7 +328,7 @@ impl<'a> Snapshot<'a> {
         if planted("server-no-epoch-check") {
             return Ok(true);
         }
-        let beacon = self.beacon(&place.epoch)?;
+        let beacon = history::beacon(self.conn, place.epoch)?;
         let seen = if planted("server-download-forgets-what-it-read") {
             place.change
         } else {

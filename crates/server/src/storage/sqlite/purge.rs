@@ -5,6 +5,8 @@
 //! anything below it goes: a server that stops in between has forgotten nothing that it still
 //! claims to know. Rows go a few hundred at a time, so that nobody waits for long.
 
+use std::sync::atomic::Ordering;
+
 use afield_protocol::zoo::crash_point;
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params_from_iter};
@@ -12,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::error::{While, crashed};
 use super::marks::mark_table;
 use super::sql_text::quote;
-use super::{SqliteStorage, replaced};
+use super::{SqliteStorage, history};
 use crate::storage::{Purged, Retention, StorageError};
 
 const DOING: &str = "forgetting what is older than the retention";
@@ -123,15 +125,11 @@ fn in_turn<T>(
     let tx = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .while_(DOING)?;
-    let is_ours = tx
-        .prepare_cached("SELECT 1 FROM afield_epoch WHERE epoch = ?1")
-        .and_then(|mut statement| statement.exists([storage.epoch]))
-        .while_(DOING)?;
-    if !is_ours {
-        return Err(replaced());
-    }
+    // Devices are told from now on of nothing that lies before what is forgotten here.
+    let told = history::raise(&tx, storage.epoch)?;
     let done = write(&tx)?;
     tx.commit().while_(DOING)?;
+    storage.beacon.fetch_max(told, Ordering::AcqRel);
     Ok(done)
 }
 

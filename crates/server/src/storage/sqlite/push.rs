@@ -6,6 +6,8 @@
 //! yet, and the groups are run again, each in a transaction of its own, so that only the one to
 //! blame is refused.
 
+use std::sync::atomic::Ordering;
+
 use afield_protocol::zoo::{crash_point, planted};
 use afield_protocol::{Code, Group, GroupId, GroupOutcome, Verdict, VerdictKind};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
@@ -18,7 +20,7 @@ use super::rights::Rights;
 use super::stops::{Settled, Stops};
 use super::tables::Tables;
 use super::turns::{self, Through};
-use super::{SqliteStorage, references, write};
+use super::{SqliteStorage, history, references, write};
 use crate::position::{CodeKey, open_checkpoint};
 use crate::resolved::ServerModel;
 use crate::storage::{Caller, StorageError};
@@ -87,7 +89,7 @@ impl Envelope<'_> {
                 Ended::Undone(_) => return Ok(None),
             }
         }
-        match commit(&tx)? {
+        match self.commit(&tx)? {
             Commit::Durable => Ok(Some(outcomes)),
             Commit::BrokenReference => Ok(None),
         }
@@ -103,7 +105,7 @@ impl Envelope<'_> {
         let tx = begin(conn)?;
         let tables = self.storage.tables(&tx, self.model)?;
         let refused = match self.applying(&tx, &tables)?.group(group, stopped)? {
-            Ended::Settled(settled) => match commit(&tx)? {
+            Ended::Settled(settled) => match self.commit(&tx)? {
                 Commit::Durable => {
                     stopped.add(&tables, group, &settled);
                     return Ok(outcome(group, settled.verdicts));
@@ -121,7 +123,7 @@ impl Envelope<'_> {
         let tx = begin(conn)?;
         let tables = self.storage.tables(&tx, self.model)?;
         let settled = self.applying(&tx, &tables)?.refused(group, refused)?;
-        commit(&tx)?;
+        self.commit(&tx)?;
         stopped.add(&tables, group, &settled);
         Ok(outcome(group, settled.verdicts))
     }
@@ -151,6 +153,26 @@ impl Envelope<'_> {
             code_key: &self.storage.code_key,
         })
     }
+    /// Commits, with the beacon as high as what was written: the checkpoint that goes out with the
+    /// outcomes lies behind it.
+    ///
+    /// Not by [`Transaction::commit`]: that rolls back at once when it fails, and the reference that
+    /// failed could not be found any more.
+    fn commit(&self, tx: &Transaction<'_>) -> Result<Commit, StorageError> {
+        let told = history::raise(tx, self.storage.epoch)?;
+        crash_point("server-push-before-commit").map_err(crashed)?;
+        match tx.execute_batch("COMMIT") {
+            Ok(()) => {
+                self.storage.beacon.fetch_max(told, Ordering::AcqRel);
+                crash_point("server-push-after-commit").map_err(crashed)?;
+                Ok(Commit::Durable)
+            }
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                Ok(Commit::BrokenReference)
+            }
+            Err(error) => Err(error).while_(DOING),
+        }
+    }
 }
 
 fn begin(conn: &mut Connection) -> Result<Transaction<'_>, StorageError> {
@@ -161,22 +183,6 @@ fn begin(conn: &mut Connection) -> Result<Transaction<'_>, StorageError> {
     tx.execute_batch("PRAGMA defer_foreign_keys = ON")
         .while_(DOING)?;
     Ok(tx)
-}
-
-/// Not [`Transaction::commit`]: that rolls back at once when it fails, and the reference that
-/// failed could not be found any more.
-fn commit(tx: &Transaction<'_>) -> Result<Commit, StorageError> {
-    crash_point("server-push-before-commit").map_err(crashed)?;
-    match tx.execute_batch("COMMIT") {
-        Ok(()) => {
-            crash_point("server-push-after-commit").map_err(crashed)?;
-            Ok(Commit::Durable)
-        }
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            Ok(Commit::BrokenReference)
-        }
-        Err(error) => Err(error).while_(DOING),
-    }
 }
 
 /// How a group ended.
@@ -313,11 +319,7 @@ impl Applying<'_> {
         let Some((epoch, change)) = open_checkpoint(self.code_key, &group.checkpoint) else {
             return Ok(true);
         };
-        let is_known = self
-            .conn
-            .prepare_cached("SELECT 1 FROM afield_epoch WHERE epoch = ?1")
-            .and_then(|mut statement| statement.exists([epoch]))
-            .while_(DOING)?;
+        let is_known = history::beacon(self.conn, epoch)?.is_some();
         Ok(!is_known || change < self.ledger_horizon)
     }
 

@@ -205,6 +205,7 @@ impl Server {
                 .iter()
                 .map(|(name, at)| ((*name).to_owned(), at.clone()))
                 .collect(),
+            checkpoint: Vec::new(),
         }
     }
 
@@ -285,6 +286,8 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Chosen(_) => "chosen",
         Frame::Held(_) => "held",
         Frame::Window(_) => "window",
+        Frame::History(_) => "history",
+        Frame::Lost { .. } => "lost",
     };
     frames.iter().map(kind).collect()
 }

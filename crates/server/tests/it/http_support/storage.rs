@@ -3,8 +3,8 @@
 use std::sync::{Condvar, Mutex};
 
 use afield_protocol::{
-    Checkpoint, Code, Frame, Group, GroupId, GroupOutcome, Page, PageEnd, Part, RowBlockWriter,
-    Value, Verdict,
+    Checkpoint, Code, Frame, Group, GroupId, GroupOutcome, History, Page, PageEnd, Part,
+    RowBlockWriter, Value, Verdict,
 };
 use afield_server::resolved::ServerModel;
 use afield_server::storage::{
@@ -101,6 +101,14 @@ impl Storage for StubStorage {
 
     fn checkpoint(&self) -> Checkpoint {
         Checkpoint::new()
+    }
+
+    fn knows(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError> {
+        Ok(checkpoint != b"another history")
+    }
+
+    fn lost(&self, _: &str, offered: &[History]) -> Result<Vec<GroupId>, StorageError> {
+        Ok(offered.iter().flat_map(|it| it.groups.clone()).collect())
     }
 
     fn purge(&self, _: Retention, _: &mut dyn FnMut() -> bool) -> Result<Purged, StorageError> {

@@ -11,10 +11,10 @@ use super::Database;
 use crate::storage::{Purged, Retention};
 
 /// How long marks are kept in these cases, in seconds; the ledger four times as long.
-const KEPT: i64 = 1_000;
+pub(super) const KEPT: i64 = 1_000;
 
 /// Lets time pass, and forgets what is too old, all of it.
-fn purge(db: &mut dyn Database, now: i64) -> Purged {
+pub(super) fn purge(db: &mut dyn Database, now: i64) -> Purged {
     db.set_time(now);
     db.storage()
         .purge(Retention::of(KEPT), &mut || true)
