@@ -131,9 +131,9 @@ codes! {
         "The server must know which values of its scope the device has rows of.",
         "Send them with the next request; Afield's client does so by itself.";
     HISTORY_WANTED = "history-wanted",
-        "The server's database is not the one that this device last heard of: it was restored from a \
+        "The server's database is not the one that the device last heard of: it was set back to a \
          backup, or is a copy.",
-        "Offer the groups that were settled with the next request; Afield's client does so by itself.";
+        "Offer the settled groups with the next request; Afield's client does so by itself.";
     LOST_BY_RESTORE = "lost-by-restore",
         "The change was applied, and the server's database was then set back to before that.",
         "Retry it or drop it: `retry`, `drop`.";

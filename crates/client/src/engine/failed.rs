@@ -34,8 +34,8 @@ const GROUP_PAUSE_MAX_MS: i64 = 5 * 60 * 1_000;
 /// list should have told the server all there is to know.
 const HELD_WANTED: u32 = 3;
 
-/// Times that a sync tells the server all that was settled before it gives up: a database may be set
-/// back in the middle of a sync, but not again and again.
+/// Times that a sync tells the server all that was settled before it gives up: a database may be
+/// set back in the middle of a sync, but not again and again.
 const HISTORY_WANTED: u32 = 3;
 
 impl Run {
@@ -78,8 +78,8 @@ impl Run {
         self.next(store, commands)
     }
 
-    /// Tells the server what was settled behind place `after` of the outbox: its database is not the
-    /// one that this device last heard of.
+    /// Tells the server what was settled behind place `after` of the outbox: its database is not
+    /// the one that this device last heard of.
     pub(super) fn offer(
         &mut self,
         store: &mut SyncStore,

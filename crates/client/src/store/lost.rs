@@ -6,10 +6,10 @@
 //! ```
 //!
 //! The server notices by the checkpoint of a request, applies nothing of it, and asks what was
-//! settled: a later change must not be judged while an earlier one that it builds on is missing. What
-//! it never had is laid over the rows again, so that the user reads what he wrote. Rows that the
-//! server had numbered are called by their temporary identifiers again: it may have given the number
-//! to another row since.
+//! settled: a later change must not be judged while an earlier one that it builds on is missing.
+//! What it never had is laid over the rows again, so that the user reads what he wrote. Rows that
+//! the server had numbered are called by their temporary identifiers again: it may have given the
+//! number to another row since.
 
 use std::collections::BTreeMap;
 
@@ -194,8 +194,8 @@ fn changes(db: &Db, group: i64) -> Result<Vec<Change>, Error> {
     Ok(found)
 }
 
-/// Takes a change that pulls have shown out of the server's row, as far as it is known here, so that
-/// it can be laid over it again. The next pull brings the row as it is.
+/// Takes a change that pulls have shown out of the server's row, as far as it is known here, so
+/// that it can be laid over it again. The next pull brings the row as it is.
 fn take_back(db: &Db, loaded: &Loaded, change: &Change) -> Result<(), Error> {
     // The entity may have left the model since.
     let Ok(table) = loaded.table(&change.entity) else {

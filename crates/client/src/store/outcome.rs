@@ -63,15 +63,10 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
             stored.sent_back.push(group);
             continue;
         }
-        let state = if outcome.is_applied() {
-            "settled"
-        } else {
-            "parked"
-        };
-        let state = if zoo::planted("outcome-without-settling") {
-            "sent"
-        } else {
-            state
+        let state = match outcome.is_applied() {
+            _ if zoo::planted("outcome-without-settling") => "sent",
+            true => "settled",
+            false => "parked",
         };
         // What was applied lies in the history up to here, and nowhere else.
         let sql = "UPDATE afield_group SET state = ?2, not_before = 0, \

@@ -7,7 +7,7 @@ use super::cbor::{Written, encode, value_to};
 use super::identity::op_number;
 use crate::change::{Attributes, Group, GroupId};
 use crate::code::Code;
-use crate::frame::{Frame, Hello, Position};
+use crate::frame::{Frame, Hello, PageEnd, Position};
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::value::{Type, Value};
@@ -50,17 +50,7 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             keys.iter()
                 .try_for_each(|key| key_to(e, model.entity(entity), key))
         }
-        Frame::PageEnd(end) => {
-            e.array(4)?.u8(8)?.map(end.to.len() as u64)?;
-            for (entity, position) in &end.to {
-                e.str(entity)?.bytes(position)?;
-            }
-            e.bool(end.complete)?;
-            match end.remaining {
-                Some(rows) => e.u64(rows)?.ok(),
-                None => e.null()?.ok(),
-            }
-        }
+        Frame::PageEnd(end) => page_end_to(e, end),
         Frame::End => e.array(1)?.u8(9)?.ok(),
         Frame::Problem(problem) => e
             .array(3)?
@@ -107,6 +97,18 @@ fn hello_to(e: &mut Out<'_>, hello: &Hello) -> Written {
     e.str(&hello.device)?.str(&hello.unit)?;
     positions_to(e, &hello.pull)?;
     e.bytes(&hello.checkpoint)?.ok()
+}
+
+fn page_end_to(e: &mut Out<'_>, end: &PageEnd) -> Written {
+    e.array(4)?.u8(8)?.map(end.to.len() as u64)?;
+    for (entity, position) in &end.to {
+        e.str(entity)?.bytes(position)?;
+    }
+    e.bool(end.complete)?;
+    match end.remaining {
+        Some(rows) => e.u64(rows)?.ok(),
+        None => e.null()?.ok(),
+    }
 }
 
 fn ids_to(e: &mut Out<'_>, groups: &[GroupId]) -> Written {

@@ -39,8 +39,8 @@ impl Renames {
         }
     }
 
-    /// Notes that a change was lost. If it created a row that the server numbered, that is called as
-    /// the device called it before.
+    /// Notes that a change was lost. If it created a row that the server numbered, that is called
+    /// as the device called it before.
     pub(in crate::store) fn add_lost(
         &mut self,
         db: &Db,

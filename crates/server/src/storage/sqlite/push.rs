@@ -156,8 +156,8 @@ impl Envelope<'_> {
     /// Commits, with the beacon as high as what was written: the checkpoint that goes out with the
     /// outcomes lies behind it.
     ///
-    /// Not by [`Transaction::commit`]: that rolls back at once when it fails, and the reference that
-    /// failed could not be found any more.
+    /// Not by [`Transaction::commit`]: that rolls back at once when it fails, and the reference
+    /// that failed could not be found any more.
     fn commit(&self, tx: &Transaction<'_>) -> Result<Commit, StorageError> {
         let told = history::raise(tx, self.storage.epoch)?;
         crash_point("server-push-before-commit").map_err(crashed)?;
