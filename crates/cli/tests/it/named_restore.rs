@@ -212,6 +212,18 @@ fn p1_p2_what_a_restore_took_is_sent_again_by_policy() {
     assert_eq!(device.sync().pushed, 0);
 }
 
+/// It has nothing to offer, and says so.
+#[test]
+fn p5_a_device_that_never_wrote_goes_on_after_a_restore() {
+    let (mut world, device, backup) = worked();
+    drop(device);
+    let reader = world.downloaded("tablet", "bob");
+    assert_eq!(reader.sync().status, SyncStatus::Completed);
+    restore(&mut world, &backup);
+    assert_eq!(reader.sync().status, SyncStatus::Completed);
+    check_equal(&world, &reader);
+}
+
 /// Its user gives all of it up: the device is as the server, and nothing of it is sent.
 #[test]
 fn p3_p8_what_a_restore_took_is_given_up() {

@@ -13,11 +13,11 @@
 
 use std::collections::BTreeMap;
 
-use afield_protocol::codec::cbor::{read_attributes, read_key};
+use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes};
 use afield_protocol::{
     Attributes, Checkpoint, Code, GroupId, GroupOutcome, History, Op, Value, Verdict, zoo,
 };
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
 use super::ids::rewrite::Renames;
@@ -57,7 +57,8 @@ impl SyncStore {
         let fingerprint = self.db.loaded()?.fingerprint.clone();
         let sql = "SELECT device, checkpoint FROM afield_meta";
         let conn = &self.db.conn;
-        let (device, checkpoint) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (device, checkpoint): (_, Checkpoint) =
+            conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let sql = "SELECT n, id, checkpoint FROM afield_group \
                    WHERE state = 'settled' AND n > ?1 ORDER BY n LIMIT ?2";
         let mut statement = conn.prepare_cached(sql)?;
@@ -74,6 +75,13 @@ impl SyncStore {
                     groups: vec![GroupId(id)],
                 }),
             }
+        }
+        if history.is_empty() {
+            // Nothing is something to say, too: it ends the question.
+            history.push(History {
+                checkpoint: checkpoint.clone(),
+                groups: Vec::new(),
+            });
         }
         Ok(Offer {
             device,
@@ -154,9 +162,11 @@ fn park(db: &mut Db, groups: &[GroupId]) -> Result<Vec<OutcomeInfo>, Error> {
             take_back(db, &loaded, change)?;
             renames.add_lost(db, &loaded, &change.entity, &change.key, change.op)?;
         }
-        let sql = "UPDATE afield_change SET overlay = 1, seen_from = NULL, theirs = NULL, \
-                   refreshed = 0 WHERE group_n = ?1";
-        db.conn.prepare_cached(sql)?.execute([n])?;
+        // Of a row that left meanwhile nothing is to be seen but a row that the user made.
+        let sql = "UPDATE afield_change SET overlay = op = 'create' OR base <> ?2, \
+                   seen_from = NULL, theirs = NULL, refreshed = 0 WHERE group_n = ?1";
+        let erased = write_attributes(&Attributes::new());
+        db.conn.prepare_cached(sql)?.execute(params![n, erased])?;
         db.crash_point("lost-laid")?;
     }
     renames.apply(db, &loaded)?;

@@ -178,6 +178,10 @@ fn check_written(
     (state, rows, kept): (usize, &Rows, &Rows),
 ) -> Result<(), Violation> {
     let entries: Vec<&Entry> = view.entries(name).collect();
+    if state < server.set_back && entries.iter().any(|entry| was_lost(view, server, entry)) {
+        // The device knows that this is another state than the server's, and has no other yet.
+        return Ok(());
+    }
     let (base, overlays) = overlays(view, server, &entries, rows.get(&name.1), state);
     let shown = view.row(name);
     let optional = overlays.iter().filter(|o| **o == Overlay::May).count();
@@ -291,6 +295,13 @@ pub(crate) fn is_erased(entry: &Entry) -> bool {
     entry.op != Op::Create && entry.base.is_empty()
 }
 
+/// Whether a restore of the server's took the change, also if it goes again by now.
+fn was_lost(view: &View, server: &ServerRecord, entry: &Entry) -> bool {
+    let ended = view.outcomes.get(&(entry.group, entry.at));
+    let code = ended.and_then(|ended| ended.first()?.1.as_ref());
+    code == Some(&Code::LOST_BY_RESTORE) || entry.absorbed.iter().any(|id| server.is_lost(*id))
+}
+
 /// Whether the device made the row and the server refused it.
 pub(super) fn is_own(entries: &[&Entry]) -> bool {
     entries
@@ -315,6 +326,11 @@ fn overlay(view: &View, server: &ServerRecord, entry: &Entry, state: usize) -> O
             }
         }
         (GroupState::Parked, _) if is_erased(entry) => Overlay::May,
+        (GroupState::Pending | GroupState::Sent, _)
+            if is_erased(entry) && was_lost(view, server, entry) =>
+        {
+            Overlay::May
+        }
         (GroupState::Pending | GroupState::Sent | GroupState::Parked, _) => Overlay::Must,
         (GroupState::Dropped, _) => Overlay::Not,
         (GroupState::Settled, _) if since > state => Overlay::Must,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use afield_protocol::{Attributes, GroupId, Key, Op, Value};
+use afield_protocol::{Attributes, Code, GroupId, Key, Op, Value};
 
 use super::Counts;
 use super::audit::Effect;
@@ -151,7 +151,9 @@ impl DeviceRecord {
             let Some(entries) = groups.get(id) else {
                 let is_undone = known.state == GroupState::Pending
                     && matches!(known.content.as_slice(), [(name, ..)] if written.contains(name));
-                let may_go = known.state == GroupState::Pending || server.made_wait(*id);
+                let may_go = known.state == GroupState::Pending
+                    || server.made_wait(*id)
+                    || server.is_lost(*id);
                 if absorbed.contains(id) && may_go || is_undone {
                     continue;
                 }
@@ -160,7 +162,8 @@ impl DeviceRecord {
                 return Err(Violation::new(Promise::P1, invariant, detail));
             };
             let state = entries[0].state;
-            if state < known.state || known.state.is_final() && state != known.state {
+            let is_lost = state == GroupState::Parked && server.is_lost(*id);
+            if state < known.state || known.state.is_final() && state != known.state && !is_lost {
                 let detail = format!("group {id} was {:?}, is {state:?}", known.state);
                 let invariant = "a group never goes back";
                 return Err(Violation::new(Promise::P1, invariant, detail));
@@ -323,7 +326,8 @@ fn check_outcomes(view: &View, server: &ServerRecord) -> Result<(), Violation> {
             let verdict = answer.outcome.verdicts.get(entry.at);
             verdict.is_some_and(|verdict| verdict.kind == *kind && verdict.code == *code)
         });
-        if !given {
+        let is_lost = *code == Some(Code::LOST_BY_RESTORE) && server.is_lost(entry.group);
+        if !given && !is_lost {
             let invariant = "an outcome on a device is one that the server gave";
             return Err(Violation::new(Promise::P6, invariant, detail()));
         }

@@ -120,12 +120,16 @@ impl DeviceRecord {
                 let ways = bases.iter().flat_map(|base| [(base, false), (base, true)]);
                 let mut expected = ways.map(|(base, all)| self.expected(&name, *base, all));
                 if !expected.any(|row| row.as_ref() == shown.get(key)) {
-                    let detail = format!(
+                    let mut detail = format!(
                         "{}: shows {}; the server has {}",
                         display_name(&name),
                         display(entity, shown.get(key)),
                         display(entity, kept.get(key))
                     );
+                    for entry in self.view.entries(&name) {
+                        let ended = self.view.outcomes.get(&(entry.group, entry.at));
+                        detail += &format!("\n    {entry:?}, {ended:?}");
+                    }
                     let invariant = "in the end every device has exactly the server's rows";
                     return Err(Violation::new(Promise::P5, invariant, detail));
                 }

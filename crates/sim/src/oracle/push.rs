@@ -83,6 +83,17 @@ impl ServerRecord {
         }
         let is_new = |group: &Group| !self.history.ledger.contains_key(&group.id);
         let is_new: Vec<bool> = push.groups.iter().map(is_new).collect();
+        for (group, _) in push
+            .groups
+            .iter()
+            .zip(&is_new)
+            .filter(|(_, is_new)| **is_new)
+        {
+            match push.lines.is_empty() {
+                true => self.idle.insert(group.id),
+                false => self.idle.remove(&group.id),
+            };
+        }
         self.check_waits(push, outcomes, &is_new)?;
         for (group, outcome) in push.groups.iter().zip(outcomes) {
             self.check_told(push, group, outcome)?;

@@ -13,7 +13,7 @@ use super::tagged::server::{TagHistory, TagMemory};
 use super::timed::{Alive, TimedMemory};
 use crate::app::{self, Kinds};
 use crate::rows::{self, Rows};
-use crate::violation::Violation;
+use crate::violation::{Promise, Violation};
 use crate::{jobs, scoped};
 
 /// All synced entities' rows after one commit, and whose those are that are not everyone's.
@@ -40,6 +40,12 @@ pub(crate) struct ServerRecord {
     backup: Option<History>,
     /// Whether it ever went back to a copy.
     pub(super) is_restored: bool,
+    /// The number of the first state after it last did.
+    pub(super) set_back: usize,
+    /// Groups that it said it lost.
+    lost: HashSet<GroupId>,
+    /// Groups with which nothing was written when they were applied: what they want was there.
+    pub(super) idle: HashSet<GroupId>,
     /// What tagged rows ever were.
     pub(super) tagged: TagMemory,
     /// What rows that are not everyone's ever were, and whose.
@@ -210,6 +216,32 @@ impl ServerRecord {
         self.answers.get(&group).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the server said that a restore took a group.
+    pub(crate) fn is_lost(&self, group: GroupId) -> bool {
+        self.lost.contains(&group)
+    }
+
+    /// What a device offered is lost if the present history has it not, and only then.
+    pub(crate) fn check_lost(
+        &mut self,
+        offered: &[afield_protocol::History],
+        lost: &[GroupId],
+    ) -> Result<(), Violation> {
+        for group in offered.iter().flat_map(|history| &history.groups) {
+            let (ledger, replaced) = (&self.history.ledger, &self.history.replaced);
+            let is_known = ledger.contains_key(group) || replaced.contains(group);
+            if is_known == lost.contains(group) && (is_known || !self.idle.contains(group)) {
+                let (promise, invariant) = match is_known {
+                    true => (Promise::P2, "what the server has is not called lost"),
+                    false => (Promise::P1, "what a restore took is told to the device"),
+                };
+                return Err(Violation::new(promise, invariant, group.to_string()));
+            }
+        }
+        self.lost.extend(lost);
+        Ok(())
+    }
+
     /// Whether the server told a group to wait for another one: that is not its end.
     pub(crate) fn made_wait(&self, group: GroupId) -> bool {
         let code = Some(Code::WAITS_FOR);
@@ -230,6 +262,7 @@ impl ServerRecord {
     /// The server went back to the copy.
     pub(crate) fn restored(&mut self, conn: &Connection) -> Result<(), Violation> {
         self.is_restored = true;
+        self.set_back = self.states.len();
         self.history = self.backup.clone().unwrap_or_default();
         let rows: Result<Vec<Rc<Rows>>, Violation> = (0..app::ENTITIES)
             .map(|entity| Ok(Rc::new(self.read_entity(conn, entity)?)))

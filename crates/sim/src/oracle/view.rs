@@ -228,10 +228,16 @@ fn outcomes(conn: &Connection) -> Result<HashMap<(GroupId, usize), Vec<Ended>>, 
         let (result, code): (String, Option<String>) = (row.get(2)?, row.get(3)?);
         let kind = VerdictKind::parse(&result).ok_or_else(|| unreadable(result))?;
         let ended = (kind, code.map(|word| Code::parse(&word)));
-        found
+        let all = found
             .entry((GroupId(row.get(0)?), place(row, 1)?))
-            .or_default()
-            .push(ended);
+            .or_default();
+        // What was applied is lost: that is how it ended.
+        if ended.1 == Some(Code::LOST_BY_RESTORE)
+            && all.as_slice() == [(VerdictKind::Applied, None)]
+        {
+            all.clear();
+        }
+        all.push(ended);
     }
     Ok(found)
 }

@@ -187,7 +187,8 @@ impl Device {
         self.operate(|device| {
             if device.lanes[lane].running.is_none() {
                 let env = device.environment();
-                let store = SyncStore::open(&device.path, &device.user, env)?;
+                let mut store = SyncStore::open(&device.path, &device.user, env)?;
+                store.resend_lost(device.seed % 2 == 1);
                 device.lanes[lane].running = Some((store, Engine::new()));
             }
             match &mut device.lanes[lane].running {

@@ -91,6 +91,9 @@ impl World {
                 return Ok(Taken::Answer(answer));
             }
         };
+        if let Some(taken) = self.take_history(device, &request)? {
+            return Ok(taken);
+        }
         let outcomes = match self.push(device, &request)? {
             Asked::Answered(outcomes) => outcomes,
             Asked::Failed(error) if error.is_retryable => {
@@ -103,12 +106,7 @@ impl World {
         for outcome in outcomes {
             write(&Frame::Outcome(outcome), &mut answer);
         }
-        write(
-            &Frame::Settled {
-                checkpoint: Vec::new(),
-            },
-            &mut answer,
-        );
+        write(&self.server.settled(), &mut answer);
         if request.hello.pull.is_empty() {
             write(&Frame::End, &mut answer);
         } else {
@@ -119,6 +117,51 @@ impl World {
             });
         }
         Ok(Taken::Answer(answer))
+    }
+
+    /// What the server answers a device that knows another history of it, or that tells what was
+    /// settled in that.
+    fn take_history(
+        &mut self,
+        device: usize,
+        request: &Request,
+    ) -> Result<Option<Taken>, Violation> {
+        let frames = if request.history.is_empty() {
+            match self.server.knows(&request.hello.checkpoint)? {
+                Asked::Answered(true) => return Ok(None),
+                Asked::Answered(false) => {
+                    self.tally.count("history wanted");
+                    let (code, message) = (Code::HISTORY_WANTED, String::new());
+                    vec![Frame::Problem(Problem { code, message })]
+                }
+                Asked::Failed(_) => return Ok(Some(Taken::Status(500, Code::INTERNAL))),
+                Asked::Died => return Ok(Some(self.server_died())),
+            }
+        } else {
+            let user = self.devices[device].user.clone();
+            match self.server.lost(&user, &request.history)? {
+                Asked::Answered(groups) => {
+                    self.tally
+                        .add("group lost by a restore", groups.len() as u64);
+                    self.server_record.check_lost(&request.history, &groups)?;
+                    vec![Frame::Lost { groups }, self.server.settled(), Frame::End]
+                }
+                Asked::Failed(_) => return Ok(Some(Taken::Status(500, Code::INTERNAL))),
+                Asked::Died => return Ok(Some(self.server_died())),
+            }
+        };
+        let mut answer = Answer::default();
+        let model = std::rc::Rc::clone(&self.server.model);
+        for frame in std::iter::once(self.server.welcome()).chain(frames) {
+            Format::Cbor.write(&model.device, &frame, &mut answer.bytes);
+        }
+        Ok(Some(Taken::Answer(answer)))
+    }
+
+    fn server_died(&mut self) -> Taken {
+        self.tally.count("server died");
+        self.break_off();
+        Taken::Broken
     }
 
     fn push(

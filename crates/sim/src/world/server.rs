@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use afield_protocol::codec::{Format, FrameReader};
 use afield_protocol::{
-    Chosen, Code, Frame, Group, GroupOutcome, Held, Hello, PROTOCOL_VERSION, Problem, Welcome, zoo,
+    Checkpoint, Chosen, Code, Frame, Group, GroupId, GroupOutcome, Held, Hello, History,
+    PROTOCOL_VERSION, Problem, Welcome, zoo,
 };
 use afield_server::resolved::ServerModel;
 use afield_server::storage::sqlite::{SqliteStorage, prepare};
@@ -57,6 +58,8 @@ pub(crate) struct Request {
     /// The values that the app on the device chose.
     pub(crate) chosen: Vec<Chosen>,
     pub(crate) groups: Vec<Group>,
+    /// What the device knows to be settled, if that is what it tells.
+    pub(crate) history: Vec<History>,
 }
 
 impl SimServer {
@@ -159,18 +162,21 @@ impl SimServer {
                 message: "another model".into(),
             });
         }
-        let (mut held, mut chosen, mut groups) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut held, mut chosen) = (Vec::new(), Vec::new());
+        let (mut groups, mut history) = (Vec::new(), Vec::new());
         loop {
             match next()? {
                 Some(Frame::Held(said)) => held.push(said),
                 Some(Frame::Chosen(said)) => chosen.push(said),
                 Some(Frame::Group(group)) => groups.push(group),
+                Some(Frame::History(said)) => history.push(said),
                 Some(Frame::End) => {
                     return Ok(Request {
                         hello,
                         held,
                         chosen,
                         groups,
+                        history,
                     });
                 }
                 _ => return Err(malformed("no end".into())),
@@ -187,6 +193,28 @@ impl SimServer {
         self.ask(|storage, model| {
             storage.push(model, &afield_server::storage::Caller::user(user), groups)
         })
+    }
+
+    /// Whether its history contains what a device was told.
+    pub(crate) fn knows(&mut self, checkpoint: &Checkpoint) -> Result<Asked<bool>, Violation> {
+        self.ask(|storage, _| storage.knows(checkpoint))
+    }
+
+    /// Which groups of a device its history never had.
+    pub(crate) fn lost(
+        &mut self,
+        user: &str,
+        offered: &[History],
+    ) -> Result<Asked<Vec<GroupId>>, Violation> {
+        self.ask(|storage, _| storage.lost(user, offered))
+    }
+
+    /// The frame that closes the outcomes.
+    pub(crate) fn settled(&self) -> Frame {
+        let checkpoint = self.storage.as_ref().map(Storage::checkpoint);
+        Frame::Settled {
+            checkpoint: checkpoint.unwrap_or_default(),
+        }
     }
 
     /// Reads a page.

@@ -8,7 +8,7 @@ use super::device::{Done, unexplained};
 use super::link::Link;
 use crate::action::{Step, Way};
 use crate::app;
-use crate::oracle::view::GroupState;
+use crate::oracle::view::{Entry, GroupState};
 use crate::violation::{Promise, Violation};
 
 /// Steps after which a sync without faults should be over.
@@ -166,7 +166,11 @@ impl World {
             .filter(|_| report.status == SyncStatus::Completed)
         {
             let mut entries = view.log.iter().chain(&view.tagged_log);
-            let entry = entries.find(|entry| entry.group == *id);
+            // One that was lost in the middle of the sync is there under another name.
+            let is_lost = self.server_record.is_lost(*id);
+            let is_it =
+                |entry: &&Entry| entry.group == *id || is_lost && entry.absorbed.contains(id);
+            let entry = entries.find(is_it);
             if entry.is_none_or(|entry| entry.state != GroupState::Settled) {
                 let invariant = "a sync is completed only if all it sent was applied";
                 return Err(Violation::new(
