@@ -41,9 +41,10 @@ pub struct Hello {
     /// What to pull: each entity with the device's position, `None` before its first download.
     /// Empty when the request only sends.
     pub pull: Vec<(String, Option<Position>)>,
-    /// The newest checkpoint that the device has, empty if it has none. A server whose history
-    /// this is not applies nothing and answers `history-wanted`.
-    pub checkpoint: Checkpoint,
+    /// The newest checkpoint that the device has; several, if syncs of one store were answered
+    /// side by side. A server whose history one of them is not of applies nothing and answers
+    /// `history-wanted`.
+    pub checkpoints: Vec<Checkpoint>,
 }
 
 /// Opens an answer.

@@ -72,7 +72,7 @@ impl Exchange {
             device: outgoing.device,
             unit: unit.to_owned(),
             pull: outgoing.pull,
-            checkpoint: outgoing.checkpoint,
+            checkpoints: outgoing.checkpoints,
         });
         let mut body = Vec::new();
         Format::Cbor.write(model, &hello, &mut body);
@@ -113,7 +113,7 @@ impl Exchange {
             device: offer.device,
             unit: String::new(),
             pull: Vec::new(),
-            checkpoint: offer.checkpoint,
+            checkpoints: offer.checkpoints,
         });
         let history = offer.history.into_iter().map(Frame::History);
         let mut body = Vec::new();

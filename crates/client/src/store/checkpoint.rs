@@ -3,7 +3,8 @@
 //! A group has the newest one from when it was made. So a server that forgets old entries of its
 //! ledger can tell whether it would remember this group, had it taken effect.
 
-use rusqlite::{Connection, params};
+use afield_protocol::Checkpoint;
+use rusqlite::Connection;
 
 use super::db::Db;
 use super::sync_store::SyncStore;
@@ -36,14 +37,29 @@ pub(super) fn add_columns(conn: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps a checkpoint, in the transaction that is open.
-pub(super) fn keep(db: &Db, checkpoint: &[u8]) -> Result<(), Error> {
+/// Keeps a checkpoint, in the transaction that is open. It stands for those that its request told
+/// the server, and not for those of other syncs that were answered meanwhile.
+pub(super) fn keep(db: &Db, checkpoint: &[u8], told: &[Checkpoint]) -> Result<(), Error> {
     if checkpoint.is_empty() {
         return Ok(());
     }
+    let sql = "INSERT OR IGNORE INTO afield_told (checkpoint) VALUES (?1)";
+    db.conn.prepare_cached(sql)?.execute([checkpoint])?;
+    let sql = "DELETE FROM afield_told WHERE checkpoint = ?1";
+    for former in told.iter().filter(|former| *former != checkpoint) {
+        db.conn.prepare_cached(sql)?.execute([former])?;
+    }
     let sql = "UPDATE afield_meta SET checkpoint = ?1 WHERE checkpoint <> ?1";
-    db.conn.prepare_cached(sql)?.execute(params![checkpoint])?;
+    db.conn.prepare_cached(sql)?.execute([checkpoint])?;
     Ok(())
+}
+
+/// The checkpoints that say how far this device has come.
+pub(super) fn told(db: &Db) -> Result<Vec<Checkpoint>, Error> {
+    let sql = "SELECT checkpoint FROM afield_told ORDER BY checkpoint";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let told = statement.query_map([], |row| row.get(0))?;
+    Ok(told.collect::<Result<_, _>>()?)
 }
 
 impl SyncStore {
@@ -51,5 +67,6 @@ impl SyncStore {
     /// the sync: until then what is made goes under the one before, which is as right.
     pub fn reached(&mut self, checkpoint: Vec<u8>) {
         self.checkpoint = checkpoint;
+        self.stands_for.clone_from(&self.told);
     }
 }

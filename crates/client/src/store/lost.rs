@@ -37,8 +37,8 @@ pub struct Offer {
     pub device: String,
     /// The model's fingerprint.
     pub fingerprint: String,
-    /// The newest checkpoint.
-    pub checkpoint: Checkpoint,
+    /// The newest checkpoints.
+    pub checkpoints: Vec<Checkpoint>,
     /// The groups, oldest first.
     pub history: Vec<History>,
     /// The place of the last one in the outbox; the next offer goes on behind it.
@@ -55,10 +55,10 @@ impl SyncStore {
     /// The store cannot be read.
     pub fn offer(&mut self, after: i64) -> Result<Offer, Error> {
         let fingerprint = self.db.loaded()?.fingerprint.clone();
-        let sql = "SELECT device, checkpoint FROM afield_meta";
+        let checkpoints = checkpoint::told(&self.db)?;
+        self.told.clone_from(&checkpoints);
         let conn = &self.db.conn;
-        let (device, checkpoint): (_, Checkpoint) =
-            conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let device = conn.query_row("SELECT device FROM afield_meta", [], |row| row.get(0))?;
         let sql = "SELECT n, id, checkpoint FROM afield_group \
                    WHERE state = 'settled' AND n > ?1 ORDER BY n LIMIT ?2";
         let mut statement = conn.prepare_cached(sql)?;
@@ -79,14 +79,14 @@ impl SyncStore {
         if history.is_empty() {
             // Nothing is something to say, too: it ends the question.
             history.push(History {
-                checkpoint: checkpoint.clone(),
+                checkpoint: Checkpoint::new(),
                 groups: Vec::new(),
             });
         }
         Ok(Offer {
             device,
             fingerprint,
-            checkpoint,
+            checkpoints,
             history,
             last,
             more: count == OFFERED,
@@ -110,10 +110,10 @@ impl SyncStore {
         reached: Option<&Checkpoint>,
     ) -> Result<Vec<OutcomeInfo>, Error> {
         self.synchronous("FULL")?;
-        let resends = self.resends_lost;
+        let (resends, told) = (self.resends_lost, &self.told);
         let outcomes = self.db.write("lost", |db| {
             if let Some(reached) = reached {
-                checkpoint::keep(db, reached)?;
+                checkpoint::keep(db, reached, told)?;
             }
             let outcomes = park(db, groups)?;
             if resends && reached.is_some() {

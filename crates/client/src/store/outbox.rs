@@ -73,8 +73,8 @@ pub struct Outgoing {
     pub device: String,
     /// The model's fingerprint.
     pub fingerprint: String,
-    /// The newest checkpoint that the device has.
-    pub checkpoint: Checkpoint,
+    /// The newest checkpoints that the device has.
+    pub checkpoints: Vec<Checkpoint>,
     /// The groups, in order.
     pub groups: Vec<FrozenGroup>,
     /// A piece of a large group.

@@ -34,6 +34,10 @@ pub struct SyncStore {
     rows_left: bool,
     /// The newest checkpoint of the server's; empty if none came since the store was opened.
     pub(super) checkpoint: Checkpoint,
+    /// Those that it stands for: its request told them to the server.
+    pub(super) stands_for: Vec<Checkpoint>,
+    /// Those that the newest request told.
+    pub(super) told: Vec<Checkpoint>,
     /// Whether what a restore of the server took is sent again unasked.
     pub(super) resends_lost: bool,
 }
@@ -55,6 +59,8 @@ impl SyncStore {
             sent_back: HashSet::new(),
             rows_left: true,
             checkpoint: Checkpoint::new(),
+            stands_for: Vec::new(),
+            told: Vec::new(),
             resends_lost: false,
         };
         // A process before this one may have died in between; what cannot be done now is done at
@@ -149,7 +155,7 @@ impl SyncStore {
         caps: RequestCaps,
     ) -> Result<Outgoing, Error> {
         self.synchronous("FULL")?;
-        let (resolvers, sent_back) = (&self.resolvers, &self.sent_back);
+        let (resolvers, sent_back, told) = (&self.resolvers, &self.sent_back, &mut self.told);
         self.db.write("freeze", |db| {
             let loaded = db.loaded()?;
             let envelope = if send {
@@ -170,16 +176,17 @@ impl SyncStore {
                 true => Vec::new(),
                 false => chosen::of_request(db)?,
             };
-            let sql = "UPDATE afield_meta SET request = request + 1 \
-                       RETURNING request, device, checkpoint";
-            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-            let (request, device, checkpoint) = db.conn.query_row(sql, [], row)?;
+            let sql = "UPDATE afield_meta SET request = request + 1 RETURNING request, device";
+            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let (request, device) = db.conn.query_row(sql, [], row)?;
+            let checkpoints = checkpoint::told(db)?;
+            told.clone_from(&checkpoints);
             let fingerprint = loaded.fingerprint.clone();
             Ok(Outgoing {
                 request,
                 device,
                 fingerprint,
-                checkpoint,
+                checkpoints,
                 groups: envelope.groups,
                 part: envelope.part,
                 more: envelope.more,
@@ -201,8 +208,9 @@ impl SyncStore {
     ) -> Result<Vec<OutcomeInfo>, Error> {
         self.synchronous("FULL")?;
         let (resolvers, reached) = (&self.resolvers, &self.checkpoint);
+        let told = &self.stands_for;
         let stored = self.db.write("outcomes", |db| {
-            checkpoint::keep(db, reached)?;
+            checkpoint::keep(db, reached, told)?;
             let stored = outcome::store(db, request, outcomes)?;
             decide::automatically(db, resolvers)?;
             Ok(stored)
@@ -328,9 +336,9 @@ impl SyncStore {
     /// The store cannot be written.
     pub fn finished(&mut self, error: Option<&Code>) -> Result<(), Error> {
         self.sent_back.clear();
-        let reached = &self.checkpoint;
+        let (reached, told) = (&self.checkpoint, &self.stands_for);
         self.db.write("finished", |db| {
-            checkpoint::keep(db, reached)?;
+            checkpoint::keep(db, reached, told)?;
             let now = db.env.now_ms();
             let sql = "UPDATE afield_meta SET last_error = ?1, \
                        last_success = CASE WHEN ?1 IS NULL THEN ?2 ELSE last_success END";

@@ -38,6 +38,32 @@ fn p2_a_group_has_the_checkpoint_of_its_making() {
     assert_eq!(checkpoints(&world, &mut sync), found);
 }
 
+/// Two syncs of one store are answered side by side, and neither knows of the other: the next one
+/// tells the server of both, and then of the one that stands for them.
+#[test]
+fn p1_answers_side_by_side_are_both_told() {
+    let world = World::new();
+    let told = |sync: &mut afield::SyncStore| request(sync).checkpoints;
+    let (mut left, mut right) = (world.sync(), world.sync());
+    assert_eq!(told(&mut left), Vec::<Vec<u8>>::new());
+    left.reached(b"old".to_vec());
+    left.finished(None).unwrap();
+    assert_eq!(told(&mut left), [b"old"]);
+    assert_eq!(told(&mut right), [b"old"]);
+    right.reached(b"newer".to_vec());
+    right.finished(None).unwrap();
+    left.reached(b"new".to_vec());
+    // It asks again before it stores that, and gets no answer.
+    assert_eq!(told(&mut left), [b"newer"]);
+    left.finished(None).unwrap();
+    assert_eq!(told(&mut right), [&b"new"[..], b"newer"]);
+    // The same again stands for the other.
+    right.reached(b"newer".to_vec());
+    right.finished(None).unwrap();
+    assert_eq!(told(&mut left), [b"newer"]);
+    assert_eq!(told(&mut world.sync()), [b"newer"]);
+}
+
 /// What is folded together is as old as its older half.
 #[test]
 fn p2_a_folded_group_keeps_the_older_checkpoint() {

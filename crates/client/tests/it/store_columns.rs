@@ -6,6 +6,7 @@ use crate::world::World;
 
 const TEXT: &str = concat!(
     include_str!("../../src/store/bookkeeping.sql"),
+    include_str!("../../src/store/told.sql"),
     include_str!("../../src/store/held.sql"),
     include_str!("../../src/store/network.sql"),
     include_str!("../../src/store/chosen.sql"),

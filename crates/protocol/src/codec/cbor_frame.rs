@@ -96,7 +96,8 @@ fn hello_to(e: &mut Out<'_>, hello: &Hello) -> Written {
     e.array(7)?.u8(0)?.u32(hello.protocol)?.str(&hello.model)?;
     e.str(&hello.device)?.str(&hello.unit)?;
     positions_to(e, &hello.pull)?;
-    e.bytes(&hello.checkpoint)?.ok()
+    e.array(hello.checkpoints.len() as u64)?;
+    (hello.checkpoints.iter()).try_for_each(|checkpoint| e.bytes(checkpoint)?.ok())
 }
 
 fn page_end_to(e: &mut Out<'_>, end: &PageEnd) -> Written {

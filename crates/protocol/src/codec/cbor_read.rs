@@ -39,7 +39,7 @@ pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
             device: d.str()?.to_owned(),
             unit: d.str()?.to_owned(),
             pull: positions(d)?,
-            checkpoint: d.bytes()?.to_vec(),
+            checkpoints: list(d, |d| Ok(d.bytes()?.to_vec()))?,
         }),
         1 => Frame::Group(group(d)?),
         2 => Frame::Welcome(Welcome {

@@ -24,7 +24,8 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
         Frame::Hello(hello) => json!({
             "frame": "hello", "protocol": hello.protocol, "model": hello.model,
             "device": hello.device, "unit": hello.unit, "pull": positions_json(&hello.pull),
-            "checkpoint": BASE64.encode(&hello.checkpoint),
+            "checkpoints": hello.checkpoints.iter().map(|it| BASE64.encode(it))
+                .collect::<Vec<_>>(),
         }),
         Frame::Group(group) => group_json(model, group),
         Frame::Welcome(welcome) => json!({

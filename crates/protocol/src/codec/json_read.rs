@@ -103,7 +103,10 @@ fn hello(from: &Fields<'_>) -> Result<Hello, Malformed> {
         device: from.text("device")?.to_owned(),
         unit: from.text("unit")?.to_owned(),
         pull: positions(from.object("pull")?)?,
-        checkpoint: checkpoint(from)?,
+        checkpoints: match from.0.contains_key("checkpoints") {
+            true => from.list("checkpoints", bytes)?,
+            false => Vec::new(),
+        },
     })
 }
 

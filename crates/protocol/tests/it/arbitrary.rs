@@ -271,15 +271,15 @@ fn page_end() -> impl Strategy<Value = PageEnd> {
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    let checkpoint = vec(any::<u8>(), 0..40);
-    (any::<u32>(), any::<[String; 3]>(), positions(), checkpoint).prop_map(
-        |(protocol, [model, device, unit], pull, checkpoint)| Hello {
+    let checkpoints = vec(vec(any::<u8>(), 0..40), 0..3);
+    (any::<u32>(), any::<[String; 3]>(), positions(), checkpoints).prop_map(
+        |(protocol, [model, device, unit], pull, checkpoints)| Hello {
             protocol,
             model,
             device,
             unit,
             pull,
-            checkpoint,
+            checkpoints,
         },
     )
 }

@@ -136,7 +136,7 @@ fn hello() -> Frame {
         device: "d-8f14e45f".into(),
         unit: "main".into(),
         pull: vec![("part".into(), position("opaque")), ("sample".into(), None)],
-        checkpoint: b"seen".to_vec(),
+        checkpoints: vec![b"seen".to_vec()],
     })
 }
 

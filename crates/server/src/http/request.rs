@@ -20,6 +20,9 @@ const CHANGE_BYTES: usize = 128;
 /// Bytes that a value with its name takes in memory beside what it holds.
 const VALUE_BYTES: usize = 64;
 
+/// Checkpoints of one device: it has several only where its syncs were answered side by side.
+const CHECKPOINTS_MAX: usize = 64;
+
 /// What a device asks for.
 #[derive(Debug)]
 pub(super) struct SyncRequest {
@@ -341,6 +344,9 @@ fn check_hello(hello: &Hello) -> Result<(), Refusal> {
             Code::PROTOCOL_VERSION,
             message,
         ));
+    }
+    if hello.checkpoints.len() > CHECKPOINTS_MAX {
+        return Err(malformed("more checkpoints than a device can have"));
     }
     let mut names = HashSet::new();
     if !hello.pull.iter().all(|(name, _)| names.insert(name)) {

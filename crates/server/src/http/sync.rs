@@ -59,7 +59,7 @@ async fn answer(
     let place = places.take(&claims.user, limits).await?;
     seen.add_groups(groups.len());
     let caller = Caller::from(claims);
-    let checkpoint = hello.checkpoint.clone();
+    let checkpoints = hello.checkpoints.clone();
     let mut answer = Answer::new(
         server.clone(),
         caller.clone(),
@@ -68,7 +68,7 @@ async fn answer(
         seen.clone(),
     );
     let opening = if history.is_empty() {
-        let pushed = push(server, caller, checkpoint, groups, part, room).await?;
+        let pushed = push(server, caller, checkpoints, groups, part, room).await?;
         opening(&mut answer, pushed).await?
     } else {
         let lost = lost(server, caller.user, history).await?;
@@ -105,7 +105,7 @@ enum Pushed {
 async fn push(
     server: &ServerState,
     caller: Caller,
-    checkpoint: Checkpoint,
+    checkpoints: Vec<Checkpoint>,
     groups: Vec<Group>,
     part: Option<Part>,
     mut room: Room,
@@ -114,8 +114,10 @@ async fn push(
     let pushing = caller.clone();
     let outcomes = server
         .blocking(move |inner| {
-            if !inner.storage.knows(&checkpoint)? {
-                return Ok(None);
+            for checkpoint in &checkpoints {
+                if !inner.storage.knows(checkpoint)? {
+                    return Ok(None);
+                }
             }
             match groups.as_slice() {
                 [] => Ok(Some(Vec::new())),

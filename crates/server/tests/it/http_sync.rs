@@ -56,7 +56,7 @@ fn p1_nothing_of_another_history_is_applied() {
     let server = Server::start();
     let hello = |checkpoint: &[u8]| {
         Frame::Hello(Hello {
-            checkpoint: checkpoint.to_vec(),
+            checkpoints: vec![b"this one".to_vec(), checkpoint.to_vec()],
             ..server.hello(&[("visit", None)])
         })
     };
@@ -79,7 +79,7 @@ fn p1_what_is_lost_of_the_history_is_told() {
         })
     };
     let hello = Hello {
-        checkpoint: b"another history".to_vec(),
+        checkpoints: vec![b"another history".to_vec()],
         ..server.hello(&[])
     };
     let opening = Frame::Hello(hello);

@@ -127,7 +127,7 @@ impl World {
         request: &Request,
     ) -> Result<Option<Taken>, Violation> {
         let frames = if request.history.is_empty() {
-            match self.server.knows(&request.hello.checkpoint)? {
+            match self.server.knows(&request.hello.checkpoints)? {
                 Asked::Answered(true) => return Ok(None),
                 Asked::Answered(false) => {
                     self.tally.count("history wanted");

@@ -196,8 +196,11 @@ impl SimServer {
     }
 
     /// Whether its history contains what a device was told.
-    pub(crate) fn knows(&mut self, checkpoint: &Checkpoint) -> Result<Asked<bool>, Violation> {
-        self.ask(|storage, _| storage.knows(checkpoint))
+    pub(crate) fn knows(&mut self, checkpoints: &[Checkpoint]) -> Result<Asked<bool>, Violation> {
+        self.ask(|storage, _| {
+            let mut known = checkpoints.iter().map(|it| storage.knows(it));
+            known.try_fold(true, |all, it| Ok(all && it?))
+        })
     }
 
     /// Which groups of a device its history never had.

@@ -205,7 +205,7 @@ impl Server {
                 .iter()
                 .map(|(name, at)| ((*name).to_owned(), at.clone()))
                 .collect(),
-            checkpoint: Vec::new(),
+            checkpoints: Vec::new(),
         }
     }
 

@@ -170,7 +170,7 @@ fn opening() -> Vec<u8> {
         device: "attacker".into(),
         unit: String::new(),
         pull: Vec::new(),
-        checkpoint: Vec::new(),
+        checkpoints: Vec::new(),
     });
     let mut bytes = Vec::new();
     Format::Cbor.write(&Model::new(1, Vec::new(), Vec::new()), &hello, &mut bytes);
