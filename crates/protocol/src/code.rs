@@ -137,6 +137,10 @@ codes! {
     LOST_BY_RESTORE = "lost-by-restore",
         "The change was applied, and the server's database was then set back to before that.",
         "Retry it or drop it: `retry`, `drop`.";
+    OTHER_ROW = "other-row",
+        "The server's database was set back, and a row that the change is about, or refers to, is \
+         gone or another one since.",
+        "Look at the row and retry the change, with other values if need be, or drop it.";
     UNKNOWN_SCOPE = "unknown-scope",
         "The model has no scope of this name from which values are chosen.",
         "See the names that `chosen` lists.";

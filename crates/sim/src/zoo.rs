@@ -104,6 +104,22 @@ pub(crate) const FAULTS: &[Fault] = &[
         "an unfinished download stands for its beginning alone",
     ),
     fault(
+        "server-history-unnoticed",
+        "a device that knows another history is served as ever",
+    ),
+    fault(
+        "server-push-untold",
+        "a push does not note that devices were told of it",
+    ),
+    fault(
+        "lost-not-parked",
+        "what a restore took is passed over on the device",
+    ),
+    fault(
+        "lost-not-laid",
+        "what a restore took is not laid over its rows",
+    ),
+    fault(
         "server-no-epoch-check",
         "positions of another history are believed",
     ),

@@ -212,6 +212,61 @@ fn p1_p2_what_a_restore_took_is_sent_again_by_policy() {
     assert_eq!(device.sync().pushed, 0);
 }
 
+/// What was written about rows that the restore took, or set back, is for its user to look at: the
+/// number may be another row's. What speaks of rows that are as they were goes, in the same sync.
+#[test]
+fn p1_p8_what_speaks_of_rows_that_are_others_now_waits_for_its_user() {
+    let world = World::of(SCHEMA, &(server_settings(3) + ENTITIES), AUDIT);
+    let backup = world.backup("backup.sqlite");
+    world.team_writes(
+        "INSERT INTO job (site, words) VALUES ('s1', 'lost'); \
+         UPDATE job SET words = 'set back' WHERE id = 2",
+    );
+    let mut world = world;
+    let device = world.downloaded("phone", "ann");
+    for sql in [
+        "INSERT INTO step VALUES (3, 1, 'of another')",
+        "INSERT INTO step VALUES (2, 1, 'of one set back')",
+        "INSERT INTO step VALUES (1, 2, 'of the same')",
+        "UPDATE job SET site = 's2' WHERE id = 3",
+        "UPDATE job SET site = 's2' WHERE id = 1",
+        "UPDATE step SET words = 'more of another' WHERE job = 3",
+    ] {
+        device.write(sql);
+    }
+    restore(&mut world, &backup);
+    assert_eq!(device.sync().status, SyncStatus::Incomplete);
+    assert_eq!(times(&world, "+of the same"), 1);
+    assert_eq!(
+        world.value("SELECT site FROM job WHERE id = 1"),
+        "s2".to_owned().into()
+    );
+    let changes = device.changes();
+    let parked = changes.iter().filter(|it| it.state == ChangeState::Parked);
+    let parked: Vec<_> = parked.map(|it| it.code.clone().unwrap()).collect();
+    assert_eq!(parked, vec![Code::OTHER_ROW; parked.len()]);
+    assert_eq!(parked.len(), 4, "{changes:?}");
+    let words = "SELECT words FROM step WHERE job = 3";
+    assert_eq!(device.read(words).as_deref(), Some("more of another"));
+    // He looks, and wants one of them; the others he drops.
+    for change in changes
+        .iter()
+        .filter(|it| it.state == ChangeState::Parked)
+        .rev()
+    {
+        let mut store = device.client.store();
+        match change.set.get("words") == Some(&"of one set back".into()) {
+            true => drop(store.retry(&change.change, None).unwrap()),
+            false => store.drop_change(&change.change).unwrap(),
+        }
+    }
+    assert_eq!(device.sync().status, SyncStatus::Completed);
+    device.sync();
+    check_equal(&world, &device);
+    assert_eq!(times(&world, "+of one set back"), 1);
+    assert_eq!(times(&world, "+of another"), 0);
+}
+
 /// It has nothing to offer, and says so.
 #[test]
 fn p5_a_device_that_never_wrote_goes_on_after_a_restore() {

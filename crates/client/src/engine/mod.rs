@@ -295,6 +295,8 @@ impl Run {
     fn advance(&mut self, store: &mut SyncStore, commands: &mut Vec<Command>) -> Result<(), Error> {
         self.units.pop_front();
         match self.units.is_empty() {
+            // What waited for rows of another history goes once they are there.
+            true if self.offered > 0 => self.next(store, commands),
             true => self.finish(store, None, commands),
             false => self.next(store, commands),
         }

@@ -24,7 +24,7 @@ use super::ids::rewrite::Renames;
 use super::status::OutcomeInfo;
 use super::sync_store::SyncStore;
 use super::tables::Table;
-use super::{again, checkpoint, conflict, outcome};
+use super::{again, checkpoint, conflict, doubt, outcome};
 use crate::error::Error;
 
 /// Groups that one request offers.
@@ -116,6 +116,10 @@ impl SyncStore {
                 checkpoint::keep(db, reached, told)?;
             }
             let outcomes = park(db, groups)?;
+            if reached.is_some() {
+                let loaded = db.loaded()?;
+                doubt::begin(db, &loaded)?;
+            }
             if resends && reached.is_some() {
                 resend(db)?;
             }
@@ -161,6 +165,9 @@ fn park(db: &mut Db, groups: &[GroupId]) -> Result<Vec<OutcomeInfo>, Error> {
         for change in changes.iter().rev() {
             take_back(db, &loaded, change)?;
             renames.add_lost(db, &loaded, &change.entity, &change.key, change.op)?;
+        }
+        if zoo::planted("lost-not-laid") {
+            continue;
         }
         // Of a row that left meanwhile nothing is to be seen but a row that the user made.
         let sql = "UPDATE afield_change SET overlay = op = 'create' OR base <> ?2, \

@@ -12,6 +12,7 @@ mod chosen;
 mod conflict;
 mod db;
 mod decide;
+mod doubt;
 mod erase;
 #[cfg(test)]
 mod full;

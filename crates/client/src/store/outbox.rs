@@ -18,6 +18,7 @@ use rusqlite::params;
 
 use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::{Db, Loaded};
+use super::doubt;
 use crate::error::Error;
 
 /// How much one request may carry.
@@ -129,6 +130,17 @@ impl Waiting {
         Ok(())
     }
 
+    /// Whether the group speaks of a row of which nobody knows whether it is still that one.
+    fn is_doubted(&self, loaded: &Loaded, doubted: &HashSet<String>) -> Result<bool, Error> {
+        for change in &self.changes {
+            let (entity, key, sets) = (&change.entity, &change.key, &change.sets);
+            if !doubt::rows_of(loaded, doubted, entity, key, change.op, sets)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether the group depends on one that is not sent.
     pub(super) fn is_held(&self, blocked: &Blocked, model: &Model) -> Result<bool, Error> {
         if blocked.is_empty() || zoo::planted("dependants-not-held") {
@@ -165,11 +177,13 @@ pub(super) fn next_groups(
     let now = db.env.now_ms();
     let mut blocked = Blocked::default();
     let (mut envelope, mut changes, mut bytes) = (Envelope::default(), 0, 0);
+    let doubted = doubt::entities(db)?;
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
         let is_back = sent_back.contains(&waiting.n);
         let sendable = waiting.state != "parked" && waiting.not_before <= now && !is_back;
-        if !sendable || waiting.is_held(&blocked, &loaded.model)? {
+        let waits = !sendable || waiting.is_doubted(&loaded, &doubted)?;
+        if waits || waiting.is_held(&blocked, &loaded.model)? {
             waiting.block(&mut blocked)?;
             continue;
         }

@@ -20,7 +20,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::tables::Table;
 use super::target::{Target, write_frame};
-use super::{erase, overlay, vacuum};
+use super::{doubt, erase, overlay, vacuum};
 use crate::error::Error;
 
 /// What became of a page.
@@ -119,6 +119,9 @@ pub(super) fn apply(
             position,
         )?);
     }
+    let mut doubted = doubt::entities(db)?;
+    doubted.retain(|name| end.complete && end.to.iter().any(|(entity, _)| entity == name));
+    let doubts = doubt::collect(db, &loaded, &doubted)?;
     if zoo::planted("position-before-rows") {
         store_positions_first(db, &targets)?;
     }
@@ -144,13 +147,16 @@ pub(super) fn apply(
             vacuum::due(db, target.table)?;
         }
     }
+    let left = targets.iter().any(Target::may_have_let_go);
     let is_visible = end.complete || targets.iter().any(|target| !target.staged);
     let page = if is_visible {
         PageApplied::Applied { rows }
     } else {
         PageApplied::Staged { rows }
     };
-    let left = targets.iter().any(Target::may_have_let_go);
+    if !doubted.is_empty() {
+        doubt::end(db, &loaded, &doubted, doubts)?;
+    }
     Ok(Done { page, left })
 }
 

@@ -52,6 +52,18 @@ impl DeviceRecord {
         Ok(())
     }
 
+    /// What is settled here is in the server's history as it is now, or it would be lost.
+    pub(crate) fn check_history(&self, server: &ServerRecord) -> Result<(), Violation> {
+        let log = self.view.log.iter().chain(&self.view.tagged_log);
+        for entry in log.filter(|entry| entry.state == GroupState::Settled) {
+            if !server.contains(entry.group) {
+                let invariant = "what is settled on a device is in the server's history";
+                return Err(Violation::new(Promise::P1, invariant, format!("{entry:?}")));
+            }
+        }
+        Ok(())
+    }
+
     /// What is sent depends on nothing that is parked: not on a row whose creation was refused,
     /// not on an attribute whose change was.
     pub(crate) fn check_sent(

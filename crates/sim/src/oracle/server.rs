@@ -221,6 +221,16 @@ impl ServerRecord {
         self.lost.contains(&group)
     }
 
+    /// Whether the present history has a group.
+    fn has(&self, group: GroupId) -> bool {
+        self.settled(group) || self.history.replaced.contains(&group)
+    }
+
+    /// Whether what a group wants is in the present history: itself, or all of it without it.
+    pub(crate) fn contains(&self, group: GroupId) -> bool {
+        self.has(group) || self.idle.contains(&group)
+    }
+
     /// What a device offered is lost if the present history has it not, and only then.
     pub(crate) fn check_lost(
         &mut self,
@@ -228,9 +238,9 @@ impl ServerRecord {
         lost: &[GroupId],
     ) -> Result<(), Violation> {
         for group in offered.iter().flat_map(|history| &history.groups) {
-            let (ledger, replaced) = (&self.history.ledger, &self.history.replaced);
-            let is_known = ledger.contains_key(group) || replaced.contains(group);
-            if is_known == lost.contains(group) && (is_known || !self.idle.contains(group)) {
+            let is_known = self.has(*group);
+            let is_lost = lost.contains(group);
+            if is_known == is_lost && (is_lost || !self.contains(*group)) {
                 let (promise, invariant) = match is_known {
                     true => (Promise::P2, "what the server has is not called lost"),
                     false => (Promise::P1, "what a restore took is told to the device"),

@@ -124,6 +124,7 @@ impl World {
             if !poisoned {
                 record
                     .check_converged(&self.server_record)
+                    .and_then(|()| record.check_history(&self.server_record))
                     .and_then(|()| record.check_time(&self.server_record, self.server.time))
                     .map_err(|v| at(device, v))?;
             }

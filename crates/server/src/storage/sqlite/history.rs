@@ -39,12 +39,15 @@ pub(super) fn raise(tx: &Transaction<'_>, epoch: [u8; 8]) -> Result<i64, Storage
         .prepare_cached("SELECT change FROM afield_clock")
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
         .while_(doing)?;
-    if change > before {
+    if change > before && !planted("server-push-untold") {
         tx.prepare_cached("UPDATE afield_epoch SET beacon = ?1 WHERE epoch = ?2")
             .and_then(|mut statement| statement.execute((change, epoch)))
             .while_(doing)?;
     }
-    Ok(change.max(before))
+    Ok(match planted("server-push-untold") {
+        true => before,
+        false => change.max(before),
+    })
 }
 
 /// See [`crate::storage::Storage::knows`].
