@@ -18,7 +18,9 @@ use crate::frame::{
     Chosen, Comparison, Digest, Fetch, Frame, HashedRow, Hashes, Held, Hello, Page, PageEnd, Part,
     Position, Problem, Received, Verify, Welcome, Window,
 };
-use crate::limits::{CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX, VERIFY_DEPTH_MAX};
+use crate::limits::{
+    CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX, VERIFY_DEPTH_MAX, VERIFY_ROWS_MAX,
+};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
@@ -104,11 +106,11 @@ fn later(d: &mut Decoder<'_>, number: u8) -> Result<Frame, Malformed> {
         17 => Frame::Verify(Verify {
             entity: string(d)?,
             depth: depth(u64::from(d.u8()?))?,
-            buckets: list(d, |d| Ok(d.u32()?))?,
+            buckets: few(d, 1 << VERIFY_DEPTH_MAX, |d| Ok(d.u32()?))?,
         }),
         18 => Frame::Fetch(Fetch {
             entity: string(d)?,
-            keys: list(d, key)?,
+            keys: few(d, VERIFY_ROWS_MAX, key)?,
         }),
         19 => Frame::Digest(Digest {
             entity: string(d)?,
@@ -358,6 +360,19 @@ fn list<'a, T>(
         found.push(read(d)?);
     }
     Ok(found)
+}
+
+/// Reads an array that may have `most` items; a longer one is not read at all.
+fn few<'a, T>(
+    d: &mut Decoder<'a>,
+    most: usize,
+    read: impl Fn(&mut Decoder<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let announced = length(d.probe().array()?)?;
+    if announced > most as u64 || !has_few_items(d.input()) {
+        return Err(Malformed::new(format!("a list of {most} items at most")));
+    }
+    list(d, read)
 }
 
 fn expect_array(d: &mut Decoder<'_>, items: u64) -> Result<(), Malformed> {

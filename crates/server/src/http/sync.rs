@@ -51,6 +51,7 @@ async fn answer(
         hello,
         held,
         chosen,
+        compare,
         groups,
         part,
         mut room,
@@ -78,7 +79,7 @@ async fn answer(
     let mut answer = Answer::new(
         server.clone(),
         caller,
-        (hello, held, chosen),
+        (hello, held, chosen, compare),
         (accepted, packing),
         seen.clone(),
     );

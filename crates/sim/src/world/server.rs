@@ -204,6 +204,7 @@ impl SimServer {
             entities: serving.entities.clone(),
             rows_max,
             bytes_max: 1024 * 1024,
+            compare: Default::default(),
         };
         self.ask(|storage, model| storage.pull(model, &request))
     }

@@ -285,6 +285,10 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Chosen(_) => "chosen",
         Frame::Held(_) => "held",
         Frame::Window(_) => "window",
+        Frame::Verify(_) => "verify",
+        Frame::Fetch(_) => "fetch",
+        Frame::Digest(_) => "digest",
+        Frame::Hashes(_) => "hashes",
     };
     frames.iter().map(kind).collect()
 }
