@@ -223,7 +223,7 @@ impl Exchange {
                 let page = (&*page, content.as_slice(), &end);
                 let (applied, repaired) =
                     store.repair_page(self.request, page, &self.asked.fetch)?;
-                report.repaired += repaired.rows;
+                report.repaired.extend(repaired.rows.iter().cloned());
                 self.repaired = repaired;
                 applied
             }

@@ -1,5 +1,7 @@
 //! What a sync is asked for and how it ended.
 
+use std::collections::HashSet;
+
 use afield_protocol::{Code, Problem, VerdictKind, zoo};
 
 use super::verify::Verified;
@@ -88,7 +90,7 @@ pub struct Report {
     /// What comparing rows with the server's found, if that was asked for or due.
     pub verified: Option<Verified>,
     /// Rows that were repaired in the unit at hand.
-    pub(super) repaired: u64,
+    pub(super) repaired: HashSet<(String, Vec<u8>)>,
     /// Rows still to come, as the server last said.
     pub(super) remaining: Option<u64>,
 }

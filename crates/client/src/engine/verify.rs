@@ -110,6 +110,12 @@ struct Entity {
     differed: HashSet<Vec<u8>>,
 }
 
+impl Entity {
+    fn has_differed(&self) -> bool {
+        !self.differed.is_empty()
+    }
+}
+
 /// The verification of one unit.
 #[derive(Debug)]
 pub(super) struct Check {
@@ -119,6 +125,8 @@ pub(super) struct Check {
     entities: BTreeMap<String, Entity>,
     by_scope: BTreeMap<(String, Option<i64>), u64>,
     verified: Verified,
+    /// Rows below changes that were computed again.
+    recomputed: HashSet<(String, Vec<u8>)>,
 }
 
 /// What a request asks besides its pull.
@@ -162,6 +170,7 @@ impl Check {
             entities: entities.map(entity).collect(),
             by_scope: BTreeMap::new(),
             verified: Verified::default(),
+            recomputed: HashSet::new(),
         }
     }
 
@@ -277,10 +286,7 @@ impl Check {
 
     /// Goes on with the buckets that are left.
     fn on_from(&mut self, name: &str, depth: u8, left: Vec<(u32, u64)>) {
-        let differed = self
-            .entities
-            .get(name)
-            .is_some_and(|it| !it.differed.is_empty());
+        let differed = self.entities.get(name).is_some_and(Entity::has_differed);
         match (left.is_empty(), differed && !self.repair) {
             (false, _) => self.set(name, At::Rows { depth, left }),
             (true, true) => self.set(name, At::Told),
@@ -295,7 +301,16 @@ impl Check {
         };
         match (at, found.what) {
             (At::Root, FoundWhat::Buckets { differing, .. }) if differing.is_empty() => {
-                self.set(name, At::Equal);
+                // The server's rows below changes are proven: what is seen must follow from them.
+                let rows = store.check_overlaid(name, self.repair)?;
+                self.count(name, &rows);
+                if self.repair {
+                    let keys = rows.iter().map(|row| (name.clone(), write_key(&row.key)));
+                    self.recomputed.extend(keys);
+                }
+                let differed = self.entities.get(name).is_some_and(Entity::has_differed);
+                let is_equal = self.repair || !differed;
+                self.set(name, if is_equal { At::Equal } else { At::Told });
             }
             (At::Root, FoundWhat::Buckets { differing, rows }) => match depth_of(rows) {
                 0 => self.set(
@@ -331,8 +346,23 @@ impl Check {
         depth: u8,
         left: Vec<(u32, u64)>,
     ) -> Result<(), Error> {
-        let Some(entity) = self.entities.get_mut(name) else {
+        self.count(name, rows);
+        if rows.is_empty() {
+            self.on_from(name, depth, left);
             return Ok(());
+        }
+        let keys = store.note_uncaptured(name, rows)?;
+        match self.repair && !keys.is_empty() {
+            true => self.set(name, At::Fetch { keys, depth, left }),
+            false => self.on_from(name, depth, left),
+        }
+        Ok(())
+    }
+
+    /// Counts rows that differ.
+    fn count(&mut self, name: &str, rows: &[DifferentRow]) {
+        let Some(entity) = self.entities.get_mut(name) else {
+            return;
         };
         for row in rows {
             // One that differs again after its repair is no other row.
@@ -347,24 +377,16 @@ impl Check {
             let scope = (name.to_owned(), row.value);
             *self.by_scope.entry(scope).or_default() += 1;
         }
-        if rows.is_empty() {
-            self.on_from(name, depth, left);
-            return Ok(());
-        }
-        let keys = store.note_uncaptured(name, rows)?;
-        match self.repair && !keys.is_empty() {
-            true => self.set(name, At::Fetch { keys, depth, left }),
-            false => self.on_from(name, depth, left),
-        }
-        Ok(())
     }
 
-    /// Ends it, with so many rows repaired: stores what came of it, and gives what is to be told.
+    /// Ends it, with these rows repaired: stores what came of it, and gives what is to be told.
     pub(super) fn conclude(
         mut self,
         store: &mut SyncStore,
-        repaired: u64,
+        repaired: HashSet<(String, Vec<u8>)>,
     ) -> Result<Verified, Error> {
+        self.recomputed.extend(repaired);
+        let repaired = self.recomputed.len() as u64;
         self.verified.repaired = repaired;
         let is = |wanted: At| {
             let entities = self.entities.iter();

@@ -23,6 +23,7 @@ mod lookups;
 mod network;
 mod outbox;
 mod outcome;
+mod overlaid;
 mod overlay;
 mod page;
 mod query;

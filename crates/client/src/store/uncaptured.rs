@@ -16,6 +16,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::Store;
 use super::db::{Db, Loaded};
+use super::overlay;
 use super::page::{self, Done, PageApplied};
 use super::sync_store::SyncStore;
 use super::tables::Table;
@@ -102,8 +103,8 @@ impl SyncStore {
     }
 
     /// Applies a page that brings rows which this device asked for because they differ. What
-    /// stands here is noted in the same transaction. Gives the rows that were answered, and how
-    /// many of them are other than they were.
+    /// stands here is noted in the same transaction. Gives the rows that were answered, and which
+    /// of them are other than they were.
     ///
     /// # Errors
     /// Those of [`SyncStore::apply_page`].
@@ -136,8 +137,8 @@ impl SyncStore {
 pub struct Repaired {
     /// The rows that the page answered, by entity.
     pub answered: Vec<(String, Key)>,
-    /// How many of them are other than they were.
-    pub rows: u64,
+    /// Those of them that are other than they were, by entity and the identifier in canonical CBOR.
+    pub rows: Vec<(String, Vec<u8>)>,
 }
 
 /// A row before its repair.
@@ -145,6 +146,7 @@ struct Before {
     entity: String,
     key: Key,
     known: Option<Vec<Value>>,
+    seen: Option<Vec<Value>>,
     brought: Vec<Value>,
 }
 
@@ -167,7 +169,15 @@ fn before(
             if known.is_some() && !zoo::planted("repair-forgets-what-was-here") {
                 note(db, table, key, !is_there)?;
             }
+            // What nobody captured on top of a change would be computed away.
+            let seen = table.row(&db.conn, key)?;
+            if let (Some(seen), Some(_)) = (&seen, table.server_row(&db.conn, key)?)
+                && overlay::up_to(db, table, &write_key(key), i64::MAX)?.as_ref() != Some(seen)
+            {
+                note_row(db, table, key, seen, false)?;
+            }
             found.push(Before {
+                seen,
                 entity: entity.clone(),
                 key: key.clone(),
                 brought: brought(db, table, key)?,
@@ -214,7 +224,8 @@ fn after(db: &mut Db, loaded: &Loaded, before: Vec<Before>) -> Result<Repaired, 
     for was in before {
         let table = loaded.table(&was.entity)?;
         let known = table.known_row(&db.conn, &was.key)?;
-        let sql = match known == was.known {
+        let is_same = known == was.known && table.row(&db.conn, &was.key)? == was.seen;
+        let sql = match is_same {
             true => {
                 "DELETE FROM afield_uncaptured \
                      WHERE entity = ?1 AND key = ?2 AND repaired_at IS NULL AND ?3 IS NOT NULL"
@@ -227,8 +238,9 @@ fn after(db: &mut Db, loaded: &Loaded, before: Vec<Before>) -> Result<Repaired, 
         let key = write_key(&was.key);
         (db.conn.prepare_cached(sql)?).execute(params![was.entity, key, now])?;
         db.crash_point("repaired")?;
-        let is_other = known != was.known || brought(db, table, &was.key)? != was.brought;
-        repaired.rows += u64::from(is_other);
+        if !is_same || brought(db, table, &was.key)? != was.brought {
+            repaired.rows.push((was.entity.clone(), key));
+        }
         repaired.answered.push((was.entity, was.key));
     }
     Ok(repaired)
@@ -255,9 +267,20 @@ fn brought(db: &Db, table: &Table, key: &[Value]) -> Result<Vec<Value>, Error> {
 
 /// Notes a row as it is here. False if too many are noted already.
 fn note(db: &mut Db, table: &Table, key: &Key, only_here: bool) -> Result<bool, Error> {
-    let Some(row) = table.known_row(&db.conn, key)? else {
-        return Ok(true);
-    };
+    match table.known_row(&db.conn, key)? {
+        Some(row) => note_row(db, table, key, &row, only_here),
+        None => Ok(true),
+    }
+}
+
+/// The same of a row that is not the server's row as it is known here.
+pub(super) fn note_row(
+    db: &mut Db,
+    table: &Table,
+    key: &Key,
+    row: &[Value],
+    only_here: bool,
+) -> Result<bool, Error> {
     let entity = &table.entity;
     let sql = "SELECT 1 FROM afield_uncaptured \
                WHERE entity = ?1 AND key = ?2 AND repaired_at IS NULL";
@@ -273,7 +296,7 @@ fn note(db: &mut Db, table: &Table, key: &Key, only_here: bool) -> Result<bool, 
         false => !brought(db, table, key)?.is_empty(),
     };
     let content = (!only_here || !came).then(|| {
-        let named = entity.attributes.iter().zip(&row).skip(entity.key_width);
+        let named = entity.attributes.iter().zip(row).skip(entity.key_width);
         let named = named.map(|(attribute, value)| (attribute.name.clone(), value.clone()));
         write_attributes(&named.collect::<Attributes>())
     });
@@ -289,6 +312,25 @@ fn note(db: &mut Db, table: &Table, key: &Key, only_here: bool) -> Result<bool, 
     (db.conn.prepare_cached(sql)?).execute(params![entity.name, bytes, kind, content, now])?;
     db.crash_point("uncaptured-noted")?;
     Ok(true)
+}
+
+/// Notes that the server's row, and the changes laid over it, took the place of what was noted.
+pub(super) fn repaired(db: &mut Db, entity: &str, key: &[u8]) -> Result<(), Error> {
+    let now = db.env.now_ms();
+    let sql = "UPDATE afield_uncaptured SET repaired_at = ?3 \
+               WHERE entity = ?1 AND key = ?2 AND repaired_at IS NULL";
+    (db.conn.prepare_cached(sql)?).execute(params![entity, key, now])?;
+    Ok(())
+}
+
+/// A value of its scope that brought a row.
+pub(super) fn first_value(db: &Db, table: &Table, key: &[Value]) -> Result<Option<i64>, Error> {
+    let values = brought(db, table, key)?.into_iter();
+    let number = |value| match value {
+        Value::Integer(number) => Some(number),
+        _ => None,
+    };
+    Ok(values.filter_map(number).next())
 }
 
 /// Forgets what rows had here that the server had too and that left with a page.

@@ -325,6 +325,68 @@ fn p3_changes_on_damaged_rows_survive_the_repair() {
     assert!(verified(&device, false).equal);
 }
 
+/// What nobody captured on a row that carries a change is shown, and gives way to the change.
+#[test]
+fn p6_an_uncaptured_write_on_an_edited_row_is_shown_too() {
+    let world = world();
+    let device = world.downloaded("phone", "ann");
+    device.write("UPDATE visit SET words = 'mine' WHERE id = 'v000'");
+    device.write("DELETE FROM visit WHERE id = 'v003'");
+    let changes = device.changes();
+    let sql = "UPDATE visit SET words = 'over mine', amount = 99 WHERE id = 'v000';
+               INSERT INTO visit (id, words) VALUES ('v003', 'back again')";
+    unseen(&device.file(), sql);
+    let found = verified(&device, false);
+    assert_eq!(
+        [found.missing, found.changed, found.extra],
+        [0, 1, 1],
+        "{found:?}"
+    );
+    assert!(!found.equal && !found.equal_now);
+    let rows = shown(&device);
+    let words = |at: usize| rows[at].content.as_ref().unwrap()["words"].to_string();
+    assert_eq!(
+        (rows.len(), words(0), words(1)),
+        (2, "over mine".into(), "back again".into())
+    );
+    let found = verified(&device, true);
+    assert_eq!(
+        (found.found(), found.repaired, found.equal_now),
+        (2, 2, true)
+    );
+    assert_eq!(
+        device
+            .read("SELECT words FROM visit WHERE id = 'v000'")
+            .unwrap(),
+        "mine"
+    );
+    assert_eq!(
+        device
+            .read("SELECT amount FROM visit WHERE id = 'v000'")
+            .unwrap(),
+        "0.5"
+    );
+    assert_eq!(device.read("SELECT 1 FROM visit WHERE id = 'v003'"), None);
+    assert_eq!(device.changes(), changes);
+    assert!(shown(&device).iter().all(|row| row.repaired_ms.is_some()));
+    assert!(verified(&device, false).equal);
+    // The server's copy below it is damaged too: what was typed over it is kept all the same.
+    let sql = "UPDATE visit SET words = 'once more' WHERE id = 'v000';
+               UPDATE afield_server_visit SET amount = 3 WHERE id = 'v000'";
+    unseen(&device.file(), sql);
+    let found = verified(&device, true);
+    assert_eq!(
+        (found.found(), found.repaired, found.equal_now),
+        (1, 1, true)
+    );
+    let kept = |row: &afield::UncapturedRow| {
+        row.content
+            .as_ref()
+            .is_some_and(|content| content["words"] == "once more".into())
+    };
+    assert!(shown(&device).iter().any(kept));
+}
+
 /// A write of another program that is not sealed yet is a change like any other.
 #[test]
 fn p3_what_was_written_a_moment_ago_is_no_difference() {
