@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attributes, Fetch, Frame, Key, Page, PageEnd, Value, zoo};
+use afield_protocol::{Attributes, Fetch, Frame, Key, Page, PageEnd, Value};
 use rusqlite::{OptionalExtension, params};
 
 use super::Store;
@@ -166,7 +166,7 @@ fn before(
                 continue;
             };
             let known = table.known_row(&db.conn, key)?;
-            if known.is_some() && !zoo::planted("repair-forgets-what-was-here") {
+            if known.is_some() {
                 note(db, table, key, !is_there)?;
             }
             // What nobody captured on top of a change would be computed away.
