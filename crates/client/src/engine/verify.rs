@@ -182,6 +182,7 @@ impl Check {
     pub(super) fn ask(&self) -> Asked {
         let mut asked = Asked::default();
         let mut fetched = 0;
+        let mut room = VERIFY_ROWS_MAX as u64;
         for (name, entity) in &self.entities {
             let verify = |depth: u8, buckets: Vec<u32>| Verify {
                 entity: name.clone(),
@@ -192,9 +193,13 @@ impl Check {
                 At::Root => asked.verify.push(verify(0, Vec::new())),
                 At::Buckets(depth) => asked.verify.push(verify(*depth, Vec::new())),
                 At::Rows { depth, left } => {
-                    let first = &left[..fitting(left)];
-                    let buckets = first.iter().map(|(bucket, _)| *bucket).collect();
-                    asked.verify.push(verify(*depth, buckets));
+                    let first = fitting(left, &mut room);
+                    let buckets = first.iter().map(|(bucket, _)| *bucket);
+                    let buckets: Vec<u32> = buckets.collect();
+                    // What does not fit any more is for the next request.
+                    if !buckets.is_empty() {
+                        asked.verify.push(verify(*depth, buckets));
+                    }
                 }
                 At::Fetch { keys, .. } => {
                     let fits = keys.len().min(VERIFY_ROWS_MAX - fetched);
@@ -330,7 +335,7 @@ impl Check {
                 self.set(name, At::Rows { depth, left });
             }
             (At::Rows { depth, mut left }, FoundWhat::Rows(rows)) => {
-                left.drain(..fitting(&left));
+                left.drain(..ask.buckets.len().min(left.len()));
                 self.take_rows(store, name, &rows, depth, left)?;
             }
             _ => self.set(name, At::Unknown),
@@ -437,19 +442,18 @@ impl Verified {
     }
 }
 
-/// How many of these buckets one answer lists: the first at least.
-fn fitting(buckets: &[(u32, u64)]) -> usize {
-    let mut rows = 0;
-    let fits = |(_, more): &&(u32, u64)| {
-        rows += more;
-        rows <= VERIFY_ROWS_MAX as u64
-    };
-    buckets
-        .iter()
-        .take_while(fits)
-        .count()
-        .max(1)
-        .min(buckets.len())
+/// The buckets that an answer with so much room lists: the first at least, if nothing is listed yet.
+fn fitting<'b>(buckets: &'b [(u32, u64)], room: &mut u64) -> &'b [(u32, u64)] {
+    let mut count = 0;
+    for (_, rows) in buckets {
+        let is_first = *room == VERIFY_ROWS_MAX as u64;
+        if rows > room && !is_first {
+            break;
+        }
+        *room = room.saturating_sub((*rows).max(1));
+        count += 1;
+    }
+    &buckets[..count]
 }
 
 /// How many bits name buckets of a few rows each; none if a bucket has them all.
@@ -476,8 +480,12 @@ mod tests {
         ] {
             assert_eq!(depth_of(rows), depth, "{rows}");
         }
-        assert_eq!(fitting(&[(0, 4_000), (1, 1_000), (2, 1)]), 2);
-        assert_eq!(fitting(&[(0, 9_000), (1, 1)]), 1, "one bucket at least");
-        assert_eq!(fitting(&[]), 0);
+        let fits = |buckets: &[(u32, u64)], mut room: u64| fitting(buckets, &mut room).len();
+        let all = VERIFY_ROWS_MAX as u64;
+        assert_eq!(fits(&[(0, 4_000), (1, 1_000), (2, 1)], all), 2);
+        assert_eq!(fits(&[(0, 9_000), (1, 1)], all), 1, "one bucket at least");
+        assert_eq!(fits(&[(0, 9_000), (1, 1)], 10), 0, "but not behind others");
+        assert_eq!(fits(&[(0, 10), (1, 1)], 10), 1);
+        assert_eq!(fits(&[], all), 0);
     }
 }

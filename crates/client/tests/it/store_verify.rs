@@ -165,6 +165,28 @@ fn p10_what_another_sync_overtook_is_not_compared() {
     assert!(matches!(&found[0].what, FoundWhat::Buckets { differing, .. } if differing.len() == 1));
 }
 
+/// Written by another program between the page and the comparison: captured, and not sealed yet.
+#[test]
+fn p3_what_is_not_sealed_yet_is_no_difference() {
+    let (world, _) = filled();
+    let mut sync = world.sync();
+    let to = request(&mut sync).pull.into_iter();
+    let end = PageEnd {
+        to: to.map(|(name, _)| (name, b"t1".to_vec())).collect(),
+        complete: true,
+        remaining: None,
+    };
+    let sql = "UPDATE stock SET amount = 9; INSERT INTO stock (place, part) VALUES ('new', 1)";
+    world.plain().execute_batch(sql).unwrap();
+    let answers = [Frame::Digest(digest(&world, &[("x", 1, 5)]))];
+    let found = sync.compare(&end, &[], &[], &answers).unwrap().unwrap();
+    let is_equal = |what: &FoundWhat| matches!(what, FoundWhat::Buckets { differing, .. } if differing.is_empty());
+    assert!(is_equal(&found[0].what), "{found:?}");
+    world.plain().execute_batch("DELETE FROM stock").unwrap();
+    let found = sync.compare(&end, &[], &[], &answers).unwrap().unwrap();
+    assert!(is_equal(&found[0].what), "{found:?}");
+}
+
 fn digest(world: &World, rows: &[(&str, i64, i64)]) -> Digest {
     let entity = world.model.entity("stock").unwrap();
     let mut sum = Sum::default();

@@ -33,8 +33,13 @@ fn p5_a_device_that_missed_nothing_is_equal() {
     ann.write("INSERT INTO visit (id, owner, words) VALUES ('new', 'ann', 'new')");
     ann.write("DELETE FROM visit WHERE id = 'v024'; INSERT INTO task (title) VALUES ('x')");
     ann.write("UPDATE shift SET day = '2020-01-01' WHERE id = 20");
+    // One that leaves the window below its change stays here, and is none of the server's any more.
+    ann.write("UPDATE shift SET words = 'mine' WHERE id = 21");
+    world.team_writes("UPDATE shift SET day = '2000-01-01' WHERE id = 21");
     assert!(verified(&ann, false).equal, "with changes that wait");
-    assert_eq!(ann.count(ChangeState::Pending), 5);
+    let below = "SELECT 1 FROM afield_server_shift WHERE id = 21 AND day < '2001'";
+    assert!(ann.read(below).is_some());
+    assert_eq!(ann.count(ChangeState::Pending), 6);
     ann.sync();
     assert!(verified(&ann, false).equal, "with changes that are settled");
     assert!(verified(&bob, true).equal);

@@ -43,11 +43,15 @@ pub(super) fn verify(
     asked: &[Verify],
 ) -> rusqlite::Result<Vec<Frame>> {
     let mut frames = Vec::new();
+    let mut room = Room {
+        rows: VERIFY_ROWS_MAX,
+        bytes: PAGE_BYTES,
+    };
     for ask in asked {
         if let Some(part) = of(entities, &ask.entity) {
             frames.push(match ask.buckets.is_empty() {
                 true => Frame::Digest(digest(conn, part, ask)?),
-                false => Frame::Hashes(hashes(conn, part, ask)?),
+                false => Frame::Hashes(hashes(conn, part, ask, &mut room)?),
             });
         }
     }
@@ -93,7 +97,18 @@ fn digest(conn: &Connection, part: &Part<'_>, ask: &Verify) -> rusqlite::Result<
     })
 }
 
-fn hashes(conn: &Connection, part: &Part<'_>, ask: &Verify) -> rusqlite::Result<Hashes> {
+/// What may still be listed in an answer, of all entities together.
+struct Room {
+    rows: usize,
+    bytes: usize,
+}
+
+fn hashes(
+    conn: &Connection,
+    part: &Part<'_>,
+    ask: &Verify,
+    room: &mut Room,
+) -> rusqlite::Result<Hashes> {
     let local = &part.table().entity.local;
     let mut hasher = RowHasher::new(local);
     let mut is_asked = vec![false; 1 << ask.depth];
@@ -109,7 +124,7 @@ fn hashes(conn: &Connection, part: &Part<'_>, ask: &Verify) -> rusqlite::Result<
         complete: true,
         rows: Vec::new(),
     };
-    let (mut bytes_left, mut counted) = (PAGE_BYTES, 0);
+    let mut counted = 0;
     each_row(conn, part, &mut |cells, brought| {
         counted += 1;
         let key = || cells.iter().take(local.key_width).map(Canonical::as_ref);
@@ -118,11 +133,12 @@ fn hashes(conn: &Connection, part: &Part<'_>, ask: &Verify) -> rusqlite::Result<
             return Ok(counted <= VERIFY_COUNTED_MAX);
         }
         let bytes = HASHED_BYTES + key().map(size_at_most).sum::<usize>();
-        if found.rows.len() >= VERIFY_ROWS_MAX || bytes > bytes_left {
+        if room.rows == 0 || bytes > room.bytes {
             found.complete = false;
             return Ok(false);
         }
-        bytes_left -= bytes;
+        room.rows -= 1;
+        room.bytes -= bytes;
         found.rows.push(HashedRow {
             key: key().map(|part| part.to_value()).collect(),
             hash: hasher.row(cells.iter().map(Canonical::as_ref), brought),
