@@ -51,7 +51,7 @@ pub(crate) fn verify(client: &Client, options: &VerifyOptions) -> Result<Told, E
     let mut uncaptured = client.store().uncaptured()?;
     uncaptured.retain(|row| row.repaired_ms.is_none_or(|at| at >= started));
     Ok(Told {
-        verified: report.verified.unwrap_or_default(),
+        verified: *report.verified.unwrap_or_default(),
         uncaptured,
     })
 }

@@ -464,10 +464,10 @@ impl Run {
         if let Some(check) = self.check.take() {
             let repaired = std::mem::take(&mut self.report.repaired);
             let verified = check.conclude(store, repaired)?;
-            self.report.verified = Some(match self.report.verified.take() {
+            self.report.verified = Some(Box::new(match self.report.verified.take() {
                 Some(others) => others.and(verified),
                 None => verified,
-            });
+            }));
         }
         Ok(false)
     }

@@ -1,7 +1,5 @@
 //! What a sync is asked for and how it ended.
 
-use std::collections::HashSet;
-
 use afield_protocol::{Code, Problem, VerdictKind, zoo};
 
 use super::verify::Verified;
@@ -88,9 +86,9 @@ pub struct Report {
     /// Whether another model was installed.
     pub model_changed: bool,
     /// What comparing rows with the server's found, if that was asked for or due.
-    pub verified: Option<Verified>,
+    pub verified: Option<Box<Verified>>,
     /// Rows that were repaired in the unit at hand.
-    pub(super) repaired: HashSet<(String, Vec<u8>)>,
+    pub(super) repaired: Vec<(String, Vec<u8>)>,
     /// Rows still to come, as the server last said.
     pub(super) remaining: Option<u64>,
 }

@@ -266,7 +266,7 @@ impl Check {
 
     /// Back to the root: what was repaired is proven, and what differed as a whole alone is
     /// compared anew.
-    fn to_root(&mut self, name: &str) {
+    fn back_to_root(&mut self, name: &str) {
         if let Some(entity) = self.entities.get_mut(name) {
             entity.roots += 1;
             entity.at = match entity.roots < ROOTS_MAX {
@@ -295,7 +295,7 @@ impl Check {
         match (left.is_empty(), differed && !self.repair) {
             (false, _) => self.set(name, At::Rows { depth, left }),
             (true, true) => self.set(name, At::Told),
-            (true, false) => self.to_root(name),
+            (true, false) => self.back_to_root(name),
         }
     }
 
@@ -328,7 +328,7 @@ impl Check {
                 depth => self.set(name, At::Buckets(depth)),
             },
             (At::Buckets(_), FoundWhat::Buckets { differing, .. }) if differing.is_empty() => {
-                self.to_root(name);
+                self.back_to_root(name);
             }
             (At::Buckets(depth), FoundWhat::Buckets { differing, .. }) => {
                 let left = differing;
@@ -388,7 +388,7 @@ impl Check {
     pub(super) fn conclude(
         mut self,
         store: &mut SyncStore,
-        repaired: HashSet<(String, Vec<u8>)>,
+        repaired: Vec<(String, Vec<u8>)>,
     ) -> Result<Verified, Error> {
         self.recomputed.extend(repaired);
         let repaired = self.recomputed.len() as u64;

@@ -137,6 +137,9 @@ fn compared(
     Ok(Some(found))
 }
 
+/// Takes a row's cells and the numbers that brought it.
+type TakeRow<'f> = dyn FnMut(&[ValueRef<'_>], &[Option<i64>]) -> Result<(), Error> + 'f;
+
 /// The server's rows of an entity, as this device has them.
 struct Own<'a> {
     db: &'a Db,
@@ -224,10 +227,7 @@ impl Own<'_> {
 
     /// Calls `take` with each row that the server should have sent, and the numbers that brought
     /// it.
-    fn each(
-        &self,
-        take: &mut dyn FnMut(&[ValueRef<'_>], &[Option<i64>]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each(&self, take: &mut TakeRow<'_>) -> Result<(), Error> {
         let bound = self.window.and_then(|window| {
             let mut attributes = self.table.entity.attributes.iter();
             let at = attributes.position(|attribute| attribute.name == window.attribute)?;

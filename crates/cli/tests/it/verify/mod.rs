@@ -123,7 +123,7 @@ fn verify(device: &Device, repair: bool) -> Report {
 }
 
 fn verified(device: &Device, repair: bool) -> Verified {
-    verify(device, repair).verified.unwrap()
+    *verify(device, repair).verified.unwrap()
 }
 
 /// Writes to the device's file, or the team's, with nobody capturing or marking it.
