@@ -28,7 +28,8 @@ pub use afield_protocol as protocol;
 pub use environment::Environment;
 pub use error::Error;
 pub use store::{
-    ChangeInfo, ChangeState, ChosenValue, ConflictInfo, Executed, FrozenGroup, Offer, Origin,
-    OutcomeInfo, Outgoing, PageApplied, Params, RequestCaps, Resolution, RowState, Rows, Status,
-    Store, SyncStore, Transaction, Watch, Watches,
+    ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, Difference, DifferentRow,
+    Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo, Outgoing, PageApplied,
+    Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status, Store, SyncStore,
+    Transaction, UncapturedRow, VerifyStatus, Watch, Watches,
 };

@@ -1,9 +1,9 @@
 //! The messages of one sync: what a request and its answer are made of.
 //!
 //! ```text
-//! request:  hello, held*, chosen*, group*, part?, end
+//! request:  hello, held*, chosen*, (verify | fetch)*, group*, part?, end
 //! answer:   welcome, outcome*, received?, settled,
-//!           ( page, window*, (rows | gone | held)*, page-end )*, end
+//!           ( page, window*, (rows | gone | held)*, (digest | hashes)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
 //!
 //! request:  hello, history*, end               after the problem `history-wanted`
@@ -15,6 +15,7 @@
 
 use crate::change::{Group, GroupHash, GroupId, Key};
 use crate::code::Code;
+use crate::digest::{RowHash, Sum};
 use crate::outcome::GroupOutcome;
 use crate::rows::RowBlock;
 use crate::value::{Value, ValueRef};
@@ -189,6 +190,63 @@ pub struct History {
     pub groups: Vec<GroupId>,
 }
 
+/// Asks for digests of the rows that the device should have of an entity, as they are in the
+/// snapshot of the page that completes the pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// The local entity, one of the request's `pull`.
+    pub entity: String,
+    /// The rows are spread over 2^depth buckets by the hash of their identifier.
+    pub depth: u8,
+    /// The buckets whose rows are to be listed, each with its hash; the sums of all buckets if
+    /// there are none.
+    pub buckets: Vec<u32>,
+}
+
+/// Asks for rows by their identifiers: those that differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fetch {
+    /// The local entity, one of the request's `pull`.
+    pub entity: String,
+    /// Which rows.
+    pub keys: Vec<Key>,
+}
+
+/// The sums of an entity's buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// The local entity.
+    pub entity: String,
+    /// There are 2^depth buckets.
+    pub depth: u8,
+    /// One for each bucket; none if the server does not count so many rows.
+    pub sums: Vec<Sum>,
+}
+
+/// A row in a list of hashes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HashedRow {
+    /// Its identifier.
+    pub key: Key,
+    /// Its hash.
+    pub hash: RowHash,
+    /// A value of its scope that brings it, as a number; none if its scope has no values.
+    pub value: Option<i64>,
+}
+
+/// The rows of some buckets, each with its hash.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hashes {
+    /// The local entity.
+    pub entity: String,
+    /// There are 2^depth buckets.
+    pub depth: u8,
+    /// Whether these are all rows of the buckets that were asked for: there may be too many.
+    pub complete: bool,
+    /// The rows, in any order.
+    pub rows: Vec<HashedRow>,
+}
+
 /// Opens a page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -271,4 +329,12 @@ pub enum Frame {
         /// The groups, in the order in which they were offered.
         groups: Vec<GroupId>,
     },
+    /// Asks for digests.
+    Verify(Verify),
+    /// Asks for rows that differ.
+    Fetch(Fetch),
+    /// The sums of buckets.
+    Digest(Digest),
+    /// The rows of buckets, hashed.
+    Hashes(Hashes),
 }

@@ -16,6 +16,7 @@ mod code;
 pub mod codec;
 pub mod conflict;
 pub mod dependence;
+pub mod digest;
 mod frame;
 pub mod limits;
 mod model;
@@ -29,8 +30,8 @@ pub mod zoo;
 pub use change::{Attributes, Change, Group, GroupHash, GroupId, Key, Op, Origin};
 pub use code::Code;
 pub use frame::{
-    Checkpoint, Chosen, Comparison, Frame, Held, Hello, History, Page, PageEnd, Part, Position,
-    Problem, Received, Welcome, Window,
+    Checkpoint, Chosen, Comparison, Digest, Fetch, Frame, HashedRow, Hashes, Held, Hello, History,
+    Page, PageEnd, Part, Position, Problem, Received, Verify, Welcome, Window,
 };
 pub use model::{
     Attribute, ChosenScope, DeviceLimits, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge,

@@ -101,3 +101,14 @@ pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 /// How old the server's last answer may be, in milliseconds, for a device to count as up to date,
 /// and as online: a person would call that "just now".
 pub const FRESHNESS_MS: i64 = 60_000;
+
+/// Bits of a bucket's number, at most: the sums of all buckets fit some hundred kilobytes, and a
+/// bucket of a million rows has a few hundred.
+pub const VERIFY_DEPTH_MAX: u8 = 12;
+
+/// Rows listed with their hashes in one answer, and rows that one request fetches because they
+/// differ: a page.
+pub const VERIFY_ROWS_MAX: usize = 5_000;
+
+/// Rows that a server hashes for one digest; more take seconds, and it says so instead.
+pub const VERIFY_COUNTED_MAX: u64 = 2_000_000;

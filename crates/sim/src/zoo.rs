@@ -287,6 +287,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         "rule-unasked-on-the-device",
         "a device takes values that break a rule of its model",
     ),
+    fault(
+        "verify-forgets-overlays",
+        "a comparison takes what is seen for the server's row, whatever lies over it",
+    ),
 ];
 
 /// The fault of this name.

@@ -207,6 +207,16 @@ pub(crate) fn status_json(status: &Status) -> Json {
     if status.erase_due {
         map.insert("erase_due".into(), true.into());
     }
+    let verify = &status.verify;
+    if verify.verified_ms.is_some() || verify.found > 0 || verify.uncaptured > 0 {
+        let told = json!({
+            "verified": verify.verified_ms.map(instant),
+            "found": verify.found,
+            "repaired": verify.repaired,
+            "uncaptured": verify.uncaptured,
+        });
+        map.insert("verify".into(), told);
+    }
     if let Some(reason) = reason {
         map.insert("reason".into(), reason.into());
     }
@@ -257,6 +267,6 @@ pub(super) fn now_ms() -> i64 {
 }
 
 /// An instant as text.
-fn instant(ms: i64) -> String {
+pub(super) fn instant(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
 }

@@ -8,6 +8,7 @@ mod show;
 mod sync;
 mod table;
 mod values;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub(crate) use self::answer::{
 };
 pub(crate) use self::rows::words;
 pub(crate) use self::values::whole_key;
+pub(crate) use self::verify::{uncaptured_json, verify, verify_json};
 
 pub(crate) use self::choose::chosen_json;
 use crate::failure::Failure;
@@ -168,6 +170,18 @@ enum DeviceCommand {
     ///   afield device phone drop 3f2a91
     #[command(verbatim_doc_comment)]
     Drop(decide::DropArgs),
+    /// Compare all rows of this device with the server's, both at one moment.
+    ///
+    /// Changes that wait to be sent are no difference. Rows that only this device has, or has
+    /// otherwise, are shown before anything is repaired: some program may have written them while
+    /// nothing captured it. The exit code is 0 if both sides are equal in the end, and 1 if not.
+    ///
+    ///   afield device phone verify
+    ///   afield device phone verify --repair
+    #[command(verbatim_doc_comment)]
+    Verify(verify::VerifyArgs),
+    /// Show rows that `verify` found only here, or with another content, as they stood here.
+    Uncaptured,
 }
 
 /// `afield device STORE outcomes`.
@@ -203,7 +217,7 @@ impl From<Direction> for afield::engine::Direction {
 impl DeviceCommand {
     /// Whether it talks to the server, or makes the store for that.
     fn signs_in(&self) -> bool {
-        matches!(self, Self::Open | Self::Sync(_))
+        matches!(self, Self::Open | Self::Sync(_) | Self::Verify(_))
     }
 }
 
@@ -240,6 +254,8 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         DeviceCommand::Resolve(args) => decide::resolve(&client, args, out),
         DeviceCommand::Retry(args) => decide::retry(&client, args, out),
         DeviceCommand::Drop(args) => decide::drop_change(&client, args, out),
+        DeviceCommand::Verify(args) => return verify::run(&client, args, out),
+        DeviceCommand::Uncaptured => verify::uncaptured(&client, out),
     }
     .map(|()| 0)
 }

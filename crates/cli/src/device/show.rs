@@ -69,6 +69,9 @@ pub(super) fn status(client: &Client, out: &Output) -> Result<(), Failure> {
         Some(at) => out.say(&format!("Last complete sync: {}.", ago(now_ms() - at))),
         None => out.say("No sync was complete yet."),
     }
+    if let Some(line) = verify_line(&status.verify) {
+        out.say(&line);
+    }
     if status.erase_due {
         out.say(
             "Rows that left are still to be erased from the file: other programs use it. The next \
@@ -79,6 +82,18 @@ pub(super) fn status(client: &Client, out: &Output) -> Result<(), Failure> {
         out.say(&scope_line(&status));
     }
     Ok(())
+}
+
+/// What is known of whether this device has exactly the server's rows.
+fn verify_line(verify: &afield::VerifyStatus) -> Option<String> {
+    if verify.uncaptured > 0 {
+        let rows = verify.uncaptured;
+        return Some(format!(
+            "Rows here that differ from the server's: {rows}; see `uncaptured` and `verify`."
+        ));
+    }
+    let verified = ago(now_ms() - verify.verified_ms?);
+    Some(format!("Compared with the server, and equal: {verified}."))
 }
 
 /// How many values of each scope the user holds.
@@ -217,7 +232,7 @@ fn state(state: ChangeState) -> &'static str {
     }
 }
 
-fn assignments(set: &Attributes) -> String {
+pub(super) fn assignments(set: &Attributes) -> String {
     let pairs: Vec<_> = set
         .iter()
         .map(|(name, value)| format!("{name}={value}"))

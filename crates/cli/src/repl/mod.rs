@@ -8,6 +8,7 @@ mod decisions;
 mod lines;
 mod requests;
 mod steps;
+mod verify;
 
 use std::io::{Write as _, stdin, stdout};
 use std::path::{Path, PathBuf};

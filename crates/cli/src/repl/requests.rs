@@ -1,7 +1,5 @@
 //! The requests that need an open store.
 
-use std::time::Duration;
-
 use afield::engine::Direction;
 use afield::native::{Client, SyncOptions};
 use afield::{Error, Params};
@@ -9,7 +7,7 @@ use afield_protocol::Code;
 use afield_protocol::codec::json;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Answer, choices, decisions, steps};
+use super::{Answer, choices, decisions, steps, verify};
 use crate::device::{change_json, outcome_json, report_json, rows_json, status_json};
 
 /// A request's fields.
@@ -18,7 +16,7 @@ pub(super) type Request = Map<String, Json>;
 type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
 
 /// Every request besides `open` and `close`.
-pub(super) const VERBS: [(&str, Perform); 16] = [
+pub(super) const VERBS: [(&str, Perform); 18] = [
     ("exec", exec),
     ("action", action),
     ("transaction", transaction),
@@ -35,6 +33,8 @@ pub(super) const VERBS: [(&str, Perform); 16] = [
     ("choose", choices::choose),
     ("unchoose", choices::unchoose),
     ("chosen", choices::chosen),
+    ("verify", verify::verify),
+    ("uncaptured", verify::uncaptured),
 ];
 
 /// What performs `verb`.
@@ -110,18 +110,10 @@ fn sync(client: &Client, request: &Request) -> Result<Answer, Error> {
         None | Some(Json::Null) => None,
         Some(_) => Some(text(request, "unit")?.to_owned()),
     };
-    let deadline = match request.get("timeout_s") {
-        None | Some(Json::Null) => None,
-        Some(seconds) => {
-            let seconds = seconds.as_f64().filter(|seconds| *seconds > 0.0);
-            let deadline = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-            Some(deadline.ok_or_else(|| malformed("timeout_s", "a number of seconds"))?)
-        }
-    };
     let options = SyncOptions {
         unit,
         direction,
-        deadline,
+        deadline: verify::deadline(request)?,
     };
     let report = client.sync_with(&options, &mut |_| {})?;
     let model = client.store().model().ok();

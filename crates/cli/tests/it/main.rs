@@ -28,6 +28,7 @@ mod proxy;
 mod repl;
 mod support;
 mod values;
+mod verify;
 mod who_wins;
 mod why;
 mod world;

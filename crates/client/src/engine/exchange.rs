@@ -7,8 +7,9 @@ use afield_protocol::{
 
 use super::is_last;
 use super::report::Report;
+use super::verify::Asked;
 use crate::error::Error;
-use crate::store::{Offer, Outgoing, PageApplied, SyncStore};
+use crate::store::{Found, Offer, Outgoing, PageApplied, Repaired, SyncStore};
 
 /// Where an exchange stands.
 pub(super) struct Exchange {
@@ -33,6 +34,14 @@ pub(super) struct Exchange {
     pub(super) offered: Option<Offered>,
     /// What the server says is lost of it, until its checkpoint comes.
     lost: Option<Vec<GroupId>>,
+    /// What is asked besides the pull.
+    pub(super) asked: Asked,
+    /// What the page at hand answers to that.
+    answers: Vec<Frame>,
+    /// What came of it, once the page is complete.
+    pub(super) found: Vec<Found>,
+    /// What became of rows that were asked for.
+    pub(super) repaired: Repaired,
     complete: bool,
     ended: bool,
 }
@@ -64,7 +73,12 @@ pub(super) enum Step {
 
 impl Exchange {
     /// Begins an exchange; gives the request's body.
-    pub(super) fn begin(model: &Model, unit: &str, outgoing: Outgoing) -> (Self, Vec<u8>) {
+    pub(super) fn begin(
+        model: &Model,
+        unit: &str,
+        outgoing: Outgoing,
+        asked: Asked,
+    ) -> (Self, Vec<u8>) {
         let pulled = !outgoing.pull.is_empty();
         let hello = Frame::Hello(Hello {
             protocol: PROTOCOL_VERSION,
@@ -81,6 +95,12 @@ impl Exchange {
         }
         for chosen in outgoing.chosen {
             Format::Cbor.write(model, &Frame::Chosen(chosen), &mut body);
+        }
+        for ask in &asked.verify {
+            Format::Cbor.write(model, &Frame::Verify(ask.clone()), &mut body);
+        }
+        for ask in &asked.fetch {
+            Format::Cbor.write(model, &Frame::Fetch(ask.clone()), &mut body);
         }
         for group in &outgoing.groups {
             body.extend_from_slice(&group.bytes);
@@ -100,6 +120,7 @@ impl Exchange {
             more: outgoing.more,
             pulled,
             complete: !pulled,
+            asked,
             ..Self::new(outgoing.request)
         };
         (exchange, body)
@@ -143,6 +164,10 @@ impl Exchange {
             page: None,
             offered: None,
             lost: None,
+            asked: Asked::default(),
+            answers: Vec::new(),
+            found: Vec::new(),
+            repaired: Repaired::default(),
             complete: true,
             ended: false,
         }
@@ -259,12 +284,42 @@ impl Exchange {
         };
         let end = match frame {
             Frame::PageEnd(end) => end,
+            Frame::Digest(_) | Frame::Hashes(_) => {
+                self.answers.push(frame);
+                return Ok(Step::Continue);
+            }
             frame => {
                 content.push(frame);
                 return Ok(Step::Continue);
             }
         };
-        let applied = store.apply_page(self.request, page, content, &end)?;
+        let applied = match self.asked.fetch.is_empty() {
+            true => store.apply_page(self.request, page, content, &end)?,
+            false => {
+                let page = (&*page, content.as_slice(), &end);
+                let (applied, repaired) =
+                    store.repair_page(self.request, page, &self.asked.fetch)?;
+                report.repaired.extend(repaired.rows.iter().cloned());
+                self.repaired = repaired;
+                applied
+            }
+        };
+        let answers = std::mem::take(&mut self.answers);
+        if end.complete && !self.asked.verify.is_empty() {
+            let window = |frame: &Frame| match frame {
+                Frame::Window(window) => Some(window.clone()),
+                _ => None,
+            };
+            let windows: Vec<_> = content.iter().filter_map(window).collect();
+            let found = match applied {
+                PageApplied::Overtaken => None,
+                _ => store.compare(&end, &windows, &self.asked.buckets(), &answers)?,
+            };
+            let Some(found) = found else {
+                return Ok(Step::Overtaken);
+            };
+            self.found = found;
+        }
         self.page = None;
         let (PageApplied::Applied { rows } | PageApplied::Staged { rows }) = applied else {
             return Ok(Step::Overtaken);

@@ -4,7 +4,7 @@ use afield_protocol::{Code, GroupId, limits, zoo};
 
 use super::exchange::Exchange;
 use super::report::Failure;
-use super::{Command, Run};
+use super::{Command, Run, Verifying};
 use crate::error::Error;
 use crate::store::SyncStore;
 
@@ -112,6 +112,12 @@ impl Run {
         commands: &mut Vec<Command>,
     ) -> Result<(), Error> {
         let exchange = self.exchange.take();
+        let is_due = matches!(self.verifying, Verifying::Due(_));
+        if is_due && exchange.as_ref().is_some_and(|it| !it.asked.is_empty()) {
+            // Whatever is wrong: the sync goes on without.
+            (self.verifying, self.check) = (Verifying::Never, None);
+            return self.next(store, commands);
+        }
         let progressed = exchange
             .as_ref()
             .is_some_and(|exchange| exchange.progressed);

@@ -29,6 +29,7 @@
 mod exchange;
 mod failed;
 mod report;
+mod verify;
 
 use std::collections::VecDeque;
 
@@ -36,10 +37,12 @@ use afield_protocol::{Code, Frame, GroupId, Model};
 
 use self::exchange::{Exchange, Step};
 use self::failed::RESTARTS;
+use self::verify::{Asked, Check};
 use crate::error::Error;
-use crate::store::{RequestCaps, SyncStore};
+use crate::store::{Outgoing, RequestCaps, SyncStore};
 
 pub use report::{Direction, Failure, Progress, Report, SyncStatus};
+pub use verify::{CheckPolicy, Differing, Verified};
 
 /// What happened outside.
 #[derive(Clone, Debug)]
@@ -50,6 +53,13 @@ pub enum Event<'a> {
         unit: Option<String>,
         /// Send, receive or both.
         direction: Direction,
+    },
+    /// Receive, and compare the rows of the device with those of the server.
+    Verify {
+        /// The unit; all units in the model's order if `None`.
+        unit: Option<String>,
+        /// Whether to repair what differs.
+        repair: bool,
     },
     /// The model that [`Command::FetchModel`] asked for, as JSON.
     Model(&'a str),
@@ -94,6 +104,22 @@ pub enum Command {
 #[derive(Default)]
 pub struct Engine {
     run: Option<Run>,
+    /// When units are verified at the end of their syncs.
+    policy: Option<CheckPolicy>,
+}
+
+/// Whether a sync compares rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verifying {
+    /// No.
+    Never,
+    /// In each unit where it is due; a check that fails never keeps a sync from getting through.
+    Due(CheckPolicy),
+    /// In each unit, since that is what it is for.
+    Asked {
+        /// Whether differences are repaired.
+        repair: bool,
+    },
 }
 
 /// A sync that is running.
@@ -107,6 +133,10 @@ struct Run {
     attempts: u32,
     lone_failures: u32,
     restarts: u32,
+    /// How rows are compared, if they are.
+    verifying: Verifying,
+    /// The unit whose rows are being compared.
+    check: Option<Check>,
     /// Answers in a row that wanted the values held in place of a page.
     held_wanted: u32,
     /// Times that this sync told the server all that was settled.
@@ -125,6 +155,12 @@ impl Engine {
     /// An engine that is not syncing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Lets syncs that receive verify each unit when its last comparison is old enough; never by
+    /// itself if `None`, as at first.
+    pub fn set_check(&mut self, policy: Option<CheckPolicy>) {
+        self.policy = policy;
     }
 
     /// Whether a sync is running.
@@ -155,8 +191,18 @@ impl Engine {
         event: Event<'_>,
         commands: &mut Vec<Command>,
     ) -> Result<(), Error> {
-        if let Event::Start { unit, direction } = event {
-            let mut run = Run::new(unit, direction);
+        let started = match &event {
+            Event::Start { unit, direction } => {
+                let verifying = self.policy.map_or(Verifying::Never, Verifying::Due);
+                Some(Run::new(unit.clone(), *direction, verifying))
+            }
+            Event::Verify { unit, repair } => {
+                let verifying = Verifying::Asked { repair: *repair };
+                Some(Run::new(unit.clone(), Direction::Receive, verifying))
+            }
+            _ => None,
+        };
+        if let Some(mut run) = started {
             run.begin(store, commands)?;
             self.run = Some(run);
             return self.drop_finished(commands);
@@ -165,7 +211,7 @@ impl Engine {
             return Ok(());
         };
         match event {
-            Event::Start { .. } => {}
+            Event::Start { .. } | Event::Verify { .. } => {}
             Event::Model(json) => {
                 store.install(&Model::from_json(json)?)?;
                 run.report.model_changed = true;
@@ -199,7 +245,7 @@ impl Engine {
 }
 
 impl Run {
-    fn new(unit: Option<String>, direction: Direction) -> Self {
+    fn new(unit: Option<String>, direction: Direction, verifying: Verifying) -> Self {
         Self {
             all_units: unit.is_none(),
             units: unit.into_iter().collect(),
@@ -210,6 +256,8 @@ impl Run {
             attempts: 0,
             lone_failures: 0,
             restarts: 0,
+            verifying,
+            check: None,
             held_wanted: 0,
             offered: 0,
             stalls: 0,
@@ -282,7 +330,15 @@ impl Run {
                 false => self.finish(store, None, commands),
             };
         }
-        let (exchange, body) = Exchange::begin(model, unit.unwrap_or_default(), outgoing);
+        let asked = match outgoing.pull.is_empty() {
+            true => Asked::default(),
+            false => {
+                begin_check(&mut self.check, self.verifying, store, unit, &outgoing)?;
+                self.check.as_ref().map(Check::ask).unwrap_or_default()
+            }
+        };
+        let unit = unit.unwrap_or_default();
+        let (exchange, body) = Exchange::begin(model, unit, outgoing, asked);
         self.sent.extend(&exchange.groups);
         self.sent.extend(exchange.part.map(|(group, _)| group));
         self.report.bytes_sent += body.len() as u64;
@@ -391,6 +447,7 @@ impl Run {
         }
         let stalled = exchange.part.filter(|_| !exchange.progressed);
         let (more, pulled) = (exchange.more, exchange.pulled);
+        let is_checking = pulled && self.take_check(store)?;
         if let Some((group, _)) = stalled {
             // The server keeps less than it had, or nothing; whatever is wrong, the rest goes on.
             self.stalls += 1;
@@ -402,13 +459,38 @@ impl Run {
         self.attempts = 0;
         self.lone_failures = 0;
         self.caps.groups = self.caps.groups.saturating_mul(2);
-        if more || !pulled && self.direction != Direction::Send {
+        if more || is_checking || !pulled && self.direction != Direction::Send {
             return self.next(store, commands);
         }
         match self.direction {
             Direction::Send => self.finish(store, None, commands),
             Direction::Both | Direction::Receive => self.advance(store, commands),
         }
+    }
+
+    /// Takes what the exchange compared. True if the unit needs another step.
+    fn take_check(&mut self, store: &mut SyncStore) -> Result<bool, Error> {
+        let (Some(check), Some(exchange)) = (&mut self.check, &mut self.exchange) else {
+            return Ok(false);
+        };
+        if exchange.asked.is_empty() {
+            self.check = None;
+            return Ok(false);
+        }
+        let found = std::mem::take(&mut exchange.found);
+        check.take(store, &exchange.asked, found, &exchange.repaired)?;
+        if !check.ask().is_empty() {
+            return Ok(true);
+        }
+        if let Some(check) = self.check.take() {
+            let repaired = std::mem::take(&mut self.report.repaired);
+            let verified = check.conclude(store, repaired)?;
+            self.report.verified = Some(Box::new(match self.report.verified.take() {
+                Some(others) => others.and(verified),
+                None => verified,
+            }));
+        }
+        Ok(false)
     }
 
     fn finish(
@@ -424,6 +506,28 @@ impl Run {
         commands.push(Command::Finished(report));
         Ok(())
     }
+}
+
+/// Begins to compare the rows of a unit, if that was asked for or is due, and has not begun.
+fn begin_check(
+    check: &mut Option<Check>,
+    verifying: Verifying,
+    store: &mut SyncStore,
+    unit: Option<&str>,
+    outgoing: &Outgoing,
+) -> Result<(), Error> {
+    let Some(unit) = unit.filter(|unit| check.as_ref().is_none_or(|it| it.unit() != *unit)) else {
+        return Ok(());
+    };
+    let repair = match verifying {
+        Verifying::Never => return Ok(()),
+        Verifying::Asked { repair } => repair,
+        Verifying::Due(policy) if store.is_check_due(unit, policy.every_ms)? => policy.repair,
+        Verifying::Due(_) => return Ok(()),
+    };
+    let entities = outgoing.pull.iter().map(|(entity, _)| entity);
+    *check = Some(Check::new(unit, repair, entities));
+    Ok(())
 }
 
 /// A frame that ends an answer.

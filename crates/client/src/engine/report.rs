@@ -2,6 +2,7 @@
 
 use afield_protocol::{Code, Problem, VerdictKind, zoo};
 
+use super::verify::Verified;
 use crate::store::OutcomeInfo;
 
 /// Which way a sync moves data.
@@ -84,6 +85,10 @@ pub struct Report {
     pub backed_off: u64,
     /// Whether another model was installed.
     pub model_changed: bool,
+    /// What comparing rows with the server's found, if that was asked for or due.
+    pub verified: Option<Box<Verified>>,
+    /// Rows that were repaired in the unit at hand.
+    pub(super) repaired: Vec<(String, Vec<u8>)>,
     /// Rows still to come, as the server last said.
     pub(super) remaining: Option<u64>,
 }

@@ -30,7 +30,7 @@ use afield_protocol::{Code, Model};
 use self::address::Address;
 use self::sync::{Control, Runner};
 use self::watch::Observer;
-use crate::engine::{Direction, Engine, Progress, Report};
+use crate::engine::{CheckPolicy, Direction, Engine, Event, Progress, Report};
 use crate::error::Error;
 use crate::store::{ConflictInfo, Resolution, Store, SyncStore, Watch};
 
@@ -38,6 +38,10 @@ pub use environment::SystemEnvironment;
 pub use folder::Folder;
 pub use http::Timeouts;
 pub use token::token_user;
+
+/// How often a sync compares all rows of a unit with the server's, unless the app says otherwise.
+/// It costs the server a pass over the user's rows; what it would find is rare.
+pub const CHECK_EVERY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How to open a [`Client`].
 #[derive(Clone, Debug)]
@@ -59,6 +63,9 @@ pub struct ClientOptions {
     pub root_certificates: Option<PathBuf>,
     /// How long the network may be silent.
     pub timeouts: Timeouts,
+    /// How syncs compare the rows of the device with the server's by themselves: each unit once in
+    /// [`CHECK_EVERY`], and repairing what differs, unless the app says otherwise. `None`: never.
+    pub check: Option<CheckPolicy>,
 }
 
 impl ClientOptions {
@@ -73,6 +80,10 @@ impl ClientOptions {
             model: None,
             root_certificates: None,
             timeouts: Timeouts::default(),
+            check: Some(CheckPolicy {
+                every_ms: i64::try_from(CHECK_EVERY.as_millis()).unwrap_or(i64::MAX),
+                repair: true,
+            }),
         }
     }
 
@@ -100,6 +111,18 @@ pub struct SyncOptions {
     pub direction: Direction,
     /// When to give up at the latest; what was done by then is kept. `None` goes on for as long
     /// as bytes arrive.
+    pub deadline: Option<Duration>,
+}
+
+/// What to verify.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// The unit; all units in the model's order if `None`.
+    pub unit: Option<String>,
+    /// Whether to repair what differs. What stood in its place stays readable:
+    /// [`Store::uncaptured`].
+    pub repair: bool,
+    /// When to give up at the latest. `None` goes on for as long as bytes arrive.
     pub deadline: Option<Duration>,
 }
 
@@ -151,6 +174,8 @@ impl Client {
             }
             None => side.server()?.as_deref().map(Address::parse).transpose()?,
         };
+        let mut engine = Engine::new();
+        engine.set_check(options.check);
         let token = match options.token {
             Some(token) => {
                 if options.remember_token {
@@ -165,7 +190,7 @@ impl Client {
             folder,
             user: options.user,
             store: Mutex::new(store),
-            runner: Mutex::new(Runner::new(side, Engine::new())),
+            runner: Mutex::new(Runner::new(side, engine)),
             control: Control::default(),
             settings: Mutex::new(Settings {
                 server,
@@ -239,10 +264,43 @@ impl Client {
         options: &SyncOptions,
         on_progress: &mut dyn FnMut(&Progress),
     ) -> Result<Report, Error> {
+        let event = Event::Start {
+            unit: options.unit.clone(),
+            direction: options.direction,
+        };
+        self.run((event, options.deadline), on_progress)
+    }
+
+    /// Receives what is new, and compares all rows of this device with the server's, both at one
+    /// snapshot of the server: the report's `verified` says what differed. Changes that wait to be
+    /// sent are no difference, and stay.
+    ///
+    /// ```no_run
+    /// # fn verify(client: &afield::native::Client) -> Result<(), afield::Error> {
+    /// let report = client.verify(&afield::native::VerifyOptions::default())?;
+    /// let is_equal = report.verified.is_some_and(|verified| verified.equal);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::sync`].
+    pub fn verify(&self, options: &VerifyOptions) -> Result<Report, Error> {
+        let event = Event::Verify {
+            unit: options.unit.clone(),
+            repair: options.repair,
+        };
+        self.run((event, options.deadline), &mut |_| {})
+    }
+
+    fn run(
+        &self,
+        what: (Event<'_>, Option<Duration>),
+        on_progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Report, Error> {
         let mut runner = lock(&self.runner);
         let settings = lock(&self.settings).clone();
         runner.connect(&settings)?;
-        sync::run(&mut runner, &self.control, options, on_progress)
+        sync::run(&mut runner, &self.control, what, on_progress)
     }
 
     /// Says that the network is gone, as far as the platform knows: entities with

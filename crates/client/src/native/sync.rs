@@ -9,7 +9,7 @@ use afield_protocol::Code;
 
 use super::environment::now;
 use super::http::{Answer, Line, Patience, Signal};
-use super::{Settings, SyncOptions, lock};
+use super::{Settings, lock};
 use crate::engine::{Command, Engine, Event, Failure, Progress, Report, SyncStatus};
 use crate::error::Error;
 use crate::store::{ConflictInfo, Resolution, SyncStore};
@@ -130,11 +130,11 @@ impl Runner {
     }
 }
 
-/// Runs one sync to its end.
+/// Runs what `event` starts to its end, or until the deadline.
 pub(super) fn run(
     runner: &mut Runner,
     control: &Control,
-    options: &SyncOptions,
+    (event, deadline): (Event<'_>, Option<Duration>),
     on_progress: &mut dyn FnMut(&Progress),
 ) -> Result<Report, Error> {
     let (sender, signals) = sync_channel(SIGNALS);
@@ -147,11 +147,9 @@ pub(super) fn run(
         signals,
         request: 0,
         paused_until: None,
-        deadline: options
-            .deadline
-            .and_then(|after| started.checked_add(after)),
+        deadline: deadline.and_then(|after| started.checked_add(after)),
     };
-    let result = run.finish(options, on_progress);
+    let result = run.finish((event, deadline), on_progress);
     control.end();
     result
 }
@@ -178,13 +176,10 @@ enum Woken {
 impl Run<'_> {
     fn finish(
         mut self,
-        options: &SyncOptions,
+        (event, deadline): (Event<'_>, Option<Duration>),
         on_progress: &mut dyn FnMut(&Progress),
     ) -> Result<Report, Error> {
-        let mut commands = self.handle(Event::Start {
-            unit: options.unit.clone(),
-            direction: options.direction,
-        })?;
+        let mut commands = self.handle(event)?;
         let mut too_late = false;
         loop {
             for command in commands {
@@ -193,7 +188,7 @@ impl Run<'_> {
                 }
                 if let Some(report) = self.carry_out(command)? {
                     self.runner.store.note_network(has_answered(&report))?;
-                    return Ok(conclude(report, options, too_late));
+                    return Ok(conclude(report, deadline, too_late));
                 }
             }
             commands = match self.wait() {
@@ -296,9 +291,9 @@ fn has_answered(report: &Report) -> bool {
 }
 
 /// Says that it was the deadline, where it was.
-fn conclude(mut report: Report, options: &SyncOptions, too_late: bool) -> Report {
+fn conclude(mut report: Report, deadline: Option<Duration>, too_late: bool) -> Report {
     if too_late && report.status == SyncStatus::Failed {
-        let limit = options.deadline.unwrap_or_default();
+        let limit = deadline.unwrap_or_default();
         let message = format!("not through within {limit:?}; what arrived is kept");
         report.error = Some((Code::TIMEOUT, message));
     }

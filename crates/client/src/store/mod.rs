@@ -6,6 +6,7 @@
 
 mod actions;
 mod again;
+mod checked;
 mod checkpoint;
 mod checks;
 mod chosen;
@@ -24,6 +25,7 @@ mod lost;
 mod network;
 mod outbox;
 mod outcome;
+mod overlaid;
 mod overlay;
 mod page;
 mod query;
@@ -38,7 +40,9 @@ mod sync_store;
 mod tables;
 mod target;
 mod triggers;
+mod uncaptured;
 mod vacuum;
+mod verify;
 mod watch;
 mod window;
 
@@ -49,6 +53,7 @@ use std::sync::Arc;
 use afield_protocol::{Attributes, Entity, Model, Value, zoo};
 use rusqlite::config::DbConfig;
 
+pub use checked::{Checked, VerifyStatus};
 pub use chosen::ChosenValue;
 pub use conflict::{ConflictInfo, Resolution};
 pub use lost::Offer;
@@ -57,6 +62,8 @@ pub use page::PageApplied;
 pub use query::{Executed, Origin, Params, Rows};
 pub use status::{ChangeInfo, ChangeState, OutcomeInfo, RowState, Status};
 pub use sync_store::SyncStore;
+pub use uncaptured::{Repaired, UncapturedRow};
+pub use verify::{Difference, DifferentRow, Found, FoundWhat};
 pub use watch::{Watch, Watches};
 
 pub(crate) use sql::quoted;

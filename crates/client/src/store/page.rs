@@ -20,7 +20,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::tables::Table;
 use super::target::{Target, write_frame};
-use super::{doubt, erase, overlay, vacuum};
+use super::{doubt, erase, overlay, uncaptured, vacuum};
 use crate::error::Error;
 
 /// What became of a page.
@@ -142,6 +142,7 @@ pub(super) fn apply(
         }
         if end.complete && (has_ended || target.lost) && !zoo::planted("scope-exit-keeps-history") {
             erase::history(db, &loaded, target.table)?;
+            uncaptured::left(db, target.table)?;
         }
         if target.removed {
             vacuum::due(db, target.table)?;

@@ -7,9 +7,10 @@ use afield_protocol::{Attributes, Code, DeviceLimits, GroupId, Key, Op, Value, V
 use rusqlite::{Row, params};
 
 use super::actions::current_key;
+use super::checked::VerifyStatus;
 use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::Db;
-use super::{conflict, held, outbox, scope, vacuum};
+use super::{checked, conflict, held, outbox, scope, vacuum};
 use crate::error::Error;
 
 /// Where a change stands.
@@ -153,6 +154,8 @@ pub struct Status {
     pub last_success_ms: Option<i64>,
     /// Why the newest sync failed, if it did.
     pub last_error: Option<Code>,
+    /// What is known of whether this device has exactly the server's rows.
+    pub verify: VerifyStatus,
     /// How old `last_success_ms` may be for the device to be up to date, in milliseconds: the
     /// model's `freshness`.
     pub freshness_ms: i64,
@@ -303,6 +306,8 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
     let (success, error): (Option<i64>, Option<String>) = db
         .conn
         .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let model = db.loaded.as_ref().map(|loaded| &loaded.model);
+    status.verify = checked::status(db, model)?;
     status.erase_due = vacuum::is_due(db)?;
     let limits = match db.has_model() {
         true => db.loaded()?.model.limits,

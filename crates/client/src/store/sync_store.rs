@@ -14,7 +14,9 @@ use super::db::Db;
 use super::outbox::{self, Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
-use super::{checkpoint, chosen, conflict, decide, install, network, outcome, scope, vacuum};
+use super::{
+    checkpoint, chosen, conflict, decide, install, network, outcome, scope, uncaptured, vacuum,
+};
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -31,7 +33,7 @@ pub struct SyncStore {
     sent_back: HashSet<i64>,
     /// Whether rows left whose scope has values since the write-ahead log was emptied, as far as
     /// is known: a process before this one may have died in between.
-    rows_left: bool,
+    pub(super) rows_left: bool,
     /// The newest checkpoint of the server's; empty if none came since the store was opened.
     pub(super) checkpoint: Checkpoint,
     /// Those that it stands for: its request told them to the server.
@@ -344,6 +346,7 @@ impl SyncStore {
                        last_success = CASE WHEN ?1 IS NULL THEN ?2 ELSE last_success END";
             db.conn
                 .execute(sql, params![error.map(Code::as_str), now])?;
+            uncaptured::prune(db, now - HISTORY_MS)?;
             prune(db, now - HISTORY_MS)
         })?;
         let is_scoped = self.db.loaded.as_ref().is_some_and(|loaded| {

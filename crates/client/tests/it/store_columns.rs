@@ -11,6 +11,7 @@ const TEXT: &str = concat!(
     include_str!("../../src/store/network.sql"),
     include_str!("../../src/store/chosen.sql"),
     include_str!("../../src/store/erase.sql"),
+    include_str!("../../src/store/verify.sql"),
 );
 
 /// Tables with their columns, each with what the text says of it.

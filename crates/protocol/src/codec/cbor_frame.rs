@@ -7,7 +7,7 @@ use super::cbor::{Written, encode, value_to};
 use super::identity::op_number;
 use crate::change::{Attributes, Group, GroupId};
 use crate::code::Code;
-use crate::frame::{Frame, Hello, PageEnd, Position};
+use crate::frame::{Fetch, Frame, Hello, PageEnd, Position};
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::value::{Type, Value};
@@ -86,9 +86,53 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             ids_to(e, &history.groups)
         }
         Frame::Lost { groups } => {
-            e.array(2)?.u8(17)?;
+            e.array(2)?.u8(21)?;
             ids_to(e, groups)
         }
+        Frame::Verify(_) | Frame::Fetch(_) | Frame::Digest(_) | Frame::Hashes(_) => {
+            verify_to(e, model, frame)
+        }
+    }
+}
+
+/// The frames with which rows are compared.
+fn verify_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
+    match frame {
+        Frame::Verify(ask) => {
+            e.array(4)?.u8(17)?.str(&ask.entity)?.u8(ask.depth)?;
+            e.array(ask.buckets.len() as u64)?;
+            let mut buckets = ask.buckets.iter();
+            buckets.try_for_each(|bucket| e.u32(*bucket)?.ok())
+        }
+        Frame::Fetch(Fetch { entity, keys }) => {
+            e.array(3)?.u8(18)?.str(entity)?.array(keys.len() as u64)?;
+            let mut keys = keys.iter();
+            keys.try_for_each(|key| key_to(e, model.entity(entity), key))
+        }
+        Frame::Digest(digest) => {
+            e.array(4)?.u8(19)?.str(&digest.entity)?.u8(digest.depth)?;
+            e.array(digest.sums.len() as u64)?;
+            let mut sums = digest.sums.iter();
+            sums.try_for_each(|sum| {
+                e.array(2)?.u64(sum.rows)?;
+                e.bytes(&sum.sum.to_be_bytes())?.ok()
+            })
+        }
+        Frame::Hashes(hashes) => {
+            e.array(5)?.u8(20)?.str(&hashes.entity)?.u8(hashes.depth)?;
+            e.bool(hashes.complete)?.array(hashes.rows.len() as u64)?;
+            let entity = model.entity(&hashes.entity);
+            hashes.rows.iter().try_for_each(|row| {
+                e.array(3)?;
+                key_to(e, entity, &row.key)?;
+                e.bytes(&row.hash)?;
+                match row.value {
+                    Some(value) => e.i64(value)?.ok(),
+                    None => e.null()?.ok(),
+                }
+            })
+        }
+        _ => Ok(()),
     }
 }
 

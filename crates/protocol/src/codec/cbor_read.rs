@@ -13,16 +13,21 @@ use super::Malformed;
 use super::cbor::{attributes, check, has_few_items, key, length, whole};
 use crate::change::{Change, Group, GroupHash, GroupId, Op, Origin};
 use crate::code::Code;
+use crate::digest::Sum;
 use crate::frame::{
-    Chosen, Comparison, Frame, Held, Hello, History, Page, PageEnd, Part, Position, Problem,
-    Received, Welcome, Window,
+    Chosen, Comparison, Digest, Fetch, Frame, HashedRow, Hashes, Held, Hello, History, Page,
+    PageEnd, Part, Position, Problem, Received, Verify, Welcome, Window,
 };
-use crate::limits::{CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX};
+use crate::limits::{
+    CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX, VERIFY_DEPTH_MAX, VERIFY_ROWS_MAX,
+};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 18] = [7, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5, 3, 2];
+const FRAME_ITEMS: [u64; 22] = [
+    7, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5, 3, 4, 3, 4, 5, 2,
+];
 
 /// Reads the body of one frame.
 pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
@@ -109,9 +114,54 @@ fn later(d: &mut Decoder<'_>, number: u8) -> Result<Frame, Malformed> {
             checkpoint: d.bytes()?.to_vec(),
             groups: list(d, |d| Ok(GroupId(fixed(d)?)))?,
         }),
+        17 => Frame::Verify(Verify {
+            entity: string(d)?,
+            depth: depth(u64::from(d.u8()?))?,
+            buckets: few(d, 1 << VERIFY_DEPTH_MAX, |d| Ok(d.u32()?))?,
+        }),
+        18 => Frame::Fetch(Fetch {
+            entity: string(d)?,
+            keys: few(d, VERIFY_ROWS_MAX, key)?,
+        }),
+        19 => Frame::Digest(Digest {
+            entity: string(d)?,
+            depth: depth(u64::from(d.u8()?))?,
+            sums: list(d, sum)?,
+        }),
+        20 => Frame::Hashes(Hashes {
+            entity: string(d)?,
+            depth: depth(u64::from(d.u8()?))?,
+            complete: d.bool()?,
+            rows: list(d, hashed_row)?,
+        }),
         _ => Frame::Lost {
             groups: list(d, |d| Ok(GroupId(fixed(d)?)))?,
         },
+    })
+}
+
+/// How many bits name a bucket.
+pub(super) fn depth(depth: u64) -> Result<u8, Malformed> {
+    let depth = u8::try_from(depth).ok();
+    let depth = depth.filter(|depth| *depth <= VERIFY_DEPTH_MAX);
+    let message = || format!("a depth is {VERIFY_DEPTH_MAX} at most");
+    depth.ok_or_else(|| Malformed::new(message()))
+}
+
+fn sum(d: &mut Decoder<'_>) -> Result<Sum, Malformed> {
+    expect_array(d, 2)?;
+    Ok(Sum {
+        rows: d.u64()?,
+        sum: u128::from_be_bytes(fixed(d)?),
+    })
+}
+
+fn hashed_row(d: &mut Decoder<'_>) -> Result<HashedRow, Malformed> {
+    expect_array(d, 3)?;
+    Ok(HashedRow {
+        key: key(d)?,
+        hash: fixed(d)?,
+        value: optional(d, |d| Ok(d.i64()?))?,
     })
 }
 
@@ -318,6 +368,19 @@ fn list<'a, T>(
         found.push(read(d)?);
     }
     Ok(found)
+}
+
+/// Reads an array that may have `most` items; a longer one is not read at all.
+fn few<'a, T>(
+    d: &mut Decoder<'a>,
+    most: usize,
+    read: impl Fn(&mut Decoder<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let announced = length(d.probe().array()?)?;
+    if announced > most as u64 || !has_few_items(d.input()) {
+        return Err(Malformed::new(format!("a list of {most} items at most")));
+    }
+    list(d, read)
 }
 
 fn expect_array(d: &mut Decoder<'_>, items: u64) -> Result<(), Malformed> {

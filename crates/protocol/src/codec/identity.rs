@@ -14,7 +14,7 @@ use minicbor::Encoder;
 
 use super::cbor::{Written, encode, stored};
 use crate::change::{Attributes, Group, Op};
-use crate::value::{Value, ValueRef};
+use crate::value::ValueRef;
 
 pub(crate) fn group_identity(group: &Group) -> Vec<u8> {
     let mut out = Vec::new();
@@ -26,12 +26,22 @@ pub(crate) fn group_identity(group: &Group) -> Vec<u8> {
             change
                 .key
                 .iter()
-                .try_for_each(|value| identified(e, value))?;
+                .try_for_each(|value| identified(e, value.as_ref()))?;
             set_to(e, &change.set)?;
         }
         Ok(())
     });
     out
+}
+
+/// Begins an array of so many items.
+pub(crate) fn head(out: &mut Vec<u8>, items: usize) {
+    encode(out, |e| e.array(items as u64)?.ok());
+}
+
+/// A value as it is stored, without a tag.
+pub(crate) fn cell(out: &mut Vec<u8>, value: ValueRef<'_>) {
+    encode(out, |e| identified(e, value));
 }
 
 /// The op as a number.
@@ -50,11 +60,11 @@ fn set_to(e: &mut Encoder<&mut Vec<u8>>, set: &Attributes) -> Written {
     e.map(pairs.len() as u64)?;
     pairs
         .into_iter()
-        .try_for_each(|(name, value)| identified(e.str(name)?, value))
+        .try_for_each(|(name, value)| identified(e.str(name)?, value.as_ref()))
 }
 
-fn identified(e: &mut Encoder<&mut Vec<u8>>, value: &Value) -> Written {
-    match value.as_ref() {
+fn identified(e: &mut Encoder<&mut Vec<u8>>, value: ValueRef<'_>) -> Written {
+    match value {
         ValueRef::Real(x) if !x.is_nan() => real_to(e, x),
         value => stored(e, value),
     }
@@ -102,6 +112,7 @@ fn half_bits(x: f32) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::Value;
 
     fn hex(x: f64) -> String {
         let mut out = Vec::new();

@@ -8,7 +8,8 @@ use super::Malformed;
 use super::json::{exact, from_attributes, from_value};
 use crate::change::{Change, Group, GroupId, Origin};
 use crate::code::Code;
-use crate::frame::{Frame, Position};
+use crate::digest::Sum;
+use crate::frame::{Fetch, Frame, HashedRow, Position};
 use crate::model::{Entity, Model, SCOPE_COLUMN};
 use crate::outcome::{Theirs, Verdict};
 use crate::rows::RowBlock;
@@ -80,7 +81,36 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "groups": ids_json(&history.groups),
         }),
         Frame::Lost { groups } => json!({ "frame": "lost", "groups": ids_json(groups) }),
+        Frame::Verify(ask) => json!({
+            "frame": "verify", "entity": ask.entity, "depth": ask.depth, "buckets": ask.buckets,
+        }),
+        Frame::Fetch(Fetch { entity, keys }) => json!({
+            "frame": "fetch", "entity": entity,
+            "keys": keys.iter().map(|k| key_json(model.entity(entity), k)).collect::<Vec<_>>(),
+        }),
+        Frame::Digest(digest) => json!({
+            "frame": "digest", "entity": digest.entity, "depth": digest.depth,
+            "sums": digest.sums.iter().map(sum_json).collect::<Vec<_>>(),
+        }),
+        Frame::Hashes(hashes) => json!({
+            "frame": "hashes", "entity": hashes.entity, "depth": hashes.depth,
+            "complete": hashes.complete,
+            "rows": hashes.rows.iter().map(|row| hashed_json(model.entity(&hashes.entity), row))
+                .collect::<Vec<_>>(),
+        }),
     }
+}
+
+fn sum_json(sum: &Sum) -> Json {
+    json!({ "rows": sum.rows, "sum": hexadecimal(&sum.sum.to_be_bytes()) })
+}
+
+fn hashed_json(entity: Option<&Entity>, row: &HashedRow) -> Json {
+    let number = |number| from_value(Type::Integer, ValueRef::Integer(number));
+    json!({
+        "key": key_json(entity, &row.key), "hash": hexadecimal(&row.hash),
+        "value": row.value.map(number),
+    })
 }
 
 fn group_json(model: &Model, group: &Group) -> Json {

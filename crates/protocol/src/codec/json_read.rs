@@ -9,9 +9,10 @@ use super::json_frame::kind;
 use super::{Malformed, cbor_read, strict_json};
 use crate::change::{Attributes, Change, Group, GroupId, Key, Op, Origin};
 use crate::code::Code;
+use crate::digest::{RowHash, Sum};
 use crate::frame::{
-    Checkpoint, Chosen, Frame, Held, Hello, History, Page, PageEnd, Part, Position, Problem,
-    Received, Welcome, Window,
+    Checkpoint, Chosen, Digest, Fetch, Frame, HashedRow, Hashes, Held, Hello, History, Page,
+    PageEnd, Part, Position, Problem, Received, Verify, Welcome, Window,
 };
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
@@ -75,6 +76,18 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
         "lost" => Frame::Lost {
             groups: from.list("groups", group_id)?,
         },
+        "verify" => Frame::Verify(Verify {
+            entity: from.text("entity")?.to_owned(),
+            depth: depth(from)?,
+            buckets: from.list("buckets", bucket)?,
+        }),
+        "fetch" => fetch(model, from)?,
+        "digest" => Frame::Digest(Digest {
+            entity: from.text("entity")?.to_owned(),
+            depth: depth(from)?,
+            sums: from.list("sums", sum)?,
+        }),
+        "hashes" => hashes(model, from)?,
         "problem" => Frame::Problem(Problem {
             code: Code::parse(from.text("code")?),
             message: from.text("message")?.to_owned(),
@@ -157,6 +170,62 @@ fn gone(model: &Model, from: &Fields<'_>) -> Result<Frame, Malformed> {
         keys: from.list("keys", |json| key(known, json))?,
         entity,
     })
+}
+
+fn fetch(model: &Model, from: &Fields<'_>) -> Result<Frame, Malformed> {
+    let entity = from.text("entity")?.to_owned();
+    let known = model.entity(&entity);
+    Ok(Frame::Fetch(Fetch {
+        keys: from.list("keys", |json| key(known, json))?,
+        entity,
+    }))
+}
+
+fn depth(from: &Fields<'_>) -> Result<u8, Malformed> {
+    cbor_read::depth(u64::from(from.number("depth")?))
+}
+
+fn bucket(json: &Json) -> Result<u32, Malformed> {
+    let bucket = json.as_u64().and_then(|n| u32::try_from(n).ok());
+    bucket.ok_or_else(|| Malformed::new("a bucket is a number"))
+}
+
+fn sum(json: &Json) -> Result<Sum, Malformed> {
+    let from = Fields::of(json, "a sum")?;
+    let rows = from.get("rows")?.as_u64();
+    Ok(Sum {
+        rows: rows.ok_or_else(|| Malformed::new("`rows` must be a number"))?,
+        sum: u128::from_be_bytes(row_hash(from.text("sum")?)?),
+    })
+}
+
+/// Thirty-two hexadecimal digits, as an id has them.
+fn row_hash(digits: &str) -> Result<RowHash, Malformed> {
+    let id = GroupId::parse(digits).map(|id| id.0);
+    id.ok_or_else(|| Malformed::new("a hash of a row is 32 hexadecimal digits"))
+}
+
+fn hashes(model: &Model, from: &Fields<'_>) -> Result<Frame, Malformed> {
+    let entity = from.text("entity")?.to_owned();
+    let known = model.entity(&entity);
+    let row = |json| {
+        let row = Fields::of(json, "a hashed row")?;
+        Ok(HashedRow {
+            key: key(known, row.get("key")?)?,
+            hash: row_hash(row.text("hash")?)?,
+            value: match row.get("value")? {
+                Json::Null => None,
+                value => Some(number_64(value)?),
+            },
+        })
+    };
+    let complete = from.get("complete")?.as_bool();
+    Ok(Frame::Hashes(Hashes {
+        depth: depth(from)?,
+        complete: complete.ok_or_else(|| Malformed::new("`complete` must be true or false"))?,
+        rows: from.list("rows", row)?,
+        entity,
+    }))
 }
 
 fn page_end(from: &Fields<'_>) -> Result<PageEnd, Malformed> {

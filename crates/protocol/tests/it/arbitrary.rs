@@ -147,7 +147,7 @@ fn attributes(entity: &Entity) -> BoxedStrategy<Attributes> {
         .boxed()
 }
 
-fn key(entity: &Entity) -> BoxedStrategy<Key> {
+pub(crate) fn key(entity: &Entity) -> BoxedStrategy<Key> {
     let cells: Vec<_> = entity.key().iter().map(|a| cell(a.kind)).collect();
     cells.boxed()
 }
@@ -376,6 +376,7 @@ pub(crate) fn frame(model: &Model) -> BoxedStrategy<Frame> {
             1 => hello().prop_map(Frame::Hello),
             1 => welcome,
             3 => small_frame(),
+            2 => crate::golden_verify::any_frame(model),
             2 => group(model).prop_map(Frame::Group),
             2 => outcome,
             1 => page,

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::sample::{TYPES, model};
 use crate::wire::{read, written};
-use crate::{arbitrary, bless, golden_values};
+use crate::{arbitrary, bless, golden_values, golden_verify};
 
 const ID: &str = "0190b3a1-5c1e-7cc3-98a1-0123456789ab";
 
@@ -311,6 +311,7 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
     let mut streams: Vec<_> = frames
         .into_iter()
         .chain(empty_frames())
+        .chain(golden_verify::frames())
         .map(named)
         .collect();
     streams.push(("request".to_owned(), request()));
@@ -466,6 +467,7 @@ fn every_file_is_known() {
             "model-chosen.json",
             "model-limits.json",
             "group-hash.json",
+            "row-hash.json",
         ]
         .map(str::to_owned),
     );

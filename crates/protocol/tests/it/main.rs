@@ -8,6 +8,7 @@ mod conflict_table;
 mod glossary;
 mod golden;
 mod golden_values;
+mod golden_verify;
 mod hostile;
 mod round_trip;
 mod sample;

@@ -120,6 +120,9 @@ fn limits_are_those_of_the_code() {
         ("NAME_BYTES", limits::NAME_BYTES),
         ("CHOSEN_VALUES_MAX", limits::CHOSEN_VALUES_MAX),
         ("CHOSEN_VALUE_BYTES", limits::CHOSEN_VALUE_BYTES),
+        ("VERIFY_DEPTH_MAX", usize::from(limits::VERIFY_DEPTH_MAX)),
+        ("VERIFY_ROWS_MAX", limits::VERIFY_ROWS_MAX),
+        ("VERIFY_COUNTED_MAX", limits::VERIFY_COUNTED_MAX as usize),
     ] {
         assert!(
             page.contains(&format!("| `{name}` | {value} |")),

@@ -15,7 +15,7 @@ use super::body::Piece;
 use super::coding::{Coding, Packer};
 use super::observe::Observed;
 use super::problem::storage_problem;
-use crate::storage::{Caller, PullRequest, StorageError};
+use crate::storage::{Caller, Compare, PullRequest, StorageError};
 
 /// Bytes handed to the connection at once: small enough that the time one takes says whether the
 /// device still reads.
@@ -30,6 +30,7 @@ pub(super) struct Answer {
     caller: Caller,
     held: Vec<Held>,
     chosen: Vec<Chosen>,
+    compare: Compare,
     format: Format,
     packer: Option<Packer>,
     seen: Observed,
@@ -46,17 +47,18 @@ impl Answer {
     pub(super) fn new(
         server: ServerState,
         caller: Caller,
-        asked: (Hello, Vec<Held>, Vec<Chosen>),
+        asked: (Hello, Vec<Held>, Vec<Chosen>, Compare),
         (format, packing): (Format, Coding),
         seen: Observed,
     ) -> Self {
-        let (hello, held, chosen) = asked;
+        let (hello, held, chosen, compare) = asked;
         let problem = pull_problem(&server, &hello);
         Self {
             server,
             caller,
             held,
             chosen,
+            compare,
             format,
             packer: Some(Packer::new(packing)),
             seen,
@@ -189,6 +191,7 @@ impl Answer {
             bytes_max: (self.carried / 4)
                 .max(PAGE_BYTES_FIRST)
                 .min(limits.page_bytes),
+            compare: self.compare.clone(),
         };
         let format = self.format;
         let page = self.server.blocking(move |inner| {

@@ -11,6 +11,7 @@
 mod answer;
 mod body;
 mod coding;
+mod compare;
 mod intake;
 mod limits;
 mod observe;

@@ -11,8 +11,9 @@ use afield_protocol::{
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::HttpLimits;
 use super::problem::Refusal;
+use super::{HttpLimits, compare};
+use crate::storage::Compare;
 
 /// Bytes that a change takes in memory before it has any value.
 const CHANGE_BYTES: usize = 128;
@@ -31,6 +32,8 @@ pub(super) struct SyncRequest {
     pub(super) held: Vec<Held>,
     /// The values of scopes that the app chose.
     pub(super) chosen: Vec<Chosen>,
+    /// What the device compares.
+    pub(super) compare: Compare,
     pub(super) groups: Vec<Group>,
     /// A piece of a large group.
     pub(super) part: Option<Part>,
@@ -115,8 +118,8 @@ impl Room {
     }
 }
 
-/// Puts frames together in their only order: hello, held and chosen, groups, a part, end; or hello,
-/// history, end.
+/// Puts frames together in their only order: hello, held and chosen and what is compared, groups, a
+/// part, end; or hello, history, end.
 pub(super) struct Decoder {
     format: Format,
     frames_left: usize,
@@ -126,6 +129,7 @@ pub(super) struct Decoder {
     hello: Option<Hello>,
     held: Vec<Held>,
     chosen: Vec<Chosen>,
+    compare: Compare,
     groups: Vec<Group>,
     part: Option<Part>,
     history: Vec<History>,
@@ -144,6 +148,7 @@ impl Decoder {
             hello: None,
             held: Vec::new(),
             chosen: Vec::new(),
+            compare: Compare::default(),
             groups: Vec::new(),
             part: None,
             history: Vec::new(),
@@ -233,6 +238,16 @@ impl Decoder {
                 self.chosen.push(chosen);
                 Ok(())
             }
+            Frame::Verify(ask) if self.groups.is_empty() && self.part.is_none() => {
+                compare::check_verify(&ask, self.hello.as_ref(), &self.compare.verify)?;
+                self.compare.verify.push(ask);
+                Ok(())
+            }
+            Frame::Fetch(ask) if self.groups.is_empty() && self.part.is_none() => {
+                compare::check_fetch(&ask, self.hello.as_ref(), &self.compare.fetch)?;
+                self.compare.fetch.push(ask);
+                Ok(())
+            }
             Frame::Group(group) if self.part.is_none() => {
                 self.groups.push(group);
                 Ok(())
@@ -243,7 +258,7 @@ impl Decoder {
                 Ok(())
             }
             _ => Err(malformed(
-                "a request is made of hello, held, chosen, groups, a part and end",
+                "a request is made of hello, held, chosen, verify, fetch, groups, a part and end",
             )),
         }
     }
@@ -272,6 +287,7 @@ impl Decoder {
                 hello,
                 held: self.held,
                 chosen: self.chosen,
+                compare: self.compare,
                 groups: self.groups,
                 part: self.part,
                 history: self.history,

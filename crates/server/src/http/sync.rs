@@ -51,6 +51,7 @@ async fn answer(
         hello,
         held,
         chosen,
+        compare,
         groups,
         part,
         history,
@@ -63,7 +64,7 @@ async fn answer(
     let mut answer = Answer::new(
         server.clone(),
         caller.clone(),
-        (hello, held, chosen),
+        (hello, held, chosen, compare),
         (accepted, packing),
         seen.clone(),
     );

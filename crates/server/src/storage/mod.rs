@@ -9,8 +9,8 @@ pub mod sqlite;
 pub mod why;
 
 use afield_protocol::{
-    Checkpoint, Chosen, Code, Frame, Group, GroupId, GroupOutcome, Held, History, PageEnd, Part,
-    Position,
+    Checkpoint, Chosen, Code, Fetch, Frame, Group, GroupId, GroupOutcome, Held, History, PageEnd,
+    Part, Position, Verify,
 };
 use serde_json::{Map, Value as Json};
 
@@ -161,9 +161,22 @@ pub struct PullRequest {
     pub rows_max: usize,
     /// Bytes after which the page ends.
     pub bytes_max: usize,
+    /// What the device compares, once the page is complete.
+    pub compare: Compare,
 }
 
-/// A page: `page`, then `rows` and `gone`, then `page-end`.
+/// What a device compares with its own rows. It is answered in the page that is complete, in its
+/// snapshot; entities that the request does not pull, and those whose rows do not go to devices,
+/// are passed over.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Compare {
+    /// Digests and lists of hashes.
+    pub verify: Vec<Verify>,
+    /// Rows that differ.
+    pub fetch: Vec<Fetch>,
+}
+
+/// A page: `page`, then `rows` and `gone`, then what was compared, then `page-end`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PulledPage {
     /// All its frames in order, the last one included.

@@ -55,6 +55,7 @@ fn page(
         entities: vec![("visit".into(), from)],
         rows_max: 100,
         bytes_max: usize::MAX,
+        compare: Default::default(),
     };
     let page = db.storage().pull(db.model(), &request).unwrap();
     assert!(page.end.complete);

@@ -305,6 +305,7 @@ fn p5_a_page_is_never_cut_between_marks_of_one_number() {
             entities: vec![("stock".into(), first.positions.get("stock").cloned())],
             rows_max: 1,
             bytes_max: usize::MAX,
+            compare: Default::default(),
         },
     );
     assert!(

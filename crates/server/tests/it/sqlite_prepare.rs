@@ -197,6 +197,7 @@ fn p5_a_schema_that_no_longer_fits_is_refused_until_prepared_again() {
             entities: vec![("stock".into(), None)],
             rows_max: 1,
             bytes_max: 1,
+            compare: Default::default(),
         };
         let error = db.storage().pull(db.model(), &request).unwrap_err();
         assert!(error.message.contains("run `afield prepare`"), "{error}");

@@ -138,6 +138,7 @@ fn p5_a_database_restored_under_a_running_server_is_noticed() {
             entities: vec![("stock".into(), None)],
             rows_max: 10,
             bytes_max: 10,
+            compare: Default::default(),
         };
         let error = db.storage().pull(db.model(), &request).unwrap_err();
         assert!(error.message.contains("restart the server"), "{error}");

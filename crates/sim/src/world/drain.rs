@@ -31,7 +31,9 @@ impl World {
         self.server.heal()?;
         self.say(|| "     the team mends its trigger".into());
         self.rounds(false)?;
+        self.verify_all()?;
         self.settle_all()?;
+        self.verify_all()?;
         self.tally.count("world");
         Ok(())
     }
@@ -66,6 +68,14 @@ impl World {
             }
         }
         drained
+    }
+
+    /// Every device has exactly the server's rows, below what was refused too.
+    fn verify_all(&mut self) -> Result<(), Violation> {
+        for device in 0..self.devices.len() {
+            self.verify(device)?;
+        }
+        Ok(())
     }
 
     /// Every user decides about everything that was not applied, until nothing is left.

@@ -1,6 +1,7 @@
 //! What a sync waits for: the simulated network between a device and the server.
 
 use afield_protocol::{Chosen, Held, Position};
+use afield_server::storage::Compare;
 
 /// What a lane waits for.
 #[derive(Default)]
@@ -39,6 +40,8 @@ pub(crate) struct Serving {
     pub(crate) held: Vec<Held>,
     /// The values that the app on the device chose.
     pub(crate) chosen: Vec<Chosen>,
+    /// What it compares.
+    pub(crate) compare: Compare,
     pub(crate) entities: Vec<(String, Option<Position>)>,
 }
 

@@ -113,6 +113,7 @@ impl World {
             answer.serving = Some(Serving {
                 held: request.held,
                 chosen: request.chosen,
+                compare: request.compare,
                 entities: request.hello.pull,
             });
         }

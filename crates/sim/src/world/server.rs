@@ -10,7 +10,7 @@ use afield_protocol::{
 };
 use afield_server::resolved::ServerModel;
 use afield_server::storage::sqlite::{SqliteStorage, prepare};
-use afield_server::storage::{PullRequest, PulledPage, Storage, StorageError};
+use afield_server::storage::{Compare, PullRequest, PulledPage, Storage, StorageError};
 use rusqlite::Connection;
 
 use super::link::Serving;
@@ -57,6 +57,8 @@ pub(crate) struct Request {
     pub(crate) held: Vec<Held>,
     /// The values that the app on the device chose.
     pub(crate) chosen: Vec<Chosen>,
+    /// What it compares.
+    pub(crate) compare: Compare,
     pub(crate) groups: Vec<Group>,
     /// What the device knows to be settled, if that is what it tells.
     pub(crate) history: Vec<History>,
@@ -164,10 +166,13 @@ impl SimServer {
         }
         let (mut held, mut chosen) = (Vec::new(), Vec::new());
         let (mut groups, mut history) = (Vec::new(), Vec::new());
+        let mut compare = Compare::default();
         loop {
             match next()? {
                 Some(Frame::Held(said)) => held.push(said),
                 Some(Frame::Chosen(said)) => chosen.push(said),
+                Some(Frame::Verify(ask)) => compare.verify.push(ask),
+                Some(Frame::Fetch(ask)) => compare.fetch.push(ask),
                 Some(Frame::Group(group)) => groups.push(group),
                 Some(Frame::History(said)) => history.push(said),
                 Some(Frame::End) => {
@@ -175,6 +180,7 @@ impl SimServer {
                         hello,
                         held,
                         chosen,
+                        compare,
                         groups,
                         history,
                     });
@@ -235,6 +241,7 @@ impl SimServer {
             entities: serving.entities.clone(),
             rows_max,
             bytes_max: 1024 * 1024,
+            compare: serving.compare.clone(),
         };
         self.ask(|storage, model| storage.pull(model, &request))
     }

@@ -124,6 +124,22 @@ impl World {
         self.bring_to_end(device, 0)
     }
 
+    /// Compares every row of a device with the server's: it must have exactly these.
+    pub(super) fn verify(&mut self, device: usize) -> Result<(), Violation> {
+        self.bring_to_end(device, 0)?;
+        let units = vec![app::unit_name(0), app::unit_name(1)];
+        let process = &mut self.devices[device].lanes[0];
+        process.began = (self.server_record.now(), units);
+        process.sent.clear();
+        self.tally.count("verify");
+        let verify = Event::Verify {
+            unit: None,
+            repair: false,
+        };
+        self.give(device, 0, verify)?;
+        self.bring_to_end(device, 0)
+    }
+
     /// Lets what runs in a lane end.
     pub(super) fn bring_to_end(&mut self, device: usize, lane: usize) -> Result<(), Violation> {
         for _ in 0..STEPS_MAX {
@@ -155,6 +171,11 @@ impl World {
             SyncStatus::Incomplete => "sync incomplete",
             SyncStatus::Failed => "sync failed",
         });
+        if let Some(verified) = report.verified.as_ref().filter(|it| !it.equal) {
+            let invariant = "a device that is up to date has exactly the server's rows";
+            let detail = format!("d{device} {verified:?}");
+            return Err(Violation::new(Promise::P5, invariant, detail));
+        }
         let process = &self.devices[device].lanes[lane];
         if report.status == SyncStatus::Failed {
             return Ok(());

@@ -178,6 +178,7 @@ impl Server {
             entities,
             rows_max: self.page_rows,
             bytes_max: 1024 * 1024,
+            compare: Default::default(),
         };
         let page = match self.storage()?.pull(&self.model, &request) {
             Ok(page) => page,
@@ -227,6 +228,7 @@ impl Server {
             entities: vec![(first, None)],
             rows_max: 1,
             bytes_max: 1024,
+            compare: Default::default(),
         };
         self.storage()?.pull(&self.model, &request)?;
         Ok(())

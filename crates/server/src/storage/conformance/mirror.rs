@@ -6,7 +6,7 @@ use afield_protocol::codec::Malformed;
 use afield_protocol::{Cell, Code, Frame, Held, Position, Value, Window};
 
 use super::replica::key_bytes;
-use super::{Database, Rows};
+use super::{Database, Rows, digests};
 use crate::storage::{Caller, PullRequest, PulledPage};
 
 /// A row without its numbers, and those.
@@ -82,6 +82,7 @@ impl Mirror {
             entities: entities.iter().map(position).collect(),
             rows_max,
             bytes_max: usize::MAX,
+            compare: digests::asking(entities),
         };
         let page = match db.storage().pull(db.model(), &request) {
             Err(error) if error.code == Code::HELD_WANTED => {
@@ -93,6 +94,10 @@ impl Mirror {
         };
         let page = page.expect("the pull works");
         self.apply(db, &page);
+        digests::check(db, entities, &page, |entity| {
+            let rows = self.rows.get(entity).into_iter();
+            rows.flat_map(|rows| rows.values().cloned()).collect()
+        });
         page
     }
 
@@ -139,7 +144,7 @@ impl Mirror {
                 Frame::Held(held) => self.take(db, held),
                 Frame::Window(window) => self.told(&page.frames, window),
                 Frame::PageEnd(end) => self.positions.extend(end.to.iter().cloned()),
-                other => panic!("no part of a page: {other:?}"),
+                other => assert!(digests::is_digest(other), "no part of a page: {other:?}"),
             }
         }
         self.evict(db);

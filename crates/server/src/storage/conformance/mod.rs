@@ -10,6 +10,7 @@ mod cells;
 mod chosen;
 mod copies;
 mod dependants;
+mod digests;
 mod history;
 mod lookups;
 mod mirror;
@@ -196,6 +197,9 @@ macro_rules! storage_conformance {
             p7_forged_lists_start_over
             p7_another_users_positions_bring_nothing_of_his
             p5_hundreds_of_values
+            p5_buckets_list_their_rows
+            p7_rows_that_are_asked_for_are_the_users_own
+            p9_what_is_asked_for_fits_the_page
             p7_random_scopes_against_random_pages
             p5_a_device_that_was_away_for_longer_starts_over
             p5_a_download_from_before_the_horizon_starts_over

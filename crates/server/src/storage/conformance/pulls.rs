@@ -357,6 +357,7 @@ pub fn unknown_entities_are_an_error_of_the_pull(db: &mut dyn Database) {
         entities: vec![("nothing".into(), None)],
         rows_max: 10,
         bytes_max: 1_000,
+        compare: Default::default(),
     };
     let error = db
         .storage()

@@ -6,7 +6,7 @@ use afield_protocol::codec::{Malformed, cbor};
 use afield_protocol::limits::ROWS_FRAME_BYTES;
 use afield_protocol::{Cell, Frame, Position, Value};
 
-use super::Database;
+use super::{Database, digests};
 use crate::storage::{PullRequest, PulledPage};
 
 /// Rows by the bytes of their identifier.
@@ -84,6 +84,7 @@ impl Replica {
             entities: from.clone(),
             rows_max,
             bytes_max,
+            compare: digests::asking(entities),
         };
         let page = db
             .storage()
@@ -115,6 +116,10 @@ impl Replica {
             from.iter().map(|(entity, _)| entity).collect::<Vec<_>>()
         );
         self.positions.extend(end.to.iter().cloned());
+        digests::check(db, entities, &page, |entity| {
+            let rows = self.rows(entity).values();
+            rows.map(|row| (row.clone(), Vec::new())).collect()
+        });
         self.pages += 1;
         page
     }
@@ -151,7 +156,7 @@ impl Replica {
                 }
                 self.delivered += keys.len();
             }
-            other => panic!("no part of a page: {other:?}"),
+            other => assert!(digests::is_digest(other), "no part of a page: {other:?}"),
         }
     }
 }

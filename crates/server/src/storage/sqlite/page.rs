@@ -110,6 +110,22 @@ impl<'a> EntityWriter<'a> {
         Ok(())
     }
 
+    /// Delivers the row that a device asks for by its identifier, or that it is gone.
+    pub(super) fn asked_for(
+        &mut self,
+        conn: &Connection,
+        key: &[Value],
+        reading: &Reading<'_, '_>,
+    ) -> rusqlite::Result<()> {
+        for raw in self.table.spellings(key) {
+            if self.row_of(conn, &raw, key, reading)? {
+                return Ok(());
+            }
+        }
+        self.gone(key.to_vec());
+        Ok(())
+    }
+
     /// Delivers a row that shows what changed elsewhere, once a page and if it is the user's. False
     /// if the page is full, and it must come again.
     pub(super) fn shown(
@@ -206,7 +222,7 @@ impl<'a> EntityWriter<'a> {
 }
 
 /// What a value takes on the wire at most, in whichever form.
-fn size_at_most(value: ValueRef<'_>) -> usize {
+pub(super) fn size_at_most(value: ValueRef<'_>) -> usize {
     match value {
         ValueRef::Null => 1,
         ValueRef::Integer(_) | ValueRef::Real(_) => 9,

@@ -13,6 +13,7 @@
 //! change numbers. What is delivered early and changes later has a mark with a higher number, so
 //! that it is delivered again; the page that is complete closes every gap.
 
+mod compare;
 mod part;
 mod whole;
 
@@ -133,7 +134,15 @@ pub(super) fn pull(
             .while_(DOING)?;
         }
     }
+    let is_complete = entities.iter().all(Part::is_done);
+    if is_complete {
+        compare::fetch(conn, &entities, &request.compare.fetch, &mut page).while_(DOING)?;
+    }
     page.frames.extend(entities.iter().filter_map(Part::told));
+    if is_complete {
+        let digests = compare::verify(conn, &entities, &request.compare.verify);
+        page.frames.extend(digests.while_("hashing rows")?);
+    }
     let held = entities.iter().filter_map(|entity| entity.held(&listed));
     let held = held.collect();
     let (frames, end, highest) = snapshot.page(request, reset, &entities, page.frames);

@@ -288,6 +288,10 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Window(_) => "window",
         Frame::History(_) => "history",
         Frame::Lost { .. } => "lost",
+        Frame::Verify(_) => "verify",
+        Frame::Fetch(_) => "fetch",
+        Frame::Digest(_) => "digest",
+        Frame::Hashes(_) => "hashes",
     };
     frames.iter().map(kind).collect()
 }

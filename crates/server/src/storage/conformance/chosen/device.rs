@@ -78,6 +78,7 @@ impl ChoosingDevice {
             entities: entities.iter().map(position).collect(),
             rows_max,
             bytes_max: usize::MAX,
+            compare: Default::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use afield_protocol::codec::Malformed;
 use afield_protocol::{Cell, Code, Frame, Held, Position, Value};
 
 use super::super::replica::key_bytes;
-use super::super::{Database, Rows};
+use super::super::{Database, Rows, digests};
 use super::schema::truth;
 use crate::storage::{Caller, PullRequest, PulledPage};
 
@@ -93,6 +93,7 @@ impl ShowingDevice {
             entities: positions.collect(),
             rows_max,
             bytes_max: usize::MAX,
+            compare: digests::asking(entities),
         };
         let page = match db.storage().pull(db.model(), &request) {
             Err(error) if error.code == Code::HELD_WANTED => {
@@ -119,6 +120,16 @@ impl ShowingDevice {
                 assert_eq!(own, self.truth(db, entity), "{entity} of {}", self.user);
             }
         }
+        digests::check(db, entities, &page, |entity| {
+            let number = |number: &Value| match number {
+                Value::Integer(number) => Some(*number),
+                _ => None,
+            };
+            let tables = self.tables.get(entity).into_iter();
+            let rows = tables.flat_map(|table| table.rows.values());
+            rows.map(|(row, numbers)| (row.clone(), numbers.iter().map(number).collect()))
+                .collect()
+        });
         self.pages += 1;
         page
     }
@@ -175,7 +186,7 @@ impl ShowingDevice {
                     self.gone += keys.len();
                 }
                 Frame::Held(held) => self.take(held),
-                other => panic!("no part of a page: {other:?}"),
+                other => assert!(digests::is_digest(other), "no part of a page: {other:?}"),
             }
         }
         self.positions.extend(end.to.iter().cloned());

@@ -57,6 +57,7 @@ fn pull(db: &dyn Database, caller: &Caller, from: Option<Position>) -> (String, 
         entities: vec![("job".into(), from)],
         rows_max: 100,
         bytes_max: usize::MAX,
+        compare: Default::default(),
     };
     let page = db.storage().pull(db.model(), &request);
     let page = page.expect("the pull works");

@@ -6,7 +6,7 @@ use afield_protocol::codec::Malformed;
 use afield_protocol::{Cell, Code, Frame, Held, Position, Value};
 
 use super::super::replica::key_bytes;
-use super::super::{Database, Rows};
+use super::super::{Database, Rows, digests};
 use super::schema::{Holdings, SCOPED};
 use crate::storage::{Caller, PullRequest, PulledPage};
 
@@ -98,6 +98,14 @@ impl ScopedDevice {
             .collect()
     }
 
+    /// What it holds of an entity, with the numbers of the ways in.
+    pub(super) fn held_rows(&self, entity: &str) -> Vec<Brought> {
+        let tables = self.tables.get(entity).into_iter();
+        tables
+            .flat_map(|table| table.rows.values().cloned())
+            .collect()
+    }
+
     /// Pulls until a page is complete, and compares with the tables.
     pub fn pull(&mut self, db: &dyn Database, entities: &[&str], rows_max: usize) {
         for _ in 0..10_000 {
@@ -113,7 +121,7 @@ impl ScopedDevice {
     pub fn page(&mut self, db: &dyn Database, entities: &[&str], rows_max: usize) -> PulledPage {
         self.note(db);
         let request = self.request(entities, rows_max);
-        let page = match db.storage().pull(db.model(), &request) {
+        let mut page = match db.storage().pull(db.model(), &request) {
             Ok(page) => page,
             Err(error) if error.code == Code::HELD_WANTED => {
                 self.asked += 1;
@@ -125,6 +133,8 @@ impl ScopedDevice {
             Err(error) => panic!("the pull fails: {error}"),
         };
         self.apply(db, &page);
+        digests::check(db, entities, &page, |entity| self.held_rows(entity));
+        page.frames.retain(|frame| !digests::is_digest(frame));
         let holdings = self.holdings(db);
         if page.end.complete {
             for entity in entities {
@@ -148,6 +158,7 @@ impl ScopedDevice {
             entities: positions.collect(),
             rows_max,
             bytes_max: usize::MAX,
+            compare: digests::asking(entities),
         }
     }
 
@@ -199,7 +210,7 @@ impl ScopedDevice {
                     }
                 }
                 Frame::Held(held) => self.take(db, held),
-                other => panic!("no part of a page: {other:?}"),
+                other => assert!(digests::is_digest(other), "no part of a page: {other:?}"),
             }
         }
         self.positions.extend(end.to.iter().cloned());

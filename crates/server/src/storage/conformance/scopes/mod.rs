@@ -4,12 +4,14 @@
 //! of a row that is gone must once have been, and a complete page must leave exactly the rows that
 //! plain SQL finds.
 
+mod compared;
 mod device;
 mod lists;
 mod moves;
 mod random;
 mod schema;
 
+pub use self::compared::*;
 pub use self::device::ScopedDevice;
 pub use self::lists::*;
 pub use self::moves::*;

@@ -86,6 +86,7 @@ pub fn p5_another_window_starts_over(db: &mut dyn Database) {
         entities: vec![("log".into(), held.positions.get("log").cloned())],
         rows_max: 100,
         bytes_max: usize::MAX,
+        compare: Default::default(),
     };
     let page = db.storage().pull(&model, &request).expect("the pull works");
     let afield_protocol::Frame::Page(head) = &page.frames[0] else {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use afield_protocol::Key;
 use afield_protocol::zoo::planted;
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -9,6 +10,7 @@ use super::super::entity::EntityTable;
 use super::super::lookups::{Fan, Walked};
 use super::super::page::{EntityWriter, PageWriter, Reading};
 use super::super::raw::write_raw_key;
+use super::super::scope::EachRow;
 use super::super::scope::LOOKED_AT_MAX;
 use super::{Pulled, Seen, State};
 
@@ -127,6 +129,48 @@ impl<'a> Pulled<'a> {
                 begun: None,
             }
         };
+        Ok(())
+    }
+
+    /// Calls `each` with every row that devices have.
+    pub(super) fn each_row(
+        &self,
+        conn: &Connection,
+        each: &mut EachRow<'_>,
+    ) -> rusqlite::Result<()> {
+        let (sql, _) = self.table.scan(None);
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let is_sent = self.table.is_sent(row, self.window.as_ref())?;
+            if is_sent && !each(&self.table.cells(row)?, &[])? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers rows that the device asks for by their identifiers, as far as the page goes.
+    pub(super) fn fetch(
+        &self,
+        conn: &Connection,
+        page: &mut PageWriter,
+        keys: &[Key],
+    ) -> rusqlite::Result<()> {
+        let reading = Reading {
+            sql: self.table.shown(),
+            beside: &|_| Ok(Some(Vec::new())),
+            window: self.window.as_ref(),
+        };
+        let mut content = EntityWriter::new(page, self.table);
+        let width = self.table.key_width();
+        for key in keys.iter().filter(|key| key.len() == width) {
+            if content.page.is_full() {
+                break;
+            }
+            content.asked_for(conn, key, &reading)?;
+        }
+        content.finish();
         Ok(())
     }
 

@@ -16,6 +16,7 @@
 //! the rows of: a value that is lost before its scan has begun leaves nothing on the device.
 
 mod enter;
+mod every;
 mod reached;
 mod ways;
 
@@ -25,6 +26,7 @@ use afield_protocol::zoo::planted;
 use afield_protocol::{Code, Frame, Held, Pattern, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
+pub(in super::super) use self::every::EachRow;
 use self::reached::Reached;
 use super::super::entity::EntityTable;
 use super::super::error::While;
