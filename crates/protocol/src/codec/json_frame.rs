@@ -74,6 +74,13 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "frame": "window", "entity": window.entity, "attribute": window.attribute,
             "keep": window.keep.as_str(), "bound": window.bound,
         }),
+        later => compared_json(model, later),
+    }
+}
+
+/// The frames with which rows are compared.
+fn compared_json(model: &Model, frame: &Frame) -> Json {
+    match frame {
         Frame::Verify(ask) => json!({
             "frame": "verify", "entity": ask.entity, "depth": ask.depth, "buckets": ask.buckets,
         }),
@@ -91,6 +98,7 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "rows": hashes.rows.iter().map(|row| hashed_json(model.entity(&hashes.entity), row))
                 .collect::<Vec<_>>(),
         }),
+        _ => Json::Null,
     }
 }
 
