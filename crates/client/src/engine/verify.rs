@@ -442,7 +442,7 @@ impl Verified {
     }
 }
 
-/// The buckets that an answer with so much room lists: the first at least, if nothing is listed yet.
+/// The buckets that an answer with so much room lists: one at least, if nothing is listed yet.
 fn fitting<'b>(buckets: &'b [(u32, u64)], room: &mut u64) -> &'b [(u32, u64)] {
     let mut count = 0;
     for (_, rows) in buckets {

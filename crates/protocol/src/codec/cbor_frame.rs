@@ -72,6 +72,13 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             numbers_to(e, &held.gained)?;
             numbers_to(e, &held.lost)
         }
+        later => later_to(e, model, later),
+    }
+}
+
+/// The frames from 14 on.
+fn later_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
+    match frame {
         Frame::Chosen(chosen) => {
             e.array(3)?.u8(14)?.str(&chosen.scope)?;
             key_to(e, None, &chosen.values)
@@ -89,15 +96,6 @@ fn frame_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             e.array(2)?.u8(21)?;
             ids_to(e, groups)
         }
-        Frame::Verify(_) | Frame::Fetch(_) | Frame::Digest(_) | Frame::Hashes(_) => {
-            verify_to(e, model, frame)
-        }
-    }
-}
-
-/// The frames with which rows are compared.
-fn verify_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
-    match frame {
         Frame::Verify(ask) => {
             e.array(4)?.u8(17)?.str(&ask.entity)?.u8(ask.depth)?;
             e.array(ask.buckets.len() as u64)?;

@@ -81,6 +81,13 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "groups": ids_json(&history.groups),
         }),
         Frame::Lost { groups } => json!({ "frame": "lost", "groups": ids_json(groups) }),
+        later => compared_json(model, later),
+    }
+}
+
+/// The frames with which rows are compared.
+fn compared_json(model: &Model, frame: &Frame) -> Json {
+    match frame {
         Frame::Verify(ask) => json!({
             "frame": "verify", "entity": ask.entity, "depth": ask.depth, "buckets": ask.buckets,
         }),
@@ -98,6 +105,7 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "rows": hashes.rows.iter().map(|row| hashed_json(model.entity(&hashes.entity), row))
                 .collect::<Vec<_>>(),
         }),
+        _ => Json::Null,
     }
 }
 

@@ -151,35 +151,50 @@ fn post(site: &Site, lines: &[Json]) -> (u16, Vec<Json>) {
     (status, lines.collect())
 }
 
+/// What a forger asks for.
+struct Forger {
+    fingerprint: String,
+}
+
+impl Forger {
+    fn of(site: &Site) -> Self {
+        let conn = Connection::open(store(site)).unwrap();
+        let sql = "SELECT fingerprint FROM afield_meta";
+        let fingerprint = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        Self { fingerprint }
+    }
+
+    fn hello(&self, pull: &str) -> Json {
+        json!({
+            "frame": "hello", "protocol": 1, "model": self.fingerprint, "device": "forger",
+            "unit": "main", "pull": { pull: null },
+        })
+    }
+}
+
+fn ask(entity: &str, depth: u32, buckets: &[u32]) -> Json {
+    json!({ "frame": "verify", "entity": entity, "depth": depth, "buckets": buckets })
+}
+
+fn fetch(keys: Json) -> Json {
+    json!({ "frame": "fetch", "entity": "visit", "keys": keys })
+}
+
 /// Whoever asks by hand learns of his own rows, and nothing else: not by any bucket, nor by the
 /// identifier of another's row, nor by an entity that he does not pull.
 #[test]
 fn p7_forged_questions_tell_nothing() {
     let site = site();
     site.device_ok(&["sync"]);
-    let conn = Connection::open(store(&site)).unwrap();
-    let sql = "SELECT fingerprint FROM afield_meta";
-    let fingerprint: String = conn.query_row(sql, [], |row| row.get(0)).unwrap();
-    let hello = |pull: Json| {
-        json!({
-            "frame": "hello", "protocol": 1, "model": fingerprint, "device": "forger", "unit": "main",
-            "pull": pull,
-        })
-    };
-    let visit = || hello(json!({ "visit": null }));
+    let forger = Forger::of(&site);
+    let visit = || forger.hello("visit");
     let end = json!({ "frame": "end" });
-    let verify = |entity: &str, depth: u32, buckets: &[u32]| {
-        json!({
-            "frame": "verify", "entity": entity, "depth": depth, "buckets": buckets,
-        })
-    };
-    let fetch = |keys: Json| json!({ "frame": "fetch", "entity": "visit", "keys": keys });
     let (status, answer) = post(
         &site,
         &[
             visit(),
-            verify("visit", 0, &[]),
-            verify("visit", 0, &[0]),
+            ask("visit", 0, &[]),
+            ask("visit", 0, &[0]),
             fetch(json!([["a"], ["c"], ["none"]])),
             end.clone(),
         ],
@@ -195,11 +210,11 @@ fn p7_forged_questions_tell_nothing() {
     );
     assert!(!answer.iter().any(|line| line.to_string().contains("his")));
     let refusals = [
-        vec![verify("price", 0, &[])],
-        vec![verify("no_such", 0, &[])],
-        vec![verify("visit", 0, &[]), verify("visit", 3, &[])],
-        vec![verify("visit", 2, &[4])],
-        vec![verify("visit", 13, &[])],
+        vec![ask("price", 0, &[])],
+        vec![ask("no_such", 0, &[])],
+        vec![ask("visit", 0, &[]), ask("visit", 3, &[])],
+        vec![ask("visit", 2, &[4])],
+        vec![ask("visit", 13, &[])],
         vec![fetch(json!([["a"]])), fetch(json!([["b"]]))],
         vec![fetch(Json::Array(vec![json!(["a"]); 5_001]))],
         vec![json!({ "frame": "digest", "entity": "visit", "depth": 0, "sums": [] })],
@@ -216,14 +231,7 @@ fn p7_forged_questions_tell_nothing() {
         );
     }
     // Rows that never go to a device are not counted either.
-    let (status, answer) = post(
-        &site,
-        &[
-            hello(json!({ "remark": null })),
-            verify("remark", 0, &[]),
-            end,
-        ],
-    );
+    let (status, answer) = post(&site, &[forger.hello("remark"), ask("remark", 0, &[]), end]);
     let is_digest = |line: &Json| line["frame"] == "digest";
     assert!(status == 200 && !answer.iter().any(is_digest), "{answer:?}");
 }

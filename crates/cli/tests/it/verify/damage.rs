@@ -47,6 +47,49 @@ fn p5_a_device_that_missed_nothing_is_equal() {
     assert!(verified(&ann, false).equal, "with changes that are over");
 }
 
+/// What is done unseen, to which entity, and how many rows are missing, changed, extra by it.
+const DAMAGE: [(&str, &str, [u64; 3]); 11] = [
+    ("DELETE FROM visit WHERE id = 'v003'", "visit", [1, 0, 0]),
+    (
+        "UPDATE visit SET words = 'x' WHERE id = 'v006'",
+        "visit",
+        [0, 1, 0],
+    ),
+    (
+        "UPDATE visit SET company_name = 'x' WHERE id = 'v000'",
+        "visit",
+        [0, 1, 0],
+    ),
+    (
+        "UPDATE visit SET amount = amount + 1e-9 WHERE id = 'v006'",
+        "visit",
+        [0, 1, 0],
+    ),
+    (
+        "UPDATE afield_scope_visit SET afield_scope_2 = NULL WHERE id = 'v000'",
+        "visit",
+        [0, 1, 0],
+    ),
+    (
+        "INSERT INTO visit (id, words) VALUES ('extra', 'mine')",
+        "visit",
+        [0, 0, 1],
+    ),
+    ("DELETE FROM task WHERE id IN (3, 4)", "task", [2, 0, 0]),
+    (
+        "UPDATE shift SET words = NULL WHERE id = 15",
+        "shift",
+        [0, 1, 0],
+    ),
+    (
+        "UPDATE price SET cents = 8 WHERE name = 'text'",
+        "price",
+        [0, 1, 0],
+    ),
+    ("INSERT INTO price VALUES ('p9', 99, 1)", "price", [0, 0, 1]),
+    ("DELETE FROM company", "company", [2, 0, 0]),
+];
+
 /// A missing row, one too many and a changed cell: each is found, counted under its scope, and
 /// repaired by sending just that row.
 #[test]
@@ -54,48 +97,7 @@ fn p5_differences_are_found_counted_and_repaired_narrowly() {
     let world = world();
     let device = world.downloaded("phone", "ann");
     let before = rows_of(&device);
-    let damage = [
-        ("DELETE FROM visit WHERE id = 'v003'", "visit", [1, 0, 0]),
-        (
-            "UPDATE visit SET words = 'x' WHERE id = 'v006'",
-            "visit",
-            [0, 1, 0],
-        ),
-        (
-            "UPDATE visit SET company_name = 'x' WHERE id = 'v000'",
-            "visit",
-            [0, 1, 0],
-        ),
-        (
-            "UPDATE visit SET amount = amount + 1e-9 WHERE id = 'v006'",
-            "visit",
-            [0, 1, 0],
-        ),
-        (
-            "UPDATE afield_scope_visit SET afield_scope_2 = NULL WHERE id = 'v000'",
-            "visit",
-            [0, 1, 0],
-        ),
-        (
-            "INSERT INTO visit (id, words) VALUES ('extra', 'mine')",
-            "visit",
-            [0, 0, 1],
-        ),
-        ("DELETE FROM task WHERE id IN (3, 4)", "task", [2, 0, 0]),
-        (
-            "UPDATE shift SET words = NULL WHERE id = 15",
-            "shift",
-            [0, 1, 0],
-        ),
-        (
-            "UPDATE price SET cents = 8 WHERE name = 'text'",
-            "price",
-            [0, 1, 0],
-        ),
-        ("INSERT INTO price VALUES ('p9', 99, 1)", "price", [0, 0, 1]),
-        ("DELETE FROM company", "company", [2, 0, 0]),
-    ];
-    for (sql, entity, [missing, changed, extra]) in damage {
+    for (sql, entity, [missing, changed, extra]) in DAMAGE {
         unseen(&device.file(), sql);
         let damaged = rows_of(&device);
         assert_ne!(damaged, before, "{sql}");
@@ -137,7 +139,7 @@ fn p5_differences_are_found_counted_and_repaired_narrowly() {
         assert!(verified(&device, false).equal, "{sql}");
     }
     let status = device.client.store().status().unwrap().verify;
-    let all: u64 = damage.iter().flat_map(|(.., counts)| counts).sum();
+    let all: u64 = DAMAGE.iter().flat_map(|(.., counts)| counts).sum();
     assert_eq!((status.repaired, status.found), (all, 2 * all));
     assert_eq!(status.uncaptured, 0);
 }

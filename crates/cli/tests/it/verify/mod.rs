@@ -1,5 +1,5 @@
-//! Whether a device has exactly the server's rows: compared, shown, repaired; over real HTTP, with a
-//! real server and real files.
+//! Whether a device has exactly the server's rows: compared, shown, repaired; over real HTTP, with
+//! a real server and real files.
 
 mod command;
 mod damage;
@@ -31,7 +31,9 @@ const SCHEMA: &str = "
     );
     CREATE TABLE shift (id INTEGER PRIMARY KEY, words TEXT, day DATE);
     CREATE INDEX shift_day ON shift (day);
-    CREATE TABLE price (name TEXT NOT NULL, grade INTEGER NOT NULL, cents, PRIMARY KEY (name, grade));
+    CREATE TABLE price (
+      name TEXT NOT NULL, grade INTEGER NOT NULL, cents, PRIMARY KEY (name, grade)
+    );
     CREATE TABLE remark (id INTEGER PRIMARY KEY AUTOINCREMENT, words TEXT);
     INSERT INTO member VALUES ('ann', 1), ('ann', 2), ('bob', 2), ('bob', 3);
     INSERT INTO company VALUES (1, 'Adler'), (2, 'Bauer');";

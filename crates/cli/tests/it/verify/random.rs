@@ -42,7 +42,8 @@ fn write(dice: &mut Dice, tag: &str) -> String {
         1 => format!("UPDATE visit SET words = '{tag}' WHERE id = '{visit}'"),
         2 => format!("UPDATE visit SET amount = {n} / 7.0, photo = NULL WHERE id = '{visit}'"),
         3 => format!(
-            "UPDATE visit SET words = '{tag}', amount = 1 WHERE id > 'v0{n:02}' AND id < 'v0{n:02}z'"
+            "UPDATE visit SET words = '{tag}', amount = 1 \
+             WHERE id > 'v0{n:02}' AND id < 'v0{n:02}z'"
         ),
         4 => format!(
             "INSERT OR IGNORE INTO visit (id, owner, region, words) \
@@ -223,7 +224,7 @@ fn case(world: &World, device: &Device, case: u64) {
     assert!(found.equal, "case {case}: {found:?}");
 }
 
-/// The team's triggers are switched off; those that keep its own tables whole are of no account here.
+/// The team's triggers are switched off; those that keep its own tables whole do not matter here.
 fn team_unseen(world: &World, sql: &str) {
     let conn = world.team();
     conn.busy_timeout(PATIENCE).unwrap();
