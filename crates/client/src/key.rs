@@ -17,7 +17,7 @@ use crate::error::Error;
 /// assert_eq!(format!("{key:?}"), "Key(..)");
 /// ```
 #[derive(Clone)]
-pub struct Key(Zeroizing<[u8; Key::BYTES]>);
+pub struct Key(Zeroizing<[u8; Self::BYTES]>);
 
 impl Key {
     /// How many bytes a key has.

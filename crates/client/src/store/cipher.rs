@@ -163,7 +163,7 @@ fn look(path: &Path, key: Option<&Key>) -> Result<Found, Error> {
         return Ok(Found::Readable);
     }
     // A file that cannot be an encrypted store is none, and SQLite says what is wrong with it.
-    match key.is_none() && bytes % PAGE != 0 {
+    match key.is_none() && !bytes.is_multiple_of(PAGE) {
         true => Ok(Found::Readable),
         false => Ok(Found::Sealed),
     }
