@@ -172,13 +172,14 @@ fn look(path: &Path, key: Option<&Key>) -> Result<Found, Error> {
 /// Whether the newest copy of page 1 in the write-ahead log opens with `key`: a power cut while
 /// the log was moved into the file may have torn the page there.
 fn log_opens(path: &Path, key: Option<&Key>) -> Result<bool, Error> {
-    let page = match first_page_in_log(&beside(path, "-wal")) {
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let page = match first_page_in_log(&beside(&real, "-wal")) {
         Ok(Some(page)) => page,
         Ok(None) => return Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(unusable(path, &error)),
     };
-    let probe = beside(path, "-probe");
+    let probe = beside(&real, "-probe");
     std::fs::write(&probe, page).map_err(|error| unusable(&probe, &error))?;
     let opens = opens(&probe, key);
     let _ = std::fs::remove_file(&probe);

@@ -1,7 +1,7 @@
 //! Giving a store a key, or another one: a copy under the new key takes the place of the file.
 //!
 //! ```text
-//!   lock: nobody else has it open, no log is left; nobody gets in until the end
+//!   lock: nobody else has it open, no log is left; until the end nobody writes
 //!     │   STORE-new   the copy under the new key
 //!     │   compare     every row of every table, read back from the disk
 //!     │   on disk     the copy, and then its name
@@ -14,6 +14,10 @@
 //!
 //! Writing in place would need the old pages in a journal, in the open. A copy needs the space
 //! once more, and no recovery: whenever the process dies, one whole file has the store's name.
+//!
+//! The lock is the one of a write transaction on the old file that writes nothing. Whoever makes or
+//! removes a file beside the store has it, or has the store open with a log, and then nobody gets
+//! the lock.
 //!
 //! A process that had opened the old file, but never read it, would still have it after the
 //! rename. It finds zeros there, and, if we died before they were written, SQLite refuses its
@@ -33,11 +37,14 @@ use super::sql::quoted;
 use crate::error::Error;
 use crate::key::Key;
 
-/// How often to start anew because somebody wrote in between.
+/// How often to start anew because others came in between.
 const ATTEMPTS: u32 = 3;
 
 /// How long somebody's transaction is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a file says of itself, beside its tables.
+const SETTINGS: [&str; 4] = ["auto_vacuum", "user_version", "application_id", "encoding"];
 
 /// Bytes that are overwritten at once.
 const WIPED: usize = 64 * 1_024;
@@ -48,92 +55,128 @@ const WIPED: usize = 64 * 1_024;
 /// `store-locked` if anybody has it open; there is no space, or the copy is not the same. The
 /// store is as it was then.
 pub(super) fn rewrite(path: &Path, from: Option<&Key>, to: &Key) -> Result<(), Error> {
+    let path = &fs::canonicalize(path).map_err(|error| unusable(path, &error))?;
     for _ in 0..ATTEMPTS {
-        let result = attempt(path, from, to);
-        // A simulated crash leaves what a dead process leaves.
-        if result.as_ref().is_err_and(|e| *e.code() != Code::INTERNAL) {
-            let _ = remove_copy(path);
+        if let Some(store) = lock(path, from)? {
+            return replace(&store, path, from, to);
         }
-        match result? {
-            Attempt::Done => return Ok(()),
-            Attempt::Again if opens(path, Some(to))? => return Ok(()),
-            Attempt::Again => {}
+        // Somebody who came first may have done the same.
+        if opens(path, Some(to))? {
+            return Ok(());
         }
     }
-    Err(in_use("somebody writes to it again and again"))
+    Err(in_use("others come in between again and again"))
 }
 
-/// Removes what a process that died in [`rewrite`] left behind. For whoever has a connection that
-/// keeps others from rewriting the store meanwhile.
+/// Removes what a process that died in [`rewrite`] left behind. For whoever has the lock, or the
+/// store open under its key.
 pub(super) fn finish(path: &Path) -> Result<(), Error> {
-    let old = beside(path, "-old");
+    let path = &fs::canonicalize(path).map_err(|error| unusable(path, &error))?;
     remove_copy(path)?;
-    let found = match fs::metadata(&old) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found.map_err(|error| unusable(&old, &error))?,
+    let old = beside(path, "-old");
+    match is_second_name(&old, path)? {
+        None => Ok(()),
+        // The process died before the rename. The file must not even be opened: to close it would
+        // drop the locks that SQLite has on the store.
+        Some(true) => remove(&old),
+        Some(false) => {
+            let wiped = sync_folder(path).and_then(|()| OpenOptions::new().write(true).open(&old));
+            match wiped.and_then(|file| wipe(&file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(unusable(&old, &error))
+                }
+                _ => remove(&old),
+            }
+        }
+    }
+}
+
+/// Whether `old` is the store itself under a second name; `None` if there is no such file.
+fn is_second_name(old: &Path, path: &Path) -> Result<Option<bool>, Error> {
+    let found = match fs::metadata(old) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(|error| unusable(old, &error))?,
     };
     let store = fs::metadata(path).map_err(|error| unusable(path, &error))?;
-    // If the process died before the rename, it is a second name of the store, and must not even
-    // be opened: to close it would drop the locks that SQLite has on the store.
-    if identity(&found) != identity(&store) {
-        match OpenOptions::new().write(true).open(&old) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            file => file.and_then(|file| wipe(&file)),
-        }
-        .map_err(|error| unusable(&old, &error))?;
-    }
-    remove(&old)
+    Ok(Some(identity(&found) == identity(&store)))
 }
 
-enum Attempt {
-    Done,
-    Again,
-}
-
-fn attempt(path: &Path, from: Option<&Key>, to: &Key) -> Result<Attempt, Error> {
+/// The store, locked. `None` if others came in between: it is to be looked at again.
+fn lock(path: &Path, from: Option<&Key>) -> Result<Option<Connection>, Error> {
     let before = fs::metadata(path).map_err(|error| unusable(path, &error))?;
-    let conn = connect(path, from)?;
-    conn.busy_timeout(BUSY_TIMEOUT)?;
-    conn.pragma_update(None, "temp_store", "MEMORY")?;
-    conn.pragma_update(None, "synchronous", "FULL")?;
-    let hold = || hold(&conn, path, &before);
-    if !leave_log(&conn)? || !hold()? {
-        return Ok(Attempt::Again);
+    let store = connect(path, from)?;
+    store.busy_timeout(BUSY_TIMEOUT)?;
+    store.pragma_update(None, "temp_store", "MEMORY")?;
+    store.pragma_update(None, "synchronous", "FULL")?;
+    if !leave_log(&store)? {
+        return Ok(None);
     }
-    let (copy, old) = (beside(path, "-new"), beside(path, "-old"));
+    let begun = store.execute_batch("BEGIN IMMEDIATE");
+    begun.map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => in_use("somebody writes to it").caused_by(error),
+        _ => error.into(),
+    })?;
+    let mode: String = store.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    let now = fs::metadata(path).map_err(|error| unusable(path, &error))?;
+    let is_store = identity(&before) == identity(&now);
+    let has_log = ["-wal", "-journal"].map(|ending| beside(path, ending).exists());
+    Ok((mode == "delete" && is_store && has_log == [false; 2]).then_some(store))
+}
+
+fn replace(store: &Connection, path: &Path, from: Option<&Key>, to: &Key) -> Result<(), Error> {
     finish(path)?;
     zoo::crash_point("rewrite-begins")?;
-    export(&conn, &copy, to)?;
-    zoo::crash_point("copied")?;
-    // To commit the copy was to let the store go for a moment.
-    if !hold()? || !is_same(&conn, &connect(&copy, Some(to))?)? {
-        remove_copy(path)?;
-        return Ok(Attempt::Again);
+    // To close it lets the locks go that SQLite has on the file, so it stays open until the end.
+    let old = OpenOptions::new().write(true).open(path);
+    let old = old.map_err(|error| unusable(path, &error))?;
+    match copy(store, path, from, to).and_then(|()| rename(path, &old)) {
+        Ok(()) => Ok(()),
+        // A simulated crash leaves what a dead process leaves.
+        Err(error) if *error.code() == Code::INTERNAL => Err(error),
+        Err(error) => {
+            let _ = remove_copy(path);
+            let old = beside(path, "-old");
+            if let Ok(Some(true)) = is_second_name(&old, path) {
+                let _ = remove(&old);
+            }
+            Err(error)
+        }
     }
-    let file = |path: &Path, error: io::Error| unusable(path, &error);
+}
+
+/// Makes the copy, which is the same and on disk then.
+fn copy(store: &Connection, path: &Path, from: Option<&Key>, to: &Key) -> Result<(), Error> {
+    let copy = beside(path, "-new");
+    export(store, path, from, &copy, to)?;
+    zoo::crash_point("copied")?;
+    if !is_same(store, &connect(&copy, Some(to))?)? {
+        let message =
+            "the copy under the new key is not the same as the store; nothing was changed";
+        return Err(Error::new(Code::STORE_DAMAGED, message));
+    }
     let on_disk = File::open(&copy).and_then(|copy| copy.sync_all());
-    on_disk.map_err(|error| file(&copy, error))?;
-    zoo::crash_point("copy-on-disk")?;
-    // Closing it lets the locks go that SQLite has on the file, so it stays open until the end.
-    let replaced = OpenOptions::new().write(true).open(path);
-    let replaced = replaced.map_err(|error| file(path, error))?;
+    on_disk.map_err(|error| unusable(&copy, &error))?;
+    Ok(zoo::crash_point("copy-on-disk")?)
+}
+
+/// Puts the copy in the place of the store, and overwrites what was there.
+fn rename(path: &Path, replaced: &File) -> Result<(), Error> {
+    let (copy, old) = (beside(path, "-new"), beside(path, "-old"));
+    let failed = |error: io::Error| unusable(path, &error);
+    let permissions = replaced.metadata().map_err(failed)?.permissions();
     // Not every file system can do this; then a crash in the next moment leaves the old file to
     // be reused by the system instead of overwriting it.
     let _ = fs::hard_link(path, &old);
     zoo::crash_point("old-named")?;
-    let permissions = fs::set_permissions(&copy, before.permissions());
-    let renamed = permissions.and_then(|()| fs::rename(&copy, path));
-    renamed.map_err(|error| file(path, error))?;
+    fs::set_permissions(&copy, permissions).map_err(failed)?;
+    fs::rename(&copy, path).map_err(failed)?;
     zoo::crash_point("renamed")?;
     // Only once the new name is on disk may the old file go.
-    sync_folder(path).map_err(|error| file(path, error))?;
+    sync_folder(path).map_err(failed)?;
     zoo::crash_point("rename-on-disk")?;
-    wipe(&replaced).map_err(|error| file(&old, error))?;
+    wipe(replaced).map_err(failed)?;
     zoo::crash_point("wiped")?;
-    remove(&old)?;
-    drop(conn);
-    drop(replaced);
-    Ok(Attempt::Done)
+    remove(&old)
 }
 
 /// Moves the log into the file and does without one, which SQLite only does while nobody else
@@ -153,20 +196,6 @@ fn leave_log(conn: &Connection) -> Result<bool, Error> {
     }
 }
 
-/// Keeps everybody from the store until this connection ends. False if it is not the store any
-/// more, or has a log again.
-fn hold(conn: &Connection, path: &Path, before: &fs::Metadata) -> Result<bool, Error> {
-    let begun = conn.execute_batch("BEGIN EXCLUSIVE");
-    begun.map_err(|error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy) => in_use("somebody writes to it").caused_by(error),
-        _ => error.into(),
-    })?;
-    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-    let now = fs::metadata(path).map_err(|error| unusable(path, &error))?;
-    let has_log = ["-wal", "-journal"].map(|ending| beside(path, ending).exists());
-    Ok(mode == "delete" && identity(before) == identity(&now) && has_log == [false; 2])
-}
-
 fn in_use(why: &str) -> Error {
     let message = format!(
         "a store gets its key while nobody else uses it, and {why}: end the other program, or \
@@ -175,35 +204,45 @@ fn in_use(why: &str) -> Error {
     Error::new(Code::STORE_LOCKED, message)
 }
 
-/// Copies everything into a new file under `key`, and commits it.
-fn export(conn: &Connection, copy: &Path, key: &Key) -> Result<(), Error> {
-    // SQLite's error would show what is bound.
-    let literal = key.literal();
-    let name = copy.to_str().ok_or_else(|| {
-        let message = format!("{} is no name in UTF-8", copy.display());
+/// Copies everything into a new file under the key `to`. The lock on the store lets this read it
+/// by a connection of its own.
+fn export(
+    store: &Connection,
+    path: &Path,
+    from: Option<&Key>,
+    copy: &Path,
+    to: &Key,
+) -> Result<(), Error> {
+    let name = path.to_str().ok_or_else(|| {
+        let message = format!("{} is no name in UTF-8", path.display());
         Error::new(Code::STORE_DAMAGED, message)
     })?;
-    conn.execute_batch("COMMIT")?;
-    conn.execute("ATTACH ?1 AS fresh KEY ?2", [name, literal.as_str()])?;
+    let fresh = connect(copy, Some(to))?;
     // Until it is renamed the copy is nothing: what it needs on disk is there before.
-    conn.execute_batch("PRAGMA fresh.journal_mode = OFF; PRAGMA fresh.synchronous = OFF")?;
-    for setting in ["auto_vacuum", "user_version", "application_id"] {
-        let value = header(conn, setting)?;
-        conn.execute_batch(&format!("PRAGMA fresh.{setting} = {value}"))?;
+    fresh.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
+    for setting in SETTINGS {
+        let value = header(store, setting)?;
+        fresh.execute_batch(&format!("PRAGMA {setting} = '{value}'"))?;
     }
-    conn.execute_batch("BEGIN EXCLUSIVE")?;
-    conn.query_row("SELECT sqlcipher_export('fresh')", [], |_| Ok(()))?;
-    for table in tables(conn)?.iter().filter(|table| table.is_renumbered) {
-        table.copy_with_rowids(conn)?;
+    let literal = from.map(Key::literal);
+    let literal = literal.as_ref().map_or("", |literal| literal);
+    fresh.execute("ATTACH ?1 AS old KEY ?2", [name, literal])?;
+    fresh.execute_batch("BEGIN")?;
+    fresh.query_row("SELECT sqlcipher_export('main', 'old')", [], |_| Ok(()))?;
+    for table in tables(store)?.iter().filter(|table| table.is_renumbered) {
+        table.copy_with_rowids(&fresh)?;
+    }
+    if zoo::planted("copy-lacks-a-row") {
+        let table = tables(store)?.swap_remove(0);
+        fresh.execute_batch(&format!("DELETE FROM {}", quoted(&table.name)))?;
     }
     zoo::crash_point("copying")?;
-    conn.execute_batch("COMMIT")?;
-    conn.execute_batch("DETACH fresh")?;
-    Ok(())
+    Ok(fresh.execute_batch("COMMIT")?)
 }
 
-fn header(conn: &Connection, setting: &str) -> rusqlite::Result<i64> {
-    conn.query_row(&format!("PRAGMA main.{setting}"), [], |row| row.get(0))
+fn header(conn: &Connection, setting: &str) -> rusqlite::Result<String> {
+    let sql = format!("SELECT CAST({setting} AS TEXT) FROM pragma_{setting}");
+    conn.query_row(&sql, [], |row| row.get(0))
 }
 
 /// A table with content of its own.
@@ -217,22 +256,22 @@ struct Stored {
 }
 
 impl Stored {
-    fn copy_with_rowids(&self, conn: &Connection) -> Result<(), Error> {
+    fn copy_with_rowids(&self, fresh: &Connection) -> Result<(), Error> {
         let Some(rowid) = self.rowid else {
             return Ok(());
         };
         let table = quoted(&self.name);
         let sql = "SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0";
-        let mut columns = conn.prepare(sql)?;
+        let mut columns = fresh.prepare(sql)?;
         let columns = columns.query_map([&self.name], |row| row.get::<_, String>(0))?;
         let columns: Vec<_> = columns.collect::<Result<_, _>>()?;
         let columns: Vec<_> = columns.iter().map(|name| quoted(name)).collect();
         let columns = format!("{rowid}, {}", columns.join(", "));
         let sql = format!(
-            "DELETE FROM fresh.{table}; \
-             INSERT INTO fresh.{table} ({columns}) SELECT {columns} FROM main.{table}"
+            "DELETE FROM main.{table}; \
+             INSERT INTO main.{table} ({columns}) SELECT {columns} FROM old.{table}"
         );
-        Ok(conn.execute_batch(&sql)?)
+        Ok(fresh.execute_batch(&sql)?)
     }
 
     /// Its rows in an order that both files share.
@@ -278,7 +317,7 @@ fn stored(conn: &Connection, name: String) -> Result<Stored, Error> {
 /// in every table the same rows.
 fn is_same(store: &Connection, copy: &Connection) -> Result<bool, Error> {
     let schema = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name";
-    for setting in ["auto_vacuum", "user_version", "application_id"] {
+    for setting in SETTINGS {
         if header(store, setting)? != header(copy, setting)? {
             return Ok(false);
         }
@@ -369,4 +408,60 @@ fn identity(file: &fs::Metadata) -> (u64, u64) {
 #[cfg(not(unix))]
 fn identity(_file: &fs::Metadata) -> (u64, u64) {
     (0, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAME: &str = "CREATE TABLE a (word TEXT); CREATE TABLE b (n INTEGER PRIMARY KEY, x);
+        INSERT INTO a (rowid, word) VALUES (1, 'one'), (5, 'five');
+        INSERT INTO b VALUES (1, 0.0), (2, x'00'); PRAGMA user_version = 7";
+
+    #[test]
+    fn what_differs_in_anything_is_not_the_same() {
+        let made = |more: &str| {
+            let conn = Connection::open_in_memory().unwrap();
+            conn.execute_batch(&format!("{SAME}; {more}")).unwrap();
+            conn
+        };
+        let store = made("");
+        assert!(is_same(&store, &made("")).unwrap());
+        for more in [
+            "UPDATE a SET word = 'two' WHERE rowid = 5",
+            "UPDATE a SET rowid = 6 WHERE rowid = 5",
+            "DELETE FROM b WHERE n = 2",
+            "INSERT INTO b VALUES (3, NULL)",
+            "UPDATE b SET x = -0.0 WHERE n = 1",
+            "UPDATE b SET x = '0.0' WHERE n = 1",
+            "PRAGMA user_version = 8",
+            "PRAGMA application_id = 1",
+            "CREATE INDEX i ON a (word)",
+            "CREATE TRIGGER t AFTER DELETE ON a BEGIN DELETE FROM b; END",
+            "DROP TABLE a; CREATE TABLE a (word TEXT, more); INSERT INTO a VALUES ('one', 1)",
+        ] {
+            let other = made(more);
+            assert!(!is_same(&store, &other).unwrap(), "{more}");
+            assert!(!is_same(&other, &store).unwrap_or_default(), "{more}");
+        }
+    }
+
+    #[test]
+    fn a_copy_that_is_not_the_same_takes_no_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(SAME).unwrap();
+        drop(conn);
+        let before = fs::read(&path).unwrap();
+        let key = Key::from_hex(&"1f".repeat(32)).unwrap();
+        zoo::plant(Some("copy-lacks-a-row"));
+        let error = rewrite(&path, None, &key).unwrap_err();
+        zoo::plant(None);
+        assert_eq!(*error.code(), Code::STORE_DAMAGED);
+        assert!(before == fs::read(&path).unwrap(), "a byte changed");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        rewrite(&path, None, &key).unwrap();
+        assert!(opens(&path, Some(&key)).unwrap() && !opens(&path, None).unwrap());
+    }
 }
