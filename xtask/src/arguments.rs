@@ -10,11 +10,13 @@ The project's chores.
   cargo xtask test --only clippy     one suite; repeat --only for several
   cargo xtask test --list            the suites, and what a pass of each one says
   cargo xtask bench [ARGUMENT]...    the benchmarks, built for release
+  cargo xtask bench encryption       what a key costs, with SQLCipher; only by this name
 
 While you work:      cargo test -p afield            the tests of one crate
 Before a commit:     cargo xtask test --only fmt --only clippy --only test
 Before you push:     cargo xtask test
 
+Encryption is tested with OpenSSL: `apt-get install --yes libssl-dev` on Debian or Ubuntu.
 The tools that cargo does not bring (cargo-deny, typos) are installed into target/tools the first
 time a suite needs them, and nowhere else. The suite `advisories` asks for a list of known holes
 over the network and is skipped, visibly, where that cannot be reached.

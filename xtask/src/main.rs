@@ -73,12 +73,20 @@ fn bench(root: &Path, arguments: &[String]) -> bool {
         "afield-sim",
         "--bin",
         "bench",
-        "--",
     ];
     let mut build = process::cargo(root);
     build.args(program);
     let mut run = process::cargo(root);
-    run.args(bench).args(arguments);
+    run.args(bench);
+    if arguments.iter().any(|argument| argument == "encryption") {
+        // With SQLCipher in place of SQLite, for everything in this run.
+        if let Err(message) = tools::require_openssl(root) {
+            eprintln!("{message}");
+            return false;
+        }
+        run.args(["--features", "encryption"]);
+    }
+    run.arg("--").args(arguments);
     [build, run].iter_mut().all(|command| {
         process::succeeds(command).unwrap_or_else(|message| {
             eprintln!("{message}");

@@ -10,7 +10,20 @@ use crate::tools::{self, CARGO_DENY, Tool};
 
 /// In the order in which they run.
 pub(crate) const SUITES: &[Suite] = &[
-    FMT, CLIPPY, CLIPPY_SIM, DOC, DENY, ADVISORIES, TYPOS, SIM, ORDERS, ZOO, TEST,
+    FMT,
+    CLIPPY,
+    CLIPPY_SIM,
+    CLIPPY_ENCRYPTION,
+    DOC,
+    DENY,
+    ADVISORIES,
+    TYPOS,
+    SIM,
+    ORDERS,
+    ZOO,
+    ENCRYPTION,
+    ENCRYPTION_CLI,
+    TEST,
 ];
 
 const FMT: Suite = Suite {
@@ -45,6 +58,28 @@ const CLIPPY_SIM: Suite = Suite {
         "afield-sim",
         "--features",
         "simulate",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]),
+};
+
+/// Encryption is behind a feature, because it needs OpenSSL to build.
+const CLIPPY_ENCRYPTION: Suite = Suite {
+    name: "clippy-encryption",
+    about: "nor about encryption",
+    step: Step::Encryption(&[
+        "clippy",
+        "--locked",
+        "--package",
+        "afield",
+        "--package",
+        "afield-cli",
+        "--package",
+        "afield-sim",
+        "--features",
+        "encryption",
         "--all-targets",
         "--",
         "-D",
@@ -103,6 +138,41 @@ const ZOO: Suite = Suite {
     step: Step::Simulator(&["--zoo"]),
 };
 
+/// Whole, and not only its own tests: that stores without a key are as ever is the half of it.
+/// Cargo builds what is shared once more for it, with SQLCipher in place of SQLite.
+const ENCRYPTION: Suite = Suite {
+    name: "encryption",
+    about: "with encryption built in, stores with a key and without keep every promise",
+    step: Step::Encryption(&[
+        "test",
+        "--locked",
+        "--package",
+        "afield",
+        "--features",
+        "encryption",
+        "--lib",
+        "--test",
+        "it",
+    ]),
+};
+
+/// What the program says of keys, and that the cipher's library says nothing.
+const ENCRYPTION_CLI: Suite = Suite {
+    name: "encryption-cli",
+    about: "and so it is on the command line",
+    step: Step::Encryption(&[
+        "test",
+        "--locked",
+        "--package",
+        "afield-cli",
+        "--features",
+        "encryption",
+        "--test",
+        "it",
+        "encryption::",
+    ]),
+};
+
 const TEST: Suite = Suite {
     name: "test",
     about: "every test of every crate passes",
@@ -124,6 +194,8 @@ pub(crate) struct Suite {
 enum Step {
     /// `cargo` with these arguments.
     Cargo(&'static [&'static str]),
+    /// The same, for what needs OpenSSL.
+    Encryption(&'static [&'static str]),
     /// `cargo doc` of the libraries, warnings being errors. (Of the libraries alone: the program
     /// `afield` and the library `afield` would write to the same page.)
     Doc,
@@ -160,6 +232,9 @@ impl Suite {
     pub(crate) fn run(&self, root: &Path) -> Outcome {
         let result = match &self.step {
             Step::Cargo(arguments) => run_cargo(root, arguments),
+            Step::Encryption(arguments) => {
+                tools::require_openssl(root).and_then(|()| run_cargo(root, arguments))
+            }
             Step::Doc => run_doc(root),
             Step::Simulator(arguments) => run_simulator(root, arguments),
             Step::Tool(tool, arguments) => run_tool(root, tool, arguments),

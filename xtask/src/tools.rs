@@ -21,6 +21,25 @@ pub(crate) const TYPOS: Tool = Tool {
     version: "1.52.0",
 };
 
+/// Says what to install if the feature `encryption` cannot be built: the C compiler must find
+/// OpenSSL's headers, unless the variables that the build asks say where it is.
+pub(crate) fn require_openssl(root: &Path) -> Result<(), String> {
+    let is_told = ["OPENSSL_DIR", "OPENSSL_INCLUDE_DIR"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
+    let mut compiler = process::program(Path::new("cc"), root);
+    compiler.args(["-E", "-include", "openssl/crypto.h", "-x", "c", "/dev/null"]);
+    let is_found = process::output(&mut compiler).is_ok_and(|(succeeded, _)| succeeded);
+    match is_told || is_found || cfg!(not(target_os = "linux")) {
+        true => Ok(()),
+        false => Err(
+            "OpenSSL's headers are missing, which encryption is built with; install them: \
+             apt-get install --yes libssl-dev"
+                .to_owned(),
+        ),
+    }
+}
+
 /// A program that comes from a crate.
 #[derive(Debug)]
 pub(crate) struct Tool {

@@ -19,6 +19,7 @@
 pub mod engine;
 mod environment;
 mod error;
+mod key;
 #[cfg(feature = "native")]
 pub mod native;
 mod store;
@@ -27,6 +28,7 @@ pub mod typed;
 pub use afield_protocol as protocol;
 pub use environment::Environment;
 pub use error::Error;
+pub use key::Key;
 pub use store::{
     ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, Difference, DifferentRow,
     Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo, Outgoing, PageApplied,

@@ -104,6 +104,14 @@ codes! {
         "Keep the file; nothing in it was deleted.";
     STORE_FULL = "store-full", "The device has no space left.",
         "Free some space; nothing that was saved is lost.";
+    KEY_MISSING = "key-missing", "The store is encrypted, and no key was given or found.",
+        "Give the key it was made with; nothing in the store was changed.";
+    KEY_WRONG = "key-wrong", "This key does not open the store.",
+        "Give the key it was made with; nothing in the store was changed.";
+    KEY_MALFORMED = "key-malformed", "What was given as a key is none.",
+        "Give 32 random bytes, or the same as 64 hexadecimal digits.";
+    NO_ENCRYPTION = "no-encryption", "A key was given to a build that cannot encrypt.",
+        "Build with the feature `encryption`; nothing was stored.";
     SQL = "sql", "SQLite refused the statement.", "Read the message; it names the mistake.";
     UNREACHABLE = "unreachable", "The server cannot be reached.",
         "Check the network and the server's address; changes are kept.";

@@ -3,6 +3,7 @@
 mod answer;
 mod choose;
 mod decide;
+mod rekey;
 mod rows;
 mod show;
 mod sync;
@@ -12,7 +13,7 @@ mod verify;
 
 use std::path::PathBuf;
 
-use afield::native::{Client, ClientOptions, Folder, token_user};
+use afield::native::{Client, ClientOptions, Folder, KeySource, token_user};
 use afield_protocol::Model;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -41,6 +42,12 @@ token, so that they are given once:
   afield device phone update contact 17 phone='030 1234' note=null
   afield device phone status
   afield device phone sync
+
+A store is encrypted when it is made, or first opened, with a key of 32 random bytes; from then on
+every command needs it:
+
+  openssl rand -hex 32 > phone.key && chmod 600 phone.key
+  afield device phone --key-file phone.key sync
 
 Everything but `sync` works without a network. Exit codes: 0 done, 1 refused or incomplete,
 2 usage, 3 the server cannot be reached, 4 sign-in needed.";
@@ -86,6 +93,30 @@ pub(crate) struct Who {
     /// Trust these root certificates (PEM) besides the public ones.
     #[arg(long, global = true, env = "AFIELD_ROOTS", value_name = "FILE")]
     pub(crate) roots: Option<PathBuf>,
+    /// The key of an encrypted store: a file with 32 random bytes, or with 64 hexadecimal digits.
+    /// Without it the digits in AFIELD_KEY, if that is set. A store that is not encrypted yet is
+    /// from then on.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+/// The environment variable that stands in for `--key-file`.
+const KEY_VARIABLE: &str = "AFIELD_KEY";
+
+impl Who {
+    /// Where the store's key is, if the store has one.
+    fn key(&self) -> Option<KeySource> {
+        key_source(self.key_file.as_ref(), KEY_VARIABLE)
+    }
+}
+
+/// The file, or else the environment variable if it is set.
+fn key_source(file: Option<&PathBuf>, variable: &str) -> Option<KeySource> {
+    let in_environment = || {
+        let is_set = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+        is_set.then(|| KeySource::Environment(variable.to_owned()))
+    };
+    file.cloned().map(KeySource::File).or_else(in_environment)
 }
 
 /// What a device can be asked for.
@@ -182,6 +213,15 @@ enum DeviceCommand {
     Verify(verify::VerifyArgs),
     /// Show rows that `verify` found only here, or with another content, as they stood here.
     Uncaptured,
+    /// Give an encrypted store another key; nobody may have it open.
+    ///
+    /// Whenever it is interrupted, one of both keys opens the store. Keep the old one until this
+    /// has said that it is done.
+    ///
+    ///   openssl rand -hex 32 > new.key && chmod 600 new.key
+    ///   afield device phone --key-file phone.key rekey --new-key-file new.key
+    #[command(verbatim_doc_comment)]
+    Rekey(rekey::RekeyArgs),
 }
 
 /// `afield device STORE outcomes`.
@@ -233,6 +273,9 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         let message = "say what to do, like `sync` or `status`; see --help";
         return Err(Failure::usage(message));
     };
+    if let DeviceCommand::Rekey(rekey) = command {
+        return rekey::run(&args.store, &args.who, rekey, out).map(|()| 0);
+    }
     let client = open(&args.store, &args.who, command.signs_in())?;
     match command {
         DeviceCommand::Open => show::opened(&client, out),
@@ -256,6 +299,8 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         DeviceCommand::Drop(args) => decide::drop_change(&client, args, out),
         DeviceCommand::Verify(args) => return verify::run(&client, args, out),
         DeviceCommand::Uncaptured => verify::uncaptured(&client, out),
+        // Done above, without a client that has the store open.
+        DeviceCommand::Rekey(_) => Ok(()),
     }
     .map(|()| 0)
 }
@@ -279,6 +324,7 @@ pub(crate) fn open(store: &std::path::Path, who: &Who, signs_in: bool) -> Result
         remember_token: true,
         model: who.model.as_deref().map(read_model).transpose()?,
         root_certificates: who.roots.clone(),
+        key: who.key(),
         ..ClientOptions::new(store, user)
     };
     Ok(Client::open(options)?)

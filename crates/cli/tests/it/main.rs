@@ -4,6 +4,7 @@
 
 mod decide;
 mod device;
+mod encryption;
 mod generate;
 mod generate_numbers;
 mod handing_on;

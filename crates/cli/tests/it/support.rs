@@ -16,6 +16,8 @@ pub(crate) fn afield(folder: &Path) -> Command {
     for name in [
         "AFIELD_TOKEN",
         "AFIELD_SERVER",
+        "AFIELD_KEY",
+        "AFIELD_NEW_KEY",
         "AFIELD_MODEL",
         "AFIELD_DATABASE_URL",
     ] {

@@ -420,6 +420,8 @@ fn program(folder: &Path) -> Command {
         "AFIELD_LISTEN",
         "AFIELD_TOKEN",
         "AFIELD_SERVER",
+        "AFIELD_KEY",
+        "AFIELD_NEW_KEY",
     ] {
         command.env_remove(name);
     }

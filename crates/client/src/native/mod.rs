@@ -15,6 +15,7 @@ mod address;
 mod environment;
 mod folder;
 mod http;
+mod key_source;
 mod problem;
 mod sync;
 mod tls;
@@ -37,6 +38,7 @@ use crate::store::{ConflictInfo, Resolution, Store, SyncStore, Watch};
 pub use environment::SystemEnvironment;
 pub use folder::Folder;
 pub use http::Timeouts;
+pub use key_source::{KeyCallback, KeySource};
 pub use token::token_user;
 
 /// How often a sync compares all rows of a unit with the server's, unless the app says otherwise.
@@ -66,6 +68,10 @@ pub struct ClientOptions {
     /// How syncs compare the rows of the device with the server's by themselves: each unit once in
     /// [`CHECK_EVERY`], and repairing what differs, unless the app says otherwise. `None`: never.
     pub check: Option<CheckPolicy>,
+    /// Where the store's key comes from; `None` for a store that is not encrypted. A store that
+    /// is not encrypted yet is when it is first opened with a key. It needs the feature
+    /// `encryption`.
+    pub key: Option<KeySource>,
 }
 
 impl ClientOptions {
@@ -84,6 +90,7 @@ impl ClientOptions {
                 every_ms: i64::try_from(CHECK_EVERY.as_millis()).unwrap_or(i64::MAX),
                 repair: true,
             }),
+            key: None,
         }
     }
 
@@ -98,6 +105,13 @@ impl ClientOptions {
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// With the key of an encrypted store.
+    #[must_use]
+    pub fn key(mut self, source: KeySource) -> Self {
+        self.key = Some(source);
         self
     }
 }
@@ -152,7 +166,8 @@ impl Client {
     ///
     /// # Errors
     /// The store cannot be read or made, the server's address may not be used (`plain-http`), or
-    /// the token is somebody else's (`sign-in`). Nothing is remembered then.
+    /// the token is somebody else's (`sign-in`). Nothing is remembered then. With a key also
+    /// those of [`KeySource::key`] and [`Store::open_with`].
     pub fn open(options: ClientOptions) -> Result<Self, Error> {
         let folder = Folder::new(options.folder);
         let server = options.server.as_deref().map(Address::parse).transpose()?;
@@ -160,9 +175,11 @@ impl Client {
             token::check_owner(token, &options.user)?;
         }
         let path = folder.database(&options.user)?;
+        let key = options.key.as_ref().map(KeySource::key).transpose()?;
         folder.create()?;
-        let mut store = Store::open(&path, &options.user, Box::new(SystemEnvironment))?;
-        let mut side = SyncStore::open(&path, &options.user, Box::new(SystemEnvironment))?;
+        let (user, key, env) = (&*options.user, key.as_ref(), SystemEnvironment);
+        let mut store = Store::open_with(&path, user, key, Box::new(env))?;
+        let mut side = SyncStore::open_with(&path, user, key, Box::new(env))?;
         side.share_watches(&store);
         if let Some(model) = &options.model {
             store.install_first(model)?;
@@ -199,6 +216,19 @@ impl Client {
                 timeouts: options.timeouts,
             }),
         })
+    }
+
+    /// Gives the store that `options` mean the key `new` in place of the one they name. No client
+    /// may have it open; see [`Store::rekey`].
+    ///
+    /// # Errors
+    /// Those of [`KeySource::key`] and [`Store::rekey`]; `key-missing` if the options name none.
+    pub fn rekey(options: &ClientOptions, new: &KeySource) -> Result<(), Error> {
+        let missing = || Error::new(Code::KEY_MISSING, "say which key the store has now");
+        let old = options.key.as_ref().ok_or_else(missing)?.key()?;
+        let path = Folder::new(&options.folder).database(&options.user)?;
+        let env = Box::new(SystemEnvironment);
+        Store::rekey(&path, &options.user, &old, &new.key()?, env)
     }
 
     /// Whose store this is.

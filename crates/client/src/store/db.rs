@@ -11,9 +11,10 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::tables::{Table, ranks};
 use super::watch::{Watches, Written};
-use super::{checkpoint, seal};
+use super::{checkpoint, cipher, seal};
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::key::Key;
 
 /// The version of the bookkeeping tables.
 const FORMAT: i64 = 1;
@@ -28,6 +29,9 @@ const BUSY_LOOKS: i32 = 5_000;
 
 /// How often a new file's first openers step aside for each other before one gives up.
 const WAL_ATTEMPTS: u32 = 100;
+
+/// How often an encrypted store is opened anew that others make or replace at this moment.
+const KEYED_ATTEMPTS: u32 = 5;
 
 /// Prepared statements kept for each connection: a few for each entity.
 const STATEMENTS: usize = 256;
@@ -76,6 +80,7 @@ pub(crate) struct Db {
     pub(super) watches: Watches,
     pub(super) written: Written,
     pub(super) loaded: Option<Arc<Loaded>>,
+    pub(super) key: Option<Key>,
     step: Arc<Step>,
 }
 
@@ -100,14 +105,15 @@ impl Step {
 }
 
 impl Db {
-    /// Opens or makes the file for `user`.
+    /// Opens or makes the file for `user`, encrypted if there is a key.
     pub(crate) fn open(
         path: &Path,
         user: &str,
+        key: Option<&Key>,
         mut env: Box<dyn Environment>,
     ) -> Result<Self, Error> {
-        let mut conn = connect(path, user, env.as_mut())
-            .map_err(|error| Error::new(error.code().clone(), at(path, &error)).caused_by(error))?;
+        let mut conn =
+            connect(path, user, key, env.as_mut()).map_err(|error| located(path, error))?;
         let step = Arc::new(Step::default());
         let (committing, rolling_back) = (step.clone(), step.clone());
         conn.commit_hook(Some(move || committing.is_ending_it()))?;
@@ -120,6 +126,7 @@ impl Db {
             watches: Watches::default(),
             written: Written::default(),
             loaded: None,
+            key: key.cloned(),
             step,
         };
         db.reload()?;
@@ -276,31 +283,49 @@ pub(super) fn ended_transaction() -> Error {
     clippy::disallowed_methods,
     reason = "SQLite asks for the pause, and only where another process has the lock"
 )]
-fn wait_for_lock(looked: i32) -> bool {
+pub(super) fn wait_for_lock(looked: i32) -> bool {
     std::thread::sleep(BUSY_PAUSE);
     looked < BUSY_LOOKS
 }
 
-fn at(path: &Path, error: &Error) -> String {
-    format!("{}: {error}", path.display())
+/// The same error, with the file it is about.
+pub(super) fn located(path: &Path, error: Error) -> Error {
+    let message = format!("{}: {error}", path.display());
+    Error::new(error.code().clone(), message).caused_by(error)
 }
 
-/// Opens the file. It is looked at before anything is written, so that a file of somebody else
-/// stays as it is.
-fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connection, Error> {
-    let mut conn = Connection::open(path)?;
-    conn.busy_handler(Some(wait_for_lock))?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
-    // One statement, so that a store that another process is making is never seen half made.
-    let sql = "SELECT count(*), coalesce(sum(name = 'afield_meta'), 0) FROM sqlite_schema";
-    let (tables, ours): (i64, bool) =
-        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if ours {
-        check_owner(&conn, user)?;
-    } else if tables > 0 {
-        let message = "this is a database of another program; give the store a file of its own";
-        return Err(Error::new(Code::STORE_DAMAGED, message));
+/// Opens the file.
+fn connect(
+    path: &Path,
+    user: &str,
+    key: Option<&Key>,
+    env: &mut dyn Environment,
+) -> Result<Connection, Error> {
+    let mut attempts = if key.is_some() { KEYED_ATTEMPTS } else { 1 };
+    loop {
+        let connected = connect_once(path, user, key, env);
+        attempts -= 1;
+        // Whoever opened a file while another process made it an encrypted store, or gave it
+        // another key, looks at it with the wrong eyes.
+        match &connected {
+            Err(error) if attempts > 0 && cipher::is_unreadable(error) => {}
+            _ => return connected,
+        }
     }
+}
+
+/// The file is looked at before anything is written, so that a file of somebody else stays as it
+/// is.
+fn connect_once(
+    path: &Path,
+    user: &str,
+    key: Option<&Key>,
+    env: &mut dyn Environment,
+) -> Result<Connection, Error> {
+    let conn = cipher::open(path, key, |conn| is_ours(conn, user))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    is_ours(&conn, user)?;
+    cipher::raise_cache(&conn, key)?;
     use_wal(&conn)?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     // What is deleted may be somebody's who must not see it any more: it is overwritten.
@@ -313,7 +338,26 @@ fn connect(path: &Path, user: &str, env: &mut dyn Environment) -> Result<Connect
         add(&conn, table, sql)?;
     }
     checkpoint::add_columns(&conn)?;
+    #[cfg(feature = "encryption")]
+    if key.is_some() {
+        super::rewrite::finish(path)?;
+    }
     Ok(conn)
+}
+
+/// Refuses a database of another program, or of another user.
+fn is_ours(conn: &Connection, user: &str) -> Result<(), Error> {
+    // One statement, so that a store that another process is making is never seen half made.
+    let sql = "SELECT count(*), coalesce(sum(name = 'afield_meta'), 0) FROM sqlite_schema";
+    let (tables, ours): (i64, bool) =
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if ours {
+        check_owner(conn, user)?;
+    } else if tables > 0 {
+        let message = "this is a database of another program; give the store a file of its own";
+        return Err(Error::new(Code::STORE_DAMAGED, message));
+    }
+    Ok(())
 }
 
 /// Switches to write-ahead logging, which the file remembers.

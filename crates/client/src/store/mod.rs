@@ -10,6 +10,7 @@ mod checked;
 mod checkpoint;
 mod checks;
 mod chosen;
+mod cipher;
 mod conflict;
 mod db;
 mod decide;
@@ -30,6 +31,8 @@ mod overlay;
 mod page;
 mod query;
 mod rebase;
+#[cfg(feature = "encryption")]
+mod rewrite;
 mod rules;
 mod scope;
 mod seal;
@@ -72,6 +75,7 @@ use self::db::{Db, Loaded};
 use self::seal::Mention;
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::key::Key;
 
 /// The app's side of a local store.
 ///
@@ -94,8 +98,46 @@ impl Store {
     /// # Errors
     /// The file cannot be read, or belongs to another user.
     pub fn open(path: &Path, user: &str, env: Box<dyn Environment>) -> Result<Self, Error> {
+        Self::open_with(path, user, None, env)
+    }
+
+    /// Opens or makes the store at `path` for `user`, encrypted under `key` if there is one. A
+    /// store that is not encrypted yet is encrypted before anything else happens, with all it
+    /// has; it takes the space of the store once more for that time. `None` is [`Store::open`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or belongs to another user; `key-wrong`, or `key-missing` if the
+    /// store is encrypted and there is no key, and then no byte of it was changed; `store-locked`
+    /// if it would have to be encrypted while somebody else uses it; `no-encryption` if this
+    /// build is without the feature `encryption`.
+    pub fn open_with(
+        path: &Path,
+        user: &str,
+        key: Option<&Key>,
+        env: Box<dyn Environment>,
+    ) -> Result<Self, Error> {
         Ok(Self {
-            db: Db::open(path, user, env)?,
+            db: Db::open(path, user, key, env)?,
+        })
+    }
+
+    /// Gives the encrypted store at `path` the key `new` in place of `old`. Whenever the process
+    /// dies, one of both opens it, and everything is in it. Nobody may have the store open, this
+    /// process included; it takes the space of the store once more for that time. To do it again
+    /// does no harm.
+    ///
+    /// # Errors
+    /// Those of [`Store::open_with`], or `store-locked` if somebody has the store open; `old` is
+    /// its key then.
+    pub fn rekey(
+        path: &Path,
+        user: &str,
+        old: &Key,
+        new: &Key,
+        env: Box<dyn Environment>,
+    ) -> Result<(), Error> {
+        cipher::rekey(path, old, new, |key| {
+            Db::open(path, user, Some(key), env).map(drop)
         })
     }
 

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::key::Key;
 
 /// How long settled groups stay readable.
 const HISTORY_MS: i64 = 14 * 24 * 60 * 60 * 1000;
@@ -50,7 +51,21 @@ impl SyncStore {
     /// # Errors
     /// The file cannot be read, or belongs to another user.
     pub fn open(path: &Path, user: &str, env: Box<dyn Environment>) -> Result<Self, Error> {
-        let db = Db::open(path, user, env)?;
+        Self::open_with(path, user, None, env)
+    }
+
+    /// Opens or makes the store at `path` for `user`, encrypted under `key` if there is one; see
+    /// [`super::Store::open_with`].
+    ///
+    /// # Errors
+    /// Those of [`super::Store::open_with`].
+    pub fn open_with(
+        path: &Path,
+        user: &str,
+        key: Option<&Key>,
+        env: Box<dyn Environment>,
+    ) -> Result<Self, Error> {
+        let db = Db::open(path, user, key, env)?;
         db.conn
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         // Tables of the app's own may refer to ours; the server's rows must not fail on them.

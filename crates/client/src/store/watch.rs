@@ -28,6 +28,7 @@ use self::observer::{Observer, data_version, touched};
 use super::Store;
 use super::db::Db;
 use crate::error::Error;
+use crate::key::Key;
 
 /// A query that is watched. Dropping it ends that.
 #[derive(Debug)]
@@ -123,7 +124,8 @@ impl Store {
     /// The query is wrong, writes, or reads no table of the store's file.
     pub fn watch(&mut self, sql: &str) -> Result<Watch, Error> {
         let path = self.db.conn.path().unwrap_or_default().to_owned();
-        self.db.watches.add(Path::new(&path), sql)
+        let key = self.db.key.as_ref();
+        self.db.watches.add(Path::new(&path), key, sql)
     }
 
     /// The watches of this store, to share them with the engine's side and a driver.
@@ -158,11 +160,11 @@ impl Watches {
         held(&self.0.state)
     }
 
-    fn add(&self, path: &Path, sql: &str) -> Result<Watch, Error> {
+    fn add(&self, path: &Path, key: Option<&Key>, sql: &str) -> Result<Watch, Error> {
         let mut state = self.state();
         state.watching.retain(|watched| watched.strong_count() > 0);
         if state.observer.is_none() {
-            state.observer = Some(Observer::open(path)?);
+            state.observer = Some(Observer::open(path, key)?);
         }
         // Commits up to here are not for the new watch.
         if state.somebody_committed() {

@@ -4,6 +4,8 @@
 mod capture_random;
 mod chosen;
 mod decide_random;
+#[cfg(feature = "encryption")]
+mod encryption;
 mod erase;
 mod ids;
 mod ids_decide;

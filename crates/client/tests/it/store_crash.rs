@@ -3,15 +3,19 @@
 use afield::protocol::zoo::crash_after;
 use afield::protocol::{Attribute, Code, Frame, Theirs, Type, Value, Verdict};
 use afield::{Error, Params, RequestCaps};
+use rusqlite::Connection;
 use rusqlite::types::Value as Sql;
 
 use crate::world::{
     World, attributes, execute, id, int, outcome, page, pull, request, settle, text,
 };
 
-/// Everything in the file, bookkeeping included.
 fn dump(world: &World) -> Vec<String> {
-    let conn = world.plain();
+    contents(&world.plain())
+}
+
+/// Everything in the file, bookkeeping included.
+pub(crate) fn contents(conn: &Connection) -> Vec<String> {
     let tables = "SELECT name, sql FROM sqlite_schema ORDER BY name";
     let mut found = Vec::new();
     let mut names = conn.prepare(tables).unwrap();
@@ -30,7 +34,10 @@ fn dump(world: &World) -> Vec<String> {
             false => "rowid",
         };
         let mut rows = conn
-            .prepare(&format!("SELECT {rowid}, * FROM \"{name}\""))
+            .prepare(&format!(
+                "SELECT {rowid}, * FROM \"{}\"",
+                name.replace('"', "\"\"")
+            ))
             .unwrap();
         let width = rows.column_count();
         let mut rows = rows.query([]).unwrap();

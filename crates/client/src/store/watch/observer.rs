@@ -11,6 +11,8 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::{Reads, held};
 use crate::error::Error;
+use crate::key::Key;
+use crate::store::cipher;
 
 /// How long a look waits for a lock; then the next look is as good.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,8 +28,8 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let mut conn = Connection::open(path)?;
+    pub(super) fn open(path: &Path, key: Option<&Key>) -> Result<Self, Error> {
+        let mut conn = cipher::connect(path, key)?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
         conn.pragma_update(None, "query_only", true)?;
         let read = Arc::<Mutex<BTreeSet<String>>>::default();

@@ -8,6 +8,8 @@
 //! Started by `cargo xtask bench`, which builds the `afield` program first.
 
 mod download;
+#[cfg(feature = "encryption")]
+mod encryption;
 mod limits;
 mod process;
 mod rows;
@@ -48,6 +50,10 @@ enum What {
     Scopes,
     /// Syncs while the server is attacked.
     Limits,
+    /// A store with a key. Only where it is asked for by name, because the whole run is with
+    /// SQLCipher in place of SQLite then.
+    #[cfg(feature = "encryption")]
+    Encryption,
 }
 
 #[expect(clippy::print_stderr, reason = "a program for people")]
@@ -57,7 +63,7 @@ fn main() -> ExitCode {
     arguments.afield = std::path::absolute(&arguments.afield).unwrap_or(arguments.afield);
     let is_asked = |what| arguments.what.is_empty() || arguments.what.contains(&what);
     let mut code = ExitCode::SUCCESS;
-    for (what, run) in BENCHES {
+    for (what, run) in BENCHES.iter().copied() {
         if is_asked(what)
             && let Err(error) = run(&arguments)
         {
@@ -70,10 +76,12 @@ fn main() -> ExitCode {
 
 type Run = fn(&Arguments) -> Result<(), Box<dyn Error>>;
 
-const BENCHES: [(What, Run); 3] = [
+const BENCHES: &[(What, Run)] = &[
     (What::Download, download::run),
     (What::Scopes, scopes::run),
     (What::Limits, limits::run),
+    #[cfg(feature = "encryption")]
+    (What::Encryption, encryption::run),
 ];
 
 /// The one in the middle.
