@@ -108,7 +108,7 @@ fn insert(store: &mut Store, rows: i64) -> Result<(), afield::Error> {
 fn read(store: &Store, rows: i64) -> Result<(), afield::Error> {
     let mut random = fastrand::Rng::with_seed(3);
     for _ in 0..rows {
-        let id = Value::Integer(random.i64(..rows));
+        let id = Value::Integer(random.i64(0..rows));
         let sql = "SELECT name, notes FROM visit WHERE id = ?1";
         assert_eq!(store.query(sql, &Params::from([id]))?.rows.len(), 1);
     }
@@ -120,7 +120,7 @@ fn update(store: &mut Store, rows: i64) -> Result<(), afield::Error> {
     for _ in 0..TRANSACTIONS {
         store.transaction(|tx| {
             for _ in 0..CHANGED {
-                let id = Value::Integer(random.i64(..rows));
+                let id = Value::Integer(random.i64(0..rows));
                 let sql = "UPDATE visit SET done = done + 1 WHERE id = ?1";
                 tx.execute(sql, &Params::from([id]))?;
             }
