@@ -19,6 +19,7 @@ mod erase;
 #[cfg(test)]
 mod full;
 mod held;
+mod history;
 mod ids;
 mod install;
 mod lookups;

@@ -11,18 +11,17 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
+use super::history::HISTORY_MS;
 use super::outbox::{self, Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{
-    checkpoint, chosen, conflict, decide, install, network, outcome, scope, uncaptured, vacuum,
+    checkpoint, chosen, conflict, decide, history, install, network, outcome, scope, uncaptured,
+    vacuum,
 };
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::key::Key;
-
-/// How long settled groups stay readable.
-const HISTORY_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 
 /// Opened beside the app's [`super::Store`] on the same file: it sends what the app wrote and
 /// applies what the server answers. Its connection has triggers switched off, so what it writes
@@ -41,6 +40,8 @@ pub struct SyncStore {
     pub(super) stands_for: Vec<Checkpoint>,
     /// Those that the newest request told.
     pub(super) told: Vec<Checkpoint>,
+    /// Whether anything was settled since the history was last cut.
+    history_grew: bool,
     /// Whether what a restore of the server took is sent again unasked.
     pub(super) resends_lost: bool,
 }
@@ -78,6 +79,7 @@ impl SyncStore {
             checkpoint: Checkpoint::new(),
             stands_for: Vec::new(),
             told: Vec::new(),
+            history_grew: true,
             resends_lost: false,
         };
         // A process before this one may have died in between; what cannot be done now is done at
@@ -233,6 +235,7 @@ impl SyncStore {
             Ok(stored)
         })?;
         self.sent_back.extend(stored.sent_back);
+        self.history_grew |= !stored.outcomes.is_empty();
         Ok(stored.outcomes)
     }
 
@@ -346,7 +349,7 @@ impl SyncStore {
         Ok(true)
     }
 
-    /// Notes how a sync ended, and drops history that is old enough. If rows left whose scope has
+    /// Notes how a sync ended, and drops history that is old enough, or too much. If rows left whose scope has
     /// values, what there was of them leaves the write-ahead log too, as soon as nobody reads.
     ///
     /// # Errors
@@ -354,6 +357,7 @@ impl SyncStore {
     pub fn finished(&mut self, error: Option<&Code>) -> Result<(), Error> {
         self.sent_back.clear();
         let (reached, told) = (&self.checkpoint, &self.stands_for);
+        let grew = std::mem::take(&mut self.history_grew);
         self.db.write("finished", |db| {
             checkpoint::keep(db, reached, told)?;
             let now = db.env.now_ms();
@@ -362,7 +366,7 @@ impl SyncStore {
             db.conn
                 .execute(sql, params![error.map(Code::as_str), now])?;
             uncaptured::prune(db, now - HISTORY_MS)?;
-            prune(db, now - HISTORY_MS)
+            history::prune(db, now, grew)
         })?;
         let is_scoped = self.db.loaded.as_ref().is_some_and(|loaded| {
             let mut entities = loaded.model.entities.iter();
@@ -428,36 +432,4 @@ fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
         entity.is_some_and(|entity| entity.is_synced() && !entity.insert_only)
     };
     Ok(found.entities.iter().filter(is_pulled).cloned().collect())
-}
-
-/// Drops settled and dropped groups from before `before` that no overlay needs, with their
-/// outcomes.
-fn prune(db: &Db, before: i64) -> Result<(), Error> {
-    let old = "SELECT n FROM afield_group \
-               WHERE state IN ('settled', 'dropped') AND made_at < ?1";
-    if let Some(loaded) = &db.loaded {
-        let sql = format!(
-            "SELECT 1 FROM afield_change WHERE entity = ?2 AND overlay = 0 AND group_n IN ({old})"
-        );
-        for table in loaded.tables.iter().filter(|table| table.entity.erase) {
-            let values = params![before, table.entity.name];
-            if db.conn.prepare_cached(&sql)?.exists(values)? {
-                vacuum::due(db, table)?;
-            }
-        }
-    }
-    for sql in [
-        format!("DELETE FROM afield_change WHERE overlay = 0 AND group_n IN ({old})"),
-        format!(
-            "DELETE FROM afield_group WHERE n IN ({old}) \
-             AND NOT EXISTS (SELECT 1 FROM afield_change WHERE group_n = afield_group.n)"
-        ),
-        "DELETE FROM afield_outcome WHERE stored_at < ?1 \
-         AND NOT EXISTS (SELECT 1 FROM afield_change WHERE n = change_n)"
-            .to_owned(),
-    ] {
-        db.conn.execute(&sql, [before])?;
-        db.crash_point("prune")?;
-    }
-    Ok(())
 }

@@ -32,6 +32,7 @@ mod store_decide;
 mod store_decide_crash;
 mod store_gone;
 mod store_held;
+mod store_history;
 mod store_install;
 mod store_kinds;
 mod store_known;
