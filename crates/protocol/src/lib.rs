@@ -15,6 +15,7 @@ mod change;
 mod code;
 pub mod codec;
 pub mod conflict;
+mod convert;
 pub mod dependence;
 mod frame;
 pub mod limits;

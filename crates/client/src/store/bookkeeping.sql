@@ -24,7 +24,8 @@ CREATE TABLE afield_entity (
   complete       INTEGER NOT NULL DEFAULT 0,  -- 0 until the first download is through
   stage_position BLOB,                        -- token for what is staged beyond that
   stage_reset    INTEGER NOT NULL DEFAULT 0,  -- 1: the staged rows replace the whole table
-  touched        INTEGER NOT NULL DEFAULT 0   -- counts writes of any connection, for watches
+  touched        INTEGER NOT NULL DEFAULT 0,  -- counts writes of any connection, for watches
+  unfetched      TEXT NOT NULL DEFAULT ''     -- attributes new to its rows, until the next download
 );
 
 -- Change groups, oldest first: the outbox, and for a while what became of it.

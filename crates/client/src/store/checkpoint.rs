@@ -10,9 +10,10 @@ use super::sync_store::SyncStore;
 use crate::error::Error;
 
 /// Columns that stores of earlier versions do not have: table, name and declaration.
-const ADDED: [(&str, &str, &str); 2] = [
+const ADDED: [(&str, &str, &str); 3] = [
     ("afield_meta", "checkpoint", "BLOB NOT NULL DEFAULT x''"),
     ("afield_group", "checkpoint", "BLOB NOT NULL DEFAULT x''"),
+    ("afield_entity", "unfetched", "TEXT NOT NULL DEFAULT ''"),
 ];
 
 /// Adds the columns to a store of a version that had none of them.

@@ -37,6 +37,7 @@ mod sync_store;
 mod tables;
 mod target;
 mod triggers;
+mod upgrade;
 mod vacuum;
 mod watch;
 mod window;

@@ -141,7 +141,7 @@ pub struct Status {
     pub parked: u64,
     /// Changes in conflict (counted in `parked` too).
     pub conflicts: u64,
-    /// Entities whose first download is not complete.
+    /// Entities whose first download is not complete, or that a new model has fetched again.
     pub downloading: Vec<String>,
     /// How many values of its scope the user holds, as far as their rows are here, of each entity
     /// whose scope has values.
@@ -276,7 +276,8 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
         }
         status.conflicts = conflict::open(db)?.len() as u64;
         let loaded = db.loaded()?;
-        let sql = "SELECT name FROM afield_entity WHERE complete = 0 ORDER BY name";
+        let sql = "SELECT name FROM afield_entity WHERE complete = 0 OR position IS NULL \
+                   ORDER BY name";
         let mut statement = db.conn.prepare_cached(sql)?;
         let names = statement.query_map([], |row| row.get::<_, String>(0))?;
         for name in names {
