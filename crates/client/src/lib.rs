@@ -30,5 +30,5 @@ pub use error::Error;
 pub use store::{
     ChangeInfo, ChangeState, ChosenValue, ConflictInfo, Executed, FrozenGroup, Offer, Origin,
     OutcomeInfo, Outgoing, PageApplied, Params, RequestCaps, Resolution, RowState, Rows, Status,
-    Store, SyncStore, Transaction, Watch, Watches,
+    Store, SyncStore, Transaction, UpgradeFailed, Watch, Watches,
 };

@@ -7,6 +7,7 @@ mod device;
 mod generate;
 mod generate_numbers;
 mod handing_on;
+mod model_changes;
 mod named_absence;
 mod named_answers;
 mod named_bytes;

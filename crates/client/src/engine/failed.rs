@@ -112,6 +112,11 @@ impl Run {
         commands: &mut Vec<Command>,
     ) -> Result<(), Error> {
         let exchange = self.exchange.take();
+        if failure.code == Code::UPDATE_REQUIRED && !self.tried_newer {
+            self.tried_newer = true;
+            self.model = None;
+            return self.next(store, commands);
+        }
         let progressed = exchange
             .as_ref()
             .is_some_and(|exchange| exchange.progressed);

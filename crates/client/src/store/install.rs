@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::ids::numbering;
 use super::tables::Table;
-use super::{scope, seal, upgrade, vacuum};
+use super::{scope, seal, upgrade, upgrade_failed, vacuum};
 use crate::error::Error;
 
 /// Installs `model` inside a write transaction.
@@ -56,6 +56,7 @@ pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
     let sql = "UPDATE afield_meta SET model = ?1, fingerprint = ?2";
     db.conn
         .execute(sql, params![model.to_json(), new.fingerprint])?;
+    upgrade_failed::forget(db)?;
     db.loaded = Some(Arc::new(new));
     Ok(())
 }

@@ -38,6 +38,7 @@ mod tables;
 mod target;
 mod triggers;
 mod upgrade;
+mod upgrade_failed;
 mod vacuum;
 mod watch;
 mod window;
@@ -57,6 +58,7 @@ pub use page::PageApplied;
 pub use query::{Executed, Origin, Params, Rows};
 pub use status::{ChangeInfo, ChangeState, OutcomeInfo, RowState, Status};
 pub use sync_store::SyncStore;
+pub use upgrade_failed::UpgradeFailed;
 pub use watch::{Watch, Watches};
 
 pub(crate) use sql::quoted;

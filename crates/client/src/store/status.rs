@@ -9,6 +9,7 @@ use rusqlite::{Row, params};
 use super::actions::current_key;
 use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::Db;
+use super::upgrade_failed::{self, UpgradeFailed};
 use super::{conflict, held, outbox, scope, vacuum};
 use crate::error::Error;
 
@@ -153,6 +154,8 @@ pub struct Status {
     pub last_success_ms: Option<i64>,
     /// Why the newest sync failed, if it did.
     pub last_error: Option<Code>,
+    /// The server's newer model, if this store could not take it: the old one stays in use.
+    pub upgrade_failed: Option<UpgradeFailed>,
     /// How old `last_success_ms` may be for the device to be up to date, in milliseconds: the
     /// model's `freshness`.
     pub freshness_ms: i64,
@@ -312,6 +315,7 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
     status.freshness_ms = limits.freshness_ms;
     status.last_success_ms = success;
     status.last_error = error.map(|word| Code::parse(&word));
+    status.upgrade_failed = upgrade_failed::failed(db)?;
     Ok(status)
 }
 

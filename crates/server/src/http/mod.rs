@@ -20,6 +20,7 @@ mod problem;
 mod rate;
 mod request;
 mod sync;
+mod upgrade;
 
 use std::sync::Arc;
 
