@@ -88,7 +88,10 @@ pub(crate) fn state(file: &ModelFile, out: &Output) -> Result<ServerState, Failu
     let limits = &file.limits;
     let storage = SqliteStorage::open(database(file), &model, random)?
         .with_limits(limits.scope_values, limits.group_changes_max);
-    let limits = HttpLimits::from(limits);
+    let limits = HttpLimits {
+        model_version_min: file.server.min_version,
+        ..HttpLimits::from(limits)
+    };
     Ok(ServerState::new(
         Arc::new(storage),
         model,

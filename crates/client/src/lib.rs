@@ -33,5 +33,5 @@ pub use store::{
     ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, Difference, DifferentRow,
     Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo, Outgoing, PageApplied,
     Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status, Store, SyncStore,
-    Transaction, UncapturedRow, VerifyStatus, Watch, Watches,
+    Transaction, UncapturedRow, UpgradeFailed, VerifyStatus, Watch, Watches,
 };

@@ -95,6 +95,9 @@ codes! {
         "Upgrade the older one.";
     UPDATE_REQUIRED = "update-required", "The device's model is older than the server accepts.",
         "Upgrade the app; nothing on the device is lost.";
+    UPGRADE_FAILED = "upgrade-failed",
+        "The device could not take the server's newer model, and goes on with the one it has.",
+        "See the cause in `status`; nothing is lost, and changes are still sent.";
     MODEL_CHANGED = "model-changed", "The server's model differs from the device's.",
         "Fetch the model again; Afield's client does so by itself.";
     SIGN_IN = "sign-in", "The token is missing, wrong or expired.", "Sign in again.";

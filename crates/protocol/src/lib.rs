@@ -15,6 +15,7 @@ mod change;
 mod code;
 pub mod codec;
 pub mod conflict;
+mod convert;
 pub mod dependence;
 pub mod digest;
 mod frame;
@@ -44,3 +45,11 @@ pub use value::{Type, TypeMismatch, Value, ValueRef};
 
 /// The version of the messages in this crate, named in every request and answer.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The header of `POST /v1/sync` with the version of the device's model, so that a server can
+/// refuse those that are too old.
+pub const MODEL_VERSION_HEADER: &str = "afield-model-version";
+
+/// The header of `POST /v1/sync` that tells a server's log of a model that a device could not take:
+/// the model's fingerprint, or `unreadable`, a space, and the code of the cause.
+pub const UPGRADE_FAILED_HEADER: &str = "afield-upgrade-failed";

@@ -198,6 +198,14 @@ pub(crate) fn status_json(status: &Status) -> Json {
     if let Some(code) = &status.last_error {
         map.insert("last_error".into(), code.as_str().into());
     }
+    if let Some(failed) = &status.upgrade_failed {
+        let failed = json!({
+            "code": Code::UPGRADE_FAILED.as_str(),
+            "model": failed.model,
+            "cause": { "code": failed.code.as_str(), "message": failed.message },
+        });
+        map.insert("upgrade_failed".into(), failed);
+    }
     if !status.downloading.is_empty() {
         map.insert("downloading".into(), json!(status.downloading));
     }

@@ -65,6 +65,13 @@ pub(super) fn status(client: &Client, out: &Output) -> Result<(), Failure> {
             },
         ));
     }
+    if let Some(failed) = &status.upgrade_failed {
+        out.say(&format!(
+            "upgrade-failed: the server's newer model could not be taken ({}): {}. The old one \
+             stays in use, and changes are still sent; the next sync tries again.",
+            failed.code, failed.message
+        ));
+    }
     match status.last_success_ms {
         Some(at) => out.say(&format!("Last complete sync: {}.", ago(now_ms() - at))),
         None => out.say("No sync was complete yet."),

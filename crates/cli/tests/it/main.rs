@@ -8,6 +8,7 @@ mod encryption;
 mod generate;
 mod generate_numbers;
 mod handing_on;
+mod model_changes;
 mod named_absence;
 mod named_answers;
 mod named_bytes;

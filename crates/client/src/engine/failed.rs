@@ -118,6 +118,11 @@ impl Run {
             (self.verifying, self.check) = (Verifying::Never, None);
             return self.next(store, commands);
         }
+        if failure.code == Code::UPDATE_REQUIRED && !self.tried_newer {
+            self.tried_newer = true;
+            self.model = None;
+            return self.next(store, commands);
+        }
         let progressed = exchange
             .as_ref()
             .is_some_and(|exchange| exchange.progressed);

@@ -18,6 +18,8 @@
 //! start ─► (model?) ─► exchange ─► more groups? ─► exchange ─► … ─► next unit ─► … ─► finished
 //!                         │ held wanted ─► again, at once, with the values held
 //!                         │ history wanted ─► what was settled is offered ─► again, at once
+//!                         │ another model ─► fetched and installed ─► again; if it cannot be
+//!                         │                  installed, the rest is sent under the old one
 //!                         │ failed
 //!                         ├─ made progress ───────────────► again, at once
 //!                         ├─ several groups ──────────────► half of them
@@ -29,6 +31,7 @@
 mod exchange;
 mod failed;
 mod report;
+mod upgrade;
 mod verify;
 
 use std::collections::VecDeque;
@@ -148,6 +151,11 @@ struct Run {
     sent: Vec<GroupId>,
     /// An open conflict that keeps units out of this sync.
     stopped: Option<(Code, String)>,
+    /// The server has another model that this store could not take: changes are sent, and no rows
+    /// are asked for.
+    not_upgraded: Option<(Code, String)>,
+    /// Whether the server refused this store's model and it asked for a newer one.
+    tried_newer: bool,
     report: Report,
 }
 
@@ -212,11 +220,7 @@ impl Engine {
         };
         match event {
             Event::Start { .. } | Event::Verify { .. } => {}
-            Event::Model(json) => {
-                store.install(&Model::from_json(json)?)?;
-                run.report.model_changed = true;
-                run.begin(store, commands)?;
-            }
+            Event::Model(json) => run.upgrade(store, json, commands)?,
             Event::Bytes(bytes) => run.receive(store, bytes, commands)?,
             Event::Closed => run.closed(store, commands)?,
             Event::Failed(failure) => run.failed(store, failure, commands)?,
@@ -263,6 +267,8 @@ impl Run {
             stalls: 0,
             sent: Vec::new(),
             stopped: None,
+            not_upgraded: None,
+            tried_newer: false,
             report: Report::default(),
         }
     }
@@ -313,6 +319,7 @@ impl Run {
         };
         let sends = self.direction != Direction::Receive;
         let unit = match self.direction {
+            _ if self.not_upgraded.is_some() => None,
             Direction::Send => None,
             Direction::Both | Direction::Receive => self.units.front().map(String::as_str),
         };
@@ -396,6 +403,11 @@ impl Run {
                 }
                 Step::Ended => return Ok(()),
                 Step::Overtaken => return self.restart(store, &Code::OVERTAKEN, commands),
+                Step::Problem(problem)
+                    if problem.code == Code::MODEL_CHANGED && self.not_upgraded.is_some() =>
+                {
+                    return self.sent_only(store, commands);
+                }
                 Step::Problem(problem) if problem.code == Code::MODEL_CHANGED => {
                     return self.restart(store, &problem.code, commands);
                 }
@@ -499,6 +511,7 @@ impl Run {
         error: Option<(Code, String)>,
         commands: &mut Vec<Command>,
     ) -> Result<(), Error> {
+        let error = error.or_else(|| self.not_upgraded.take());
         let error = error.or_else(|| self.stopped.take());
         store.finished(error.as_ref().map(|(code, _)| code))?;
         let mut report = std::mem::take(&mut self.report);

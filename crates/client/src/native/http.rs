@@ -125,11 +125,20 @@ impl Line {
     }
 
     /// Sends a sync request.
-    pub(super) fn send(&self, number: u64, signals: &SyncSender<Signal>, body: Vec<u8>) {
+    pub(super) fn send(
+        &self,
+        number: u64,
+        signals: &SyncSender<Signal>,
+        headers: &[(&str, String)],
+        body: Vec<u8>,
+    ) {
         let media_type = Format::Cbor.media_type();
-        let request = self
+        let mut request = self
             .request("POST", "/v1/sync", media_type)
             .header("Content-Type", media_type);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
         self.spawn(number, signals, request, Some(body), |response, send| {
             let mut reader = response.into_body().into_reader();
             let mut chunk = vec![0; CHUNK_BYTES];

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use afield_protocol::Code;
+use afield_protocol::{Code, MODEL_VERSION_HEADER, UPGRADE_FAILED_HEADER};
 
 use super::environment::now;
 use super::http::{Answer, Line, Patience, Signal};
@@ -146,6 +146,7 @@ pub(super) fn run(
         sender,
         signals,
         request: 0,
+        tells: false,
         paused_until: None,
         deadline: deadline.and_then(|after| started.checked_add(after)),
     };
@@ -161,6 +162,8 @@ struct Run<'a> {
     signals: Receiver<Signal>,
     /// The request whose answer counts; 0 if none does.
     request: u64,
+    /// Whether that request tells the server of an upgrade that failed.
+    tells: bool,
     paused_until: Option<Instant>,
     deadline: Option<Instant>,
 }
@@ -193,7 +196,10 @@ impl Run<'_> {
             }
             commands = match self.wait() {
                 Woken::Answer(Answer::Model(json)) => self.handle(Event::Model(&json))?,
-                Woken::Answer(Answer::Bytes(bytes)) => self.handle(Event::Bytes(&bytes))?,
+                Woken::Answer(Answer::Bytes(bytes)) => {
+                    self.answered()?;
+                    self.handle(Event::Bytes(&bytes))?
+                }
                 Woken::Answer(Answer::Closed) => self.handle(Event::Closed)?,
                 Woken::Answer(Answer::Failed(failure)) => self.handle(Event::Failed(failure))?,
                 Woken::PauseOver => self.handle(Event::Waited)?,
@@ -224,7 +230,9 @@ impl Run<'_> {
             }
             Command::Send { body } => {
                 let number = self.next_request();
-                self.runner.line()?.send(number, &self.sender, body);
+                let headers = self.headers()?;
+                let line = self.runner.line()?;
+                line.send(number, &self.sender, &headers, body);
             }
             Command::Abort => {
                 self.request = 0;
@@ -238,6 +246,26 @@ impl Run<'_> {
             Command::Finished(report) => return Ok(Some(report)),
         }
         Ok(None)
+    }
+
+    /// What a request says of the store's model, and of a newer one that it could not take.
+    fn headers(&mut self) -> Result<Vec<(&'static str, String)>, Error> {
+        let store = &mut self.runner.store;
+        let version = store.model()?.map(|model| model.version.to_string());
+        let failed = store.upgrade_to_tell()?;
+        self.tells = failed.is_some();
+        let failed = failed.map(|failed| format!("{} {}", failed.model, failed.code));
+        let version = version.map(|version| (MODEL_VERSION_HEADER, version));
+        let failed = failed.map(|failed| (UPGRADE_FAILED_HEADER, failed));
+        Ok(version.into_iter().chain(failed).collect())
+    }
+
+    /// An answer began: what its request told the server is told.
+    fn answered(&mut self) -> Result<(), Error> {
+        match std::mem::take(&mut self.tells) {
+            true => self.runner.store.upgrade_told(),
+            false => Ok(()),
+        }
     }
 
     fn next_request(&mut self) -> u64 {

@@ -40,6 +40,17 @@ pub(super) fn requeue(db: &mut Db, group: i64) -> Result<GroupId, Error> {
     Ok(GroupId(id))
 }
 
+/// Gives a group that was not sent another id, which stands in the place of the old one.
+pub(super) fn rename(db: &mut Db, group: i64) -> Result<(), Error> {
+    let (old, mut absorbed) = identity(db, group)?;
+    absorbed.extend_from_slice(&old);
+    let id = db.random_id();
+    let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
+    let values = params![group, id, absorbed];
+    db.conn.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
 /// Whether somebody saw that an absorbed group had been applied, and decided knowing that: only
 /// this group itself must not take effect any more. The others would stand against it for ever.
 fn is_known(db: &Db, group: i64, id: [u8; 16]) -> Result<bool, Error> {

@@ -13,7 +13,11 @@ CREATE TABLE afield_meta (
   request      INTEGER NOT NULL DEFAULT 0,  -- number of the newest request
   last_success INTEGER,                     -- when a sync last completed, ms since 1970
   last_error   TEXT,                        -- code of the newest sync's failure, if it failed
-  checkpoint   BLOB NOT NULL DEFAULT x''    -- the server's token: how far its history had come
+  checkpoint   BLOB NOT NULL DEFAULT x'',   -- the server's token: how far its history had come
+  upgrade_model   TEXT,                     -- fingerprint of a model that could not be installed
+  upgrade_code    TEXT,                     -- code of the cause; NULL if no upgrade failed
+  upgrade_message TEXT,                     -- the cause, for a person
+  upgrade_told    INTEGER NOT NULL DEFAULT 0 -- 1: the server knows
 );
 
 -- One row for each local entity that there are tables for.
@@ -25,7 +29,8 @@ CREATE TABLE afield_entity (
   stage_position BLOB,                        -- token for what is staged beyond that
   stage_reset    INTEGER NOT NULL DEFAULT 0,  -- 1: the staged rows replace the whole table
   touched        INTEGER NOT NULL DEFAULT 0,  -- counts writes of any connection, for watches
-  doubted        INTEGER NOT NULL DEFAULT 0   -- 1: a number may be another row since a restore
+  doubted        INTEGER NOT NULL DEFAULT 0,  -- 1: a number may be another row since a restore
+  unfetched      TEXT NOT NULL DEFAULT ''     -- attributes new to its rows, until the next download
 );
 
 -- Change groups, oldest first: the outbox, and for a while what became of it.

@@ -11,10 +11,15 @@ use super::sync_store::SyncStore;
 use crate::error::Error;
 
 /// Columns that stores of earlier versions do not have: table, name and declaration.
-const ADDED: [(&str, &str, &str); 3] = [
+const ADDED: [(&str, &str, &str); 8] = [
     ("afield_meta", "checkpoint", "BLOB NOT NULL DEFAULT x''"),
     ("afield_group", "checkpoint", "BLOB NOT NULL DEFAULT x''"),
     ("afield_entity", "doubted", "INTEGER NOT NULL DEFAULT 0"),
+    ("afield_entity", "unfetched", "TEXT NOT NULL DEFAULT ''"),
+    ("afield_meta", "upgrade_model", "TEXT"),
+    ("afield_meta", "upgrade_code", "TEXT"),
+    ("afield_meta", "upgrade_message", "TEXT"),
+    ("afield_meta", "upgrade_told", "INTEGER NOT NULL DEFAULT 0"),
 ];
 
 /// Adds the columns to a store of a version that had none of them.

@@ -37,21 +37,33 @@ pub(super) fn retry(db: &mut Db, name: &str, set: Option<&Attributes>) -> Result
         );
         return Err(Error::new(Code::CONFLICT_OPEN, message));
     }
-    let mut values = parked.set.clone();
-    if let Some(set) = set.filter(|set| !set.is_empty()) {
-        values.extend(writable(db, &loaded, &parked, set)?);
-    }
-    if values != parked.set {
-        record(db, &parked)?;
-        let sql = "UPDATE afield_change SET sets = ?2 WHERE n = ?1";
-        let bound = params![parked.n, write_attributes(&values)];
-        db.conn.prepare_cached(sql)?.execute(bound)?;
-        db.crash_point("retry-set")?;
-        rebase::undone(db, &loaded, &parked.entity, &parked.key, parked.n, values)?;
+    for mate in &mates {
+        let mut values = known(&loaded, mate);
+        if let Some(set) = set.filter(|set| mate.n == parked.n && !set.is_empty()) {
+            values.extend(writable(db, &loaded, &parked, set)?);
+        }
+        if values != mate.set {
+            record(db, mate)?;
+            let sql = "UPDATE afield_change SET sets = ?2 WHERE n = ?1";
+            let bound = params![mate.n, write_attributes(&values)];
+            db.conn.prepare_cached(sql)?.execute(bound)?;
+            db.crash_point("retry-set")?;
+            rebase::undone(db, &loaded, &mate.entity, &mate.key, mate.n, values)?;
+        }
     }
     resume(db, &loaded, parked.group_n)?;
     recompute(db, &loaded, &rows(&mates))?;
     name_of(db, parked.n)
+}
+
+/// What a change sets, without attributes that have left the model since it was made: the server
+/// would refuse it for them for ever. What was typed into them stays on record.
+fn known(loaded: &Loaded, parked: &Parked) -> Attributes {
+    let mut values = parked.set.clone();
+    if let Some(entity) = loaded.model.entity(&parked.entity) {
+        values.retain(|name, _| entity.attribute(name).is_some());
+    }
+    values
 }
 
 /// Settles a conflict. Gives the change's name if it is sent again: another one, or the same while
@@ -254,14 +266,14 @@ fn mine(loaded: &Loaded, parked: &Parked) -> Result<Rebased, Error> {
         // What may not be written comes with the server's row, if ever.
         let mut row = parked.base.clone();
         row.retain(|name, _| entity.attribute(name).is_some_and(|a| !a.read_only));
-        row.extend(parked.set.clone());
+        row.extend(known(loaded, parked));
         return Ok(Some((Op::Create, Attributes::new(), row)));
     };
     if parked.op == Op::Delete {
         return Ok(Some((Op::Delete, theirs.clone(), Attributes::new())));
     }
     let mut base = theirs.clone();
-    let mut set = parked.set.clone();
+    let mut set = known(loaded, parked);
     if parked.op == Op::Update {
         for name in entity.counters() {
             // Only the difference counts, so it stays as it was made, if that is known.

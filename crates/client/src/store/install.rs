@@ -1,6 +1,6 @@
 //! Installing a model: tables for entities that are new, others again where the definition
-//! changed. Rows of synced entities come from the server again; those of local-only entities
-//! exist nowhere else, so their tables are only ever extended.
+//! changed. Rows of synced entities are carried over ([`super::upgrade`]); those of local-only
+//! entities exist nowhere else, so their tables are only ever extended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,40 +11,52 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::ids::numbering;
 use super::tables::Table;
-use super::{scope, seal, vacuum};
+use super::{scope, seal, upgrade, upgrade_failed, vacuum};
 use crate::error::Error;
 
 /// Installs `model` inside a write transaction.
 ///
 /// # Errors
-/// The model is unusable, or unsettled changes or rows of the app stand in the way.
+/// The model is unusable, or rows or tables of the app stand in the way.
 pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
     model.check()?;
     seal::seal(db, None)?;
-    let made = made(db)?;
-    refuse_unsettled(db, model, &made)?;
+    let new = Loaded::new(model.clone());
     // A watch compares the counter of writes: it must not start over with the table.
     let mut touched = HashMap::new();
-    for old in &made {
-        let new = model.entities.iter().find(|new| is_same_table(new, old));
-        match new {
-            Some(new) if new == old => {}
-            Some(new) if new.as_tables() == old.as_tables() => remake_triggers(db, new)?,
+    let mut remade = Vec::new();
+    for old in &made(db)? {
+        let table = new
+            .tables
+            .iter()
+            .find(|table| is_same_table(&table.entity, old));
+        match table.map(|table| (table, &table.entity)) {
+            Some((_, new)) if new == old => {}
+            Some((_, new)) if new.as_tables() == old.as_tables() => remake_triggers(db, new)?,
             None if !old.is_synced() => {}
-            Some(new) if !old.is_synced() => extend_local_only(db, old, new)?,
+            Some((_, new)) if !old.is_synced() => extend_local_only(db, old, new)?,
+            Some((table, new)) if upgrade::carries(old, new) => {
+                upgrade::remake(db, old, table)?;
+                remade.push(table);
+            }
             _ => {
                 touched.insert(old.name.clone(), drop_tables(db, old)? + 1);
             }
         }
     }
-    let new = Loaded::new(model.clone());
     for table in &new.tables {
         let touched = touched.get(&table.entity.name).copied().unwrap_or(0);
-        make_tables(db, table, touched)?;
+        if make_tables(db, table, touched)? && table.entity.is_synced() {
+            upgrade::lay_again(db, &new, table)?;
+        }
+    }
+    for table in remade {
+        upgrade::recompute(db, &new, table)?;
     }
     let sql = "UPDATE afield_meta SET model = ?1, fingerprint = ?2";
     db.conn
         .execute(sql, params![model.to_json(), new.fingerprint])?;
+    upgrade_failed::forget(db)?;
     db.loaded = Some(Arc::new(new));
     Ok(())
 }
@@ -68,27 +80,6 @@ fn made(db: &Db) -> Result<Vec<Entity>, Error> {
     definitions.map(|json| read(json?)).collect()
 }
 
-/// Refuses a model that would remake an entity with unsettled changes.
-fn refuse_unsettled(db: &Db, model: &Model, made: &[Entity]) -> Result<(), Error> {
-    let sql = "SELECT DISTINCT c.entity FROM afield_change AS c \
-               JOIN afield_group AS g ON g.n = c.group_n \
-               WHERE g.state IN ('pending', 'sent', 'parked')";
-    let mut statement = db.conn.prepare(sql)?;
-    let entities = statement.query_map([], |row| row.get::<_, String>(0))?;
-    for name in entities {
-        let name = name?;
-        let of = |entity: Option<&Entity>| entity.map(Entity::as_tables);
-        let before = of(made.iter().find(|entity| entity.name == name));
-        if before != of(model.entity(&name)) {
-            let message = format!(
-                "the model of `{name}` changed while it has unsettled changes; settle them first"
-            );
-            return Err(Error::new(Code::UPDATE_REQUIRED, message));
-        }
-    }
-    Ok(())
-}
-
 /// Drops an entity's tables; gives its counter of writes.
 fn drop_tables(db: &Db, entity: &Entity) -> Result<i64, Error> {
     if entity.erase {
@@ -104,11 +95,12 @@ fn drop_tables(db: &Db, entity: &Entity) -> Result<i64, Error> {
     Ok(db.conn.query_row(sql, [&entity.name], |row| row.get(0))?)
 }
 
-fn make_tables(db: &Db, table: &Table, touched: i64) -> Result<(), Error> {
+/// Makes an entity's tables, unless they are there.
+fn make_tables(db: &Db, table: &Table, touched: i64) -> Result<bool, Error> {
     let name = &table.entity.name;
     let sql = "SELECT 1 FROM afield_entity WHERE name = ?1";
     if db.conn.prepare_cached(sql)?.exists([name])? {
-        return Ok(());
+        return Ok(false);
     }
     let sql = "SELECT type FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE";
     let taken: Option<String> = (db.conn.query_row(sql, [name], |row| row.get(0))).optional()?;
@@ -121,7 +113,7 @@ fn make_tables(db: &Db, table: &Table, touched: i64) -> Result<(), Error> {
     let sql = "INSERT INTO afield_entity (name, definition, touched) VALUES (?1, ?2, ?3)";
     db.conn
         .execute(sql, params![name, json(&table.entity)?, touched])?;
-    Ok(())
+    Ok(true)
 }
 
 fn extend_local_only(db: &Db, old: &Entity, new: &Entity) -> Result<(), Error> {
@@ -159,12 +151,12 @@ fn redefine(db: &Db, new: &Entity) -> Result<(), Error> {
     Ok(())
 }
 
-fn json(entity: &Entity) -> Result<String, Error> {
+pub(super) fn json(entity: &Entity) -> Result<String, Error> {
     serde_json::to_string(entity)
         .map_err(|error| Error::new(Code::INTERNAL, format!("an entity as JSON: {error}")))
 }
 
-fn run(db: &Db, statements: &[String]) -> Result<(), Error> {
+pub(super) fn run(db: &Db, statements: &[String]) -> Result<(), Error> {
     statements.iter().try_for_each(|sql| {
         db.conn.execute_batch(sql)?;
         db.crash_point("install-statement")

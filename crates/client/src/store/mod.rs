@@ -45,6 +45,8 @@ mod tables;
 mod target;
 mod triggers;
 mod uncaptured;
+mod upgrade;
+mod upgrade_failed;
 mod vacuum;
 mod verify;
 mod watch;
@@ -67,6 +69,7 @@ pub use query::{Executed, Origin, Params, Rows};
 pub use status::{ChangeInfo, ChangeState, OutcomeInfo, RowState, Status};
 pub use sync_store::SyncStore;
 pub use uncaptured::{Repaired, UncapturedRow};
+pub use upgrade_failed::UpgradeFailed;
 pub use verify::{Difference, DifferentRow, Found, FoundWhat};
 pub use watch::{Watch, Watches};
 

@@ -18,7 +18,7 @@ use super::db::{Db, Loaded};
 use super::ids::captured::Uncaptured;
 use super::sql::{row_attributes, values};
 use super::tables::Table;
-use super::{lookups, rebase, rules};
+use super::{lookups, rebase, rules, upgrade};
 use crate::error::Error;
 
 /// A null that an entity action set explicitly: entity, identifier, attribute. A captured INSERT
@@ -127,6 +127,7 @@ fn derive(
         if let Some((op, mut base, set)) = change {
             rebase::without_refused(db, &table.entity, &write_key(&key), &mut base)?;
             unwritable(db, table, &key, &mut base)?;
+            unseen(db, table, &mut base, &set)?;
             if table.server_row(&db.conn, &key)?.is_none() {
                 table.put_server_row(&db.conn, &key, before.as_deref())?;
             }
@@ -176,6 +177,14 @@ fn unwritable(db: &Db, table: &Table, key: &[Value], base: &mut Attributes) -> R
             );
         }
     }
+    Ok(())
+}
+
+/// What a new model added and the server has not sent yet, nobody saw: it is no part of a base,
+/// unless the user wrote it himself where he saw nothing.
+fn unseen(db: &Db, table: &Table, base: &mut Attributes, set: &Attributes) -> Result<(), Error> {
+    let unfetched = upgrade::unfetched(db, &table.entity.name)?;
+    base.retain(|name, _| set.contains_key(name) || !unfetched.contains(name));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::actions::current_key;
 use super::checked::VerifyStatus;
 use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::Db;
+use super::upgrade_failed::{self, UpgradeFailed};
 use super::{checked, conflict, held, outbox, scope, vacuum};
 use crate::error::Error;
 
@@ -142,7 +143,7 @@ pub struct Status {
     pub parked: u64,
     /// Changes in conflict (counted in `parked` too).
     pub conflicts: u64,
-    /// Entities whose first download is not complete.
+    /// Entities whose first download is not complete, or that a new model has fetched again.
     pub downloading: Vec<String>,
     /// How many values of its scope the user holds, as far as their rows are here, of each entity
     /// whose scope has values.
@@ -156,6 +157,8 @@ pub struct Status {
     pub last_error: Option<Code>,
     /// What is known of whether this device has exactly the server's rows.
     pub verify: VerifyStatus,
+    /// The server's newer model, if this store could not take it: the old one stays in use.
+    pub upgrade_failed: Option<UpgradeFailed>,
     /// How old `last_success_ms` may be for the device to be up to date, in milliseconds: the
     /// model's `freshness`.
     pub freshness_ms: i64,
@@ -279,7 +282,8 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
         }
         status.conflicts = conflict::open(db)?.len() as u64;
         let loaded = db.loaded()?;
-        let sql = "SELECT name FROM afield_entity WHERE complete = 0 ORDER BY name";
+        let sql = "SELECT name FROM afield_entity WHERE complete = 0 OR position IS NULL \
+                   ORDER BY name";
         let mut statement = db.conn.prepare_cached(sql)?;
         let names = statement.query_map([], |row| row.get::<_, String>(0))?;
         for name in names {
@@ -316,6 +320,7 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
     status.freshness_ms = limits.freshness_ms;
     status.last_success_ms = success;
     status.last_error = error.map(|word| Code::parse(&word));
+    status.upgrade_failed = upgrade_failed::failed(db)?;
     Ok(status)
 }
 

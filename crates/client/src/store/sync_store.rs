@@ -17,7 +17,7 @@ use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{
     checkpoint, chosen, conflict, decide, history, install, network, outcome, scope, uncaptured,
-    vacuum,
+    upgrade_failed, vacuum,
 };
 use crate::environment::Environment;
 use crate::error::Error;
@@ -152,11 +152,12 @@ impl SyncStore {
         })
     }
 
-    /// Installs the server's model. Entities whose definition changed are fetched again, which
-    /// is refused while one of them has unsettled changes.
+    /// Installs the server's model. Rows and unsettled changes of entities whose definition
+    /// changed stay; what the definition adds is fetched with the next pull.
     ///
     /// # Errors
-    /// `update-required` while unsettled changes stand in the way; nothing is changed then.
+    /// A table of the app's own, or rows of a local-only entity, stand in the way, or the store
+    /// cannot be written; nothing is changed then, and the old model stays in use.
     pub fn install(&mut self, model: &Model) -> Result<(), Error> {
         self.synchronous("FULL")?;
         self.db.write("install", |db| install::install(db, model))
@@ -365,6 +366,10 @@ impl SyncStore {
                        last_success = CASE WHEN ?1 IS NULL THEN ?2 ELSE last_success END";
             db.conn
                 .execute(sql, params![error.map(Code::as_str), now])?;
+            if error.is_none() {
+                // The server goes by this store's model, whatever it had meanwhile.
+                upgrade_failed::forget(db)?;
+            }
             uncaptured::prune(db, now - HISTORY_MS)?;
             history::prune(db, now, grew)
         })?;

@@ -54,7 +54,10 @@ impl<'a> Target<'a> {
         let reset = reset && standing.newest().is_some();
         let removed = reset && stage::start_over(db, table)?;
         let is_first = !standing.complete;
+        // Rows that an upgrade carried over are replaced as a whole.
+        let carried = !is_first && standing.newest().is_none();
         let staged = reset || standing.stage_position.is_some() || !(is_first || complete);
+        let staged = staged || carried;
         let keys = overlay::keys(db, table)?;
         let overlaid = keys.iter().map(|key| write_key(key)).collect();
         let recompute = HashSet::new();
@@ -129,7 +132,7 @@ impl<'a> Target<'a> {
             overlay::release(db, loaded, name, key)?;
         }
         let sql = "UPDATE afield_entity SET position = ?2, complete = max(complete, ?3), \
-                   stage_position = NULL, stage_reset = 0 WHERE name = ?1";
+                   stage_position = NULL, stage_reset = 0, unfetched = '' WHERE name = ?1";
         db.conn
             .prepare_cached(sql)?
             .execute(params![name, self.position, complete])?;

@@ -44,6 +44,7 @@ mod store_refusals;
 mod store_rules;
 mod store_stage;
 mod store_types;
+mod store_upgrade;
 mod store_verify;
 mod store_windows;
 mod watch_own;

@@ -199,7 +199,8 @@ fn rows_that_stay_keep_their_place_in_the_file() {
 fn p4_entities_that_started_at_different_times_meet_in_one_page() {
     let (world, mut store) = filled();
     let mut sync = world.sync();
-    // label is remade by a changed model, so it downloads anew beside entities that are complete.
+    // label has another identifier in a changed model, so it downloads anew beside entities that
+    // are complete.
     let mut model = world.model.clone();
     let label = model
         .entities
@@ -209,6 +210,7 @@ fn p4_entities_that_started_at_different_times_meet_in_one_page() {
     label
         .attributes
         .push(Attribute::new("colour", afield::protocol::Type::Text));
+    label.attributes[0].name = "term".into();
     sync.install(&model).unwrap();
     let mut world = world;
     world.model = model;

@@ -43,6 +43,8 @@ pub struct HttpLimits {
     pub uploads_bytes: usize,
     /// Requests in a minute of one device, on the average; as many may come at once.
     pub device_rate: u32,
+    /// The oldest version of the model with which a device is answered.
+    pub model_version_min: u32,
 }
 
 impl Default for HttpLimits {
@@ -69,6 +71,7 @@ impl From<&LimitsSection> for HttpLimits {
             syncs_of_user: file.syncs_of_user,
             uploads_bytes: file.uploads,
             device_rate: file.device_rate,
+            model_version_min: 1,
         }
     }
 }

@@ -21,6 +21,7 @@ mod problem;
 mod rate;
 mod request;
 mod sync;
+mod upgrade;
 
 use std::sync::Arc;
 

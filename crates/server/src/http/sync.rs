@@ -16,6 +16,7 @@ use super::observe::Observed;
 use super::parts::{self, Taken};
 use super::problem::Refusal;
 use super::request::{self, Room, SyncRequest};
+use super::upgrade;
 use crate::storage::Caller;
 
 /// Answers a sync. Nothing of a request is applied before all of it has come.
@@ -38,6 +39,7 @@ async fn answer(
     seen: &Observed,
 ) -> Result<Response, Refusal> {
     let claims = server.authenticate(headers, seen)?;
+    upgrade::note_failed(headers, &claims.user);
     let format = request::content_format(headers)?;
     let accepted = request::accepted_format(headers)?;
     let packed = Coding::of_request(headers)?;
@@ -57,6 +59,7 @@ async fn answer(
         history,
         room,
     } = intake::read(body, headers, (format, packed), server, admit).await?;
+    upgrade::refuse_too_old(server, headers, &hello)?;
     let place = places.take(&claims.user, limits).await?;
     seen.add_groups(groups.len());
     let caller = Caller::from(claims);

@@ -115,11 +115,20 @@ impl ModelFile {
     fn from_document(top: &Section<'_, '_>, path: &Path, overrides: &Overrides) -> Self {
         let folder = path.parent().unwrap_or(Path::new(""));
         let server = top.take_section("server");
+        let place = server.as_ref().map(|it| it.place).unwrap_or_default();
         let server = ServerSection::read(top.reader, server.as_ref(), folder, overrides);
         let auth = AuthSection::read(top.take_section("auth").as_ref(), folder);
         let sync = SyncSection::read(top.take_section("sync").as_ref());
         let limits = LimitsSection::read(top.take_section("limits").as_ref());
         let version = version(top.take_section("model").as_ref());
+        if server.min_version > version {
+            let least = server.min_version;
+            let message = format!(
+                "[server] min_version: no device could have version {least}; `[model] version` is \
+                 {version}"
+            );
+            top.reader.wrong(place, message);
+        }
         let units = top
             .take_section("unit")
             .map_or_else(Vec::new, |all| units(&all));

@@ -60,10 +60,21 @@ fn a_good_file_says_what_it_says() {
 
 #[test]
 fn what_has_no_effect_yet_is_named() {
-    let text = GOOD.replace("retention = \"30 days\"", "min_version = 2");
+    let text = format!("{GOOD}\n[sync]\non_online = false\n");
     let file = parse(&text).unwrap();
     assert_eq!(file.warnings.len(), 1, "{:?}", file.warnings);
-    assert!(file.warnings[0].message.contains("min_version"));
+    assert!(file.warnings[0].message.contains("on_online"));
+}
+
+#[test]
+fn the_oldest_version_that_is_served_is_none_to_come() {
+    let least = |n: u32| GOOD.replace("retention = \"30 days\"", &format!("min_version = {n}"));
+    assert_eq!(parse(&least(3)).unwrap().server.min_version, 3);
+    let errors = parse(&least(4)).unwrap_err();
+    assert!(
+        errors[0].message.contains("`[model] version`"),
+        "{errors:?}"
+    );
 }
 
 #[test]

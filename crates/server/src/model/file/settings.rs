@@ -133,11 +133,7 @@ impl ServerSection {
         if let Some(section) = section {
             set(&mut retention, section.take("retention"), Node::duration);
             let number = |node: &Node<'_, '_>| node.number(1..=u64::from(u32::MAX));
-            set(
-                &mut min_version,
-                section.take_without_effect("min_version"),
-                number,
-            );
+            set(&mut min_version, section.take("min_version"), number);
             section.refuse_later(later::SERVER);
             section.finish();
         }

@@ -20,6 +20,27 @@ use super::schema::Affinity;
 /// Longest text that a refusal shows, in characters.
 const SHOWN_CHARS: usize = 40;
 
+/// The change with its values in the types of the model: a device with an earlier model sends them
+/// in those of that one.
+pub(super) fn as_model_has_it<'c>(table: &EntityTable, change: &'c Change) -> Cow<'c, Change> {
+    let mut found = Cow::Borrowed(change);
+    for attribute in table.entity.local.values() {
+        let (name, kind) = (&attribute.name, attribute.kind);
+        let converted = |values: &Attributes| {
+            let value = values.get(name)?;
+            let other = kind.converted(value)?;
+            (other != *value).then_some(other)
+        };
+        if let Some(value) = converted(&change.set) {
+            found.to_mut().set.insert(name.clone(), value);
+        }
+        if let Some(value) = converted(&change.base) {
+            found.to_mut().base.insert(name.clone(), value);
+        }
+    }
+    found
+}
+
 /// The change with its decimals as their columns have them: other zeros at the end are no change.
 pub(super) fn as_columns_have_it<'c>(table: &EntityTable, change: &'c Change) -> Cow<'c, Change> {
     let attributes = table.entity.local.attributes.iter().enumerate();

@@ -61,6 +61,7 @@ pub(super) fn change(
         return Ok(Done::settled(refused));
     }
     let typed = &change.set;
+    let change = &*column::as_model_has_it(table, change);
     let change = &*column::as_columns_have_it(table, change);
     let found = found(rights, table, change)?;
     if let Found::Mine(row) = &found
@@ -247,6 +248,7 @@ pub(super) fn unknown_before(
         Some(table) if unwritable(table, change).is_none() => table,
         _ => return Ok(rejected(Code::GONE)),
     };
+    let change = &*column::as_model_has_it(table, change);
     let row = match found(rights, table, change)? {
         Found::Mine(row) => Some(row).filter(|row| !row.is_deleted),
         Found::Foreign | Found::Absent => None,
@@ -359,7 +361,8 @@ pub(super) fn unwritable(table: &EntityTable, change: &Change) -> Option<Verdict
                 format!("`{name}` is read-only"),
             );
         }
-        if !attribute.kind.accepts(value.as_ref()) {
+        // A device with an earlier model sends what the attribute was then.
+        if attribute.kind.converted(value).is_none() {
             let message = format!("`{name}` expects {}", attribute.kind.expected());
             return refuse(Code::TYPE_MISMATCH, Some(name), message);
         }
