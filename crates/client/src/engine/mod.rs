@@ -55,6 +55,13 @@ pub enum Event<'a> {
     Model(&'a str),
     /// More of the answer to [`Command::Send`].
     Bytes(&'a [u8]),
+    /// The same, of an answer that came packed.
+    Unpacked {
+        /// What it unpacked to.
+        bytes: &'a [u8],
+        /// Bytes that the network carried for it.
+        received: usize,
+    },
     /// The answer ended as it should.
     Closed,
     /// The model or the answer did not come, or not whole.
@@ -171,7 +178,10 @@ impl Engine {
                 run.report.model_changed = true;
                 run.begin(store, commands)?;
             }
-            Event::Bytes(bytes) => run.receive(store, bytes, commands)?,
+            Event::Bytes(bytes) => run.receive(store, bytes, bytes.len(), commands)?,
+            Event::Unpacked { bytes, received } => {
+                run.receive(store, bytes, received, commands)?;
+            }
             Event::Closed => run.closed(store, commands)?,
             Event::Failed(failure) => run.failed(store, failure, commands)?,
             Event::Waited => run.next(store, commands)?,
@@ -300,14 +310,15 @@ impl Run {
         }
     }
 
-    /// Takes more of an answer.
+    /// Takes more of an answer, which took `received` bytes of the network.
     fn receive(
         &mut self,
         store: &mut SyncStore,
         bytes: &[u8],
+        received: usize,
         commands: &mut Vec<Command>,
     ) -> Result<(), Error> {
-        self.report.bytes_received += bytes.len() as u64;
+        self.report.bytes_received += received as u64;
         let (Some(exchange), Some(model)) = (&mut self.exchange, &self.model) else {
             return Ok(());
         };

@@ -15,6 +15,7 @@ mod address;
 mod environment;
 mod folder;
 mod http;
+mod packed;
 mod problem;
 mod sync;
 mod tls;

@@ -7,12 +7,19 @@
 //!
 //! Started by `cargo xtask bench`, which builds the `afield` program first.
 
+mod changed;
+mod device;
 mod download;
 mod limits;
+mod local;
 mod process;
+mod quiet;
 mod rows;
 mod scopes;
 mod served;
+mod target;
+mod upload;
+mod wait;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -44,6 +51,16 @@ struct Arguments {
 enum What {
     /// A first download.
     Download,
+    /// A sync with nothing new.
+    Quiet,
+    /// One per cent of the rows changed.
+    Changed,
+    /// Edits and reads on the device.
+    Local,
+    /// Edits made offline, sent and settled.
+    Upload,
+    /// The user's own writes while rows arrive.
+    Wait,
     /// A sync with nothing new of a user with many values of a scope.
     Scopes,
     /// Syncs while the server is attacked.
@@ -70,8 +87,13 @@ fn main() -> ExitCode {
 
 type Run = fn(&Arguments) -> Result<(), Box<dyn Error>>;
 
-const BENCHES: [(What, Run); 3] = [
+const BENCHES: [(What, Run); 8] = [
     (What::Download, download::run),
+    (What::Quiet, quiet::run),
+    (What::Changed, changed::run),
+    (What::Local, local::run),
+    (What::Upload, upload::run),
+    (What::Wait, wait::run),
     (What::Scopes, scopes::run),
     (What::Limits, limits::run),
 ];
