@@ -68,6 +68,13 @@ pub enum Event<'a> {
     Model(&'a str),
     /// More of the answer to [`Command::Send`].
     Bytes(&'a [u8]),
+    /// The same, of an answer that came packed.
+    Unpacked {
+        /// What it unpacked to.
+        bytes: &'a [u8],
+        /// Bytes that the network carried for it.
+        received: usize,
+    },
     /// The answer ended as it should.
     Closed,
     /// The model or the answer did not come, or not whole.
@@ -221,7 +228,10 @@ impl Engine {
         match event {
             Event::Start { .. } | Event::Verify { .. } => {}
             Event::Model(json) => run.upgrade(store, json, commands)?,
-            Event::Bytes(bytes) => run.receive(store, bytes, commands)?,
+            Event::Bytes(bytes) => run.receive(store, bytes, bytes.len(), commands)?,
+            Event::Unpacked { bytes, received } => {
+                run.receive(store, bytes, received, commands)?;
+            }
             Event::Closed => run.closed(store, commands)?,
             Event::Failed(failure) => run.failed(store, failure, commands)?,
             Event::Waited => run.next(store, commands)?,
@@ -365,14 +375,15 @@ impl Run {
         }
     }
 
-    /// Takes more of an answer.
+    /// Takes more of an answer, which took `received` bytes of the network.
     fn receive(
         &mut self,
         store: &mut SyncStore,
         bytes: &[u8],
+        received: usize,
         commands: &mut Vec<Command>,
     ) -> Result<(), Error> {
-        self.report.bytes_received += bytes.len() as u64;
+        self.report.bytes_received += received as u64;
         let (Some(exchange), Some(model)) = (&mut self.exchange, &self.model) else {
             return Ok(());
         };

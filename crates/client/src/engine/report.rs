@@ -77,7 +77,7 @@ pub struct Report {
     pub pulled: u64,
     /// Bytes of request bodies.
     pub bytes_sent: u64,
-    /// Bytes of answers.
+    /// Bytes of answers, as they came: packed ones count packed.
     pub bytes_received: u64,
     /// Outcomes stored, in order.
     pub outcomes: Vec<OutcomeInfo>,

@@ -5,6 +5,8 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use ureq::unversioned::transport::{Connector as _, TcpConnector};
 use ureq::{Agent, Body, Timeout, http};
 
 use super::address::Address;
+use super::packed::Unpacker;
 use super::problem;
 use super::tls::TlsConnector;
 use crate::engine::Failure;
@@ -59,8 +62,8 @@ impl Timeouts {
 pub(super) enum Answer {
     /// The model's JSON.
     Model(String),
-    /// More of an answer to a sync request.
-    Bytes(Vec<u8>),
+    /// More of an answer to a sync request, unpacked, and how many bytes of the network it was.
+    Bytes(Vec<u8>, usize),
     /// The answer ended as it should.
     Closed,
     /// It did not come, or not whole.
@@ -76,7 +79,8 @@ pub(super) enum Signal {
 }
 
 /// Takes a good answer: hands over pieces while somebody wants them, and gives the last.
-type Read = fn(http::Response<Body>, &mut dyn FnMut(Answer) -> bool) -> Result<Answer, ureq::Error>;
+type Read =
+    fn(&Call, http::Response<Body>, &mut dyn FnMut(Answer) -> bool) -> Result<Answer, Failure>;
 
 /// The connections of one client to its server.
 pub(super) struct Line {
@@ -84,9 +88,13 @@ pub(super) struct Line {
     address: Address,
     token: String,
     timeouts: Patience,
+    is_plain: Arc<AtomicBool>,
 }
 
 impl Line {
+    /// `is_plain` says that answers are asked for as they are, and learns when one cannot be
+    /// unpacked.
+    ///
     /// # Errors
     /// The extra root certificates cannot be read.
     pub(super) fn new(
@@ -94,6 +102,7 @@ impl Line {
         token: String,
         timeouts: Patience,
         roots: Option<&Path>,
+        is_plain: Arc<AtomicBool>,
     ) -> Result<Self, Error> {
         // No redirect is followed: the token and the changes are for this server only.
         let config = Config::builder()
@@ -112,15 +121,17 @@ impl Line {
             address,
             token,
             timeouts,
+            is_plain,
         })
     }
 
     /// Asks for the model.
     pub(super) fn fetch_model(&self, number: u64, signals: &SyncSender<Signal>) {
         let request = self.request("GET", "/v1/model", "application/json");
-        self.spawn(number, signals, request, None, |response, _| {
+        self.spawn(number, signals, request, None, |call, response, _| {
             let reader = response.into_body().into_with_config().limit(MODEL_BYTES);
-            reader.read_to_string().map(Answer::Model)
+            let model = reader.read_to_string().map(Answer::Model);
+            model.map_err(|error| call.failure(&error))
         });
     }
 
@@ -139,17 +150,10 @@ impl Line {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        self.spawn(number, signals, request, Some(body), |response, send| {
-            let mut reader = response.into_body().into_reader();
-            let mut chunk = vec![0; CHUNK_BYTES];
-            loop {
-                let length = reader.read(&mut chunk).map_err(ureq::Error::from)?;
-                let bytes = chunk.get(..length).unwrap_or(&[]);
-                if bytes.is_empty() || !send(Answer::Bytes(bytes.to_vec())) {
-                    return Ok(Answer::Closed);
-                }
-            }
-        });
+        if !self.is_plain.load(Ordering::SeqCst) {
+            request = request.header("Accept-Encoding", "zstd");
+        }
+        self.spawn(number, signals, request, Some(body), Call::read_sync);
     }
 
     /// Ends every connection, at once.
@@ -178,6 +182,7 @@ impl Line {
         let call = Call {
             address: self.address.clone(),
             timeouts: self.timeouts,
+            is_plain: self.is_plain.clone(),
             expected: match &body {
                 Some(_) => Format::Cbor.media_type(),
                 None => "application/json",
@@ -194,7 +199,7 @@ impl Line {
                 .map_err(|error| call.failure(&error))
                 .and_then(|response| {
                     let response = call.check(response)?;
-                    read(response, &mut send).map_err(|error| call.failure(&error))
+                    read(&call, response, &mut send)
                 })
                 .unwrap_or_else(Answer::Failed);
             send(answer);
@@ -213,6 +218,7 @@ impl Line {
 struct Call {
     address: Address,
     timeouts: Patience,
+    is_plain: Arc<AtomicBool>,
     expected: &'static str,
 }
 
@@ -239,6 +245,68 @@ impl Call {
             }
         );
         Err(Failure::new(Code::UNREACHABLE, message))
+    }
+
+    /// Hands over an answer to a sync request as it comes.
+    fn read_sync(
+        &self,
+        response: http::Response<Body>,
+        send: &mut dyn FnMut(Answer) -> bool,
+    ) -> Result<Answer, Failure> {
+        let mut unpacker = self.unpacker(&response)?;
+        let mut reader = response.into_body().into_reader();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let read = reader.read(&mut chunk);
+            let length = read.map_err(|error| self.failure(&ureq::Error::from(error)))?;
+            let bytes = chunk.get(..length).unwrap_or(&[]);
+            let is_wanted = match &mut unpacker {
+                _ if bytes.is_empty() => break,
+                None => send(Answer::Bytes(bytes.to_vec(), length)),
+                Some(unpacker) => {
+                    let give = &mut |bytes: &[u8], came| send(Answer::Bytes(bytes.to_vec(), came));
+                    let unpacked = unpacker.unpack(bytes, give);
+                    unpacked.map_err(|error| self.unpackable(&error.to_string()))?
+                }
+            };
+            if !is_wanted {
+                return Ok(Answer::Closed);
+            }
+        }
+        if unpacker.is_some_and(|unpacker| !unpacker.is_whole()) {
+            return Err(self.unpackable("it ends too early"));
+        }
+        Ok(Answer::Closed)
+    }
+
+    /// What unpacks an answer, if it is packed.
+    fn unpacker(&self, response: &http::Response<Body>) -> Result<Option<Unpacker>, Failure> {
+        let coding = response.headers().get("content-encoding");
+        match coding.map(|coding| coding.to_str().unwrap_or("?").trim()) {
+            None => Ok(None),
+            Some(coding) if coding.eq_ignore_ascii_case("identity") => Ok(None),
+            Some(coding) if coding.eq_ignore_ascii_case("zstd") => Unpacker::new()
+                .map(Some)
+                .map_err(|error| self.unpackable(&error.to_string())),
+            Some(coding) => Err(self.unpackable(&format!("`{}`", coding.escape_debug()))),
+        }
+    }
+
+    /// An answer cannot be unpacked: a proxy may have spoilt it, or nobody would pack it so. It is
+    /// asked for once more as it is, so that the device moves on.
+    fn unpackable(&self, why: &str) -> Failure {
+        let was_plain = self.is_plain.swap(true, Ordering::SeqCst);
+        let message = format!(
+            "the answer of {} cannot be unpacked: {why}",
+            self.address.as_str()
+        );
+        match was_plain {
+            false => Failure::new(Code::INTERRUPTED, message),
+            true => Failure {
+                status: Some(200),
+                ..Failure::new(Code::MALFORMED, message)
+            },
+        }
     }
 
     fn failure(&self, error: &ureq::Error) -> Failure {

@@ -16,6 +16,7 @@ mod environment;
 mod folder;
 mod http;
 mod key_source;
+mod packed;
 mod problem;
 mod sync;
 mod tls;

@@ -1,8 +1,8 @@
 //! Running a sync: the engine's commands carried out, its events brought back.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use afield_protocol::{Code, MODEL_VERSION_HEADER, UPGRADE_FAILED_HEADER};
@@ -25,6 +25,8 @@ pub(super) struct Runner {
     settings: Option<Settings>,
     /// How long the network may be silent, by these settings and the model.
     patience: Option<Patience>,
+    /// Whether answers are asked for as they are, because one could not be unpacked.
+    is_plain: Arc<AtomicBool>,
     /// Counts requests, so that what a given-up one still brings is told apart.
     requests: u64,
 }
@@ -68,6 +70,7 @@ impl Runner {
             line: None,
             settings: None,
             patience: None,
+            is_plain: Arc::default(),
             requests: 0,
         }
     }
@@ -116,7 +119,8 @@ impl Runner {
             && let Some(patience) = self.patience
         {
             let roots = settings.roots.as_deref();
-            let line = Line::new(server.clone(), token.clone(), patience, roots)?;
+            let (server, token) = (server.clone(), token.clone());
+            let line = Line::new(server, token, patience, roots, self.is_plain.clone())?;
             self.line = Some(line);
         }
         let unconnected = || Error::new(Code::UNREACHABLE, "this store knows no server yet");
@@ -196,9 +200,12 @@ impl Run<'_> {
             }
             commands = match self.wait() {
                 Woken::Answer(Answer::Model(json)) => self.handle(Event::Model(&json))?,
-                Woken::Answer(Answer::Bytes(bytes)) => {
+                Woken::Answer(Answer::Bytes(bytes, received)) => {
                     self.answered()?;
-                    self.handle(Event::Bytes(&bytes))?
+                    self.handle(Event::Unpacked {
+                        bytes: &bytes,
+                        received,
+                    })?
                 }
                 Woken::Answer(Answer::Closed) => self.handle(Event::Closed)?,
                 Woken::Answer(Answer::Failed(failure)) => self.handle(Event::Failed(failure))?,

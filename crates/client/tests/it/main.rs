@@ -15,6 +15,7 @@ mod lookups;
 mod native_driver;
 mod native_faults;
 mod native_limits;
+mod native_packed;
 mod native_server;
 mod native_tls;
 mod scopes;

@@ -32,6 +32,8 @@ pub(crate) enum Reply {
     Cut(usize, Box<Self>),
     /// A page that continues from where this device is not, and megabytes of nothing after it.
     Elsewhere,
+    /// The answer in this content coding, its body made so.
+    Packed(&'static str, Pack, Box<Self>),
     /// The connection ends before a byte of an answer.
     HangUp,
     /// Nothing, for as long as the client waits.
@@ -41,6 +43,9 @@ pub(crate) enum Reply {
     /// The answer in pieces of so many bytes, with pauses between them.
     Drip(usize, Duration, Box<Self>),
 }
+
+/// Packs an answer's body, or spoils it.
+pub(crate) type Pack = fn(&[u8]) -> Vec<u8>;
 
 /// A request as the server saw it.
 pub(crate) struct Seen {
@@ -259,6 +264,11 @@ fn render(reply: &Reply, asked: &Asked<'_>) -> (String, Vec<u8>) {
             let mut body = frames_of(&asked, |_| Verdict::applied(), &[]);
             body.resize(body.len() + 4_000_000, 0);
             head(200, frames, "", body)
+        }
+        Reply::Packed(coding, pack, reply) => {
+            let (_, body) = render(reply, asked);
+            let coding = format!("Content-Encoding: {coding}\r\n");
+            head(200, frames, &coding, pack(&body))
         }
         Reply::HangUp | Reply::Silence | Reply::Cut(..) | Reply::Stall(..) | Reply::Drip(..) => {
             panic!("a fault inside a fault")

@@ -7,13 +7,27 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::device::{USER, bytes_of};
 use super::process::{children_cpu_seconds, cpu_seconds, peak_mib};
-use super::rows::{TABLE, Visit, insert, visits};
+use super::rows::{INDEX, TABLE, Visit, body, insert, visits};
 use super::served::Served;
+use super::target::Targets;
 use super::{Arguments, median};
 
 /// How often a device's memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// CPU of both processes, as a multiple of L.
+const CPU: f64 = 3.0;
+/// Bytes on the wire, as a multiple of one body of zstd of the same rows.
+const WIRE: f64 = 1.1;
+/// The level of zstd that this body is packed with.
+const ZSTD_LEVEL: i32 = 3;
+/// The device's files, as a multiple of the plain table with its indexes.
+const FILES: f64 = 1.15;
+/// Peak resident memory of either process in MiB, up to so many rows and beyond.
+const MEMORY_MIB: (f64, f64) = (80.0, 150.0);
+const MANY_ROWS: usize = 100_000;
 
 /// What one round measured.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +38,8 @@ struct Round {
     device_mib: f64,
     server_mib: f64,
     wire_bytes: f64,
+    file_bytes: f64,
+    plain_bytes: f64,
 }
 
 /// Measures and prints.
@@ -34,6 +50,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         "First download of {} rows, 10 attributes, about 300 bytes each.",
         rows.len()
     );
+    let body = body(&rows);
+    let packed = zstd::bulk::compress(&body, ZSTD_LEVEL)?.len() as f64;
+    println!(
+        "  one body: {:.1} MB, packed {:.1} MB",
+        body.len() as f64 / 1e6,
+        packed / 1e6
+    );
+    drop(body);
     let mut rounds = Vec::new();
     for number in 1..=arguments.rounds {
         let round = round(arguments, &rows)?;
@@ -42,33 +66,40 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let median = |field: fn(&Round) -> f64| median(rounds.iter().map(field).collect());
     let plain = median(|r| r.plain);
-    let (device, server) = (median(|r| r.device), median(|r| r.server));
     println!("  L, a prepared INSERT of the same rows in one transaction: {plain:.2} s CPU");
-    println!("  device {device:.2} s = {:.2} L", device / plain);
-    println!("  server {server:.2} s = {:.2} L", server / plain);
-    println!(
-        "  both   {:.2} s = {:.2} L",
-        device + server,
-        (device + server) / plain
-    );
-    println!(
-        "  peak memory: device {:.0} MiB, server {:.0} MiB",
+    println!("  device {:.2} L", median(|r| r.device) / plain);
+    println!("  server {:.2} L", median(|r| r.server) / plain);
+    let both = median(|r| r.device + r.server) / plain;
+    let memory = match rows.len() {
+        ..=MANY_ROWS => MEMORY_MIB.0,
+        _ => MEMORY_MIB.1,
+    };
+    let wire = median(|r| r.wire_bytes) / packed;
+    let files = median(|r| r.file_bytes / r.plain_bytes);
+    let mut targets = Targets::default();
+    targets.at_most("CPU of both", both, CPU, "L");
+    targets.at_most("wire", wire, WIRE, "of zstd -3");
+    targets.at_most("the device's files", files, FILES, "of the table");
+    targets.at_most(
+        "memory of the device",
         median(|r| r.device_mib),
-        median(|r| r.server_mib)
+        memory,
+        "MiB",
     );
-    println!("  wire: {:.1} MB", median(|r| r.wire_bytes) / 1e6);
-    Ok(())
+    targets.at_most(
+        "memory of the server",
+        median(|r| r.server_mib),
+        memory,
+        "MiB",
+    );
+    targets.finish()
 }
 
 fn round(arguments: &Arguments, rows: &[Visit]) -> Result<Round, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let plain = plain(folder.path(), rows)?;
-    let fill = |db: &mut Connection| {
-        db.execute_batch(TABLE)?;
-        insert(db, rows)
-    };
-    let served = Served::start(&arguments.afield, fill, |proposed| proposed)?;
-    let mut device = served.device("bench", &["--json", "sync"])?;
+    let (plain, plain_bytes) = plain(folder.path(), rows)?;
+    let served = Served::with_visits(&arguments.afield, rows)?;
+    let mut device = served.device(USER, &["--json", "sync"])?;
     let (server_before, device_before) = (served.cpu_seconds()?, children_cpu_seconds()?);
     let (device_mib, report) = watch(device.spawn()?)?;
     Ok(Round {
@@ -78,16 +109,21 @@ fn round(arguments: &Arguments, rows: &[Visit]) -> Result<Round, Box<dyn Error>>
         device_mib,
         server_mib: served.peak_mib(),
         wire_bytes: received(&report, rows.len())?,
+        file_bytes: bytes_of(&served.folder().join("store"))? as f64,
+        plain_bytes,
     })
 }
 
-/// CPU seconds of the plain INSERT, default settings.
-fn plain(folder: &Path, rows: &[Visit]) -> Result<f64, Box<dyn Error>> {
+/// CPU seconds of the plain INSERT, default settings; then bytes of the file with its index.
+fn plain(folder: &Path, rows: &[Visit]) -> Result<(f64, f64), Box<dyn Error>> {
     let mut db = Connection::open(folder.join("plain.db"))?;
     db.execute_batch(TABLE)?;
     let before = cpu_seconds("self")?;
     insert(&mut db, rows)?;
-    Ok(cpu_seconds("self")? - before)
+    let seconds = cpu_seconds("self")? - before;
+    db.execute_batch(INDEX)?;
+    db.close().map_err(|(_, error)| error)?;
+    Ok((seconds, bytes_of(folder)? as f64))
 }
 
 /// Waits for the device and watches its memory meanwhile.

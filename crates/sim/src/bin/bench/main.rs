@@ -7,14 +7,21 @@
 //!
 //! Started by `cargo xtask bench`, which builds the `afield` program first.
 
+mod changed;
+mod device;
 mod download;
 #[cfg(feature = "encryption")]
 mod encryption;
 mod limits;
+mod local;
 mod process;
+mod quiet;
 mod rows;
 mod scopes;
 mod served;
+mod target;
+mod upload;
+mod wait;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -46,6 +53,16 @@ struct Arguments {
 enum What {
     /// A first download.
     Download,
+    /// A sync with nothing new.
+    Quiet,
+    /// One per cent of the rows changed.
+    Changed,
+    /// Edits and reads on the device.
+    Local,
+    /// Edits made offline, sent and settled.
+    Upload,
+    /// The user's own writes while rows arrive.
+    Wait,
     /// A sync with nothing new of a user with many values of a scope.
     Scopes,
     /// Syncs while the server is attacked.
@@ -78,6 +95,11 @@ type Run = fn(&Arguments) -> Result<(), Box<dyn Error>>;
 
 const BENCHES: &[(What, Run)] = &[
     (What::Download, download::run),
+    (What::Quiet, quiet::run),
+    (What::Changed, changed::run),
+    (What::Local, local::run),
+    (What::Upload, upload::run),
+    (What::Wait, wait::run),
     (What::Scopes, scopes::run),
     (What::Limits, limits::run),
     #[cfg(feature = "encryption")]

@@ -1,11 +1,16 @@
 //! The rows of the benches: ten attributes, about 300 bytes, a UUID as identifier.
 
+use afield::protocol::codec::Format;
+use afield::protocol::{Frame, Model, RowBlockWriter, Type, ValueRef};
 use rusqlite::{Connection, params};
 
 /// The table as a team would have it.
 pub(crate) const TABLE: &str = "CREATE TABLE visit (
   id UUID NOT NULL PRIMARY KEY, site TEXT, street TEXT, city TEXT, planned DATE,
   minutes INTEGER, score REAL, done BOOLEAN, phone TEXT, notes TEXT)";
+
+/// Its index, which devices have too.
+pub(crate) const INDEX: &str = "CREATE INDEX visit_planned ON visit (planned)";
 
 const WORDS: [&str; 16] = [
     "yard", "gate", "pump", "valve", "north", "meter", "ladder", "cellar", "roof", "sensor",
@@ -24,6 +29,64 @@ pub(crate) struct Visit {
     done: bool,
     phone: String,
     notes: String,
+}
+
+impl Visit {
+    /// Its identifier.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its day.
+    pub(crate) fn planned(&self) -> &str {
+        &self.planned
+    }
+
+    fn values(&self) -> [ValueRef<'_>; 10] {
+        [
+            ValueRef::Text(&self.id),
+            ValueRef::Text(&self.site),
+            ValueRef::Text(&self.street),
+            ValueRef::Text(self.city),
+            ValueRef::Text(&self.planned),
+            ValueRef::Integer(self.minutes),
+            ValueRef::Real(self.score),
+            ValueRef::Integer(self.done.into()),
+            ValueRef::Text(&self.phone),
+            ValueRef::Text(&self.notes),
+        ]
+    }
+}
+
+/// The rows in the order of their identifiers, as one body of the protocol.
+pub(crate) fn body(visits: &[Visit]) -> Vec<u8> {
+    let columns = [
+        ("id", Type::Uuid),
+        ("site", Type::Text),
+        ("street", Type::Text),
+        ("city", Type::Text),
+        ("planned", Type::Date),
+        ("minutes", Type::Integer),
+        ("score", Type::Real),
+        ("done", Type::Boolean),
+        ("phone", Type::Text),
+        ("notes", Type::Text),
+    ];
+    let columns = columns.map(|(name, kind)| (name.to_owned(), kind));
+    let mut sorted: Vec<&Visit> = visits.iter().collect();
+    sorted.sort_by_key(|visit| &visit.id);
+    let mut writer = RowBlockWriter::new("visit", &columns);
+    sorted.iter().for_each(|visit| writer.push(visit.values()));
+    let model = Model {
+        version: 1,
+        units: Vec::new(),
+        entities: Vec::new(),
+        chosen: Vec::new(),
+        limits: Default::default(),
+    };
+    let mut body = Vec::new();
+    Format::Cbor.write(&model, &Frame::Rows(writer.take()), &mut body);
+    body
 }
 
 /// The same rows every time, in random order of their identifiers.

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use rusqlite::Connection;
 
+use super::process::cpu_seconds;
 use super::served::Served;
 use super::{Arguments, median};
 
@@ -139,12 +140,18 @@ impl Device {
         })
     }
 
-    pub(crate) fn sync(&mut self) -> Result<(), Box<dyn Error>> {
+    /// Synchronises; gives the report.
+    pub(crate) fn sync(&mut self) -> Result<serde_json::Value, Box<dyn Error>> {
         let answer = self.ask(r#"{"do":"sync"}"#)?;
         match answer["status"].as_str() {
-            Some("completed") => Ok(()),
+            Some("completed") => Ok(answer),
             _ => Err(format!("the sync failed: {answer}").into()),
         }
+    }
+
+    /// CPU seconds of its process so far.
+    pub(crate) fn cpu_seconds(&self) -> std::io::Result<f64> {
+        cpu_seconds(&self.process.id().to_string())
     }
 
     /// Sends a line and gives the answer.

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::process::{cpu_seconds, peak_mib};
+use super::rows::{INDEX, TABLE, Visit, insert};
 
 /// A server until it is dropped, however the round ends.
 pub(crate) struct Served {
@@ -46,6 +47,30 @@ impl Served {
         };
         BufReader::new(stdout).read_line(&mut served.url)?;
         Ok(served)
+    }
+
+    /// The same with the rows of the benches, all of them everybody's.
+    pub(crate) fn with_visits(afield: &Path, rows: &[Visit]) -> Result<Self, Box<dyn Error>> {
+        let fill = |db: &mut Connection| {
+            db.execute_batch(TABLE)?;
+            insert(db, rows)?;
+            db.execute_batch(INDEX)
+        };
+        Self::start(afield, fill, |proposed| {
+            format!("{proposed}\n[limits]\ndevice_rate = 60000\n")
+        })
+    }
+
+    /// The folder that all of it is in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The team's database, as another program opens it.
+    pub(crate) fn database(&self) -> rusqlite::Result<Connection> {
+        let db = Connection::open(self.folder.path().join("team.db"))?;
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        Ok(db)
     }
 
     /// Host and port of the server.
