@@ -42,6 +42,7 @@ mod store_rules;
 mod store_stage;
 mod store_types;
 mod store_upgrade;
+mod store_upgrade_random;
 mod store_windows;
 mod watch_own;
 mod watch_process;
