@@ -525,3 +525,20 @@ fn p6_a_conflict_that_was_open_is_decided_under_another_model() {
         assert_eq!(typed.next().unwrap().set["note"], text("typed"));
     }
 }
+
+#[test]
+fn p5_one_page_replaces_all_that_was_carried() {
+    let world = filled();
+    let model = changed(&world, |model| {
+        let more = Attribute::new("more", Type::Text);
+        of(model, "stock").attributes.push(more);
+    });
+    let mut sync = world.sync();
+    sync.install(&model).unwrap();
+    let asked = request(&mut sync);
+    let fresh = [text("y"), int(1), int(8), Value::Null, text("m")];
+    let content = rows(&world, &model, "stock", &[&fresh]);
+    answer(&mut sync, &asked, &[content], "t2", true);
+    let seen = query(&world.store(), "SELECT place FROM stock");
+    assert_eq!(seen, [[text("y")]], "the row that left meanwhile");
+}
