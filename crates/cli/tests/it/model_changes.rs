@@ -255,3 +255,32 @@ fn p1_the_team_goes_back_to_the_model_before() {
     let sql = "SELECT amount FROM job WHERE id = 'c'";
     assert_eq!(world.value(sql), 7.into());
 }
+
+#[test]
+fn p5_p7_another_scope_and_another_column_of_the_same_shape_start_over() {
+    let schema = "
+        CREATE TABLE task (id TEXT PRIMARY KEY NOT NULL, owner TEXT, boss TEXT, a TEXT, b TEXT);
+        INSERT INTO task VALUES ('1', 'ann', 'ann', 'a1', 'b1'), ('2', 'ann', 'bob', 'a2', 'b2'),
+          ('3', 'bob', 'ann', 'a3', 'b3');
+    ";
+    let model = |attribute: &str, scope: &str| {
+        let entity = format!(
+            "[local.task]\nfrom = \"task\"\npattern = \"last-write-wins\"\n\
+             attributes = [{{ words = \"{attribute}\" }}]\nscope = \"{scope} = :user\"\n"
+        );
+        settings(1, 1) + &entity
+    };
+    let mut world = World::of(schema, &model("a", "owner"), "");
+    let device = world.downloaded("phone", "ann");
+    let seen = || {
+        let sql = "SELECT group_concat(words) FROM (SELECT words FROM task ORDER BY id)";
+        device.read(sql)
+    };
+    assert_eq!(seen().as_deref(), Some("a1,a2"));
+    migrate(&mut world, "", &model("b", "owner"));
+    assert_eq!(device.sync().status, SyncStatus::Completed);
+    assert_eq!(seen().as_deref(), Some("b1,b2"));
+    migrate(&mut world, "", &model("b", "boss"));
+    assert_eq!(device.sync().status, SyncStatus::Completed);
+    assert_eq!(seen().as_deref(), Some("b1,b3"));
+}

@@ -131,6 +131,36 @@ fn p1_no_space_left_loses_nothing() {
     assert_eq!(store.get("word", &["w59".into()]).unwrap(), Some(row(59)));
 }
 
+#[test]
+fn p1_no_space_left_for_another_model_leaves_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut store = Store::open(&path, "ann", Box::new(Counting(0))).unwrap();
+    store.install_first(&model()).unwrap();
+    let many = (0..60).try_for_each(|n| store.create("word", &row(n)).map(|_| ()));
+    many.unwrap();
+    let mut other = model();
+    let more = Attribute::new("more", Type::Text);
+    other.entities[0].attributes.push(more);
+    let mut sync = SyncStore::open(&path, "ann", Box::new(Counting(100))).unwrap();
+    runs_out(
+        &mut sync,
+        |sync| &sync.db,
+        |sync| sync.install(&other),
+        |sync| {
+            assert_eq!(sync.model().unwrap(), Some(model()));
+            let rows = "SELECT count(text) FROM word";
+            let rows: i64 = sync.db.conn.query_row(rows, [], |row| row.get(0)).unwrap();
+            assert_eq!(rows, 60);
+        },
+    );
+    assert_eq!(store.model().unwrap(), other);
+    assert_eq!(store.changes().unwrap().len(), 60);
+    let long = row(7).remove("text").unwrap();
+    let found = store.get("word", &["w7".into()]).unwrap().unwrap();
+    assert_eq!(found["text"], long);
+}
+
 fn take_the_answer(
     sync: &mut SyncStore,
     sent: &super::Outgoing,

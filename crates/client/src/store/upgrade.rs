@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Attribute, Attributes, Entity, Literal, Op, Pattern};
+use afield_protocol::{Attribute, Attributes, Code, Entity, Literal, Op, Pattern};
 use rusqlite::params;
 
 use super::db::{Db, Loaded};
@@ -65,7 +65,7 @@ pub(super) fn remake(db: &mut Db, old: &Entity, table: &Table) -> Result<(), Err
     run(db, &table.create())?;
     numbering::seed(db, table)?;
     run(db, &back(old, table))?;
-    run(db, &own)?;
+    make_own(db, &own)?;
     if old.erase {
         vacuum::due_for(db)?;
     }
@@ -166,6 +166,17 @@ fn apps_own(db: &Db, entity: &Entity) -> Result<Vec<String>, Error> {
     Ok(own.collect::<Result<_, _>>()?)
 }
 
+/// Makes them again. An index on what has left the model is none any more.
+fn make_own(db: &Db, own: &[String]) -> Result<(), Error> {
+    own.iter().try_for_each(|sql| {
+        let is_index = !sql.to_ascii_uppercase().starts_with("CREATE TRIGGER");
+        match run(db, std::slice::from_ref(sql)) {
+            Err(error) if is_index && *error.code() == Code::SQL => Ok(()),
+            made => made,
+        }
+    })
+}
+
 /// A change whose values may have other types, or none, in the new definition.
 struct Typed {
     group: i64,
@@ -189,9 +200,9 @@ fn changes(db: &mut Db, old: &Entity, new: &Entity) -> Result<(), Error> {
     for n in numbers {
         let before = typed(db, n)?;
         let mut after = Typed {
-            base: converted(old, new, &before.base),
-            set: converted(old, new, &before.set),
-            theirs: before.theirs.as_ref().map(|it| converted(old, new, it)),
+            base: converted(new, &before.base),
+            set: converted(new, &before.set),
+            theirs: before.theirs.as_ref().map(|it| converted(new, it)),
             ..before
         };
         if after.is_unsent && after.op == Op::Create {
@@ -246,13 +257,11 @@ fn typed(db: &Db, n: i64) -> Result<Typed, Error> {
 
 /// Values in the types of the new definition. One that would not read back as the same stays as
 /// it was typed: the server refuses it, and a person decides.
-fn converted(old: &Entity, new: &Entity, values: &Attributes) -> Attributes {
+fn converted(new: &Entity, values: &Attributes) -> Attributes {
     let mut converted = values.clone();
     for (name, value) in &mut converted {
-        let kinds = old.attribute(name).zip(new.attribute(name));
-        if let Some((_, to)) = kinds.filter(|(from, to)| from.kind != to.kind)
-            && let Some(other) = to.kind.converted(value)
-        {
+        let kind = new.attribute(name).map(|attribute| attribute.kind);
+        if let Some(other) = kind.and_then(|kind| kind.converted(value)) {
             *value = other;
         }
     }

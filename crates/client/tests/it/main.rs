@@ -46,6 +46,7 @@ mod store_rules;
 mod store_stage;
 mod store_types;
 mod store_upgrade;
+mod store_upgrade_random;
 mod store_verify;
 mod store_windows;
 mod watch_own;

@@ -1,9 +1,9 @@
 //! Another model under changes that are not through: nothing that was typed is lost, whatever it
 //! changes.
 
-use afield::ChangeState;
 use afield::protocol::{Attribute, Code, Frame, Literal, Merge, Pattern, RowBlockWriter};
 use afield::protocol::{Model, Theirs, Type, Value, Verdict};
+use afield::{ChangeState, Resolution};
 
 use crate::store_install::{changed, filled, of};
 use crate::world::{
@@ -314,7 +314,7 @@ fn what_the_app_made_on_a_table_stays() {
              CREATE VIEW plenty AS SELECT place FROM stock WHERE amount > 3",
         )
         .unwrap();
-    let model = changed(&world, |model| {
+    let mut model = changed(&world, |model| {
         let more = Attribute::new("more", Type::Text);
         of(model, "stock").attributes.push(more);
     });
@@ -325,6 +325,15 @@ fn what_the_app_made_on_a_table_stays() {
     assert_eq!(query(&store, "SELECT place FROM plenty"), [[text("x")]]);
     let index = "SELECT count(*) FROM sqlite_schema WHERE name = 'by_note'";
     assert_eq!(query(&store, index), [[int(1)]]);
+    of(&mut model, "stock").attributes.remove(3);
+    world.sync().install(&model).unwrap();
+    assert_eq!(
+        query(&store, index),
+        [[int(0)]],
+        "there is no note any more"
+    );
+    execute(&mut store, "UPDATE stock SET amount = 9").unwrap();
+    assert_eq!(query(&store, "SELECT n FROM seen"), [[int(8)], [int(9)]]);
 }
 
 #[test]
@@ -441,4 +450,95 @@ fn p1_p3_an_upgrade_there_and_back_keeps_what_the_user_wrote() {
     // A default that nobody typed went with its attribute.
     before[4].2.remove("vip");
     assert_eq!(after, before);
+}
+
+#[test]
+fn p1_p3_a_row_without_its_number_yet_keeps_it_through_an_upgrade() {
+    let item = [("id", Type::Integer), ("words", Type::Text)];
+    let mut job = crate::world::entity(
+        "job",
+        Pattern::LastWriteWins,
+        afield::protocol::Identifier::Server,
+        1,
+        &item,
+    );
+    let world = World::with(crate::world::model(vec![job.clone()]));
+    let mut store = world.store();
+    pull(&mut world.sync(), &[], "t1");
+    execute(&mut store, "INSERT INTO job (words) VALUES ('one')").unwrap();
+    let first = query(&store, "SELECT id FROM job").remove(0).remove(0);
+    job.attributes.push(Attribute::new("more", Type::Text));
+    let mut sync = world.sync();
+    sync.install(&crate::world::model(vec![job])).unwrap();
+    execute(&mut store, "INSERT INTO job (words) VALUES ('two')").unwrap();
+    let seen = query(&store, "SELECT id, words FROM job ORDER BY id");
+    let Value::Integer(n) = first else {
+        panic!("{first:?}")
+    };
+    assert_eq!(seen, [[int(n), text("one")], [int(n + 1), text("two")]]);
+    let sent = request(&mut sync);
+    let given = |n| Verdict {
+        key: Some(vec![int(n)]),
+        ..Verdict::applied()
+    };
+    let groups = sent.groups.iter().zip([7, 8]);
+    let outcomes: Vec<_> = groups
+        .map(|(it, n)| outcome(it.id, vec![given(n)]))
+        .collect();
+    sync.store_outcomes(sent.request, &outcomes).unwrap();
+    let seen = query(&store, "SELECT id, words FROM job ORDER BY id");
+    assert_eq!(seen, [[int(7), text("one")], [int(8), text("two")]]);
+}
+
+#[test]
+fn p6_a_conflict_that_was_open_is_decided_under_another_model() {
+    for resolution in [Resolution::Mine, Resolution::Theirs] {
+        let world = filled();
+        let (mut store, mut sync) = (world.store(), world.sync());
+        let edit = "UPDATE stock SET amount = 6, note = 'typed'";
+        execute(&mut store, edit).unwrap();
+        let sent = request(&mut sync);
+        let theirs = attributes([("amount", int(9)), ("note", text("theirs"))]);
+        let verdict = Verdict::conflict(Code::ROW_CHANGED, Theirs::Row(theirs));
+        settle(&mut sync, &sent, &verdict);
+        let model = changed(&world, |model| {
+            let stock = of(model, "stock");
+            stock.attributes[2].kind = Type::Text;
+            stock.attributes.remove(3);
+        });
+        sync.install(&model).unwrap();
+        let open = store.conflicts().unwrap().remove(0);
+        assert_eq!(open.theirs.as_ref().unwrap()["amount"], text("9"));
+        store.resolve(&open.conflict, &resolution).unwrap();
+        let again = request(&mut sync);
+        match resolution {
+            Resolution::Mine => {
+                let group = decode(&model, &again.groups[0].bytes);
+                let change = &group.changes[0];
+                assert_eq!(change.set, attributes([("amount", text("6"))]));
+                assert_eq!(change.base["amount"], text("9"));
+            }
+            _ => assert!(again.groups.is_empty()),
+        }
+        let typed = store.changes().unwrap().into_iter();
+        let mut typed = typed.filter(|it| it.state == ChangeState::Dropped);
+        assert_eq!(typed.next().unwrap().set["note"], text("typed"));
+    }
+}
+
+#[test]
+fn p5_one_page_replaces_all_that_was_carried() {
+    let world = filled();
+    let model = changed(&world, |model| {
+        let more = Attribute::new("more", Type::Text);
+        of(model, "stock").attributes.push(more);
+    });
+    let mut sync = world.sync();
+    sync.install(&model).unwrap();
+    let asked = request(&mut sync);
+    let fresh = [text("y"), int(1), int(8), Value::Null, text("m")];
+    let content = rows(&world, &model, "stock", &[&fresh]);
+    answer(&mut sync, &asked, &[content], "t2", true);
+    let seen = query(&world.store(), "SELECT place FROM stock");
+    assert_eq!(seen, [[text("y")]], "the row that left meanwhile");
 }

@@ -290,7 +290,7 @@ fn identifiers_and_values() -> Vec<Change> {
         edit("task", vec![1.5.into()]),
         on_mine("tally", "1; DROP TABLE site"),
         on_mine("tally", Value::Bytes(vec![1])),
-        on_mine("title", 7),
+        on_mine("title", Value::Bytes(b"7".to_vec())),
         on_mine("title", "a\0b"),
         on_mine("title", Value::Bytes(b"x".to_vec())),
     ]);

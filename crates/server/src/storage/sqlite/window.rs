@@ -59,7 +59,8 @@ impl Instants {
 }
 
 /// What a position of this entity stands for: its name, and what else decides which rows those
-/// are, if not all. Another rule makes other tokens, so that its entity starts over.
+/// are, if not all, and what their attributes are. Another rule makes other tokens, so that its
+/// entity starts over: devices cannot tell it by their own model.
 pub(super) fn label(entity: &ServerEntity) -> String {
     let name = &entity.local.name;
     let keep = entity.keep.as_ref().map(|keep| {
@@ -72,8 +73,17 @@ pub(super) fn label(entity: &ServerEntity) -> String {
         let (column, when) = (&delete.column.name, &delete.when);
         format!("\0delete {column:?} {when:?}")
     });
-    let (keep, delete) = (keep.unwrap_or_default(), delete.unwrap_or_default());
-    format!("{name}{keep}{delete}")
+    let from = (entity.table != *name).then(|| format!("\0from {:?}", entity.table));
+    let columns = entity.local.attributes.iter().zip(&entity.columns);
+    let renamed = columns.filter(|(attribute, column)| attribute.name != column.name);
+    let renamed: String = renamed
+        .map(|(attribute, column)| format!("\0{:?} as {:?}", column.name, attribute.name))
+        .collect();
+    let parts = [keep, delete, from, Some(renamed)];
+    parts
+        .into_iter()
+        .flatten()
+        .fold(name.clone(), |all, part| all + &part)
 }
 
 /// The place behind which rows that came in go on, as a position has it: the attribute and the
