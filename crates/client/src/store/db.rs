@@ -222,6 +222,13 @@ impl Db {
         })
     }
 
+    /// Bytes of the write-ahead log, as far as they can be told.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let log = self.conn.path().map(|path| format!("{path}-wal"));
+        let bytes = log.and_then(|log| std::fs::metadata(log).ok());
+        bytes.map_or(0, |file| file.len())
+    }
+
     /// Writes the whole file anew, from what is there. False if somebody else writes: nobody is
     /// waited for. Who writes meanwhile waits for this.
     pub(super) fn vacuum(&mut self) -> Result<bool, Error> {

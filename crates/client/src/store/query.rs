@@ -73,7 +73,7 @@ impl Store {
     /// # Errors
     /// The statement is wrong, or writes.
     pub fn query(&self, sql: &str, params: &Params) -> Result<Rows, Error> {
-        let mut statement = self.db.conn.prepare(sql)?;
+        let mut statement = self.db.conn.prepare_cached(sql)?;
         // SQLite counts BEGIN, SAVEPOINT and some pragmas among what reads; they have no columns.
         if !statement.readonly() || statement.column_count() == 0 {
             let message = "a query may not write; execute the statement instead";
@@ -89,7 +89,7 @@ impl Transaction<'_> {
     /// # Errors
     /// The statement is wrong.
     pub fn query(&self, sql: &str, params: &Params) -> Result<Rows, Error> {
-        read(&mut self.db.conn.prepare(sql)?, params)
+        read(&mut *self.db.conn.prepare_cached(sql)?, params)
     }
 
     /// Runs one or several statements, separated by `;`. Parameters are given to each of them.
@@ -134,23 +134,26 @@ fn starts_with_insert(sql: &str) -> bool {
 }
 
 fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
-    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    bind(statement, params)?;
+    let mut rows = statement.raw_query();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let width = row.as_ref().column_count();
+        found.push(values(row, 0, width)?);
+    }
+    drop(rows);
+    // Only now: a statement that was kept learns in its first step that a table has changed.
+    let columns = statement.column_names().into_iter().map(str::to_owned);
+    let columns = columns.collect();
     let origins = statement.columns_with_metadata().map(|column| {
         Some(Origin {
             table: column.table_name()?.to_owned(),
             column: column.origin_name()?.to_owned(),
         })
     });
-    let origins = origins.collect();
-    bind(statement, params)?;
-    let mut rows = statement.raw_query();
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(values(row, 0, columns.len())?);
-    }
     Ok(Rows {
         columns,
-        origins,
+        origins: origins.collect(),
         rows: found,
     })
 }

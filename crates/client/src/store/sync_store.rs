@@ -46,6 +46,10 @@ pub struct SyncStore {
     pub(super) resends_lost: bool,
 }
 
+/// Bytes of the write-ahead log above which it is emptied at the end of a sync: SQLite itself never
+/// makes it smaller, and much of a download lies in it twice.
+const LOG_BYTES: u64 = 1024 * 1024;
+
 impl SyncStore {
     /// Opens or makes the store at `path` for `user`.
     ///
@@ -69,6 +73,10 @@ impl SyncStore {
         let db = Db::open(path, user, key, env)?;
         db.conn
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        // Otherwise SQLite plans a statement that was kept anew whenever a value is bound to it. The
+        // app's connection stays as it is: its `LIKE ?1` may use an index.
+        db.conn
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // Tables of the app's own may refer to ours; the server's rows must not fail on them.
         db.conn.pragma_update(None, "foreign_keys", "OFF")?;
         let mut store = Self {
@@ -377,7 +385,7 @@ impl SyncStore {
             let mut entities = loaded.model.entities.iter();
             entities.any(|entity| !entity.scope.is_empty())
         });
-        if self.rows_left && is_scoped {
+        if self.rows_left && is_scoped || self.db.log_bytes() > LOG_BYTES {
             // The sync is through whatever becomes of this; the next one tries again.
             let _ = self.empty_log();
         }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use afield::Params;
+
 use crate::world::World;
 
 const TEXT: &str = concat!(
@@ -70,4 +72,50 @@ fn every_table_says_above_itself_what_its_rows_are() {
             assert!(lines[at - 1].starts_with("-- "), "{line}");
         }
     }
+}
+
+#[test]
+fn a_query_asked_before_shows_the_columns_that_came_since() {
+    let world = World::new();
+    let store = world.store();
+    let plain = world.plain();
+    plain.execute_batch("CREATE TABLE own (a)").unwrap();
+    let columns = || {
+        let found = store.query("SELECT * FROM own", &Params::none()).unwrap();
+        let widths: Vec<usize> = found.rows.iter().map(Vec::len).collect();
+        (found.columns, widths)
+    };
+    assert_eq!(columns(), (vec!["a".to_owned()], vec![]));
+    plain.execute_batch("ALTER TABLE own ADD b").unwrap();
+    let both = || vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(columns(), (both(), vec![]));
+    plain
+        .execute_batch("INSERT INTO own VALUES (1, 2); ALTER TABLE own ADD c")
+        .unwrap();
+    let all = [both(), vec!["c".to_owned()]].concat();
+    assert_eq!(columns(), (all, vec![3]));
+    plain
+        .execute_batch("ALTER TABLE own DROP b; ALTER TABLE own DROP c")
+        .unwrap();
+    assert_eq!(columns(), (vec!["a".to_owned()], vec![1]));
+}
+
+#[test]
+fn a_sync_leaves_no_large_log_behind() {
+    let world = World::new();
+    let mut sync = world.sync();
+    let log = world.path().with_extension("afield-wal");
+    let bytes = || std::fs::metadata(&log).map_or(0, |file| file.len());
+    let plain = world.plain();
+    let fill = |bytes: u32| {
+        let sql = format!("CREATE TABLE big AS SELECT zeroblob({bytes}) AS b");
+        plain.execute_batch(&sql).unwrap();
+    };
+    fill(100_000);
+    sync.finished(None).unwrap();
+    assert!(bytes() > 100_000, "a small log stays: it costs nothing");
+    plain.execute_batch("DROP TABLE big").unwrap();
+    fill(3_000_000);
+    sync.finished(None).unwrap();
+    assert_eq!(bytes(), 0);
 }

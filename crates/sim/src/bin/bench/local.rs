@@ -1,7 +1,6 @@
 //! What an app does on the device: an edit in a transaction of its own, a point read, a list.
 
 use std::error::Error;
-use std::fs;
 use std::path::Path;
 
 use afield::protocol::Value;
@@ -45,7 +44,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         false => tempfile::tempdir()?,
     };
     let path = folder.path().join("copy.afield");
-    fs::copy(database(&served), &path)?;
+    let device = Connection::open(database(&served))?;
+    device.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
+    drop(device);
     let mut store = open(&path)?;
     let mut figures = [const { Vec::new() }; 7];
     for number in 1..=arguments.rounds {
