@@ -47,8 +47,8 @@ fn child() {
     store
         .transaction(|tx| {
             tx.execute("CREATE TEMP TABLE sorted (title)", &Params::none())?;
-            let sql = "INSERT INTO sorted SELECT a.title || b.title FROM sheet a, (SELECT title FROM sheet LIMIT 100) b \
-                       ORDER BY 1";
+            let sql = "INSERT INTO sorted SELECT a.title || b.title \
+                       FROM sheet a, (SELECT title FROM sheet LIMIT 100) b ORDER BY 1";
             tx.execute(sql, &Params::none())
         })
         .unwrap();

@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             round(&folder.path().join("plain.afield"), None, arguments.rows)?,
             round(
                 &folder.path().join("sealed.afield"),
-                Some(key(1)?),
+                Some(&key(1)?),
                 arguments.rows,
             )?,
         ];
@@ -62,8 +62,8 @@ fn key(n: u8) -> Result<Key, afield::Error> {
 }
 
 /// CPU seconds of each step.
-fn round(path: &Path, key: Option<Key>, rows: usize) -> Result<[f64; 5], Box<dyn Error>> {
-    let open = || Store::open_with(path, "ann", key.as_ref(), Box::new(Seeded));
+fn round(path: &Path, key: Option<&Key>, rows: usize) -> Result<[f64; 5], Box<dyn Error>> {
+    let open = || Store::open_with(path, "ann", key, Box::new(Seeded));
     let mut store = open()?;
     store.install_first(&model())?;
     let rows = i64::try_from(rows)?;
@@ -79,7 +79,7 @@ fn round(path: &Path, key: Option<Key>, rows: usize) -> Result<[f64; 5], Box<dyn
         Ok(())
     })?;
     let other = self::key(2)?;
-    let rekey = cpu(|| match &key {
+    let rekey = cpu(|| match key {
         None => Store::open_with(path, "ann", Some(&other), Box::new(Seeded)).map(drop),
         Some(key) => Store::rekey(path, "ann", key, &other, Box::new(Seeded)),
     })?;
