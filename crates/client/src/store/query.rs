@@ -143,7 +143,7 @@ fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
     }
     drop(rows);
     // Only now: a statement that was kept learns in its first step that a table has changed.
-    let columns = statement.column_names().into_iter().map(str::to_owned);
+    let columns = statement.column_names().map(str::to_owned);
     let columns = columns.collect();
     let origins = statement.columns_with_metadata().map(|column| {
         Some(Origin {

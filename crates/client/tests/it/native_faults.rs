@@ -115,13 +115,6 @@ fn statuses_end_a_sync_with_their_codes() {
         (401, "", "", Code::SIGN_IN, "401"),
         (403, "", "", Code::FORBIDDEN, "403"),
         (404, "", "not here", Code::UNREACHABLE, "404"),
-        (
-            426,
-            "",
-            r#"{"code":"update-required"}"#,
-            Code::UPDATE_REQUIRED,
-            "update-required",
-        ),
     ] {
         let folder = tempdir().unwrap();
         let server = Server::start([Reply::Status(status, headers, body)]);
@@ -132,6 +125,20 @@ fn statuses_end_a_sync_with_their_codes() {
         server.seen();
         assert!(!server.saw_more(), "{status} was tried again");
     }
+}
+
+/// A server that takes no model so old may have a newer one: that is asked for, once.
+#[test]
+fn a_model_that_is_too_old_is_fetched_again_once() {
+    let folder = tempdir().unwrap();
+    let too_old = || Reply::Status(426, "", r#"{"code":"update-required"}"#);
+    let server = Server::start([too_old(), too_old()]);
+    let client = client(folder.path(), &server);
+    let (found, message) = failed_with(&sync(&client));
+    assert_eq!(found, Code::UPDATE_REQUIRED, "{message}");
+    assert!(server.seen().line.starts_with("POST /v1/sync"));
+    assert!(server.seen().line.starts_with("GET /v1/model"));
+    assert!(!server.saw_more());
 }
 
 #[test]

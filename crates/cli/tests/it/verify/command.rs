@@ -176,7 +176,7 @@ fn ask(entity: &str, depth: u32, buckets: &[u32]) -> Json {
     json!({ "frame": "verify", "entity": entity, "depth": depth, "buckets": buckets })
 }
 
-fn fetch(keys: Json) -> Json {
+fn fetch(keys: &Json) -> Json {
     json!({ "frame": "fetch", "entity": "visit", "keys": keys })
 }
 
@@ -195,7 +195,7 @@ fn p7_forged_questions_tell_nothing() {
             visit(),
             ask("visit", 0, &[]),
             ask("visit", 0, &[0]),
-            fetch(json!([["a"], ["c"], ["none"]])),
+            fetch(&json!([["a"], ["c"], ["none"]])),
             end.clone(),
         ],
     );
@@ -215,8 +215,8 @@ fn p7_forged_questions_tell_nothing() {
         vec![ask("visit", 0, &[]), ask("visit", 3, &[])],
         vec![ask("visit", 2, &[4])],
         vec![ask("visit", 13, &[])],
-        vec![fetch(json!([["a"]])), fetch(json!([["b"]]))],
-        vec![fetch(Json::Array(vec![json!(["a"]); 5_001]))],
+        vec![fetch(&json!([["a"]])), fetch(&json!([["b"]]))],
+        vec![fetch(&Json::Array(vec![json!(["a"]); 5_001]))],
         vec![json!({ "frame": "digest", "entity": "visit", "depth": 0, "sums": [] })],
     ];
     for forged in refusals {
