@@ -311,6 +311,8 @@ fn connect(
         match &connected {
             Err(error)
                 if attempts > 0
+                    // A simulated crash is the end, as a real one is.
+                    && *error.code() != Code::INTERNAL
                     && (cipher::is_unreadable(error) || cipher::which_file(path) != before) => {}
             _ => return connected,
         }
