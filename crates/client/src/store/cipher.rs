@@ -147,6 +147,19 @@ pub(super) fn is_unreadable(error: &Error) -> bool {
     code == Some(ErrorCode::NotADatabase)
 }
 
+/// Tells whether the file was replaced by another one since it was asked before.
+pub(super) fn which_file(path: &Path) -> Option<(u64, u64)> {
+    #[cfg(feature = "encryption")]
+    let found = std::fs::metadata(path).ok();
+    #[cfg(feature = "encryption")]
+    return found.map(|found| super::rewrite::identity(&found));
+    #[cfg(not(feature = "encryption"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 fn look(path: &Path, key: Option<&Key>) -> Result<Found, Error> {
     // What is wrong with a file that cannot be asked about, opening it says better.
     let bytes = std::fs::metadata(path).map_or(0, |found| found.len());

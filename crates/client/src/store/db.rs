@@ -310,12 +310,17 @@ fn connect(
 ) -> Result<Connection, Error> {
     let mut attempts = if key.is_some() { KEYED_ATTEMPTS } else { 1 };
     loop {
+        let before = cipher::which_file(path);
         let connected = connect_once(path, user, key, env);
         attempts -= 1;
         // Whoever opened a file while another process made it an encrypted store, or gave it
         // another key, looks at it with the wrong eyes.
         match &connected {
-            Err(error) if attempts > 0 && cipher::is_unreadable(error) => {}
+            Err(error)
+                if attempts > 0
+                    // A simulated crash is the end, as a real one is.
+                    && *error.code() != Code::INTERNAL
+                    && (cipher::is_unreadable(error) || cipher::which_file(path) != before) => {}
             _ => return connected,
         }
     }

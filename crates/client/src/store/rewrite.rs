@@ -399,14 +399,14 @@ fn sync_folder(_path: &Path) -> io::Result<()> {
 
 /// What tells one file from another, whatever its name.
 #[cfg(unix)]
-fn identity(file: &fs::Metadata) -> (u64, u64) {
+pub(super) fn identity(file: &fs::Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt as _;
     (file.dev(), file.ino())
 }
 
 /// Nothing does: a file that is open cannot be replaced there.
 #[cfg(not(unix))]
-fn identity(_file: &fs::Metadata) -> (u64, u64) {
+pub(super) fn identity(_file: &fs::Metadata) -> (u64, u64) {
     (0, 0)
 }
 
