@@ -38,7 +38,7 @@ fn integer(text: &str) -> Option<i64> {
 
 /// The real that is written exactly so, as text or as a decimal.
 fn real(text: &str) -> Option<f64> {
-    let x: f64 = text.parse().ok()?;
+    let x: f64 = text.parse().ok().filter(|x: &f64| x.is_finite())?;
     (format!("{x:?}") == text || x.to_string() == text).then_some(x)
 }
 
@@ -78,6 +78,7 @@ mod tests {
             (Type::Real, int((1 << 53) + 1), None),
             (Type::Real, text("1.5"), Some(Value::Real(1.5))),
             (Type::Real, text("1.50"), None),
+            (Type::Real, text("inf"), None),
             (Type::Decimal, int(7), Some(text("7"))),
             (Type::Decimal, Value::Real(1.25), Some(text("1.25"))),
             (Type::Instant, text("2026-11-23T09:30:00.000000"), None),

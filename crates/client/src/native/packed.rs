@@ -4,8 +4,8 @@
 //!   network ──► 64 KiB ──► Unpacker ──► at most 64 KiB at a time ──► the sync loop
 //! ```
 //!
-//! A step's bytes are handed over before the next are made, so what an answer unpacks to is never in
-//! memory as a whole. An answer that no server would pack so is not read to its end.
+//! A step's bytes are handed over before the next are made, so what an answer unpacks to is never
+//! in memory as a whole. An answer that no server would pack so is not read to its end.
 
 use std::io::Error;
 
@@ -50,8 +50,8 @@ impl Unpacker {
         })
     }
 
-    /// Unpacks the next bytes; `give` takes what they become, with how many of them became that, and
-    /// says whether it wants more. Gives whether it did to the last.
+    /// Unpacks the next bytes; `give` takes what they become, with how many of them became that,
+    /// and says whether it wants more. Gives whether it did to the last.
     ///
     /// # Errors
     /// They are no zstd, or become too much. What was given before stands.
@@ -96,7 +96,8 @@ impl Unpacker {
 mod tests {
     use super::*;
 
-    /// What `packed` becomes in pieces of `size`, how many bytes that took, and whether it is whole.
+    /// What `packed` becomes in pieces of `size`, how many bytes that took, and whether it is
+    /// whole.
     fn unpacked(packed: &[u8], size: usize) -> Result<(Vec<u8>, usize, bool), Error> {
         let mut unpacker = Unpacker::new().unwrap();
         let (mut bytes, mut taken) = (Vec::new(), 0);

@@ -73,8 +73,8 @@ impl SyncStore {
         let db = Db::open(path, user, key, env)?;
         db.conn
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        // Otherwise SQLite plans a statement that was kept anew whenever a value is bound to it. The
-        // app's connection stays as it is: its `LIKE ?1` may use an index.
+        // Otherwise SQLite plans a statement that was kept anew whenever a value is bound to it.
+        // The app's connection stays as it is: its `LIKE ?1` may use an index.
         db.conn
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // Tables of the app's own may refer to ours; the server's rows must not fail on them.
@@ -358,8 +358,9 @@ impl SyncStore {
         Ok(true)
     }
 
-    /// Notes how a sync ended, and drops history that is old enough, or too much. If rows left whose scope has
-    /// values, what there was of them leaves the write-ahead log too, as soon as nobody reads.
+    /// Notes how a sync ended, and drops history that is old enough, or too much. If rows left whose
+    /// scope has values, what there was of them leaves the write-ahead log too, as soon as nobody
+    /// reads.
     ///
     /// # Errors
     /// The store cannot be written.

@@ -42,6 +42,17 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
         "gone" => gone(model, from)?,
         "page-end" => Frame::PageEnd(page_end(from)?),
         "end" => Frame::End,
+        "problem" => Frame::Problem(Problem {
+            code: Code::parse(from.text("code")?),
+            message: from.text("message")?.to_owned(),
+        }),
+        later => later_frame(model, from, later)?,
+    })
+}
+
+/// The frames from 11 on.
+fn later_frame(model: &Model, from: &Fields<'_>, name: &str) -> Result<Frame, Malformed> {
+    Ok(match name {
         "part" => Frame::Part(Part {
             group: group_id(from.get("group")?)?,
             hash: Group::parse_hash(from.text("hash")?)
@@ -88,10 +99,6 @@ pub(super) fn read(model: &Model, line: &[u8]) -> Result<Frame, Malformed> {
             sums: from.list("sums", sum)?,
         }),
         "hashes" => hashes(model, from)?,
-        "problem" => Frame::Problem(Problem {
-            code: Code::parse(from.text("code")?),
-            message: from.text("message")?.to_owned(),
-        }),
         other => return Err(Malformed::new(format!("unknown frame `{other}`"))),
     })
 }

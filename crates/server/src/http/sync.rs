@@ -165,9 +165,11 @@ async fn opening(answer: &mut Answer, pushed: Pushed) -> Result<Vec<u8>, Refusal
         Pushed::OtherHistory => Ok(answer.history_wanted()),
         Pushed::Done { outcomes, received } => Ok(answer.outcomes(outcomes, received)),
         Pushed::Nothing => {
-            let mut bytes = answer.outcomes(Vec::new(), None);
+            // The page is read first, so that the checkpoint in front of it is not older.
             let page = answer.step().await;
-            bytes.extend(page.map_err(|error| Refusal::of_storage(&error))?);
+            let page = page.map_err(|error| Refusal::of_storage(&error))?;
+            let mut bytes = answer.outcomes(Vec::new(), None);
+            bytes.extend(page);
             Ok(bytes)
         }
     }

@@ -245,13 +245,10 @@ fn p8_odd_cells_and_keys_hold_no_row_back() {
            (X'ff', 'word'), (X'00', X'01'), (7, NULL), (7.5, 0.0), (char(0) || 'a', -0.0),
            ('', 5), ('z', 9e15)",
     );
-    assert_eq!(
-        download(&db).len(),
-        8,
-        "text and bytes of 0xff are one key to a device"
-    );
-    let mut device = Replica::default();
+    let mut device = Replica::blind();
     device.pull(&db, &["t"], 2);
+    let rows = device.rows("t").len();
+    assert_eq!(rows, 8, "text and bytes of 0xff are one key to a device");
     db.execute("DELETE FROM t WHERE typeof(id) <> 'text'; UPDATE t SET x = 1");
     device.pull(&db, &["t"], 2);
     db.execute("DELETE FROM t");

@@ -355,11 +355,8 @@ pub(super) fn unwritable(table: &EntityTable, change: &Change) -> Option<Verdict
             return refuse(Code::IDENTIFIER_CHANGED, Some(name), message);
         }
         if attribute.read_only {
-            return refuse(
-                Code::READ_ONLY,
-                Some(name),
-                format!("`{name}` is read-only"),
-            );
+            let message = format!("`{name}` is read-only");
+            return refuse(Code::READ_ONLY, Some(name), message);
         }
         // A device with an earlier model sends what the attribute was then.
         if attribute.kind.converted(value).is_none() {

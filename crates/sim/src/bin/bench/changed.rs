@@ -12,8 +12,8 @@ use super::{Arguments, median};
 const CHANGED: usize = 1_000;
 /// Changes in a round: one alone takes less than the system counts.
 const TIMES: usize = 20;
-/// What the same rows may cost more in a table ten times as large: its trees are a level deeper, and
-/// the rows lie on ten times as many pages.
+/// What the same rows may cost more in a table ten times as large: its trees are a level deeper,
+/// and the rows lie on ten times as many pages.
 const LIMIT: f64 = 2.0;
 
 /// Measures and prints.
