@@ -31,14 +31,12 @@ pub(super) fn as_model_has_it<'c>(table: &EntityTable, change: &'c Change) -> Co
             let other = kind.converted(value)?;
             (other != *value).then_some(other)
         };
-        // A base alone proves no other model: the column may hold what is no value of its type.
-        let Some(value) = converted(&change.set) else {
-            continue;
-        };
+        if let Some(value) = converted(&change.set) {
+            found.to_mut().set.insert(name.clone(), value);
+        }
         if let Some(value) = converted(&change.base) {
             found.to_mut().base.insert(name.clone(), value);
         }
-        found.to_mut().set.insert(name.clone(), value);
     }
     found
 }
