@@ -18,7 +18,7 @@ use crate::tally::Tally;
 /// Prints the name and meaning of every suite.
 pub(crate) fn print_list(suites: &[Suite]) {
     for suite in suites {
-        println!("{:<12}{}", suite.name, suite.about);
+        println!("{:<18}{}", suite.name, suite.about);
     }
 }
 
@@ -83,7 +83,7 @@ fn print_table(rows: &[(&str, String)]) {
     }
     println!("\n== so far");
     for (name, result) in rows {
-        println!("   {name:<12}{result}");
+        println!("   {name:<18}{result}");
     }
 }
 

@@ -74,13 +74,9 @@ const CLIPPY_ENCRYPTION: Suite = Suite {
         "--locked",
         "--package",
         "afield",
-        "--package",
-        "afield-cli",
-        "--package",
-        "afield-sim",
         "--features",
         "encryption",
-        "--all-targets",
+        "--lib",
         "--",
         "-D",
         "warnings",
@@ -138,8 +134,8 @@ const ZOO: Suite = Suite {
     step: Step::Simulator(&["--zoo"]),
 };
 
-/// Whole, and not only its own tests: that stores without a key are as ever is the half of it.
-/// Cargo builds what is shared once more for it, with SQLCipher in place of SQLite.
+/// Its own tests, those of stores without a key among them. Cargo builds what is shared once more for
+/// it, with SQLCipher in place of SQLite.
 const ENCRYPTION: Suite = Suite {
     name: "encryption",
     about: "with encryption built in, stores with a key and without keep every promise",
@@ -153,6 +149,10 @@ const ENCRYPTION: Suite = Suite {
         "--lib",
         "--test",
         "it",
+        "--",
+        "encryption",
+        "rewrite",
+        "cipher",
     ]),
 };
 

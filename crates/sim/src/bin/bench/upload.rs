@@ -13,7 +13,7 @@ use super::{Arguments, median};
 
 /// Edits, each a transaction of its own.
 const EDITS: usize = 10_000;
-/// As a multiple of the same UPDATEs in one transaction on the prepared file.
+/// As a multiple of the same updates in one transaction on the prepared file.
 const LIMIT: f64 = 4.0;
 
 /// Measures and prints.
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         device.push(round[2]);
     }
     let (plain, server, device) = (median(plain), median(server), median(device));
-    println!("  the same UPDATEs in one transaction: {plain:.3} s of CPU");
+    println!("  the same updates in one transaction: {plain:.3} s of CPU");
     println!(
         "  server {:.2} times, device {:.2} times",
         server / plain,
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     targets.finish()
 }
 
-/// CPU seconds: of the plain UPDATEs, of the server, of the device.
+/// CPU seconds: of the plain updates, of the server, of the device.
 fn round(arguments: &Arguments, rows: &[Visit]) -> Result<[f64; 3], Box<dyn Error>> {
     let served = Served::with_visits(&arguments.afield, rows)?;
     let copy = served.folder().join("copy.db");
