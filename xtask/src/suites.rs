@@ -134,8 +134,8 @@ const ZOO: Suite = Suite {
     step: Step::Simulator(&["--zoo"]),
 };
 
-/// Its own tests, those of stores without a key among them. Cargo builds what is shared once more for
-/// it, with SQLCipher in place of SQLite.
+/// Its own tests, those of stores without a key among them. Cargo builds what is shared once more
+/// for it, with SQLCipher in place of SQLite.
 const ENCRYPTION: Suite = Suite {
     name: "encryption",
     about: "with encryption built in, stores with a key and without keep every promise",

@@ -359,8 +359,8 @@ impl SyncStore {
     }
 
     /// Notes how a sync ended, and drops history that is old enough, or too much. If rows left
-    /// whose scope has values, what there was of them leaves the write-ahead log too, as soon as nobody
-    /// reads.
+    /// whose scope has values, what there was of them leaves the write-ahead log too, as soon as
+    /// nobody reads.
     ///
     /// # Errors
     /// The store cannot be written.
