@@ -110,8 +110,26 @@ impl<'a> EntityWriter<'a> {
         Ok(())
     }
 
+    /// Delivers the rows that a device asks for by their identifiers, as far as the page goes.
+    pub(super) fn fetch(
+        mut self,
+        conn: &Connection,
+        keys: &[Key],
+        reading: &Reading<'_, '_>,
+    ) -> rusqlite::Result<()> {
+        let width = self.table.key_width();
+        for key in keys.iter().filter(|key| key.len() == width) {
+            if self.page.is_full() {
+                break;
+            }
+            self.asked_for(conn, key, reading)?;
+        }
+        self.finish();
+        Ok(())
+    }
+
     /// Delivers the row that a device asks for by its identifier, or that it is gone.
-    pub(super) fn asked_for(
+    fn asked_for(
         &mut self,
         conn: &Connection,
         key: &[Value],

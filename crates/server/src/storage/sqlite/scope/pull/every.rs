@@ -79,15 +79,6 @@ impl ScopedPull<'_> {
             beside: &beside,
             window: self.window.as_ref(),
         };
-        let mut content = EntityWriter::new(page, self.table);
-        let width = self.table.key_width();
-        for key in keys.iter().filter(|key| key.len() == width) {
-            if content.page.is_full() {
-                break;
-            }
-            content.asked_for(conn, key, &reading)?;
-        }
-        content.finish();
-        Ok(())
+        EntityWriter::new(page, self.table).fetch(conn, keys, &reading)
     }
 }
