@@ -28,6 +28,7 @@ mod named_verdicts;
 mod named_windows;
 mod proxy;
 mod repl;
+mod sites;
 mod support;
 mod values;
 mod verify;

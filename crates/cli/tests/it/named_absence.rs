@@ -7,7 +7,8 @@ use afield::{ChangeInfo, ChangeState, RowState};
 
 use crate::named_child::Child;
 use crate::proxy::{Fault, Gate};
-use crate::world::{Device, World, afield, copy_folder, eventually, rows, server_settings};
+use crate::sites::{AUDIT, ENTITIES, tables, times};
+use crate::world::{Device, World, afield, copy_folder, eventually, server_settings};
 
 const SCHEMA: &str = "
     CREATE TABLE site (id TEXT PRIMARY KEY NOT NULL, name TEXT, n INTEGER NOT NULL DEFAULT 0);
@@ -20,50 +21,6 @@ const SCHEMA: &str = "
     INSERT INTO job VALUES (1, 's1', 'paint'), (2, 's1', 'sweep'), (3, 's3', 'mow');
     INSERT INTO step VALUES (1, 1, 'primer');
 ";
-
-/// Everything that is written to the server's tables, by whomever.
-const AUDIT: &str = "
-    CREATE TRIGGER a1 AFTER INSERT ON site BEGIN
-      INSERT INTO audit (words) VALUES ('+' || NEW.id); END;
-    CREATE TRIGGER a2 AFTER UPDATE ON site BEGIN
-      INSERT INTO audit (words) VALUES (NEW.id || NEW.name || NEW.n); END;
-    CREATE TRIGGER a3 AFTER DELETE ON site BEGIN
-      INSERT INTO audit (words) VALUES ('-' || OLD.id); END;
-    CREATE TRIGGER a4 AFTER INSERT ON job BEGIN
-      INSERT INTO audit (words) VALUES ('+' || NEW.words); END;
-    CREATE TRIGGER a5 AFTER UPDATE ON job BEGIN
-      INSERT INTO audit (words) VALUES (NEW.words); END;
-    CREATE TRIGGER a6 AFTER INSERT ON step BEGIN
-      INSERT INTO audit (words) VALUES ('+' || NEW.words); END;
-    CREATE TRIGGER a7 AFTER UPDATE ON step BEGIN
-      INSERT INTO audit (words) VALUES (NEW.words); END;
-";
-
-const ENTITIES: &str = r#"
-[local.site]
-from = "site"
-pattern = "last-write-wins"
-attributes = ["name", "n"]
-counter = ["n"]
-scope = "everyone"
-[local.job]
-from = "job"
-pattern = "detect-conflicts"
-attributes = ["site", "words"]
-id = "server"
-scope = "everyone"
-[local.step]
-from = "step"
-pattern = "last-write-wins"
-attributes = ["words"]
-scope = "everyone"
-"#;
-
-const TABLES: [&str; 3] = [
-    "SELECT id, name, n FROM site ORDER BY id",
-    "SELECT id, site, words FROM job ORDER BY id",
-    "SELECT job, pos, words FROM step ORDER BY job, pos",
-];
 
 /// A world in which a device made twelve changes, of which one was applied and never heard of;
 /// and the team went on. The device is closed.
@@ -124,17 +81,6 @@ fn days_pass(world: &World, days: i64) {
         world.value("SELECT count(*) FROM afield_mark_site"),
         0.into()
     );
-}
-
-fn tables(conn: &rusqlite::Connection) -> Vec<Vec<Vec<rusqlite::types::Value>>> {
-    TABLES.iter().map(|sql| rows(conn, sql)).collect()
-}
-
-/// How often something was written to the server's tables.
-fn times(world: &World, words: &str) -> i64 {
-    let sql = "SELECT count(*) FROM audit WHERE words = ?1";
-    let team = world.team();
-    team.query_row(sql, [words], |row| row.get(0)).unwrap()
 }
 
 /// Each of the twelve has its one outcome, and took effect once if it did.

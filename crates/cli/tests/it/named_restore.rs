@@ -8,7 +8,8 @@ use afield::protocol::Code;
 use afield::{ChangeInfo, ChangeState};
 
 use crate::proxy::Fault;
-use crate::world::{Device, World, rows, server_settings};
+use crate::sites::{AUDIT, ENTITIES, tables, times};
+use crate::world::{Device, World, server_settings};
 
 const SCHEMA: &str = "
     CREATE TABLE site (id TEXT PRIMARY KEY NOT NULL, name TEXT, n INTEGER NOT NULL DEFAULT 0);
@@ -21,48 +22,6 @@ const SCHEMA: &str = "
     INSERT INTO job VALUES (1, 's1', 'paint'), (2, 's1', 'sweep');
     INSERT INTO step VALUES (1, 1, 'primer');
 ";
-
-/// Everything that is written to the server's tables, by whomever.
-const AUDIT: &str = "
-    CREATE TRIGGER a1 AFTER INSERT ON site BEGIN
-      INSERT INTO audit (words) VALUES ('+' || NEW.id); END;
-    CREATE TRIGGER a2 AFTER UPDATE ON site BEGIN
-      INSERT INTO audit (words) VALUES (NEW.id || NEW.name || NEW.n); END;
-    CREATE TRIGGER a3 AFTER DELETE ON site BEGIN
-      INSERT INTO audit (words) VALUES ('-' || OLD.id); END;
-    CREATE TRIGGER a4 AFTER INSERT ON job BEGIN
-      INSERT INTO audit (words) VALUES ('+' || NEW.words); END;
-    CREATE TRIGGER a5 AFTER UPDATE ON job BEGIN
-      INSERT INTO audit (words) VALUES (NEW.words); END;
-    CREATE TRIGGER a6 AFTER INSERT ON step BEGIN
-      INSERT INTO audit (words) VALUES ('+' || NEW.words); END;
-";
-
-const ENTITIES: &str = r#"
-[local.site]
-from = "site"
-pattern = "last-write-wins"
-attributes = ["name", "n"]
-counter = ["n"]
-scope = "everyone"
-[local.job]
-from = "job"
-pattern = "detect-conflicts"
-attributes = ["site", "words"]
-id = "server"
-scope = "everyone"
-[local.step]
-from = "step"
-pattern = "last-write-wins"
-attributes = ["words"]
-scope = "everyone"
-"#;
-
-const TABLES: [&str; 3] = [
-    "SELECT id, name, n FROM site ORDER BY id",
-    "SELECT id, site, words FROM job ORDER BY id",
-    "SELECT job, pos, words FROM step ORDER BY job, pos",
-];
 
 /// What the device wrote between the backup and the restore, all of it applied; a group each.
 const LOST: [&str; 6] = [
@@ -108,13 +67,6 @@ fn number(device: &Device) -> i64 {
     device.read(sql).unwrap().parse().unwrap()
 }
 
-/// How often something was written to the server's tables.
-fn times(world: &World, words: &str) -> i64 {
-    let sql = "SELECT count(*) FROM audit WHERE words = ?1";
-    let team = world.team();
-    team.query_row(sql, [words], |row| row.get(0)).unwrap()
-}
-
 fn lost(device: &Device) -> Vec<ChangeInfo> {
     let mut changes = device.changes();
     changes.retain(|change| change.code == Some(Code::LOST_BY_RESTORE));
@@ -141,7 +93,6 @@ fn check_seen(device: &Device) {
 }
 
 fn check_equal(world: &World, device: &Device) {
-    let tables = |conn: &rusqlite::Connection| TABLES.map(|sql| rows(conn, sql));
     assert_eq!(tables(&device.raw()), tables(&world.team()));
 }
 
