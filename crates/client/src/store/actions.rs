@@ -180,7 +180,7 @@ impl Transaction<'_> {
         match self
             .db
             .conn
-            .prepare_cached(&table.delete())?
+            .prepare_cached(table.delete())?
             .execute(bound(&key))?
         {
             0 => Err(not_found(entity, &key)),

@@ -198,6 +198,12 @@ pub(super) fn show(db: &Db, loaded: &Loaded, parked: &mut Parked) -> Result<(), 
     Ok(())
 }
 
+/// Whether any change waits for its user.
+pub(super) fn are_parked(db: &Db) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM afield_group WHERE state = 'parked'";
+    Ok(db.conn.prepare_cached(sql)?.exists([])?)
+}
+
 /// Notes that a pull brought the server's row of an identifier that has parked changes.
 pub(super) fn refreshed(db: &Db, entity: &str, key: &[u8]) -> Result<(), Error> {
     let sql = "UPDATE afield_change SET refreshed = 1 WHERE entity = ?1 AND key = ?2 \

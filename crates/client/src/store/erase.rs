@@ -4,6 +4,8 @@
 //! it. Unsettled changes keep their base until their own outcome, which will be `gone` as well:
 //! what was frozen must be sent as it is.
 
+use std::collections::BTreeSet;
+
 use afield_protocol::Attributes;
 use afield_protocol::codec::cbor::{read_key, write_attributes};
 use rusqlite::params;
@@ -21,8 +23,14 @@ pub(super) fn row(db: &Db, table: &Table, key: &[u8]) -> Result<(), Error> {
     changes(db, table, key, Reach::Everything)
 }
 
-/// Erases what the history and parked changes of an entity hold of rows that a pull removed.
-pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Error> {
+/// Erases what the history and parked changes of an entity hold of rows that a pull removed: of
+/// these if it is known which can be, else of any.
+pub(super) fn history(
+    db: &Db,
+    loaded: &Loaded,
+    table: &Table,
+    only: Option<&BTreeSet<Vec<u8>>>,
+) -> Result<(), Error> {
     let name = &table.entity.name;
     let nothing = write_attributes(&Attributes::new());
     let sql = "SELECT DISTINCT c.key FROM afield_change AS c \
@@ -34,11 +42,12 @@ pub(super) fn history(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), Err
     let values = params![name, nothing, table.entity.erase];
     let keys = statement.query_map(values, |row| row.get(0))?;
     let keys: Vec<Vec<u8>> = keys.collect::<Result<_, _>>()?;
-    for key in keys {
-        let values = read_key(&key)?;
+    let may_be = |key: &&Vec<u8>| only.is_none_or(|only| only.contains(*key));
+    for key in keys.iter().filter(may_be) {
+        let values = read_key(key)?;
         if table.known_row(&db.conn, &values)?.is_none() {
-            changes(db, table, &key, Reach::Seen)?;
-            overlay::release(db, loaded, name, &key)?;
+            changes(db, table, key, Reach::Seen)?;
+            overlay::release(db, loaded, name, key)?;
         }
     }
     Ok(())

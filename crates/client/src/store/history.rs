@@ -30,11 +30,19 @@ const TOO_MUCH: &str = "SELECT max(n) FROM (SELECT g.n, sum(coalesce(length(g.fr
         FROM afield_change WHERE group_n = g.n)) OVER (ORDER BY g.n DESC) AS bytes \
      FROM afield_group AS g WHERE g.state IN ('settled', 'dropped')) WHERE bytes > ?1";
 
+/// Bytes of all groups, settled or not.
+const BYTES: &str = "SELECT (SELECT coalesce(sum(length(frozen)), 0) FROM afield_group) + \
+     (SELECT coalesce(sum(length(key) + length(base) + length(sets) \
+                          + coalesce(length(theirs), 0)), 0) FROM afield_change)";
+
 /// Drops history that is old enough, and, if it `grew`, the oldest of what is too much. What an
 /// overlay needs stays.
 pub(super) fn prune(db: &Db, now: i64, grew: bool) -> Result<(), Error> {
     drop_groups(db, OLD, now - HISTORY_MS)?;
-    if grew {
+    let bytes = |sql| -> rusqlite::Result<i64> {
+        db.conn.prepare_cached(sql)?.query_row([], |row| row.get(0))
+    };
+    if grew && bytes(BYTES)? > HISTORY_BYTES {
         let mut statement = db.conn.prepare_cached(TOO_MUCH)?;
         let newest: Option<i64> = statement.query_row([HISTORY_BYTES], |row| row.get(0))?;
         if let Some(newest) = newest {

@@ -96,6 +96,11 @@ pub(super) struct Waiting {
     pub(super) id: [u8; 16],
     pub(super) state: String,
     pub(super) not_before: i64,
+    /// Whether its very bytes are stored.
+    is_frozen: bool,
+    absorbed: Vec<u8>,
+    checkpoint: Vec<u8>,
+    /// All of them, but for those of a parked group that hold nothing back.
     pub(super) changes: Vec<Held>,
 }
 
@@ -130,8 +135,38 @@ impl Waiting {
         Ok(())
     }
 
+    /// The group as it is sent, but for its origins.
+    fn group(&self, model: &Model) -> Result<Group, Error> {
+        let mut changes = Vec::with_capacity(self.changes.len());
+        for held in &self.changes {
+            let (mut base, set) = (read_attributes(&held.base)?, read_attributes(&held.sets)?);
+            let pattern = model.entity(&held.entity).map(|entity| entity.pattern);
+            if pattern == Some(Pattern::LastWriteWins) && held.op == Op::Update {
+                // Only what is overwritten matters here, so the rest of the row stays at home.
+                base.retain(|name, _| set.contains_key(name));
+            }
+            changes.push(Change {
+                entity: held.entity.clone(),
+                op: held.op,
+                key: read_key(&held.key)?,
+                base,
+                set,
+            });
+        }
+        let absorbed = self.absorbed.chunks_exact(16);
+        let absorbed = absorbed.filter_map(|id| Some(GroupId(id.try_into().ok()?)));
+        Ok(Group {
+            absorbed: absorbed.collect(),
+            checkpoint: self.checkpoint.clone(),
+            ..Group::new(GroupId(self.id), changes)
+        })
+    }
+
     /// Whether the group speaks of a row of which nobody knows whether it is still that one.
     fn is_doubted(&self, loaded: &Loaded, doubted: &HashSet<String>) -> Result<bool, Error> {
+        if doubted.is_empty() {
+            return Ok(false);
+        }
         for change in &self.changes {
             let (entity, key, sets) = (&change.entity, &change.key, &change.sets);
             if !doubt::rows_of(loaded, doubted, entity, key, change.op, sets)?.is_empty() {
@@ -203,6 +238,8 @@ pub(super) fn next_groups(
         if is_too_large(&frozen, changes_max) {
             park_too_large(db, &waiting)?;
             waiting.block(&mut blocked)?;
+            // That rebased the changes behind it.
+            queue = Queue::behind(waiting.n);
             continue;
         }
         if frozen.bytes.len() > caps.part {
@@ -263,13 +300,21 @@ pub(super) struct Queue {
 const QUEUE_GROUPS: i64 = 200;
 
 impl Queue {
+    /// The outbox behind a group.
+    fn behind(n: i64) -> Self {
+        Self {
+            after: n,
+            read: VecDeque::new(),
+        }
+    }
+
     pub(super) fn next(&mut self, db: &Db) -> Result<Option<Waiting>, Error> {
         loop {
             if let Some(next) = self.read.pop_front() {
                 return Ok(Some(next));
             }
-            let sql = "SELECT n, id, state, not_before FROM afield_group \
-                       WHERE state IN ('pending', 'sent', 'parked') AND n > ?1 ORDER BY n LIMIT ?2";
+            let sql = "SELECT n, id, state, not_before, frozen IS NOT NULL AND hash IS NOT NULL, \
+                       absorbed, checkpoint FROM afield_group WHERE state IN ('pending', 'sent', 'parked') AND n > ?1 ORDER BY n LIMIT ?2";
             let mut statement = db.conn.prepare_cached(sql)?;
             let mut rows = statement.query([self.after, QUEUE_GROUPS])?;
             let before = self.after;
@@ -280,6 +325,9 @@ impl Queue {
                     id: row.get(1)?,
                     state: row.get(2)?,
                     not_before: row.get(3)?,
+                    is_frozen: row.get(4)?,
+                    absorbed: row.get(5)?,
+                    checkpoint: row.get(6)?,
                     changes: Vec::new(),
                 };
                 waiting.changes = held_changes(db, &waiting)?;
@@ -332,24 +380,21 @@ fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
 
 /// Freezes a group: from here on it is sent as these very bytes.
 fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Error> {
-    let id = GroupId(waiting.id);
     let changes = waiting.changes.len();
-    let sql = "SELECT frozen, hash FROM afield_group WHERE n = ?1";
-    let (frozen, hash): (Option<Vec<u8>>, Option<GroupHash>) = db
-        .conn
-        .prepare_cached(sql)?
-        .query_row([waiting.n], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if let (Some(bytes), Some(hash)) = (frozen, hash)
-        && !zoo::planted("new-id-on-resend")
-    {
+    if waiting.is_frozen && !zoo::planted("new-id-on-resend") {
+        let sql = "SELECT frozen, hash FROM afield_group WHERE n = ?1";
+        let (bytes, hash) = db
+            .conn
+            .prepare_cached(sql)?
+            .query_row([waiting.n], |row| Ok((row.get(0)?, row.get(1)?)))?;
         return Ok(FrozenGroup {
-            id,
+            id: GroupId(waiting.id),
             changes,
             bytes,
             hash,
         });
     }
-    let mut group = group(db, &loaded.model, waiting.n)?;
+    let mut group = waiting.group(&loaded.model)?;
     group.origins = super::ids::origins::of(db, loaded, waiting.n, &group.changes)?;
     if zoo::planted("new-id-on-resend") {
         let sql = "UPDATE afield_group SET id = randomblob(16) WHERE n = ?1 RETURNING id";
@@ -367,46 +412,6 @@ fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Er
         changes,
         bytes,
         hash,
-    })
-}
-
-/// Reads a group with its changes as they are sent.
-fn group(db: &Db, model: &Model, n: i64) -> Result<Group, Error> {
-    let sql = "SELECT id, absorbed, checkpoint FROM afield_group WHERE n = ?1";
-    let (id, absorbed, checkpoint): ([u8; 16], Vec<u8>, Vec<u8>) = db
-        .conn
-        .prepare_cached(sql)?
-        .query_row([n], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let sql =
-        "SELECT entity, op, key, base, sets FROM afield_change WHERE group_n = ?1 ORDER BY at";
-    let mut statement = db.conn.prepare_cached(sql)?;
-    let mut rows = statement.query([n])?;
-    let mut changes = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (entity, op): (String, String) = (row.get(0)?, row.get(1)?);
-        let stored: (Vec<u8>, Vec<u8>, Vec<u8>) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        let (mut base, set) = (read_attributes(&stored.1)?, read_attributes(&stored.2)?);
-        let op = self::op(&op)?;
-        let pattern = model.entity(&entity).map(|entity| entity.pattern);
-        if pattern == Some(Pattern::LastWriteWins) && op == Op::Update {
-            // Only what is overwritten matters here, so the rest of the row stays at home.
-            base.retain(|name, _| set.contains_key(name));
-        }
-        changes.push(Change {
-            entity,
-            op,
-            key: read_key(&stored.0)?,
-            base,
-            set,
-        });
-    }
-    let absorbed = absorbed
-        .chunks_exact(16)
-        .filter_map(|id| Some(GroupId(id.try_into().ok()?)));
-    Ok(Group {
-        absorbed: absorbed.collect(),
-        checkpoint,
-        ..Group::new(GroupId(id), changes)
     })
 }
 

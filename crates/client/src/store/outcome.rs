@@ -39,6 +39,7 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
     let seen_from = seen_from(db, request)?;
     let mut stored = Stored::default();
     let mut rows = BTreeSet::new();
+    let mut entities = BTreeSet::new();
     let mut renames = Renames::default();
     for outcome in outcomes {
         let sql = "SELECT n FROM afield_group WHERE id = ?1 AND state IN ('pending', 'sent')";
@@ -75,18 +76,24 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
             .prepare_cached(sql)?
             .execute(params![group, state])?;
         for (at, (change, verdict)) in changes.into_iter().zip(&outcome.verdicts).enumerate() {
-            settle(db, &loaded, seen_from, &change, verdict)?;
+            let is_seen = settle(db, &loaded, seen_from, &change, verdict)?;
             if let Some(key) = &verdict.key {
                 renames.add(&loaded, change.n, &change.entity, &change.key, key)?;
             }
             let new_key = match &verdict.key {
                 Some(key) => Some(key.clone()),
+                None if renames.is_empty() => None,
                 None => renames.name(&loaded, &change.entity, &change.key)?,
             };
             let ended = record(db, &change, outcome, at, verdict, new_key)?;
             stored.outcomes.push(ended);
             db.crash_point("outcome")?;
-            rows.insert((change.entity, change.key));
+            if !entities.contains(&change.entity) {
+                entities.insert(change.entity.clone());
+            }
+            if is_seen {
+                rows.insert((change.entity, change.key));
+            }
         }
         if outcome.is_applied() {
             forget_sent_only(db, &loaded, group)?;
@@ -95,9 +102,11 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
     renames.apply(db, &loaded)?;
     for (entity, key) in rows {
         overlay::release(db, &loaded, &entity, &key)?;
-        super::page::touch(db, &entity)?;
         db.crash_point("outcome-row")?;
     }
+    entities
+        .iter()
+        .try_for_each(|entity| super::page::touch(db, entity))?;
     Ok(stored)
 }
 
@@ -132,29 +141,64 @@ fn changes(db: &Db, group: i64) -> Result<Vec<Settling>, Error> {
 }
 
 /// Changes what the overlay is, by the verdict. An applied change stays an overlay until a pull
-/// has seen it; a refused one until the app decides.
+/// has seen it; a refused one until the app decides. Says whether the row may be seen otherwise
+/// than before.
 fn settle(
     db: &Db,
     loaded: &Loaded,
     seen_from: i64,
     change: &Settling,
     verdict: &Verdict,
+) -> Result<bool, Error> {
+    match verdict.kind {
+        VerdictKind::Applied => applied(db, loaded, seen_from, change, verdict),
+        _ => not_applied(db, loaded, change, verdict).map(|()| true),
+    }
+}
+
+fn applied(
+    db: &Db,
+    loaded: &Loaded,
+    seen_from: i64,
+    change: &Settling,
+    verdict: &Verdict,
+) -> Result<bool, Error> {
+    let (entity, key, n) = (&change.entity, &change.key, change.n);
+    let mut sets = read_attributes(&change.sets)?;
+    let counters = match verdict.values.is_empty() {
+        true => Vec::new(),
+        false => rebase::counters(loaded, entity),
+    };
+    // A counter stays the difference that the user made.
+    let values = verdict.values.iter();
+    let values = values.filter(|(name, _)| change.op != "update" || !counters.contains(name));
+    sets.extend(values.map(|(name, value)| (name.clone(), value.clone())));
+    if verdict.values.is_empty() {
+        let sql = "UPDATE afield_change SET seen_from = ?2 WHERE n = ?1";
+        db.conn
+            .prepare_cached(sql)?
+            .execute(params![n, seen_from])?;
+    } else {
+        let sql = "UPDATE afield_change SET seen_from = ?2, sets = ?3 WHERE n = ?1";
+        let values = params![n, seen_from, write_attributes(&sets)];
+        db.conn.prepare_cached(sql)?.execute(values)?;
+    }
+    rebase::known(db, loaded, entity, key, n, &sets)?;
+    let is_last = rebase::became(db, loaded, entity, key, n, sets)?;
+    let leaves = loaded
+        .table(entity)
+        .is_ok_and(|table| table.entity.insert_only);
+    Ok(leaves || !is_last || !verdict.values.is_empty() || verdict.key.is_some())
+}
+
+fn not_applied(
+    db: &Db,
+    loaded: &Loaded,
+    change: &Settling,
+    verdict: &Verdict,
 ) -> Result<(), Error> {
     match verdict.kind {
-        VerdictKind::Applied => {
-            let mut sets = read_attributes(&change.sets)?;
-            let counters = rebase::counters(loaded, &change.entity);
-            // A counter stays the difference that the user made.
-            let values = verdict.values.iter();
-            let values =
-                values.filter(|(name, _)| change.op != "update" || !counters.contains(name));
-            sets.extend(values.map(|(name, value)| (name.clone(), value.clone())));
-            let sql = "UPDATE afield_change SET seen_from = ?2, sets = ?3 WHERE n = ?1";
-            let values = params![change.n, seen_from, write_attributes(&sets)];
-            db.conn.prepare_cached(sql)?.execute(values)?;
-            rebase::known(db, loaded, &change.entity, &change.key, change.n, &sets)?;
-            rebase::became(db, loaded, &change.entity, &change.key, change.n, sets)
-        }
+        VerdictKind::Applied => Ok(()),
         VerdictKind::Conflict => {
             if verdict.code.as_ref() == Some(&Code::ABSORBED_KNOWN) {
                 conflict::count_as_seen(db, loaded, &change.entity, &change.key, change.n)?;

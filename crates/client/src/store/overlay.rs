@@ -13,30 +13,44 @@ use super::tables::Table;
 use crate::error::Error;
 
 /// Recomputes the visible row of an identifier that has, or had, overlays. When none is left the
-/// visible row becomes the server's, and the copy of that is dropped.
-pub(crate) fn release(db: &Db, loaded: &Loaded, entity: &str, key: &[u8]) -> Result<(), Error> {
+/// visible row becomes the server's, and the copy of that is dropped. Says whether the server has
+/// the row, if there is a copy that tells.
+pub(crate) fn release(
+    db: &Db,
+    loaded: &Loaded,
+    entity: &str,
+    key: &[u8],
+) -> Result<Option<bool>, Error> {
     // The entity may have left the model while changes of it were parked.
     let Ok(table) = loaded.table(entity) else {
-        return Ok(());
+        return Ok(None);
     };
     let values = read_key(key)?;
-    let Some(server) = table.server_row(&db.conn, &values)? else {
-        return Ok(());
-    };
     let overlays = overlays(db, entity, key, i64::MAX)?;
-    let is_last = overlays.is_empty();
+    // A row that is as it should be is not written: the app's connection would call it a write of
+    // the user's, and refuse it where an attribute is read-only.
+    if overlays.is_empty() {
+        let Some((exists, is_seen)) = table.is_seen(&db.conn, &values)? else {
+            return Ok(None);
+        };
+        if !is_seen {
+            let server = table.server_row(&db.conn, &values)?.flatten();
+            table.put_row(&db.conn, &values, server.as_deref())?;
+        }
+        table.drop_server_row(&db.conn, &values)?;
+        return Ok(Some(exists));
+    }
+    let Some(server) = table.server_row(&db.conn, &values)? else {
+        return Ok(None);
+    };
+    let exists = server.is_some();
     let visible = overlays
         .into_iter()
         .fold(server, |row, overlay| lay(table, &values, row, &overlay));
-    // A row that is as it should be is not written: the app's connection would call it a write of
-    // the user's, and refuse it where an attribute is read-only.
     if table.row(&db.conn, &values)? != visible {
         table.put_row(&db.conn, &values, visible.as_deref())?;
     }
-    if is_last {
-        table.drop_server_row(&db.conn, &values)?;
-    }
-    Ok(())
+    Ok(Some(exists))
 }
 
 /// The row as change `n` left it, with what pulls have brought below it since.
@@ -52,7 +66,7 @@ pub(super) fn up_to(
     Ok(overlays.fold(server, |row, overlay| lay(table, &values, row, &overlay)))
 }
 
-/// Identifiers of `entity` that have a copy of the server's row.
+/// Identifiers of an entity that have a copy of the server's row.
 pub(crate) fn keys(db: &Db, table: &Table) -> Result<Vec<Vec<Value>>, Error> {
     let sql = format!("SELECT {} FROM {}", table.key_columns, table.server);
     let mut statement = db.conn.prepare_cached(&sql)?;

@@ -13,14 +13,13 @@
 
 use std::collections::BTreeSet;
 
-use afield_protocol::codec::cbor::read_key;
 use afield_protocol::{Code, Frame, Page, PageEnd, Position, zoo};
 use rusqlite::{OptionalExtension, params};
 
-use super::db::{Db, Loaded};
+use super::db::Db;
 use super::tables::Table;
 use super::target::{Target, write_frame};
-use super::{doubt, erase, overlay, uncaptured, vacuum};
+use super::{conflict, doubt, erase, uncaptured, vacuum};
 use crate::error::Error;
 
 /// What became of a page.
@@ -131,18 +130,29 @@ pub(super) fn apply(
         db.crash_point("page-frame")?;
     }
     for target in &mut targets {
-        rows += target.finish(db, &loaded, end.complete)?;
+        rows += target.finish(db, end.complete)?;
         db.crash_point("page-entity")?;
     }
+    let are_parked = conflict::are_parked(db)?;
     for target in &mut targets {
-        let has_ended = end.complete && end_overlays(db, &loaded, request, target.table)?;
+        let ended = match end.complete {
+            true => end_overlays(db, request, target.table)?,
+            false => BTreeSet::new(),
+        };
+        let gone = target.recompute(db, &loaded, &ended, are_parked)?;
         // Behind these: a change that has just ended keeps its row here no longer.
         if end.complete || !target.staged {
             rows += target.evict(db)?;
         }
-        if end.complete && (has_ended || target.lost) && !zoo::planted("scope-exit-keeps-history") {
-            erase::history(db, &loaded, target.table)?;
-            uncaptured::left(db, target.table)?;
+        if end.complete && !zoo::planted("scope-exit-keeps-history") {
+            if target.lost {
+                erase::history(db, &loaded, target.table, None)?;
+            } else if !gone.is_empty() {
+                erase::history(db, &loaded, target.table, Some(&gone))?;
+            }
+            if target.lost || !ended.is_empty() {
+                uncaptured::left(db, target.table)?;
+            }
         }
         if target.removed {
             vacuum::due(db, target.table)?;
@@ -188,33 +198,18 @@ fn store_positions_first(db: &Db, targets: &[Target<'_>]) -> Result<(), Error> {
 }
 
 /// Ends the overlays that this complete pull has seen: those settled by the answer to an earlier
-/// request, or by this very answer, whose outcomes came before its rows. Says whether any ended.
-fn end_overlays(db: &Db, loaded: &Loaded, request: i64, table: &Table) -> Result<bool, Error> {
-    let name = &table.entity.name;
+/// request, or by this very answer, whose outcomes came before its rows. Gives the identifiers of
+/// their rows, which are to be computed again.
+fn end_overlays(db: &Db, request: i64, table: &Table) -> Result<BTreeSet<Vec<u8>>, Error> {
     let seen = if zoo::planted("overlay-ends-early") {
         "overlay = 1 AND entity = ?1 AND seen_from <= ?2 + 9"
     } else {
         "overlay = 1 AND entity = ?1 AND seen_from <= ?2"
     };
-    let sql = format!("SELECT DISTINCT key FROM afield_change WHERE {seen}");
+    let sql = format!("UPDATE afield_change SET overlay = 0 WHERE {seen} RETURNING key");
     let mut statement = db.conn.prepare_cached(&sql)?;
-    let keys = statement.query_map(params![name, request], |row| row.get(0))?;
-    let keys: Vec<Vec<u8>> = keys.collect::<Result<_, _>>()?;
-    if keys.is_empty() {
-        return Ok(false);
-    }
-    let sql = format!("UPDATE afield_change SET overlay = 0 WHERE {seen}");
-    db.conn
-        .prepare_cached(&sql)?
-        .execute(params![name, request])?;
-    for key in keys {
-        overlay::release(db, loaded, name, &key)?;
-        if table.entity.erase && table.row(&db.conn, &read_key(&key)?)?.is_none() {
-            vacuum::due(db, table)?;
-        }
-    }
-    touch(db, name)?;
-    Ok(true)
+    let keys = statement.query_map(params![table.entity.name, request], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
 }
 
 /// Counts a write of the entity, for watches of every process.

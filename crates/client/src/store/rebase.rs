@@ -86,7 +86,7 @@ pub(super) fn counters(loaded: &Loaded, entity: &str) -> Vec<String> {
 }
 
 /// Puts what a settled change made of its values in the bases of later, unsent changes of its row,
-/// each up to the change that sets it itself.
+/// each up to the change that sets it itself. Says whether there is none.
 pub(super) fn became(
     db: &Db,
     loaded: &Loaded,
@@ -94,7 +94,7 @@ pub(super) fn became(
     key: &[u8],
     n: i64,
     became: Attributes,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     put_in_bases(db, loaded, entity, key, n, became, Behind::goes)
 }
 
@@ -109,7 +109,7 @@ pub(super) fn undone(
     before: Attributes,
 ) -> Result<(), Error> {
     let counts = |later: &Behind| later.goes() || later.state == "sent";
-    put_in_bases(db, loaded, entity, key, n, before, counts)
+    put_in_bases(db, loaded, entity, key, n, before, counts).map(|_| ())
 }
 
 /// A refused group goes again: its values are in the bases of later changes as before.
@@ -136,6 +136,7 @@ pub(super) fn resumed(db: &Db, loaded: &Loaded, group: i64) -> Result<(), Error>
     Ok(())
 }
 
+/// Says whether there is no later change.
 fn put_in_bases(
     db: &Db,
     loaded: &Loaded,
@@ -144,10 +145,14 @@ fn put_in_bases(
     n: i64,
     mut became: Attributes,
     counts: impl Fn(&Behind) -> bool,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
+    let later = behind(db, entity, key, n)?;
+    if later.is_empty() {
+        return Ok(true);
+    }
     let counters = counters(loaded, entity);
     became.retain(|name, _| !counters.contains(name));
-    for mut later in behind(db, entity, key, n)? {
+    for mut later in later {
         for (name, value) in &mut later.base {
             if let Some(became) = became.get(name) {
                 *value = became.clone();
@@ -158,7 +163,7 @@ fn put_in_bases(
         }
         became.retain(|name, _| !later.set.contains_key(name));
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Puts what an applied change made of its values in the bases of refused changes before it. They

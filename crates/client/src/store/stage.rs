@@ -112,26 +112,13 @@ fn statements(table: &Table, starts_over: bool) -> Vec<String> {
             "INSERT INTO {name} ({columns}) SELECT {staged} FROM {stage} AS t \
              WHERE t.gone = 0 AND NOT {overlaid} \
              AND NOT EXISTS (SELECT 1 FROM {name} AS n WHERE {}) {}",
-            same_row(table),
+            table.same_row("n", "t"),
             table.on_conflict()
         ),
     ];
     let ways = scope::switched(table, &leaves);
     let end = format!("DELETE FROM {stage}");
     rows.into_iter().chain(ways).chain([end]).collect()
-}
-
-/// Whether row `n` is as row `t`. Where the column would keep 1 and 1.0 apart, so does this.
-fn same_row(table: &Table) -> String {
-    let mut same = table.same_key("n", "t");
-    for attribute in table.entity.values() {
-        let name = quoted(&attribute.name);
-        same += &format!(" AND n.{name} IS t.{name}");
-        if attribute.kind.sqlite() == "BLOB" {
-            same += &format!(" AND typeof(n.{name}) = typeof(t.{name})");
-        }
-    }
-    same
 }
 
 #[cfg(test)]

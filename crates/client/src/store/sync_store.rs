@@ -7,7 +7,7 @@ use afield_protocol::{
     Checkpoint, Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, Received, zoo,
 };
 use rusqlite::config::DbConfig;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 
 use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
@@ -337,21 +337,19 @@ impl SyncStore {
     /// # Errors
     /// The store cannot be read.
     pub fn are_settled(&self, groups: &[GroupId]) -> Result<bool, Error> {
-        for group in groups {
-            let sql = "SELECT state = 'settled' FROM afield_group WHERE id = ?1";
-            let state: Option<bool> = (self.db.conn.prepare_cached(sql)?)
-                .query_row([group.0], |row| row.get(0))
-                .optional()?;
-            let is_settled = match state {
-                Some(state) => state,
-                // Another one stands in its place, or it left with its rows once applied.
-                None => {
-                    let sql = "SELECT 1 FROM afield_group \
-                               WHERE instr(absorbed, ?1) > 0 AND state <> 'settled'";
-                    !self.db.conn.prepare_cached(sql)?.exists([group.0])?
-                }
-            };
-            if !is_settled {
+        if groups.is_empty() {
+            return Ok(true);
+        }
+        let groups: HashSet<[u8; 16]> = groups.iter().map(|group| group.0).collect();
+        // Others stand in the place of some; what is not here left with its rows once applied.
+        let sql = "SELECT id, absorbed FROM afield_group \
+                   WHERE state IN ('pending', 'sent', 'parked', 'dropped')";
+        let mut statement = self.db.conn.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (id, absorbed): ([u8; 16], Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let (absorbed, _) = absorbed.as_chunks::<16>();
+            if groups.contains(&id) || absorbed.iter().any(|id| groups.contains(id)) {
                 return Ok(false);
             }
         }

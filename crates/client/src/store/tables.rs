@@ -33,6 +33,19 @@ pub(crate) struct Table {
     pub(crate) key_columns: String,
     /// For each column the entity whose server-made identifiers it holds, if it does.
     pub(super) numbered: Vec<Option<String>>,
+    sql: Sql,
+}
+
+/// Statements that run for each row of a sync: their text is made once.
+#[derive(Debug, Default)]
+struct Sql {
+    row: String,
+    server_row: String,
+    put_server_row: [String; 2],
+    drop_server_row: String,
+    is_seen: String,
+    upsert: String,
+    delete: String,
 }
 
 impl Table {
@@ -44,7 +57,7 @@ impl Table {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        Self {
+        let mut table = Self {
             name: quoted(&entity.name),
             before: quoted(&format!("afield_before_{}", entity.name)),
             server: quoted(&format!("afield_server_{}", entity.name)),
@@ -58,6 +71,40 @@ impl Table {
             numbered: vec![None; entity.attributes.len()],
             rank,
             entity,
+            sql: Sql::default(),
+        };
+        table.sql = table.statements();
+        table
+    }
+
+    fn statements(&self) -> Sql {
+        let (columns, marks, server) = (&self.columns, self.marks(), &self.server);
+        let put = |existed: u8| {
+            format!(
+                "INSERT OR REPLACE INTO {server} (existed, {columns}) VALUES ({existed}, {marks})"
+            )
+        };
+        Sql {
+            row: self.select(columns, &self.name),
+            server_row: self.select(&format!("existed, {columns}"), server),
+            put_server_row: [put(0), put(1)],
+            drop_server_row: self.delete_from(server),
+            is_seen: format!(
+                "SELECT existed, CASE existed WHEN 0 \
+                 THEN NOT EXISTS (SELECT 1 FROM {name} AS n WHERE {same_key}) \
+                 ELSE EXISTS (SELECT 1 FROM {name} AS n WHERE {same_row}) END \
+                 FROM {server} AS t WHERE {bound}",
+                name = self.name,
+                same_key = self.same_key("n", "t"),
+                same_row = self.same_row("n", "t"),
+                bound = self.key_bound(),
+            ),
+            upsert: format!(
+                "INSERT INTO {} ({columns}) VALUES ({marks}) {}",
+                self.name,
+                self.on_conflict()
+            ),
+            delete: self.delete_from(&self.name),
         }
     }
 
@@ -73,6 +120,19 @@ impl Table {
             format!("{a}.{name} = {b}.{name}")
         });
         pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Whether row `a` is as row `b`. Where the column would keep 1 and 1.0 apart, so does this.
+    pub(super) fn same_row(&self, a: &str, b: &str) -> String {
+        let mut same = self.same_key(a, b);
+        for attribute in self.entity.values() {
+            let name = quoted(&attribute.name);
+            same += &format!(" AND {a}.{name} IS {b}.{name}");
+            if attribute.kind.sqlite() == "BLOB" {
+                same += &format!(" AND typeof({a}.{name}) = typeof({b}.{name})");
+            }
+        }
+        same
     }
 
     /// `"k1" = ?1 AND …`
@@ -116,19 +176,13 @@ impl Table {
     }
 
     /// Inserts or overwrites a row; parameters in column order.
-    pub(crate) fn upsert(&self) -> String {
-        format!(
-            "INSERT INTO {} ({}) VALUES ({}) {}",
-            self.name,
-            self.columns,
-            self.marks(),
-            self.on_conflict()
-        )
+    pub(crate) fn upsert(&self) -> &str {
+        &self.sql.upsert
     }
 
     /// Deletes the visible row of an identifier.
-    pub(crate) fn delete(&self) -> String {
-        self.delete_from(&self.name)
+    pub(crate) fn delete(&self) -> &str {
+        &self.sql.delete
     }
 
     /// Deletes the row of an identifier from `table`, one of this entity's.
@@ -136,18 +190,14 @@ impl Table {
         format!("DELETE FROM {table} WHERE {}", self.key_bound())
     }
 
-    /// The row of an identifier, in `table` (one of this entity's).
-    fn select(&self, table: &str) -> String {
-        format!(
-            "SELECT {} FROM {table} WHERE {}",
-            self.columns,
-            self.key_bound()
-        )
+    /// `columns` of the row of an identifier, in `table` (one of this entity's).
+    fn select(&self, columns: &str, table: &str) -> String {
+        format!("SELECT {columns} FROM {table} WHERE {}", self.key_bound())
     }
 
     /// Reads the visible row of an identifier.
     pub(crate) fn row(&self, db: &Connection, key: &[Value]) -> Result<Option<Vec<Value>>, Error> {
-        let mut statement = db.prepare_cached(&self.select(&self.name))?;
+        let mut statement = db.prepare_cached(&self.sql.row)?;
         let mut rows = statement.query(bound(key))?;
         Ok(rows
             .next()?
@@ -162,13 +212,7 @@ impl Table {
         db: &Connection,
         key: &[Value],
     ) -> Result<Option<Option<Vec<Value>>>, Error> {
-        let sql = format!(
-            "SELECT existed, {} FROM {} WHERE {}",
-            self.columns,
-            self.server,
-            self.key_bound()
-        );
-        let mut statement = db.prepare_cached(&sql)?;
+        let mut statement = db.prepare_cached(&self.sql.server_row)?;
         let mut rows = statement.query(bound(key))?;
         let Some(row) = rows.next()? else {
             return Ok(None);
@@ -179,6 +223,21 @@ impl Table {
         } else {
             None
         }))
+    }
+
+    /// Whether the server has the row of an identifier that has, or had, overlays, and whether that
+    /// is what is seen.
+    pub(super) fn is_seen(
+        &self,
+        db: &Connection,
+        key: &[Value],
+    ) -> Result<Option<(bool, bool)>, Error> {
+        let mut statement = db.prepare_cached(&self.sql.is_seen)?;
+        let mut rows = statement.query(bound(key))?;
+        let row = rows.next()?;
+        Ok(row
+            .map(|row| Ok::<_, rusqlite::Error>((row.get(0)?, row.get(1)?)))
+            .transpose()?)
     }
 
     /// The server's row of an identifier as far as this device knows: below overlays its copy,
@@ -201,23 +260,22 @@ impl Table {
         key: &[Value],
         row: Option<&[Value]>,
     ) -> Result<(), Error> {
-        let existed = i32::from(row.is_some());
-        let sql = format!(
-            "INSERT OR REPLACE INTO {} (existed, {}) VALUES ({existed}, {})",
-            self.server,
-            self.columns,
-            self.marks()
-        );
-        let mut padded = row.map_or_else(|| key.to_vec(), <[Value]>::to_vec);
-        padded.resize(self.width(), Value::Null);
-        db.prepare_cached(&sql)?.execute(bound(&padded))?;
+        let [gone, there] = &self.sql.put_server_row;
+        match row {
+            Some(row) => db.prepare_cached(there)?.execute(bound(row))?,
+            None => {
+                let mut padded = key.to_vec();
+                padded.resize(self.width(), Value::Null);
+                db.prepare_cached(gone)?.execute(bound(&padded))?
+            }
+        };
         Ok(())
     }
 
     /// Forgets the server's row: the identifier has no overlay any more.
     pub(crate) fn drop_server_row(&self, db: &Connection, key: &[Value]) -> Result<(), Error> {
-        let sql = self.delete_from(&self.server);
-        db.prepare_cached(&sql)?.execute(bound(key))?;
+        db.prepare_cached(&self.sql.drop_server_row)?
+            .execute(bound(key))?;
         Ok(())
     }
 
@@ -229,8 +287,8 @@ impl Table {
         row: Option<&[Value]>,
     ) -> Result<(), Error> {
         match row {
-            Some(row) => db.prepare_cached(&self.upsert())?.execute(bound(row))?,
-            None => db.prepare_cached(&self.delete())?.execute(bound(key))?,
+            Some(row) => db.prepare_cached(self.upsert())?.execute(bound(row))?,
+            None => db.prepare_cached(self.delete())?.execute(bound(key))?,
         };
         Ok(())
     }

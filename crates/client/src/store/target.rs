@@ -1,8 +1,8 @@
 //! One entity of a page: where its rows go, and what becomes of it when the page ends.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use afield_protocol::codec::cbor::write_key;
+use afield_protocol::codec::cbor::{read_key, write_key};
 use afield_protocol::{Cell, Code, Frame, Held, Key, RowBlock, Value, Window, zoo};
 use rusqlite::params;
 
@@ -11,7 +11,7 @@ use super::page::{self, standing};
 use super::scope::{self, Question, Told};
 use super::sql::{Bound, bound};
 use super::tables::Table;
-use super::{conflict, overlay, stage, window};
+use super::{conflict, overlay, stage, vacuum, window};
 use crate::error::Error;
 
 /// One entity of a page: where its rows go.
@@ -58,8 +58,14 @@ impl<'a> Target<'a> {
         let carried = !is_first && standing.newest().is_none();
         let staged = reset || standing.stage_position.is_some() || !(is_first || complete);
         let staged = staged || carried;
-        let keys = overlay::keys(db, table)?;
-        let overlaid = keys.iter().map(|key| write_key(key)).collect();
+        let overlaid = match staged && !complete {
+            // Its rows are switched later.
+            true => HashSet::new(),
+            false => {
+                let keys = overlay::keys(db, table)?;
+                keys.iter().map(|key| write_key(key)).collect()
+            }
+        };
         let recompute = HashSet::new();
         Ok(Self {
             table,
@@ -97,12 +103,7 @@ impl<'a> Target<'a> {
 
     /// Stores the new values of its scope and the new position, and switches what was staged if
     /// the page completes it. Gives how many rows left with the values.
-    pub(super) fn finish(
-        &mut self,
-        db: &Db,
-        loaded: &Loaded,
-        complete: bool,
-    ) -> Result<u64, Error> {
+    pub(super) fn finish(&mut self, db: &Db, complete: bool) -> Result<u64, Error> {
         let name = &self.table.entity.name;
         let mut left = 0;
         if self.staged {
@@ -123,23 +124,53 @@ impl<'a> Target<'a> {
             self.removed |= switched.removed;
             self.recompute.extend(self.overlaid.drain());
             self.touched = true;
-            self.lost = true;
+            self.lost |= switched.removed || switched.left > 0;
             self.left = true;
-        }
-        self.touched |= !self.recompute.is_empty();
-        for key in &self.recompute {
-            conflict::refreshed(db, name, key)?;
-            overlay::release(db, loaded, name, key)?;
         }
         let sql = "UPDATE afield_entity SET position = ?2, complete = max(complete, ?3), \
                    stage_position = NULL, stage_reset = 0, unfetched = '' WHERE name = ?1";
         db.conn
             .prepare_cached(sql)?
             .execute(params![name, self.position, complete])?;
+        Ok(left)
+    }
+
+    /// Computes the rows again that this page brought something for, and those whose overlays have
+    /// `ended` with it. Gives those of the latter that the server does not have.
+    pub(super) fn recompute(
+        &mut self,
+        db: &Db,
+        loaded: &Loaded,
+        ended: &BTreeSet<Vec<u8>>,
+        are_parked: bool,
+    ) -> Result<BTreeSet<Vec<u8>>, Error> {
+        let (table, name) = (self.table, &self.table.entity.name);
+        let mut gone = BTreeSet::new();
+        for key in &self.recompute {
+            if are_parked {
+                conflict::refreshed(db, name, key)?;
+            }
+            if !ended.contains(key) {
+                overlay::release(db, loaded, name, key)?;
+            }
+        }
+        for key in ended {
+            let exists = match overlay::release(db, loaded, name, key)? {
+                Some(exists) => exists,
+                None => table.row(&db.conn, &read_key(key)?)?.is_some(),
+            };
+            if !exists {
+                gone.insert(key.clone());
+                if table.entity.erase {
+                    vacuum::due(db, table)?;
+                }
+            }
+        }
+        self.touched |= !self.recompute.is_empty() || !ended.is_empty();
         if self.touched {
             page::touch(db, name)?;
         }
-        Ok(left)
+        Ok(gone)
     }
 
     /// Stores the values that were gained and lost, and lets go what no way in is left for. Gives
@@ -249,7 +280,7 @@ fn write_rows(db: &Db, target: &mut Target<'_>, block: &RowBlock) -> Result<u64,
     let sql = if target.staged {
         stage::row(table)
     } else {
-        table.upsert()
+        table.upsert().to_owned()
     };
     let is_scoped = !table.scope_columns.is_empty();
     let written = match target.staged {
@@ -317,7 +348,7 @@ fn write_gone(db: &Db, target: &mut Target<'_>, keys: &[Key]) -> Result<u64, Err
             target.recompute.insert(bytes);
         } else {
             db.conn
-                .prepare_cached(&table.delete())?
+                .prepare_cached(table.delete())?
                 .execute(bound(key))?;
             target.touched = true;
         }

@@ -51,7 +51,7 @@ pub(super) fn evict(db: &mut Db, table: &Table, window: &Window) -> Result<u64, 
             };
             for key in &keys {
                 db.conn
-                    .prepare_cached(&table.delete())?
+                    .prepare_cached(table.delete())?
                     .execute(bound(key))?;
                 if !table.scope_columns.is_empty() {
                     db.conn

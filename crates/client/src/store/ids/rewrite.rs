@@ -106,6 +106,11 @@ impl Renames {
         Ok(())
     }
 
+    /// Whether nothing is noted.
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.numbers.is_empty() && self.rows.is_empty()
+    }
+
     /// What the row `key` is called by what is noted so far, if it has another name.
     pub(in crate::store) fn name(
         &self,

@@ -266,6 +266,12 @@ impl Applying<'_> {
     fn end(self) -> Result<Run, StorageError> {
         let mut standing = self.standing;
         standing.sort_by_key(|(at, _)| *at);
+        // Nothing came behind a change that stands alone, and it was looked at.
+        if let [(_, Some(written))] = standing.as_slice()
+            && written.references.is_empty()
+        {
+            standing.clear();
+        }
         let mut own = Own::default();
         for (at, written) in &standing {
             if let (Some(written), Some(change)) = (written, self.group.changes.get(*at)) {

@@ -310,23 +310,25 @@ impl EntityTable {
             .optional()
     }
 
-    /// The stored forms that a canonical key may have.
-    pub(super) fn spellings(&self, key: &[Value]) -> Vec<Vec<Raw>> {
-        let keyed = || key.iter().zip(&self.forms);
-        let mut found = vec![keyed().map(|(value, form)| form.write(value)).collect()];
-        let others: Vec<Spelling> = keyed()
-            .flat_map(|(_, form)| form.spellings())
-            .copied()
-            .collect();
-        for spelling in others {
-            let raw = keyed()
-                .map(|(value, form)| form.write_as(spelling, value))
-                .collect();
-            if !found.contains(&raw) {
-                found.push(raw);
-            }
-        }
-        found
+    /// The stored forms that a canonical key may have, the most likely one first.
+    pub(super) fn spellings<'a>(&'a self, key: &'a [Value]) -> impl Iterator<Item = Vec<Raw>> + 'a {
+        let keyed = move || key.iter().zip(&self.forms);
+        let first = move || keyed().map(|(value, form)| form.write(value)).collect();
+        let others = keyed().flat_map(|(_, form)| form.spellings());
+        let others = others.map(move |spelling: &Spelling| {
+            let cells = keyed().map(|(value, form)| form.write_as(*spelling, value));
+            cells.collect::<Vec<_>>()
+        });
+        let mut found: Vec<Vec<Raw>> = Vec::new();
+        std::iter::once_with(first)
+            .chain(others)
+            .filter(move |raw| {
+                let is_new = !found.contains(raw);
+                if is_new {
+                    found.push(raw.clone());
+                }
+                is_new
+            })
     }
 
     /// The condition that a row has a stored key, whose cells are the first parameters.
@@ -341,6 +343,13 @@ impl EntityTable {
             .skip(self.key_width())
             .map(|(attribute, value)| (attribute.name.clone(), value.clone()))
             .collect()
+    }
+
+    /// One of them.
+    pub(super) fn value<'r>(&self, row: &'r FoundRow, name: &str) -> Option<&'r Value> {
+        let attributes = self.entity.local.attributes.iter();
+        let mut named = attributes.zip(&row.values).skip(self.key_width());
+        named.find_map(|(attribute, value)| (attribute.name == name).then_some(value))
     }
 
     fn found(&self, row: &Row<'_>) -> rusqlite::Result<FoundRow> {

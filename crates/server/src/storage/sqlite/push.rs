@@ -388,7 +388,11 @@ impl Applying<'_> {
     }
 
     fn run(&self, sql: &str) -> Result<(), StorageError> {
-        self.conn.execute_batch(sql).while_(DOING)
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute([]))
+            .map(|_| ())
+            .while_(DOING)
     }
 }
 

@@ -573,13 +573,13 @@ fn with_values(
     let Some(row) = row else {
         return verdict;
     };
-    let ended = table.attributes(row);
-    let differs = |(name, value): &(&String, &Value)| ended.get(*name) != Some(value);
     let values = set
         .iter()
-        .filter(differs)
         .filter(|(name, _)| !table.counters.contains(name))
-        .filter_map(|(name, _)| Some((name.clone(), ended.get(name)?.clone())))
+        .filter_map(|(name, sent)| {
+            let ended = table.value(row, name)?;
+            (ended != sent).then(|| (name.clone(), ended.clone()))
+        })
         .collect();
     Verdict { values, ..verdict }
 }
