@@ -12,25 +12,22 @@ use crate::world::{World, eventually};
 const BEYOND: usize = 4;
 
 /// Where a process dies.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Death {
-    /// Which of its requests is held, from 0 on.
-    request: usize,
-    /// How.
-    fault: Box<dyn Fn(Gate) -> Fault + Send>,
+    /// At which of its requests, from 0 on.
+    pub(crate) request: usize,
+    pub(crate) place: Place,
 }
 
-impl Death {
-    /// At its request of this number.
-    pub(crate) fn new(request: usize, fault: fn(Gate) -> Fault) -> Self {
-        let fault = Box::new(fault);
-        Self { request, fault }
-    }
-
-    /// Behind so many bytes of the answer.
-    pub(crate) fn at_byte(request: usize, bytes: u64) -> Self {
-        let fault = Box::new(move |gate| Fault::HoldAnswerAt(bytes, gate));
-        Self { request, fault }
-    }
+/// How far a request has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// The server has not heard of it.
+    Request,
+    /// The server has answered to the last byte, and the process has none of it.
+    Answer,
+    /// The process has so many bytes of the answer.
+    Byte(u64),
 }
 
 /// Lets a process synchronise Ann's store, with the policy of this name, until it meets its death;
@@ -45,16 +42,20 @@ pub(crate) fn die(
     let gate = Gate::default();
     let seen = Arc::new(AtomicUsize::new(0));
     let (held, seeing) = (gate.clone(), Arc::clone(&seen));
-    let Death { request: nth, fault } = death;
-    world.proxy.rule(move |request| {
-        if request.is_sync() && seeing.fetch_add(1, Ordering::SeqCst) == nth {
-            return fault(held.clone());
+    let Death { request, place } = death;
+    world.proxy.rule(move |it| {
+        if !it.is_sync() || seeing.fetch_add(1, Ordering::SeqCst) != request {
+            return Fault::Pass;
         }
-        Fault::Pass
+        match place {
+            Place::Request => Fault::HoldRequest(held.clone()),
+            Place::Answer => Fault::HoldAnswer(held.clone()),
+            Place::Byte(bytes) => Fault::HoldAnswerAt(bytes, held.clone()),
+        }
     });
     let child = Child::start("sync", folder, policy, 0);
     eventually("it dies, or does not come to that", || {
-        gate.is_reached() || seen.load(Ordering::SeqCst) > nth + BEYOND
+        gate.is_reached() || seen.load(Ordering::SeqCst) > request + BEYOND
     });
     let is_reached = gate.is_reached();
     child.kill();

@@ -16,6 +16,7 @@ mod named_bytes;
 mod named_child;
 mod named_chosen;
 mod named_copies;
+mod named_deaths;
 mod named_kills;
 mod named_lookups;
 mod named_orders;

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use afield::protocol::Code;
 use afield::{ChangeInfo, ChangeState, RowState};
 
-use crate::deaths::{Death, die};
-use crate::proxy::Fault;
+use crate::deaths::{Death, Place, die};
 use crate::sites::{MEANWHILE, sites, tables, times, write_twelve};
 use crate::world::{Device, World, afield, copy_folder, eventually};
 
@@ -99,16 +98,17 @@ fn p1_p2_p5_a_device_that_was_away_for_longer_than_the_retention() {
 
 /// Where a process that synchronises dies, of an answer without questions.
 fn deaths() -> Vec<Death> {
+    let at = |request, place| Death { request, place };
     let mut all = vec![
-        Death::new(0, Fault::HoldRequest),
-        Death::new(1, Fault::HoldRequest),
-        Death::new(0, Fault::HoldAnswer),
-        Death::new(1, Fault::HoldAnswer),
+        at(0, Place::Request),
+        at(1, Place::Request),
+        at(0, Place::Answer),
+        at(1, Place::Answer),
     ];
     let bytes = [
         0, 1, 20, 60, 90, 120, 150, 200, 300, 400, 500, 600, 700, 800, 900, 1_000,
     ];
-    all.extend(bytes.map(|bytes| Death::at_byte(0, bytes)));
+    all.extend(bytes.map(|bytes| at(0, Place::Byte(bytes))));
     all
 }
 
