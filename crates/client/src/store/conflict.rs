@@ -302,8 +302,9 @@ pub(super) fn counted(base: &Attributes, now: Option<&Value>, name: &str, set: &
     count(before, now.unwrap_or(before), set).unwrap_or_else(|| set.clone())
 }
 
-/// The newest change that lies over a row, if it is in open conflict: a later edit of that row alone
-/// is folded into it. Between the two nothing else may lie over the row, or the order would be lost.
+/// The newest change that lies over a row, if it is in open conflict: a later edit of that row
+/// alone is folded into it. Between the two nothing else may lie over the row, or the order would
+/// be lost.
 pub(super) fn foldable(db: &Db, entity: &str, key: &[u8]) -> Result<Option<Parked>, Error> {
     let sql = "SELECT c.n, g.n, g.state FROM afield_change AS c \
                JOIN afield_group AS g ON g.n = c.group_n \

@@ -4,8 +4,8 @@ use afield_protocol::{
     Attributes, Change, Code, Group, GroupId, Op, Pattern, Type, Value, Verdict, VerdictKind,
 };
 use afield_server::resolved::ServerModel;
-use afield_server::storage::{Caller, Retention};
 use afield_server::storage::conformance::{Database, Replica, entity, server_model};
+use afield_server::storage::{Caller, Retention};
 
 use crate::sqlite_database::SqliteDatabase;
 
