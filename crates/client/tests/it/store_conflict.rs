@@ -385,11 +385,8 @@ fn an_absorbed_group_that_was_applied_does_not_stand_against_a_decision_for_ever
     desk.mine("s1", &set("a", "copied"));
     desk.store.changes().unwrap();
     desk.mine("s1", &set("a", "mine"));
-    let outgoing = crate::world::request(&mut desk.sync);
-    let known = afield::protocol::Verdict::conflict(
-        Code::ABSORBED_KNOWN,
-        afield::protocol::Theirs::Row(sheet("copy", "b0", 5)),
-    );
+    let outgoing = request(&mut desk.sync);
+    let known = Verdict::conflict(Code::ABSORBED_KNOWN, Theirs::Row(sheet("copy", "b0", 5)));
     crate::world::settle(&mut desk.sync, &outgoing, &known);
     desk.theirs("s1", "a", text("copy"));
     let name = desk.conflict();
