@@ -232,10 +232,11 @@ fn differences(before: &Attributes, after: &Attributes) -> Attributes {
 }
 
 /// A row that was deleted and made again is empty where it may not be written. That says nothing:
-/// the server's values stay there.
+/// the server's values stay there, and are put back here.
 fn writable(entity: &Entity, set: Attributes) -> Attributes {
     let is_written = |name: &String| entity.attribute(name).is_none_or(|a| !a.read_only);
-    if !set.keys().any(is_written) {
+    // A value that somebody typed under an earlier model is not dropped without a word.
+    if !set.keys().any(is_written) && !set.values().all(Value::is_null) {
         return set;
     }
     set.into_iter()
