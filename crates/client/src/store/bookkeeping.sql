@@ -35,7 +35,7 @@ CREATE TABLE afield_entity (
 
 -- Change groups, oldest first: the outbox, and for a while what became of it.
 CREATE TABLE afield_group (
-  n          INTEGER PRIMARY KEY AUTOINCREMENT, -- place in the outbox
+  n          INTEGER PRIMARY KEY,          -- place in the outbox
   id         BLOB NOT NULL UNIQUE,         -- random, 16 bytes
   absorbed   BLOB NOT NULL,                -- ids in whose place it stands, 16 bytes each
   state      TEXT NOT NULL,                -- pending, sent, settled, parked, dropped
@@ -51,7 +51,7 @@ CREATE INDEX afield_group_state ON afield_group (state, n);
 
 -- Changes, one row of an entity each.
 CREATE TABLE afield_change (
-  n          INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they were made
+  n          INTEGER PRIMARY KEY,          -- in the order in which they were made
   group_n    INTEGER NOT NULL REFERENCES afield_group (n), -- its group
   at         INTEGER NOT NULL,             -- place in the group
   entity     TEXT NOT NULL,                -- the local entity

@@ -39,6 +39,7 @@ mod scope;
 mod seal;
 mod sql;
 mod stage;
+mod statements;
 mod status;
 mod sync_store;
 mod tables;

@@ -8,10 +8,11 @@
 //! afield_scope_contact      which values of its scope brought each row, if it has such a scope
 //! ```
 
-use afield_protocol::{Entity, Identifier, SCOPE_COLUMN, Value};
+use afield_protocol::{Entity, Identifier, SCOPE_COLUMN, Value, ValueRef};
 use rusqlite::Connection;
 
-use super::sql::{bound, literal, quoted, values};
+use super::sql::{Bound, bound, literal, quoted, values};
+use super::statements::Statements;
 use crate::error::Error;
 
 /// An entity with its quoted names and statements.
@@ -33,6 +34,7 @@ pub(crate) struct Table {
     pub(crate) key_columns: String,
     /// For each column the entity whose server-made identifiers it holds, if it does.
     pub(super) numbered: Vec<Option<String>>,
+    pub(super) sql: Statements,
 }
 
 impl Table {
@@ -44,7 +46,7 @@ impl Table {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        Self {
+        let mut table = Self {
             name: quoted(&entity.name),
             before: quoted(&format!("afield_before_{}", entity.name)),
             server: quoted(&format!("afield_server_{}", entity.name)),
@@ -56,9 +58,12 @@ impl Table {
             columns: list(&entity.attributes),
             key_columns: list(entity.key()),
             numbered: vec![None; entity.attributes.len()],
+            sql: Statements::default(),
             rank,
             entity,
-        }
+        };
+        table.sql = Statements::of(&table);
+        table
     }
 
     /// How many columns a row has.
@@ -117,18 +122,12 @@ impl Table {
 
     /// Inserts or overwrites a row; parameters in column order.
     pub(crate) fn upsert(&self) -> String {
-        format!(
-            "INSERT INTO {} ({}) VALUES ({}) {}",
-            self.name,
-            self.columns,
-            self.marks(),
-            self.on_conflict()
-        )
+        self.sql.upsert.clone()
     }
 
     /// Deletes the visible row of an identifier.
     pub(crate) fn delete(&self) -> String {
-        self.delete_from(&self.name)
+        self.sql.delete.clone()
     }
 
     /// Deletes the row of an identifier from `table`, one of this entity's.
@@ -136,18 +135,9 @@ impl Table {
         format!("DELETE FROM {table} WHERE {}", self.key_bound())
     }
 
-    /// The row of an identifier, in `table` (one of this entity's).
-    fn select(&self, table: &str) -> String {
-        format!(
-            "SELECT {} FROM {table} WHERE {}",
-            self.columns,
-            self.key_bound()
-        )
-    }
-
     /// Reads the visible row of an identifier.
     pub(crate) fn row(&self, db: &Connection, key: &[Value]) -> Result<Option<Vec<Value>>, Error> {
-        let mut statement = db.prepare_cached(&self.select(&self.name))?;
+        let mut statement = db.prepare_cached(&self.sql.row)?;
         let mut rows = statement.query(bound(key))?;
         Ok(rows
             .next()?
@@ -162,13 +152,7 @@ impl Table {
         db: &Connection,
         key: &[Value],
     ) -> Result<Option<Option<Vec<Value>>>, Error> {
-        let sql = format!(
-            "SELECT existed, {} FROM {} WHERE {}",
-            self.columns,
-            self.server,
-            self.key_bound()
-        );
-        let mut statement = db.prepare_cached(&sql)?;
+        let mut statement = db.prepare_cached(&self.sql.server_row)?;
         let mut rows = statement.query(bound(key))?;
         let Some(row) = rows.next()? else {
             return Ok(None);
@@ -214,6 +198,23 @@ impl Table {
         Ok(())
     }
 
+    /// The same where there is no such copy yet; the one that is there stays.
+    pub(super) fn keep_server_row(
+        &self,
+        db: &Connection,
+        key: &[Value],
+        row: Option<&[Value]>,
+    ) -> Result<(), Error> {
+        let existed = Value::Integer(row.is_some().into());
+        let given = row.unwrap_or(key).iter().map(Value::as_ref);
+        let padding = std::iter::repeat(ValueRef::Null);
+        let values = given.chain(padding).take(self.width());
+        let values = values.chain([existed.as_ref()]).map(Bound);
+        let mut statement = db.prepare_cached(&self.sql.keep_server_row)?;
+        statement.execute(rusqlite::params_from_iter(values))?;
+        Ok(())
+    }
+
     /// Forgets the server's row: the identifier has no overlay any more.
     pub(crate) fn drop_server_row(&self, db: &Connection, key: &[Value]) -> Result<(), Error> {
         let sql = self.delete_from(&self.server);
@@ -229,8 +230,8 @@ impl Table {
         row: Option<&[Value]>,
     ) -> Result<(), Error> {
         match row {
-            Some(row) => db.prepare_cached(&self.upsert())?.execute(bound(row))?,
-            None => db.prepare_cached(&self.delete())?.execute(bound(key))?,
+            Some(row) => db.prepare_cached(&self.sql.upsert)?.execute(bound(row))?,
+            None => db.prepare_cached(&self.sql.delete)?.execute(bound(key))?,
         };
         Ok(())
     }
@@ -243,7 +244,9 @@ impl Table {
             statements.push(self.create_stage());
             let existed = "existed INTEGER NOT NULL, ";
             statements.push(self.create_table(&self.before, existed, false));
-            statements.push(self.create_table(&self.server, existed, false));
+            // One tree instead of a table and its index: it is written with every edit.
+            let server = self.create_table(&self.server, existed, false);
+            statements.push(format!("{server} WITHOUT ROWID"));
             statements.extend(self.create_scope());
         }
         statements.extend(self.create_triggers());
