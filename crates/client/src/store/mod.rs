@@ -15,6 +15,8 @@ mod conflict;
 mod db;
 mod decide;
 mod doubt;
+#[cfg(test)]
+mod edit_cost;
 mod erase;
 #[cfg(test)]
 mod full;
