@@ -33,7 +33,9 @@ CREATE TABLE afield_entity (
   unfetched      TEXT NOT NULL DEFAULT ''     -- attributes new to its rows, until the next download
 );
 
--- Change groups, oldest first: the outbox, and for a while what became of it.
+-- Change groups, oldest first: the outbox, and for a while what became of it. A number may come
+-- again when its group is gone; no group is known by it outside of these tables. So with changes,
+-- once no outcome speaks of the number any more.
 CREATE TABLE afield_group (
   n          INTEGER PRIMARY KEY,          -- place in the outbox
   id         BLOB NOT NULL UNIQUE,         -- random, 16 bytes

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use afield_protocol::{Attributes, Value};
+use afield_protocol::{Attribute, Attributes, Type, Value};
 use rusqlite::hooks::{AuthContext, Authorization};
 
 use super::full::{Counting, model};
@@ -93,6 +93,26 @@ fn a_change_is_not_taken_for_one_whose_outcome_is_kept_longer() {
     assert_eq!(last, 78);
     let changes = store.changes().unwrap();
     assert!(changes.iter().all(|change| change.code.is_none()));
+}
+
+#[test]
+fn a_read_shows_the_model_that_somebody_else_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(&folder, "");
+    let key = [Value::from("w1")];
+    assert_eq!(store.get("word", &key).unwrap(), Some(word(1, "a")));
+    let mut other = model();
+    let more = Attribute::new("more", Type::Text);
+    other.entities[0].attributes.push(more);
+    let path = folder.path().join("s");
+    let mut sync = SyncStore::open(&path, "ann", Box::new(Counting(100))).unwrap();
+    sync.install(&other).unwrap();
+    let row = store.get("word", &key).unwrap().unwrap();
+    assert_eq!(row["more"], Value::Null);
+    let set = Attributes::from([("more".into(), "m".into())]);
+    store.update("word", &key, &set).unwrap();
+    let row = store.get("word", &key).unwrap().unwrap();
+    assert_eq!(row["more"], "m".into());
 }
 
 /// Tables as stores have them that were made before they were made leaner.
