@@ -67,16 +67,22 @@ fn an_edit_plans_nothing_anew() {
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
 
-#[test]
-fn an_edit_writes_few_pages() {
+/// Pages that ten edits of rows of the server's write.
+fn pages_of_ten_edits(lay_out: &str) -> u64 {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = store(&folder, "");
+    let mut store = store(&folder, lay_out);
     let before = store.db.log_bytes();
     (0..10).for_each(|n| edit(&mut store, n, "b"));
-    let frames = (store.db.log_bytes() - before) / FRAME;
+    (store.db.log_bytes() - before) / FRAME
+}
+
+#[test]
+fn an_edit_writes_few_pages() {
     // The row; two of what is captured; the counter; the server's row; three trees each of the
     // group and of the change.
-    assert_eq!(frames, 10 * 11);
+    assert_eq!(pages_of_ten_edits(""), 10 * 11);
+    // An index of the server's rows, and the numbers of groups and changes.
+    assert_eq!(pages_of_ten_edits(BEFORE), 10 * 13);
 }
 
 #[test]
