@@ -172,7 +172,8 @@ impl Db {
     }
 
     /// Runs `step` in one write transaction. Holding the write lock, it first seals what other
-    /// connections wrote, if any of them did. `name` is the crash point before and after the commit.
+    /// connections wrote, if any of them did. `name` is the crash point before and after the
+    /// commit.
     pub(crate) fn write<T>(
         &mut self,
         name: &'static str,
