@@ -84,9 +84,7 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
             let ended = record(db, &change, outcome, at, verdict, new_key)?;
             stored.outcomes.push(ended);
             db.crash_point("outcome")?;
-            if !entities.contains(&change.entity) {
-                entities.insert(change.entity.clone());
-            }
+            entities.insert(change.entity.clone());
             if is_seen {
                 rows.insert((change.entity, change.key));
             }

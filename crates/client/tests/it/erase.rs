@@ -294,6 +294,13 @@ fn p7_the_values_of_an_attribute_that_the_model_drops_are_erased() {
     let cells: Vec<&[Value]> = secrets.iter().map(Vec::as_slice).collect();
     pull(&mut sync, &[world.rows("note", &cells)], "a");
     foreign_writes(&world);
+    // And leaves pages free that nobody will need.
+    let conn = world.plain();
+    conn.pragma_update(None, "secure_delete", "OFF").unwrap();
+    let copies = "CREATE TABLE copies AS SELECT a.more FROM note AS a, (VALUES (1), (2), (3), (4));
+        DROP TABLE copies";
+    conn.execute_batch(copies).unwrap();
+    drop(conn);
     let mut other = world.model.clone();
     other.entities[1].attributes.pop();
     sync.install(&other).unwrap();
