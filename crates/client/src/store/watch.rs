@@ -207,10 +207,11 @@ impl Watches {
         let touched = touched(&db.conn)?;
         let version = data_version(&db.conn)?;
         db.run("COMMIT")?;
-        // The observer's next answer covers this commit; if ours has changed too, somebody
-        // else's slipped in behind it.
-        let changed = state.somebody_committed();
-        if changed && data_version(&db.conn).ok() != Some(version) {
+        let own = || data_version(&db.conn).ok();
+        let looks = || {
+            state.somebody_committed();
+        };
+        if slipped_in(version, own, looks) {
             state.tell_others();
         }
         let seen = held(&db.written.seen);
@@ -218,6 +219,33 @@ impl Watches {
         state.tell_own(touched, &tables.collect(), db.written.unseen);
         Ok(())
     }
+}
+
+/// How often it is asked whether another commit came in between two questions.
+const ASKED_MAX: usize = 20;
+
+/// Lets the observer look behind a commit of ours, and says whether somebody else's slipped in that
+/// it will not tell of any more. Before ours the connection's number was `version`, and only the
+/// commits of others change it.
+///
+/// A commit between the two questions is told of here, and the observer looks once more: else it
+/// would tell of it too.
+fn slipped_in(
+    version: i64,
+    mut own: impl FnMut() -> Option<i64>,
+    mut observer_looks: impl FnMut(),
+) -> bool {
+    let mut any = false;
+    for _ in 0..ASKED_MAX {
+        let before = own();
+        observer_looks();
+        let after = own();
+        any |= before != Some(version) || after != Some(version);
+        if before == after {
+            break;
+        }
+    }
+    any
 }
 
 impl State {
@@ -342,4 +370,40 @@ impl Db {
 /// What a mutex guards; a panic elsewhere cannot leave these half written.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Whenever somebody commits while ours is told, it is told once.
+    #[test]
+    fn a_commit_behind_ours_is_told_exactly_once() {
+        for at in 0..8 {
+            let (questions, committed) = (Cell::new(0), Cell::new(0));
+            let goes_on = || {
+                if questions.replace(questions.get() + 1) == at {
+                    committed.set(committed.get() + 1);
+                }
+            };
+            let seen = Cell::new(0);
+            let own = || {
+                goes_on();
+                Some(committed.get())
+            };
+            let looks = || {
+                goes_on();
+                seen.set(committed.get());
+            };
+            let told = u32::from(slipped_in(0, own, looks));
+            while questions.get() <= at {
+                goes_on();
+            }
+            // The observer's next look.
+            let told = told + u32::from(seen.get() != committed.get());
+            assert_eq!(told, 1, "before question {at}");
+        }
+    }
 }
