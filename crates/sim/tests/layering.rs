@@ -17,7 +17,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every package of the workspace, and what it may depend on inside the workspace.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("afield-protocol", &[]),
     ("afield", &["afield-protocol"]),
     ("afield-server", &["afield-protocol"]),
@@ -32,6 +32,8 @@ const ARROWS: [(&str, &[&str]); 7] = [
     // An app has the library alone; its tests bring a server.
     ("inspections", &["afield", "afield-server"]),
     ("xtask", &[]),
+    // For tests and benches alone.
+    ("afield-testbed", &[]),
 ];
 
 /// Folders in which rusqlite may be named only in the places given after them.
