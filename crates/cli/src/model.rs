@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use afield_server::auth::Secret;
 use afield_server::catalog::Catalog;
 use afield_server::model::add::add as add_table;
-use afield_server::model::file::{DatabaseUrl, Overrides};
+use afield_server::model::file::Overrides;
 use afield_server::model::init::{InitOptions, generate};
 use afield_server::model::{Checked, ModelFile, check};
 use afield_server::resolved::ServerModel;
@@ -15,6 +15,7 @@ use afield_server::storage::sqlite::{self as capture, catalog};
 use clap::Args;
 use serde_json::json;
 
+use crate::database::sqlite_file;
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -110,12 +111,6 @@ impl ModelArgs {
     }
 }
 
-/// The database file of a model.
-pub(crate) fn database(file: &ModelFile) -> &Path {
-    let DatabaseUrl::Sqlite(path) = &file.server.database;
-    path
-}
-
 /// Holds a model file against its database.
 pub(crate) fn resolved(file: &ModelFile) -> Result<ServerModel, Failure> {
     Ok(held(file)?.model)
@@ -131,7 +126,7 @@ pub(crate) fn checked(file: &ModelFile, out: &Output) -> Result<ServerModel, Fai
 }
 
 fn held(file: &ModelFile) -> Result<Checked, Failure> {
-    let path = database(file);
+    let path = sqlite_file(file, "checking a model against")?;
     let catalog = catalog::read_file(path)?;
     let queries = catalog::SqliteQueries::open(path)?;
     Ok(check(file, &catalog, &queries)?)
@@ -192,7 +187,7 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
 /// Adds tables to a model file.
 pub(crate) fn add(args: &AddArgs, out: &Output) -> Result<(), Failure> {
     let file = args.model.read(None, out)?;
-    let catalog: Catalog = catalog::read_file_measured(database(&file))?;
+    let catalog: Catalog = catalog::read_file_measured(sqlite_file(&file, "adding tables of")?)?;
     let overrides = Overrides {
         database_url: args.model.database.clone(),
         listen: None,
@@ -216,7 +211,7 @@ pub(crate) fn add(args: &AddArgs, out: &Output) -> Result<(), Failure> {
 /// Installs, shows or removes change capture.
 pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
     let file = args.model.read(None, out)?;
-    let path = database(&file);
+    let path = sqlite_file(&file, "preparing")?;
     if args.remove {
         let removed = capture::remove(path)?;
         out.json(&json!({ "removed": removed }));
