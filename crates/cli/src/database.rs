@@ -1,10 +1,13 @@
 //! The team's database: what stands behind its URL.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use afield_protocol::Code;
-use afield_server::model::ModelFile;
-use afield_server::model::file::DatabaseUrl;
+use afield_server::catalog::Catalog;
+use afield_server::model::file::{DatabaseUrl, PostgresUrl};
+use afield_server::model::{Checked, ModelFile, check};
+use afield_server::storage::postgres::Session;
+use afield_server::storage::sqlite::catalog;
 
 use crate::failure::Failure;
 
@@ -17,4 +20,40 @@ pub(crate) fn sqlite_file<'f>(file: &'f ModelFile, doing: &str) -> Result<&'f Pa
             format!("{doing} PostgreSQL is not built yet; with SQLite (sqlite:FILE) it works"),
         )),
     }
+}
+
+/// The database that `init --from` names: a file, `sqlite:FILE` or `postgres://…`.
+pub(crate) fn named(from: &str) -> Result<DatabaseUrl, Failure> {
+    if PostgresUrl::is_meant(from) {
+        let url = PostgresUrl::parse(from, Path::new(""));
+        let url = url.map_err(|problem| Failure::usage(format!("--from: the URL {problem}")))?;
+        return Ok(DatabaseUrl::Postgres(url));
+    }
+    let path = match from.strip_prefix("sqlite:") {
+        Some(path) => PathBuf::from(path.trim_start_matches("//")),
+        None => PathBuf::from(from),
+    };
+    Ok(DatabaseUrl::Sqlite(path))
+}
+
+/// What a database has, and with bounds how much of it.
+pub(crate) fn measured(database: &DatabaseUrl) -> Result<Catalog, Failure> {
+    Ok(match database {
+        DatabaseUrl::Sqlite(path) => catalog::read_file_measured(path)?,
+        DatabaseUrl::Postgres(url) => Session::connect(url)?.catalog_measured()?,
+    })
+}
+
+/// Holds a model file against its database.
+pub(crate) fn held(file: &ModelFile) -> Result<Checked, Failure> {
+    Ok(match &file.server.database {
+        DatabaseUrl::Sqlite(path) => {
+            let queries = catalog::SqliteQueries::open(path)?;
+            check(file, &catalog::read_file(path)?, &queries)?
+        }
+        DatabaseUrl::Postgres(url) => {
+            let session = Session::connect(url)?;
+            check(file, &session.catalog()?, &session)?
+        }
+    })
 }

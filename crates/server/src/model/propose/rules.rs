@@ -55,8 +55,8 @@ pub(super) fn rules(
 
 /// All that the database asks of a column.
 fn rule_of(table: &Table, column: &Column) -> Rule {
-    let refers = (table.foreign_keys.iter().flat_map(|key| &key.columns))
-        .any(|name| name.eq_ignore_ascii_case(&column.name));
+    let refers =
+        (table.foreign_keys.iter().flat_map(|key| &key.columns)).any(|name| *name == column.name);
     let mut all = Rule {
         required: column.not_null && !column.has_default,
         ..Rule::default()

@@ -249,7 +249,7 @@ impl<'a> Resolver<'a> {
         table: &Table,
         column: &Column,
     ) -> Result<(&'a Table, &'a Column), String> {
-        let is_it = |name: &String| name.eq_ignore_ascii_case(&column.name);
+        let is_it = |name: &String| *name == column.name;
         let through = format!("`{}.{}`", table.name, column.name);
         let of_it: Vec<&ForeignKey> = (table.foreign_keys.iter())
             .filter(|key| key.columns.iter().any(is_it))
@@ -312,8 +312,8 @@ impl<'a> Resolver<'a> {
         let column = target.column(name)?;
         let is_key = target.primary_key.len() == 1 && target.is_key(name);
         let mut unique = target.unique.iter();
-        let is_unique = unique
-            .any(|columns| matches!(columns.as_slice(), [only] if only.eq_ignore_ascii_case(name)));
+        let is_unique =
+            unique.any(|columns| matches!(columns.as_slice(), [only] if *only == column.name));
         let is_usable = target.kind == TableKind::Ordinary && (is_key || is_unique);
         is_usable.then_some((target, column))
     }
@@ -347,7 +347,7 @@ impl<'a> Resolver<'a> {
         };
         let message = format!(
             "[local.{}] {}: `{}` is compared by the collation {collation}, so that {harm}; declare \
-             the column with COLLATE BINARY",
+             the column with COLLATE BINARY (in PostgreSQL COLLATE \"C\")",
             of.entity,
             of.what.key(),
             column.name
@@ -445,10 +445,7 @@ fn close(path: &mut Vec<Hop>, step: Option<(&Column, &Table, &Column)>, column: 
 }
 
 fn is_same_target(a: &ForeignKey, b: &ForeignKey) -> bool {
-    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    same(&a.table, &b.table)
-        && a.targets.len() == b.targets.len()
-        && a.targets.iter().zip(&b.targets).all(|(a, b)| same(a, b))
+    a.table == b.table && a.targets == b.targets
 }
 
 /// Whether no value of one is a value of the other. A column without a known type may hold both.
