@@ -336,9 +336,7 @@ fn attribute(text: &mut String, table: &Table, column: &Column, locals: &mut Nam
             let kib = largest(table, column) / 1024;
             Some(format!("up to {kib} KiB in one row"))
         }
-        reason => reason
-            .as_ref()
-            .map(|reason| reason.escape_debug().to_string()),
+        reason => reason.as_deref().map(rules::one_line),
     };
     if let Some(reason) = left_out {
         let required = if column.not_null && !column.has_default && !column.generated {

@@ -222,12 +222,9 @@ fn column(attribute: &Attribute, meaning: &Meaning<'_>) -> Column {
         true => None,
         false => attribute.default.as_ref().or_else(of_domain),
     };
-    let no_type = meaning.left_out.map(|what| {
-        format!(
-            "{}: {what}; no type for it, text to read if listed",
-            attribute.declared
-        )
-    });
+    let no_type = meaning
+        .left_out
+        .map(|what| format!("no type for {} ({what})", attribute.declared));
     Column {
         name: attribute.name.clone(),
         declared: attribute.declared.clone(),
@@ -281,12 +278,12 @@ fn asked_by_type(attribute: &Attribute, meaning: &Meaning<'_>) -> Vec<Check> {
     }
     let checks = meaning.domains.iter().flat_map(|domain| &domain.checks);
     let is_exact = meaning.left_out.is_none() && meaning.collation.is_none();
-    found.extend(checks.map(|text| match is_exact {
-        true => checks::of_domain(text, &attribute.name, meaning.kind),
-        false => Check {
-            text: text.clone(),
-            rules: Vec::new(),
-        },
+    found.extend(checks.map(|text| {
+        let mut check = checks::of_domain(text, &attribute.name, meaning.kind);
+        if !is_exact {
+            check.rules.clear();
+        }
+        check
     }));
     found
 }

@@ -20,7 +20,10 @@ pub(super) fn of_table(text: &str, table: &Table) -> Check {
 /// A CHECK constraint of a domain, as it holds for a column of that domain.
 pub(super) fn of_domain(text: &str, column: &str, kind: Type) -> Check {
     let value = |name: &str| (name == "value").then(|| (column.to_owned(), kind));
-    check(text, &value)
+    Check {
+        text: format!("{text} for {column} as VALUE"),
+        ..check(text, &value)
+    }
 }
 
 type Find<'f> = &'f dyn Fn(&str) -> Option<(String, Type)>;
@@ -137,9 +140,11 @@ fn mirrored(sign: &str) -> &str {
 fn named(expr: &Expr, column: Find<'_>) -> Option<(String, Type)> {
     match expr {
         Expr::Name(name) => column(name),
-        Expr::Cast(inner, to) if is_text(to) => {
-            named(inner, column).filter(|(_, kind)| *kind == Type::Text)
-        }
+        Expr::Cast(inner, to) => named(inner, column).filter(|(_, kind)| match kind {
+            Type::Text => is_text(to),
+            Type::Integer => ["integer", "bigint"].contains(&to.as_str()),
+            _ => false,
+        }),
         _ => None,
     }
 }
