@@ -218,13 +218,14 @@ pub struct QueryProblem {
 pub const ROWS_COUNTED_MAX: u64 = 1_000_000;
 
 impl Catalog {
-    /// The table of this name: as written, else the only one that differs in case alone.
+    /// The table of this name: as written, else the only one that differs in case alone. That a
+    /// table is in the schema `public` may be said.
     pub fn table(&self, name: &str) -> Option<&Table> {
-        self.tables.iter().find(|t| t.name == name).or_else(|| {
-            self.tables
-                .iter()
-                .find(|t| t.name.eq_ignore_ascii_case(name))
-        })
+        let tables = || self.tables.iter();
+        tables()
+            .find(|table| table.name == name)
+            .or_else(|| tables().find(|table| table.name.eq_ignore_ascii_case(name)))
+            .or_else(|| self.table(name.strip_prefix("public.")?))
     }
 }
 

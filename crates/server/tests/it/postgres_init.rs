@@ -118,6 +118,26 @@ fn adding_tables_one_by_one_gives_the_same_model() {
     assert_eq!(one_by_one, at_once);
 }
 
+#[test]
+fn the_schema_public_may_be_named() {
+    let (_database, catalog) = nasty();
+    let path = Path::new("afield.toml");
+    let base = generate(&Catalog::default(), &OPTIONS);
+    let add = |text: &str, table| add(text, path, &Overrides::default(), &catalog, table);
+    let text = add(&base, "public.always").unwrap();
+    assert_eq!(text, add(&base, "always").unwrap());
+    let named = text.replace("from = \"always\"", "from = \"public.always\"");
+    assert_eq!(
+        resolved(&named, &catalog).entities,
+        resolved(&text, &catalog).entities
+    );
+    let errors = add(&named, "always").unwrap_err();
+    assert!(
+        errors[0].message.contains("is in the model already"),
+        "{errors:?}"
+    );
+}
+
 /// What there is no type for is text to read; what may not be read cannot be listed.
 #[test]
 fn what_is_left_out_may_be_listed_and_is_only_read() {

@@ -156,7 +156,7 @@ pub(in crate::model) fn hidden<'a>(
     let mut found: Vec<Hidden<'a>> = Vec::new();
     for key in &table.foreign_keys {
         let target = catalog.table(&key.table);
-        let is_there = on_device.iter().any(|name| *name == key.table);
+        let is_there = on_device.contains(&key.table);
         let by_key = target.and_then(|target| in_key_order(key, &target.primary_key));
         let to = key.table.escape_debug();
         let why = match (is_there, by_key) {

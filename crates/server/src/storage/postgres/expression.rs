@@ -17,21 +17,21 @@ pub(super) enum Expr {
     /// `true`, `false` or `null`, lower case.
     Word(String),
     /// A function, without its schema, and what it is given.
-    Call(String, Vec<Expr>),
+    Call(String, Vec<Self>),
     /// `ARRAY[…]`.
-    Array(Vec<Expr>),
+    Array(Vec<Self>),
     /// `a < b` and the like.
-    Compare(String, Box<Expr>, Box<Expr>),
+    Compare(String, Box<Self>, Box<Self>),
     /// `a = ANY (b)`.
-    Any(Box<Expr>, Box<Expr>),
+    Any(Box<Self>, Box<Self>),
     /// All of these.
-    And(Vec<Expr>),
+    And(Vec<Self>),
     /// One of these.
-    Or(Vec<Expr>),
+    Or(Vec<Self>),
     /// `a IS NULL`.
-    IsNull(Box<Expr>),
+    IsNull(Box<Self>),
     /// `a::type`, the type without what stands in parentheses.
-    Cast(Box<Expr>, String),
+    Cast(Box<Self>, String),
 }
 
 /// Reads one whole expression.
@@ -109,6 +109,8 @@ impl Reader<'_> {
             Token::Word(word) if ["true", "false", "null"].contains(&word.as_str()) => {
                 Some(Expr::Word(word))
             }
+            // No functions, though they are followed by a parenthesis.
+            Token::Word(word) if ["all", "some", "not"].contains(&word.as_str()) => None,
             Token::Word(word) => self.named(word),
             Token::Sign(_) => None,
         }

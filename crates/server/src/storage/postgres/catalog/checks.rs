@@ -166,13 +166,13 @@ pub(super) fn literal(expr: &Expr, kind: Type) -> Option<Literal> {
     match expr {
         Expr::Text(text) => match kind {
             Type::Integer => text.parse().ok().map(Literal::Integer),
-            Type::Real => text.parse().ok().map(Literal::Real),
+            Type::Real => real(text),
             Type::Boolean | Type::Bytes => None,
             _ => Some(Literal::Text(text.clone())),
         },
         Expr::Number(number) => match kind {
             Type::Integer => number.parse().ok().map(Literal::Integer),
-            Type::Real => number.parse().ok().map(Literal::Real),
+            Type::Real => real(number),
             Type::Decimal => Some(Literal::Text(number.clone())),
             _ => None,
         },
@@ -189,4 +189,11 @@ pub(super) fn literal(expr: &Expr, kind: Type) -> Option<Literal> {
         },
         _ => None,
     }
+}
+
+fn real(text: &str) -> Option<Literal> {
+    let number: Option<f64> = text.parse().ok();
+    number
+        .filter(|number| number.is_finite())
+        .map(Literal::Real)
 }

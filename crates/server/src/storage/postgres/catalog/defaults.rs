@@ -18,9 +18,9 @@ pub(super) fn literal(text: &str, kind: Type) -> Option<Literal> {
     }
     match kind.normalise(checks::literal(&expr, kind)?.value()).ok()? {
         Value::Integer(n) => Some(Literal::Integer(n)),
-        Value::Real(x) if x.is_finite() => Some(Literal::Real(x)),
+        Value::Real(x) => Some(Literal::Real(x)),
         Value::Text(text) => Some(Literal::Text(text)),
-        Value::Null | Value::Real(_) | Value::Bytes(_) => None,
+        Value::Null | Value::Bytes(_) => None,
     }
 }
 
