@@ -158,6 +158,14 @@ fn what_is_left_out_may_be_listed_and_is_only_read() {
     };
     assert!(is_only_read("arr") && is_only_read("span") && !is_only_read("i4"));
 
+    let scoped = text.replace("scope = \"everyone\"", "scope = \"arr = :user\"");
+    let errors = resolve(&parsed(&scoped), &catalog).unwrap_err();
+    assert!(
+        errors[0]
+            .message
+            .contains("`arr` is integer[], which has no one exact form")
+    );
+
     let url = database.url.replace("postgres@", "half_blind@");
     let catalog = session(&url).catalog_measured().unwrap();
     let proposed = generate(&catalog, &OPTIONS);

@@ -12,7 +12,8 @@ const TEAM: &str = "
     CREATE TABLE member (user_id text, region_id int REFERENCES region, note text);
     CREATE INDEX member_user ON member (user_id);
     CREATE TABLE sales.\"Deal\" (id uuid PRIMARY KEY, \"Owner\" text);
-    CREATE VIEW shown AS SELECT m.user_id, m.region_id FROM member m JOIN region r ON r.id = region_id;
+    CREATE VIEW shown AS
+        SELECT m.user_id, m.region_id FROM member m JOIN region r ON r.id = m.region_id;
     CREATE TABLE parted (id int PRIMARY KEY, owner text) PARTITION BY LIST (id);
     CREATE TABLE part_1 PARTITION OF parted FOR VALUES IN (1);
     CREATE SCHEMA afield;
@@ -20,6 +21,8 @@ const TEAM: &str = "
     CREATE SEQUENCE s;
     CREATE FUNCTION grow() RETURNS int LANGUAGE sql AS
         'INSERT INTO member VALUES (''x'') RETURNING 1';
+    CREATE FUNCTION mine(who text) RETURNS SETOF int LANGUAGE sql STABLE AS
+        'SELECT region_id FROM member WHERE user_id = who';
     INSERT INTO member VALUES ('ann', NULL, 'x');
     ANALYZE; -- The planner knows now how small everything is.
 ";
@@ -94,6 +97,7 @@ fn every_table_that_a_query_reads_is_named() {
         ),
         ("SELECT id FROM parted WHERE owner = :user", "parted"),
         ("SELECT id FROM part_1 WHERE owner = :user", "parted"),
+        ("SELECT mine FROM mine(:user)", "member"),
         ("VALUES (1), (2)", ""),
         (
             "SELECT id FROM region UNION SELECT region_id FROM member",

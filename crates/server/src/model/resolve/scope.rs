@@ -322,16 +322,19 @@ impl<'a> Resolver<'a> {
     fn check_comparable(&mut self, of: &Of<'_>, column: &Column, name: &At<String>) -> Option<()> {
         self.check_collation(of, column, name)?;
         let is_exact = !matches!(column.kind, Type::Real | Type::Bytes | Type::Json);
-        if is_exact {
+        if is_exact && column.left_out.is_none() {
             return Some(());
         }
+        let kind = match column.left_out {
+            Some(_) => &column.declared,
+            None => column.kind.as_str(),
+        };
         let message = format!(
-            "[local.{}] {}: `{}` is {}, which has no one exact form to compare by; use a column \
+            "[local.{}] {}: `{}` is {kind}, which has no one exact form to compare by; use a column \
              with a number, a text or a UUID",
             of.entity,
             of.what.key(),
             column.name,
-            column.kind.as_str()
         );
         self.wrong(name.place, message);
         None

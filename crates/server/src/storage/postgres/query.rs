@@ -1,8 +1,8 @@
 //! Asks PostgreSQL about the query of a scope: it is prepared and planned, and never run.
 //!
-//! What a query reads is what it holds locks on once it is prepared, views and what stands behind
+//! What a query reads is what it holds locks on once it is planned, views and what stands behind
 //! them included; that is told by the server and cannot be hidden by a clever spelling. What a
-//! function of the team's reads inside is not told: write such a query without it.
+//! function of the team's reads inside is told only of the simplest ones in SQL.
 //!
 //! Names are looked up by the search path of the role, as in any other session of it.
 
@@ -52,7 +52,6 @@ async fn shape(client: &Client, numbered: &Numbered) -> Result<QueryShape, Query
     if statement.columns().is_empty() {
         return Err(problem("finds nothing; write a SELECT of one column"));
     }
-    let tables = tables(client).await?;
     // Pulls put it into larger statements; what writes cannot stand there.
     let inside = format!("SELECT * FROM (\n{}\n) AS scope", numbered.sql);
     if client.prepare(&inside).await.is_err() {
@@ -61,15 +60,16 @@ async fn shape(client: &Client, numbered: &Numbered) -> Result<QueryShape, Query
              which changes nothing",
         ));
     }
+    let columns = columns(client, &statement).await?;
+    let scanned = scanned(client, numbered).await?;
+    // The plan has put simple functions into the query, so that what they read is locked too.
+    let tables = tables(client).await?;
     if let Some(own) = tables.iter().find(|table| table.schema == OWN_SCHEMA) {
         return Err(problem(&format!(
             "reads Afield's own bookkeeping (`{own}`), which changes with every sync; read the \
              team's tables"
         )));
     }
-    // An earlier error ended the transaction, so the plan comes last.
-    let columns = columns(client, &statement).await?;
-    let scanned = scanned(client, numbered).await?;
     let mut parameters: Vec<String> = numbered.names.iter().map(|it| format!(":{it}")).collect();
     parameters.sort_unstable();
     let mut tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
