@@ -11,6 +11,7 @@ CREATE DOMAIN money_like AS numeric(12, 3);
 CREATE DOMAIN tags AS text[];
 CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CREATE EXTENSION citext;
+CREATE EXTENSION pg_stat_statements;
 CREATE SEQUENCE shared;
 
 -- Keys.
