@@ -330,8 +330,8 @@ impl<'a> Resolver<'a> {
             None => column.kind.as_str(),
         };
         let message = format!(
-            "[local.{}] {}: `{}` is {kind}, which has no one exact form to compare by; use a column \
-             with a number, a text or a UUID",
+            "[local.{}] {}: `{}` is {kind}, which has no one exact form to compare by; use a \
+             column with a number, a text or a UUID",
             of.entity,
             of.what.key(),
             column.name,
