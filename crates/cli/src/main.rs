@@ -1,5 +1,6 @@
 //! The `afield` program: model, server, devices and demo.
 
+mod database;
 mod demo;
 mod device;
 mod failure;

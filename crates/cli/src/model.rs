@@ -1,20 +1,20 @@
 //! `afield init`, `add` and `prepare`: from an existing database to one that devices can use.
 
-use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use afield_server::auth::Secret;
-use afield_server::catalog::Catalog;
 use afield_server::model::add::add as add_table;
 use afield_server::model::file::{DatabaseUrl, Overrides};
 use afield_server::model::init::{InitOptions, generate};
-use afield_server::model::{Checked, ModelFile, check};
+use afield_server::model::{Checked, ModelFile};
 use afield_server::resolved::ServerModel;
-use afield_server::storage::sqlite::{self as capture, catalog};
+use afield_server::storage::sqlite as capture;
 use clap::Args;
 use serde_json::json;
 
+use crate::database::{held, measured, named, sqlite_file};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -22,7 +22,7 @@ use crate::output::Output;
 const SECRET_FILE: &str = ".afield/secret";
 
 /// Which model file a command speaks of.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone)]
 pub(crate) struct ModelArgs {
     /// The model file.
     #[arg(
@@ -43,9 +43,9 @@ pub(crate) struct ModelArgs {
 }
 
 /// `afield init`.
-#[derive(Args, Debug)]
+#[derive(Args)]
 pub(crate) struct InitArgs {
-    /// The database: an SQLite file, or `sqlite:FILE`.
+    /// The database: an SQLite file, `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`.
     #[arg(long, value_name = "DATABASE")]
     from: String,
     /// The model file to write.
@@ -84,6 +84,25 @@ pub(crate) struct PrepareArgs {
     model: ModelArgs,
 }
 
+/// Without the database, whose URL may hold a password.
+impl fmt::Debug for ModelArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelArgs")
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the database, whose URL may hold a password.
+impl fmt::Debug for InitArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InitArgs")
+            .field("model", &self.model)
+            .field("force", &self.force)
+            .finish_non_exhaustive()
+    }
+}
+
 impl InitArgs {
     /// Makes `model` from the database file `from`, writing over what is there.
     pub(crate) fn new(from: &Path, model: &Path) -> Self {
@@ -110,12 +129,6 @@ impl ModelArgs {
     }
 }
 
-/// The database file of a model.
-pub(crate) fn database(file: &ModelFile) -> &Path {
-    let DatabaseUrl::Sqlite(path) = &file.server.database;
-    path
-}
-
 /// Holds a model file against its database.
 pub(crate) fn resolved(file: &ModelFile) -> Result<ServerModel, Failure> {
     Ok(held(file)?.model)
@@ -130,16 +143,9 @@ pub(crate) fn checked(file: &ModelFile, out: &Output) -> Result<ServerModel, Fai
     Ok(model)
 }
 
-fn held(file: &ModelFile) -> Result<Checked, Failure> {
-    let path = database(file);
-    let catalog = catalog::read_file(path)?;
-    let queries = catalog::SqliteQueries::open(path)?;
-    Ok(check(file, &catalog, &queries)?)
-}
-
 /// Writes a model file for an existing database.
 pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
-    let database = sqlite_path(&args.from)?;
+    let database = named(&args.from)?;
     if args.model.exists() && !args.force {
         let message = format!(
             "{} exists already: add tables with `afield add TABLE`, or write over it with --force",
@@ -147,9 +153,9 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
         );
         return Err(Failure::refused("exists", message));
     }
-    let catalog = catalog::read_file_measured(&database)?;
+    let catalog = measured(&database)?;
     let folder = folder_of(&args.model);
-    let url = format!("sqlite:{}", relative(&database, folder).display());
+    let url = url_in(folder, &database)?;
     let options = InitOptions {
         database_url: &url,
         secret_file: SECRET_FILE,
@@ -173,9 +179,17 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
         args.model.display(),
         names.len(),
         catalog.tables.len(),
-        database.display()
+        url
     ));
     out.say("Devices get every row of them until you narrow `scope`.");
+    if let DatabaseUrl::Postgres(url) = &database
+        && url.password().is_some()
+    {
+        out.say(
+            "The password is not in the file: give it in PGPASSWORD, or the whole URL in \
+             AFIELD_DATABASE_URL.",
+        );
+    }
     let model = match args.model.to_str() {
         Some("afield.toml") => String::new(),
         _ => format!(" --model {}", args.model.display()),
@@ -192,7 +206,7 @@ pub(crate) fn init(args: &InitArgs, out: &Output) -> Result<(), Failure> {
 /// Adds tables to a model file.
 pub(crate) fn add(args: &AddArgs, out: &Output) -> Result<(), Failure> {
     let file = args.model.read(None, out)?;
-    let catalog: Catalog = catalog::read_file_measured(database(&file))?;
+    let catalog = measured(&file.server.database)?;
     let overrides = Overrides {
         database_url: args.model.database.clone(),
         listen: None,
@@ -216,7 +230,7 @@ pub(crate) fn add(args: &AddArgs, out: &Output) -> Result<(), Failure> {
 /// Installs, shows or removes change capture.
 pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
     let file = args.model.read(None, out)?;
-    let path = database(&file);
+    let path = sqlite_file(&file, "preparing")?;
     if args.remove {
         let removed = capture::remove(path)?;
         out.json(&json!({ "removed": removed }));
@@ -272,21 +286,24 @@ pub(crate) fn random(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the system has randomness to give");
 }
 
-/// The file that a database URL or path names.
-fn sqlite_path(from: &str) -> Result<PathBuf, Failure> {
-    match from.split_once(':') {
-        Some(("sqlite", path)) => Ok(PathBuf::from(path.trim_start_matches("//"))),
-        Some(("postgres" | "postgresql", _)) => Err(Failure::usage(
-            "PostgreSQL is not available yet: this version reads SQLite files (--from FILE)",
-        )),
-        _ => Ok(PathBuf::from(from)),
-    }
-}
-
 fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
+    }
+}
+
+/// The database as the model file in `folder` names it: without a password.
+fn url_in(folder: &Path, database: &DatabaseUrl) -> Result<String, Failure> {
+    match database {
+        DatabaseUrl::Sqlite(path) => Ok(format!("sqlite:{}", relative(path, folder).display())),
+        DatabaseUrl::Postgres(url) => match &url.root_cert {
+            Some(file) if file.is_relative() && folder != Path::new(".") => Err(Failure::usage(
+                "--from: write the file of sslrootcert with its whole path, because the model \
+                 file stands in another folder",
+            )),
+            _ => Ok(url.to_string()),
+        },
     }
 }
 

@@ -12,8 +12,9 @@ use afield_server::storage::sqlite::SqliteStorage;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use crate::database::sqlite_file;
 use crate::failure::Failure;
-use crate::model::{ModelArgs, checked, database, random};
+use crate::model::{ModelArgs, checked, random};
 use crate::output::Output;
 
 /// `afield serve`.
@@ -84,9 +85,10 @@ pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
 
 /// Everything the server needs, opened.
 pub(crate) fn state(file: &ModelFile, out: &Output) -> Result<ServerState, Failure> {
+    let path = sqlite_file(file, "serving from")?;
     let model = checked(file, out)?;
     let limits = &file.limits;
-    let storage = SqliteStorage::open(database(file), &model, random)?
+    let storage = SqliteStorage::open(path, &model, random)?
         .with_limits(limits.scope_values, limits.group_changes_max);
     let limits = HttpLimits {
         model_version_min: file.server.min_version,

@@ -17,13 +17,19 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Every package of the workspace, and what it may depend on inside the workspace.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("afield-protocol", &[]),
     ("afield", &["afield-protocol"]),
-    ("afield-server", &["afield-protocol"]),
+    // The testbed for its tests.
+    ("afield-server", &["afield-protocol", "afield-testbed"]),
     (
         "afield-cli",
-        &["afield", "afield-protocol", "afield-server"],
+        &[
+            "afield",
+            "afield-protocol",
+            "afield-server",
+            "afield-testbed",
+        ],
     ),
     (
         "afield-sim",
@@ -32,6 +38,8 @@ const ARROWS: [(&str, &[&str]); 7] = [
     // An app has the library alone; its tests bring a server.
     ("inspections", &["afield", "afield-server"]),
     ("xtask", &[]),
+    // For tests and benches alone.
+    ("afield-testbed", &[]),
 ];
 
 /// Folders in which rusqlite may be named only in the places given after them.
@@ -48,6 +56,20 @@ const SQLITE_PLACES: [(&str, &[&str]); 3] = [
             "crates/server/src/storage/sqlite/",
             // Tests make the databases that a team would bring.
             "crates/server/tests/it/",
+        ],
+    ),
+];
+
+/// Folders in which PostgreSQL's client library may be named only in the places given after them.
+const POSTGRES_PLACES: [(&str, &[&str]); 4] = [
+    ("crates/protocol", &[]),
+    ("crates/client", &[]),
+    ("crates/cli/src", &[]),
+    (
+        "crates/server",
+        &[
+            "crates/server/src/storage/postgres/",
+            "crates/server/tests/it/postgres_",
         ],
     ),
 ];
@@ -103,19 +125,22 @@ fn packages_depend_only_along_the_arrows() {
 
 #[test]
 fn rusqlite_is_named_only_where_sqlite_is_the_subject() {
-    let mut wrong = Vec::new();
-    for (folder, places) in SQLITE_PLACES {
-        let naming = places_naming(folder, &["rusqlite"]);
-        wrong.extend(
-            naming
-                .into_iter()
-                .filter(|at| !places.iter().any(|p| at.starts_with(p))),
-        );
-    }
+    let wrong = named_elsewhere(&SQLITE_PLACES, "rusqlite");
     assert!(
         wrong.is_empty(),
         "rusqlite is named outside its places, {SQLITE_PLACES:?}; go through the store or the \
          storage trait instead:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn tokio_postgres_is_named_only_where_postgresql_is_the_subject() {
+    let wrong = named_elsewhere(&POSTGRES_PLACES, "tokio_postgres");
+    assert!(
+        wrong.is_empty(),
+        "tokio_postgres is named outside its places, {POSTGRES_PLACES:?}; go through the storage \
+         instead:\n{}",
         wrong.join("\n")
     );
 }
@@ -176,6 +201,16 @@ fn no_program_of_a_plain_build_has_planted_faults() {
     assert!(!plain.contains("zoo"), "a plain build has {plain}");
     let simulated = features(&["--features", "afield-sim/simulate"]);
     assert!(simulated.contains("zoo"), "the simulator has {simulated}");
+}
+
+/// The lines that name `word` outside the places of their folder.
+fn named_elsewhere(folders: &[(&str, &[&str])], word: &str) -> Vec<String> {
+    let naming = |(folder, places): &(&str, &[&str])| {
+        let mut naming = places_naming(folder, &[word]);
+        naming.retain(|at| !places.iter().any(|place| at.starts_with(place)));
+        naming
+    };
+    folders.iter().flat_map(naming).collect()
 }
 
 /// A sentence for each arrow that [`ARROWS`] does not allow, and for each package it does not know.

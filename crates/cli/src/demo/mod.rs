@@ -15,8 +15,9 @@ use afield_server::serve::{ServeOptions, serve};
 use clap::Args;
 use serde_json::Map;
 
+use crate::database::sqlite_file;
 use crate::failure::Failure;
-use crate::model::{InitArgs, database, init, random, resolved};
+use crate::model::{InitArgs, init, random, resolved};
 use crate::output::Output;
 use crate::server::{issue, log, state};
 
@@ -63,8 +64,11 @@ pub(crate) fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
         Failure::refused("file", format!("cannot write {}: {error}", model.display()))
     })?;
     let file = ModelFile::read(&model, &Overrides::default())?;
-    let prepared =
-        afield_server::storage::sqlite::prepare(database(&file), &resolved(&file)?, random)?;
+    let prepared = afield_server::storage::sqlite::prepare(
+        sqlite_file(&file, "preparing")?,
+        &resolved(&file)?,
+        random,
+    )?;
     out.say(&format!(
         "   {} says what goes to devices and how: districts and inspectors are",
         model.display()

@@ -9,9 +9,10 @@ use afield_server::storage::Caller;
 use afield_server::storage::sqlite::why as ask;
 use clap::Args;
 
+use crate::database::sqlite_file;
 use crate::device::whole_key;
 use crate::failure::Failure;
-use crate::model::{ModelArgs, database, resolved};
+use crate::model::{ModelArgs, resolved};
 use crate::output::Output;
 use crate::server::claims;
 
@@ -54,10 +55,11 @@ pub(crate) fn run(args: &WhyArgs, out: &Output) -> Result<(), Failure> {
         user: args.user.clone(),
         claims: claims(&args.claim)?,
     };
+    let path = sqlite_file(&file, "asking why of")?;
     let model = resolved(&file)?;
     let entity = entity(&model, &args.entity)?;
     let key = whole_key(&entity.local, &args.id)?;
-    let why = ask(database(&file), &model, &caller, entity, &key)?;
+    let why = ask(path, &model, &caller, entity, &key)?;
     out.json(&json::of(&why, &entity.local, &caller));
     if !out.is_json() {
         out.say(&text::of(&why, entity, &caller));

@@ -28,6 +28,7 @@ mod named_rules;
 mod named_soft_delete;
 mod named_verdicts;
 mod named_windows;
+mod postgres;
 mod proxy;
 mod repl;
 mod sites;

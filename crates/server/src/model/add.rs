@@ -50,7 +50,7 @@ pub fn add(
             ),
         )
     })?;
-    if let Some((place, name)) = already(&file, known) {
+    if let Some((place, name)) = already(&file, catalog, known) {
         let message = format!(
             "`{}` is in the model already, as [local.{name}]",
             known.name
@@ -61,7 +61,7 @@ pub fn add(
     file.entities
         .iter()
         .for_each(|entity| names.add(&entity.name.value));
-    let on_device = on_device(&file, known);
+    let on_device = on_device(&file, catalog, known);
     let (name, section) = match propose(catalog, known, &on_device, &mut names) {
         Proposal::Entity { name, section } => (name, section),
         Proposal::LeftOut(reason) => {
@@ -85,21 +85,22 @@ pub fn add(
 }
 
 /// The tables of the file's entities, and the one that is added.
-fn on_device(file: &ModelFile, added: &Table) -> Vec<String> {
+fn on_device(file: &ModelFile, catalog: &Catalog, added: &Table) -> Vec<String> {
     let entities = file.entities.iter();
     let from = entities.filter_map(|entity| match &entity.source {
-        Source::Server(server) => Some(server.from.value.clone()),
+        Source::Server(server) => Some(catalog.table(&server.from.value)?.name.clone()),
         Source::Device { .. } => None,
     });
     from.chain([added.name.clone()]).collect()
 }
 
 /// Where the table stands in the file, and under which name.
-fn already<'f>(file: &'f ModelFile, table: &Table) -> Option<(Place, &'f str)> {
+fn already<'f>(file: &'f ModelFile, catalog: &Catalog, table: &Table) -> Option<(Place, &'f str)> {
+    let is_it = |name: &str| catalog.table(name).is_some_and(|it| it.name == table.name);
     file.entities
         .iter()
         .find_map(|entity| match &entity.source {
-            Source::Server(server) if server.from.value.eq_ignore_ascii_case(&table.name) => {
+            Source::Server(server) if is_it(&server.from.value) => {
                 Some((entity.name.place, entity.name.value.as_str()))
             }
             _ => None,

@@ -3,6 +3,7 @@
 mod entity;
 mod limits;
 mod named;
+mod postgres_url;
 mod rule;
 mod settings;
 
@@ -19,6 +20,7 @@ pub use entity::{
 };
 pub use limits::LimitsSection;
 pub use named::ScopeSection;
+pub use postgres_url::{Host, PostgresUrl, SslMode};
 pub use rule::WrittenRule;
 pub use settings::{AuthSection, DatabaseUrl, KeyFile, ServerSection, SyncSection, TlsFiles};
 
@@ -61,12 +63,21 @@ pub struct UnitSection {
 }
 
 /// What comes from outside and wins over the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Overrides {
     /// `AFIELD_DATABASE_URL`. A relative path in it is relative to the working directory.
     pub database_url: Option<String>,
     /// `AFIELD_LISTEN` or `--listen`.
     pub listen: Option<String>,
+}
+
+/// Without the database's URL, which may hold a password.
+impl std::fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Overrides")
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ModelFile {

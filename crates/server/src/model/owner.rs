@@ -41,7 +41,7 @@ const TABLES: [&str; 9] = [
 pub(super) fn own_rows(table: &Table) -> Option<(&Column, String)> {
     let usable = |column: &&Column| {
         let is_exact = !matches!(column.kind, Type::Real | Type::Bytes | Type::Json);
-        is_exact && column.collation.is_none()
+        is_exact && column.collation.is_none() && column.left_out.is_none()
     };
     let named = COLUMNS.iter().find_map(|wanted| {
         let mut columns = table.columns.iter().filter(usable);

@@ -13,7 +13,7 @@ use super::owner::own_rows;
 use super::resolve::{
     Hidden, hidden, identifier_of, name_problem, table_problem, too_high_problem,
 };
-use crate::catalog::{Catalog, Column, ROWS_COUNTED_MAX, Table};
+use crate::catalog::{Catalog, Column, ROWS_COUNTED_MAX, Table, TableKind};
 
 /// Bytes in one cell above which a column of bytes is proposed as left out: a page of such rows
 /// would take minutes on a slow network.
@@ -85,11 +85,11 @@ pub(super) fn propose(
     if let Some(reason) = left_out(table) {
         return Proposal::LeftOut(reason);
     }
-    let name = names.choose(&table.name, false);
+    let name = names.choose(&table.title, false);
     let mut section = section(table, &name);
     if pattern(table).0 == Pattern::LastWriteWins {
         let columns: Vec<String> = (table.columns.iter())
-            .filter(|column| !is_too_large(table, column))
+            .filter(|column| !is_too_large(table, column) && column.left_out.is_none())
             .map(|column| column.name.clone())
             .collect();
         let hidden = hidden(catalog, table, on_device, &columns);
@@ -105,7 +105,10 @@ pub(super) fn propose(
 /// Why nothing is proposed for a table, if nothing is, and what to do.
 pub(super) fn left_out(table: &Table) -> Option<String> {
     if let Some(problem) = table_problem(table) {
-        return Some(problem.to_owned());
+        return Some(match possible_key(table) {
+            Some(key) => format!("{problem}. {key}"),
+            None => problem.to_owned(),
+        });
     }
     if table
         .measured
@@ -127,6 +130,28 @@ pub(super) fn left_out(table: &Table) -> Option<String> {
         ));
     }
     None
+}
+
+/// How a table without a primary key could get one: columns that are unique and never null.
+fn possible_key(table: &Table) -> Option<String> {
+    if table.kind != TableKind::Ordinary || !table.primary_key.is_empty() {
+        return None;
+    }
+    let is_set = |name: &String| table.column(name).is_some_and(|column| column.not_null);
+    let mut unique = table.unique.iter();
+    let columns = unique.find(|columns| columns.iter().all(is_set))?;
+    let columns: Vec<String> = columns.iter().map(|name| quote(name)).collect();
+    let columns = columns.join(", ");
+    Some(format!(
+        "A unique index over ({columns}), never null, could be it: ALTER TABLE {} ADD PRIMARY KEY \
+         ({columns})",
+        table.quoted
+    ))
+}
+
+/// A name in SQL.
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// References to what is not on devices, each of which a person may allow.
@@ -165,7 +190,7 @@ fn section(table: &Table, name: &str) -> String {
     );
     line(&mut text, &format!("[local.{}]", key(name)));
     line(&mut text, &format!("from = {}", quoted(&table.name)));
-    comment(&mut text, reason);
+    comment(&mut text, &reason);
     line(
         &mut text,
         &format!("pattern = {}", quoted(pattern.as_str())),
@@ -187,7 +212,7 @@ fn section(table: &Table, name: &str) -> String {
     text
 }
 
-fn pattern(table: &Table) -> (Pattern, &'static str) {
+fn pattern(table: &Table) -> (Pattern, String) {
     let has_odd_key = table
         .measured
         .as_ref()
@@ -196,7 +221,16 @@ fn pattern(table: &Table) -> (Pattern, &'static str) {
         return (
             Pattern::ReadOnlyOptimized,
             "Read-only: some ids are no UUIDs in lower-case text, so that ids made on devices \
-             would be of another kind.",
+             would be of another kind."
+                .to_owned(),
+        );
+    }
+    if numbers_a_part(table) {
+        return (
+            Pattern::ReadOnlyOptimized,
+            "Read-only: the database numbers a part of the key, which nobody could give to a row \
+             that was made on a device."
+                .to_owned(),
         );
     }
     let reason = match identifier_of(table) {
@@ -205,15 +239,30 @@ fn pattern(table: &Table) -> (Pattern, &'static str) {
              The last change to arrive stands."
         }
         Identifier::Server => {
-            "Both ways: the database numbers new rows (AUTOINCREMENT). On a device a new row has \
-             a temporary number until it was sent. The last change to arrive stands."
+            return (
+                Pattern::LastWriteWins,
+                format!(
+                    "Both ways: the database numbers new rows ({}). On a device a new row has a \
+                     temporary number until it was sent. The last change to arrive stands.",
+                    table.identity.words()
+                ),
+            );
         }
         Identifier::Natural => {
             "Both ways: a row's key means something, so the app gives it to new rows. The last \
              change to arrive stands."
         }
     };
-    (Pattern::LastWriteWins, reason)
+    (Pattern::LastWriteWins, reason.to_owned())
+}
+
+/// Whether the database numbers one of several columns of the key.
+fn numbers_a_part(table: &Table) -> bool {
+    let mut keys = table.primary_key.iter().filter_map(|key| table.column(key));
+    let is_numbered = |column: &Column| {
+        column.kind == Type::Integer && column.has_default && column.default.is_none()
+    };
+    table.primary_key.len() > 1 && keys.any(is_numbered)
 }
 
 fn identifier(table: &Table) -> String {
@@ -282,17 +331,22 @@ fn attribute(text: &mut String, table: &Table, column: &Column, locals: &mut Nam
     } else {
         format!("{{ {} = {} }}", key(&local), quoted(&column.name))
     };
-    if is_too_large(table, column) {
-        let size = largest(table, column);
-        let required = if column.not_null && column.default.is_none() {
+    let left_out = match &column.left_out {
+        None if is_too_large(table, column) => {
+            let kib = largest(table, column) / 1024;
+            Some(format!("up to {kib} KiB in one row"))
+        }
+        reason => reason.as_deref().map(rules::one_line),
+    };
+    if let Some(reason) = left_out {
+        let required = if column.not_null && !column.has_default && !column.generated {
             "; required, so devices cannot create rows without it"
         } else {
             ""
         };
-        let kib = size / 1024;
         line(
             text,
-            &format!("    # {item},  # left out: up to {kib} KiB in one row{required}"),
+            &format!("    # {item},  # left out: {reason}{required}"),
         );
         return;
     }

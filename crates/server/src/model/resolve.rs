@@ -153,21 +153,52 @@ pub(super) fn table_problem(table: &Table) -> Option<&'static str> {
         TableKind::Shadow => {
             Some("the inside of a virtual table: use the table that one is filled from")
         }
+        TableKind::MaterializedView => Some(
+            "a materialised view; it changes when it is refreshed, and nobody sees which rows: \
+             use the tables behind it",
+        ),
+        TableKind::Foreign => Some(
+            "a foreign table; changes in the other database cannot be followed from here: give \
+             that one a server of its own",
+        ),
+        TableKind::Temporary => Some("a temporary table; it ends with its connection"),
+        TableKind::Unlogged => Some(
+            "an unlogged table; it is empty after a crash, and on no replica: make it an ordinary \
+             one with ALTER TABLE … SET LOGGED",
+        ),
+        TableKind::Partition => {
+            Some("a partition; use the partitioned table, which has its rows too")
+        }
+        TableKind::Inheriting => Some(
+            "a table that inherits from another, through which its rows change as well: use \
+             partitions, or a table of its own",
+        ),
+        TableKind::Inherited => Some(
+            "a table that others inherit from, so that its key does not name one row: use \
+             partitions, or tables of their own",
+        ),
+        TableKind::Unreadable => {
+            Some("nothing that this database user may read: GRANT SELECT, and USAGE on its schema")
+        }
         TableKind::Ordinary if table.primary_key.is_empty() => Some(
             "without a primary key, so that no device could name a row: give it one, or leave \
              it out",
         ),
-        TableKind::Ordinary if has_real_key(table) => Some(
+        TableKind::Ordinary if has_key(table, |column| column.kind == Type::Real) => Some(
             "keyed by a floating-point number, which is no exact name of a row: give it \
              another primary key, or leave it out",
+        ),
+        TableKind::Ordinary if has_key(table, |column| column.left_out.is_some()) => Some(
+            "keyed by a column that Afield has no type for: give it another primary key, or leave \
+             it out",
         ),
         TableKind::Ordinary => None,
     }
 }
 
-fn has_real_key(table: &Table) -> bool {
+fn has_key(table: &Table, is_odd: impl Fn(&Column) -> bool) -> bool {
     let mut keys = table.primary_key.iter().filter_map(|key| table.column(key));
-    keys.any(|column| column.kind == Type::Real)
+    keys.any(is_odd)
 }
 
 struct Resolver<'a> {

@@ -210,11 +210,41 @@ fn assert_named(old: &str, text: &str, expected: &str) {
 }
 
 #[test]
+fn a_password_in_the_file_works_and_is_warned_of() {
+    let with = |url: &str| GOOD.replace("sqlite:data/team.db", url);
+    let file = parse(&with("postgres://me@db/d?sslrootcert=ca.pem")).unwrap();
+    let DatabaseUrl::Postgres(url) = &file.server.database else {
+        panic!("{:?}", file.server.database);
+    };
+    assert_eq!(url.root_cert, Some(PathBuf::from("team/ca.pem")));
+    assert!(file.warnings.is_empty(), "{:?}", file.warnings);
+
+    let file = parse(&with("postgres://me:secret-pw@db/d")).unwrap();
+    assert_eq!(file.warnings.len(), 1, "{:?}", file.warnings);
+    assert!(file.warnings[0].message.contains("PGPASSWORD"));
+    assert!(!format!("{file:?}").contains("secret-pw"));
+
+    let outside = Overrides {
+        database_url: Some("postgres://me:secret-pw@db/d".into()),
+        ..Overrides::default()
+    };
+    assert!(!format!("{outside:?}").contains("secret-pw"));
+    let file = ModelFile::parse(GOOD, Path::new("afield.toml"), &outside).unwrap();
+    assert!(
+        file.warnings.is_empty(),
+        "the environment is the place for it"
+    );
+
+    let errors = parse(&with("postgres://me:secret-pw@db/d?color=red")).unwrap_err();
+    assert!(errors[0].message.contains("sslrootcert"), "{errors:?}");
+    assert!(!format!("{errors:?}").contains("secret-pw"), "{errors:?}");
+}
+
+#[test]
 fn what_is_not_built_yet_says_so_with_what_to_do() {
     let entity = "strict = false";
     for (old, text) in [
         (entity, "app_triggers = [\"n\"]"),
-        ("\"sqlite:data/team.db\"", "\"postgres://me@h/d\""),
         (
             "{ type = \"text\" }",
             "{ type = \"text\", matches = \"a\" }",

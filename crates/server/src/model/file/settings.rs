@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{At, Overrides};
+use super::{At, Overrides, PostgresUrl};
 use crate::model::later;
 use crate::model::reader::{Node, Reader, Section};
 
@@ -13,6 +13,8 @@ use crate::model::reader::{Node, Reader, Section};
 pub enum DatabaseUrl {
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A PostgreSQL.
+    Postgres(PostgresUrl),
 }
 
 /// `[server]`.
@@ -91,6 +93,13 @@ pub struct SyncSection {
     pub retry_max: Duration,
 }
 
+/// Where the database's URL comes from if it is not the file's.
+const FROM_OUTSIDE: &str = "AFIELD_DATABASE_URL";
+
+const PASSWORD_IN_FILE: &str = "holds a password, which whoever reads this file knows then; take \
+                                it out here and give it in PGPASSWORD, or the whole URL in \
+                                AFIELD_DATABASE_URL";
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where the server listens if nobody says otherwise.
@@ -111,7 +120,7 @@ impl ServerSection {
             .clone()
             .map(|value| At { value, place });
         let database = match (given, written) {
-            (Some(url), _) => database("AFIELD_DATABASE_URL", &url, Path::new(""), reader),
+            (Some(url), _) => database(FROM_OUTSIDE, &url, Path::new(""), reader),
             (None, Some(url)) => database("[server] database", &url, folder, reader),
             (None, None) => {
                 reader.wrong(
@@ -163,15 +172,23 @@ fn database(
             url.place,
             format!("{name}: names no file; write `sqlite:FILE`"),
         );
-    } else if url.value.starts_with("postgres:") || url.value.starts_with("postgresql:") {
-        reader.not_yet(
-            url.place,
-            &format!("{name}: PostgreSQL"),
-            "use `sqlite:FILE`",
-        );
+    } else if PostgresUrl::is_meant(&url.value) {
+        match PostgresUrl::parse(&url.value, folder) {
+            Ok(parsed) => {
+                let is_in_file = name != FROM_OUTSIDE;
+                if is_in_file && parsed.password().is_some() {
+                    reader.warn(url.place, format!("{name}: {PASSWORD_IN_FILE}"));
+                }
+                return Some(DatabaseUrl::Postgres(parsed));
+            }
+            Err(problem) => reader.wrong(url.place, format!("{name}: the URL {problem}")),
+        }
     } else {
         // The text itself may hold a password and stays out of the message.
-        let message = format!("{name}: is no database this server knows; write `sqlite:FILE`");
+        let message = format!(
+            "{name}: is no database this server knows; write `sqlite:FILE`, or \
+             `postgres://USER@HOST/DATABASE`"
+        );
         reader.wrong(url.place, message);
     }
     None

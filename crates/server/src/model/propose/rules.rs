@@ -44,8 +44,8 @@ pub(super) fn rules(
     line(text, "");
     comment(
         text,
-        "What the database refuses (NOT NULL without a default, CHECK), so that a device says it \
-         where it can still be mended.",
+        "What the database refuses (NOT NULL without a default, CHECK, what the type asks), so \
+         that a device says it where it can still be mended.",
     );
     line(text, &format!("[local.{}.rule]", key(entity)));
     for content in lines {
@@ -55,8 +55,8 @@ pub(super) fn rules(
 
 /// All that the database asks of a column.
 fn rule_of(table: &Table, column: &Column) -> Rule {
-    let refers = (table.foreign_keys.iter().flat_map(|key| &key.columns))
-        .any(|name| name.eq_ignore_ascii_case(&column.name));
+    let refers =
+        (table.foreign_keys.iter().flat_map(|key| &key.columns)).any(|name| *name == column.name);
     let mut all = Rule {
         required: column.not_null && !column.has_default,
         ..Rule::default()
@@ -109,7 +109,7 @@ fn literal(value: &Literal) -> String {
 }
 
 /// The text on one line, for a comment.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
         let _ = write!(line, "{}{word}", if line.is_empty() { "" } else { " " });

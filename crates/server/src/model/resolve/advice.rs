@@ -85,7 +85,7 @@ impl Resolver<'_> {
 pub(super) fn has_index(table: &Table, column: &str) -> bool {
     let indexes = table.indexes.iter().chain([&table.primary_key]);
     let mut first = indexes.filter_map(|columns| columns.first());
-    first.any(|name| name.eq_ignore_ascii_case(column))
+    first.any(|name| name == column)
 }
 
 /// With the key behind the column, because rows are read value by value, each in key order. A
@@ -100,8 +100,8 @@ pub(super) fn create_index(table: &Table, column: &str) -> String {
         .map(String::as_str)
         .filter(|name| *name != column);
     let columns: Vec<String> = std::iter::once(column).chain(key).map(quoted).collect();
-    let name = quoted(&format!("{}_{column}", table.name));
-    let table = quoted(&table.name);
+    let name = quoted(&format!("{}_{column}", table.title));
+    let table = &table.quoted;
     format!("CREATE INDEX {name} ON {table} ({})", columns.join(", "))
 }
 

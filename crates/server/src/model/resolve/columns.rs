@@ -34,7 +34,7 @@ impl Resolver<'_> {
         for (local, column) in chosen {
             let is_in = |names: &[At<String>]| names.iter().any(|at| at.value == local);
             attributes.push(Attribute {
-                read_only: is_in(read_only) || column.generated,
+                read_only: is_in(read_only) || column.generated || column.left_out.is_some(),
                 counter: is_in(counter),
                 default: column.default.clone(),
                 ..Attribute::new(local, column.kind)
@@ -68,6 +68,15 @@ impl Resolver<'_> {
                 self.wrong(column.place, message);
                 continue;
             };
+            if !known.is_readable {
+                let message = format!(
+                    "[local.{entity}] attributes: this database user may not read `{}`; remove it \
+                     here, or GRANT SELECT",
+                    known.name
+                );
+                self.wrong(column.place, message);
+                continue;
+            }
             if found.iter().any(|(_, other)| other.name == known.name) {
                 let message = format!(
                     "[local.{entity}] attributes: the column `{}` stands twice; keep one",
@@ -146,7 +155,8 @@ impl Resolver<'_> {
                 );
                 self.wrong(at.place, message);
             }
-            let same = |l: &&Listed| l.column.value.eq_ignore_ascii_case(&column.name);
+            let column_of = |l: &Listed| table.column(&l.column.value);
+            let same = |l: &&Listed| column_of(l).is_some_and(|it| it.name == column.name);
             if let Some(listed) = listed.iter().find(same) {
                 let message = format!(
                     "[local.{entity}] attributes: `{}` must never leave the server (`never`, \

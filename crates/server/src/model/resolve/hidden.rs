@@ -152,13 +152,11 @@ pub(in crate::model) fn hidden<'a>(
     on_device: &[String],
     columns: &[String],
 ) -> Vec<Hidden<'a>> {
-    let is_known = |name: &str| columns.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let is_known = |name: &str| columns.iter().any(|known| known == name);
     let mut found: Vec<Hidden<'a>> = Vec::new();
     for key in &table.foreign_keys {
         let target = catalog.table(&key.table);
-        let is_there = on_device
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(&key.table));
+        let is_there = on_device.contains(&key.table);
         let by_key = target.and_then(|target| in_key_order(key, &target.primary_key));
         let to = key.table.escape_debug();
         let why = match (is_there, by_key) {
@@ -191,6 +189,6 @@ fn columns(entity: &ServerEntity) -> Vec<String> {
 }
 
 fn foreign_key_of<'a>(table: &'a Table, column: &str) -> Option<&'a ForeignKey> {
-    let has = |key: &&ForeignKey| key.columns.iter().any(|c| c.eq_ignore_ascii_case(column));
+    let has = |key: &&ForeignKey| key.columns.iter().any(|c| c == column);
     table.foreign_keys.iter().find(has)
 }

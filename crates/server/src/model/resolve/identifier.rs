@@ -10,7 +10,7 @@ use crate::model::file::{At, FromServer, IdKind};
 pub(crate) fn identifier_of(table: &Table) -> Identifier {
     let key = table.primary_key.first().and_then(|key| table.column(key));
     match (table.primary_key.len(), key.map(|column| column.kind)) {
-        _ if table.identity == Identity::Autoincrement => Identifier::Server,
+        _ if table.identity != Identity::None => Identifier::Server,
         (1, Some(Type::Uuid)) => Identifier::Uuid,
         _ => Identifier::Natural,
     }
@@ -43,8 +43,8 @@ impl Resolver<'_> {
                 (IdKind::Server, _) if table.is_rowid_key => Identifier::Server,
                 (IdKind::Server, _) => {
                     let message = format!(
-                        "[local.{name}] id: `{}` does not number its rows (its key is no INTEGER \
-                         PRIMARY KEY); remove `id`",
+                        "[local.{name}] id: `{}` does not number its rows (its key is neither an \
+                         INTEGER PRIMARY KEY nor has a sequence); remove `id`",
                         table.name
                     );
                     self.wrong(*place, message);
@@ -55,9 +55,9 @@ impl Resolver<'_> {
                 }
                 (IdKind::Natural, Identifier::Server) => {
                     let message = format!(
-                        "[local.{name}] id: `{}` numbers its rows itself (AUTOINCREMENT); remove \
-                         `id`",
-                        table.name
+                        "[local.{name}] id: `{}` numbers its rows itself ({}); remove `id`",
+                        table.name,
+                        table.identity.words()
                     );
                     self.wrong(*place, message);
                     by_table

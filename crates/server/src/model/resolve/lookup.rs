@@ -133,7 +133,12 @@ impl<'a> Resolver<'a> {
                 Source::Device { .. } => None,
             });
         let mut never = servers.filter(of_table).flat_map(|server| &server.never);
-        let found = never.find(|at| at.value.eq_ignore_ascii_case(&column.name));
+        let of = self.catalog.table(table)?;
+        let names = |at: &&At<String>| {
+            let named = of.column(&at.value);
+            named.is_some_and(|named| named.name == column.name)
+        };
+        let found = never.find(names);
         found.map(|at| at.place.line)
     }
 
@@ -219,7 +224,7 @@ fn hole<'e>(
 /// The attribute by which devices can give a column of an entity a value.
 fn settable<'e>(owner: &'e ServerEntity, column: &str) -> Option<&'e str> {
     let mut columns = owner.columns.iter();
-    let at = columns.position(|known| known.name.eq_ignore_ascii_case(column))?;
+    let at = columns.position(|known| known.name == column)?;
     let attribute = owner.local.attributes.get(at)?;
     // A part of the identifier is given with a create.
     (owner.local.is_written() && !attribute.read_only).then_some(attribute.name.as_str())
@@ -233,8 +238,7 @@ fn is_checked(entities: &[ServerEntity], owner: &ServerEntity, attribute: &str, 
         reference.attributes == [attribute]
             && target.is_some_and(|target| {
                 let key = target.columns.first();
-                target.table == to.table
-                    && key.is_some_and(|key| key.name.eq_ignore_ascii_case(&to.key))
+                target.table == to.table && key.is_some_and(|key| key.name == to.key)
             })
     })
 }

@@ -53,8 +53,8 @@ fn give(
     };
     let of_table = table.column(&column.name);
     let is_only_read = attribute.read_only || !server.is_written();
-    let refers = (table.foreign_keys.iter().flat_map(|key| &key.columns))
-        .any(|name| name.eq_ignore_ascii_case(&column.name));
+    let refers =
+        (table.foreign_keys.iter().flat_map(|key| &key.columns)).any(|name| *name == column.name);
     let only_required = Rule {
         required: written.rule.required,
         ..Rule::default()

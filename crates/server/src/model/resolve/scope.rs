@@ -249,7 +249,7 @@ impl<'a> Resolver<'a> {
         table: &Table,
         column: &Column,
     ) -> Result<(&'a Table, &'a Column), String> {
-        let is_it = |name: &String| name.eq_ignore_ascii_case(&column.name);
+        let is_it = |name: &String| *name == column.name;
         let through = format!("`{}.{}`", table.name, column.name);
         let of_it: Vec<&ForeignKey> = (table.foreign_keys.iter())
             .filter(|key| key.columns.iter().any(is_it))
@@ -312,8 +312,8 @@ impl<'a> Resolver<'a> {
         let column = target.column(name)?;
         let is_key = target.primary_key.len() == 1 && target.is_key(name);
         let mut unique = target.unique.iter();
-        let is_unique = unique
-            .any(|columns| matches!(columns.as_slice(), [only] if only.eq_ignore_ascii_case(name)));
+        let is_unique =
+            unique.any(|columns| matches!(columns.as_slice(), [only] if *only == column.name));
         let is_usable = target.kind == TableKind::Ordinary && (is_key || is_unique);
         is_usable.then_some((target, column))
     }
@@ -322,16 +322,19 @@ impl<'a> Resolver<'a> {
     fn check_comparable(&mut self, of: &Of<'_>, column: &Column, name: &At<String>) -> Option<()> {
         self.check_collation(of, column, name)?;
         let is_exact = !matches!(column.kind, Type::Real | Type::Bytes | Type::Json);
-        if is_exact {
+        if is_exact && column.left_out.is_none() {
             return Some(());
         }
+        let kind = match column.left_out {
+            Some(_) => &column.declared,
+            None => column.kind.as_str(),
+        };
         let message = format!(
-            "[local.{}] {}: `{}` is {}, which has no one exact form to compare by; use a column \
-             with a number, a text or a UUID",
+            "[local.{}] {}: `{}` is {kind}, which has no one exact form to compare by; use a \
+             column with a number, a text or a UUID",
             of.entity,
             of.what.key(),
             column.name,
-            column.kind.as_str()
         );
         self.wrong(name.place, message);
         None
@@ -347,7 +350,7 @@ impl<'a> Resolver<'a> {
         };
         let message = format!(
             "[local.{}] {}: `{}` is compared by the collation {collation}, so that {harm}; declare \
-             the column with COLLATE BINARY",
+             the column with COLLATE BINARY (in PostgreSQL COLLATE \"C\")",
             of.entity,
             of.what.key(),
             column.name
@@ -445,10 +448,7 @@ fn close(path: &mut Vec<Hop>, step: Option<(&Column, &Table, &Column)>, column: 
 }
 
 fn is_same_target(a: &ForeignKey, b: &ForeignKey) -> bool {
-    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    same(&a.table, &b.table)
-        && a.targets.len() == b.targets.len()
-        && a.targets.iter().zip(&b.targets).all(|(a, b)| same(a, b))
+    a.table == b.table && a.targets == b.targets
 }
 
 /// Whether no value of one is a value of the other. A column without a known type may hold both.

@@ -46,9 +46,7 @@ impl Target {
 fn references(entity: &ServerEntity, table: &Table, targets: &[Target]) -> Vec<Reference> {
     let mut references: Vec<Reference> = Vec::new();
     for foreign in &table.foreign_keys {
-        let target = targets
-            .iter()
-            .find(|t| t.table.eq_ignore_ascii_case(&foreign.table));
+        let target = targets.iter().find(|t| t.table == foreign.table);
         let Some(target) = target else { continue };
         let Some(columns) = in_key_order(foreign, &target.key) else {
             continue;
@@ -73,10 +71,7 @@ pub(super) fn in_key_order<'a>(foreign: &'a ForeignKey, key: &[String]) -> Optio
         return None;
     }
     let column = |wanted: &String| {
-        let at = foreign
-            .targets
-            .iter()
-            .position(|t| t.eq_ignore_ascii_case(wanted))?;
+        let at = foreign.targets.iter().position(|t| t == wanted)?;
         foreign.columns.get(at).map(String::as_str)
     };
     key.iter().map(column).collect()
@@ -121,9 +116,7 @@ fn local_names(entity: &ServerEntity, columns: &[&str]) -> Option<Vec<String>> {
 
 fn local_name(entity: &ServerEntity, column: &str) -> Option<String> {
     let ServerEntity { local, columns, .. } = entity;
-    let at = columns
-        .iter()
-        .position(|known| known.name.eq_ignore_ascii_case(column))?;
+    let at = columns.iter().position(|known| known.name == column)?;
     attribute_name(local, at)
 }
 

@@ -74,7 +74,7 @@ impl Resolver<'_> {
             let found = chosen.iter().find(|(local, _)| local == value);
             let refers = |column: &Column| {
                 let mut referring = table.foreign_keys.iter().flat_map(|key| &key.columns);
-                referring.any(|name| name.eq_ignore_ascii_case(&column.name))
+                referring.any(|name| *name == column.name)
             };
             let problem = match found {
                 None if server.is_lookup(value) => IS_LOOKUP.to_owned(),

@@ -106,6 +106,8 @@ fn table(connection: &Connection, name: String, word: &str) -> Result<Table, Cat
         _ => TableKind::Ordinary,
     };
     let mut table = Table {
+        title: name.clone(),
+        quoted: quote(&name),
         name,
         kind,
         columns: Vec::new(),
@@ -176,6 +178,8 @@ fn column(row: &Row<'_>, hidden: i64) -> rusqlite::Result<Column> {
         has_default: default.is_some(),
         default: default.and_then(|text| defaults::literal(&text, kind)),
         generated: hidden >= 2,
+        left_out: None,
+        is_readable: true,
         collation: None,
         declared,
     })
@@ -266,20 +270,30 @@ fn foreign_keys(connection: &Connection, table: &mut Table) -> rusqlite::Result<
     Ok(())
 }
 
-/// A constraint that names no columns means the other table's primary key.
+/// A constraint that names no columns means the other table's primary key. Names are spelled as
+/// tables and columns spell them.
 fn complete_targets(catalog: &mut Catalog) {
-    let keys: Vec<(String, Vec<String>)> = catalog
-        .tables
-        .iter()
-        .map(|table| (table.name.to_ascii_lowercase(), table.primary_key.clone()))
-        .collect();
-    let all = catalog.tables.iter_mut().flat_map(|t| &mut t.foreign_keys);
-    for foreign in all.filter(|foreign| foreign.targets.is_empty()) {
-        let wanted = foreign.table.to_ascii_lowercase();
-        if let Some((_, key)) = keys.iter().find(|(name, _)| *name == wanted)
-            && key.len() == foreign.columns.len()
-        {
-            foreign.targets.clone_from(key);
+    let known = catalog.clone();
+    for table in &mut catalog.tables {
+        let own = known.table(&table.name);
+        for foreign in &mut table.foreign_keys {
+            spell(own, &mut foreign.columns);
+            let Some(target) = known.table(&foreign.table) else {
+                continue;
+            };
+            foreign.table.clone_from(&target.name);
+            if foreign.targets.is_empty() && target.primary_key.len() == foreign.columns.len() {
+                foreign.targets.clone_from(&target.primary_key);
+            }
+            spell(Some(target), &mut foreign.targets);
+        }
+    }
+}
+
+fn spell(table: Option<&Table>, columns: &mut [String]) {
+    for name in columns {
+        if let Some(column) = table.and_then(|table| table.column(name)) {
+            name.clone_from(&column.name);
         }
     }
 }

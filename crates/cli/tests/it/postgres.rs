@@ -1,0 +1,186 @@
+//! From a team's PostgreSQL to a model that is accepted with no edit, as a newcomer does it.
+
+use std::fs;
+
+use afield_testbed::postgres::{Cluster, Database};
+
+use crate::support::{afield, run, succeed, texts};
+
+const SHOP: &str = "
+    CREATE SCHEMA sales;
+    CREATE TYPE state AS ENUM ('open', 'done');
+    CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+    CREATE TABLE customers (
+        customer_id varchar(5) PRIMARY KEY, company_name varchar(40) NOT NULL, picture bytea,
+        tags text[]
+    );
+    CREATE TABLE employees (employee_id smallint PRIMARY KEY, reports_to smallint
+        REFERENCES employees);
+    CREATE TABLE orders (
+        order_id serial PRIMARY KEY, customer_id varchar(5) REFERENCES customers,
+        employee_id smallint REFERENCES employees, state state NOT NULL DEFAULT 'open',
+        order_date date, freight real, changed timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE TABLE sales.details (
+        order_id int REFERENCES orders, product_id int, quantity positive NOT NULL,
+        price numeric(10, 2) NOT NULL CHECK (price >= 0), PRIMARY KEY (order_id, product_id)
+    );
+    CREATE TABLE member (employee_id smallint, user_id text);
+    CREATE VIEW latest AS SELECT max(order_date) FROM orders;
+    CREATE TABLE later (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), note text);
+    INSERT INTO customers SELECT 'C' || g, 'Company ' || g FROM generate_series(1, 20) g;
+";
+
+fn shop() -> Database {
+    Cluster::shared().database(SHOP)
+}
+
+/// The same address with a password, which this server does not ask for.
+fn with_password(database: &Database) -> String {
+    database.url.replacen("postgres@", "postgres:pass-word@", 1)
+}
+
+#[test]
+fn init_proposes_a_model_that_is_accepted_with_no_edit() {
+    let (folder, shop) = (tempfile::tempdir().unwrap(), shop());
+    let path = folder.path();
+    let said = succeed(path, &format!("init --from {}", with_password(&shop)));
+    assert!(said.contains("for 5 of 7 tables"), "{said}");
+    assert!(said.contains("PGPASSWORD"), "{said}");
+    assert!(!said.contains("pass-word"), "{said}");
+    let text = fs::read_to_string(path.join("afield.toml")).unwrap();
+    assert!(!text.contains("pass-word"), "{text}");
+    assert!(
+        text.contains(&shop.url),
+        "the rest of the URL is there: {text}"
+    );
+    // The model is held against the database.
+    let code = succeed(path, "generate rust");
+    for name in [
+        "pub struct Order",
+        "pub struct SalesDetail",
+        "pub struct Customer",
+    ] {
+        assert!(code.contains(name), "{name}\n{code}");
+    }
+    let again = run(path, &format!("init --from {}", shop.url));
+    assert!(texts(&again).1.contains("exists already"));
+}
+
+#[test]
+fn add_extends_a_model_and_a_change_of_the_database_is_noticed() {
+    let (folder, shop) = (tempfile::tempdir().unwrap(), shop());
+    let path = folder.path();
+    shop.execute("ALTER TABLE later RENAME TO aside");
+    succeed(path, &format!("init --from {}", shop.url));
+    shop.execute("CREATE TABLE sales.more (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)");
+    succeed(path, "add sales.more");
+    let text = fs::read_to_string(path.join("afield.toml")).unwrap();
+    assert!(
+        text.contains("[local.sales_more]\nfrom = \"sales.more\""),
+        "{text}"
+    );
+    let (_, refusal) = texts(&run(path, "add latest"));
+    assert!(
+        refusal.contains("a view; changes of a view cannot be followed"),
+        "{refusal}"
+    );
+    let (_, refusal) = texts(&run(path, "add member"));
+    assert!(refusal.contains("without a primary key"), "{refusal}");
+
+    succeed(path, "generate rust");
+    shop.execute("ALTER TABLE sales.details DROP COLUMN price CASCADE");
+    let (_, refusal) = texts(&run(path, "generate rust"));
+    assert!(refusal.contains("has no column `price`"), "{refusal}");
+}
+
+#[test]
+fn scope_queries_are_held_against_the_database() {
+    let (folder, shop) = (tempfile::tempdir().unwrap(), shop());
+    let path = folder.path();
+    let model = |query: &str| {
+        format!(
+            "[server]\ndatabase = \"{}\"\n[local.orders]\nfrom = \"orders\"\n\
+             pattern = \"last-write-wins\"\nattributes = [\"employee_id\"]\n\
+             scope = \"employee_id in mine\"\n[scope.mine]\nquery = \"{query}\"\n",
+            shop.url
+        )
+    };
+    let write = |query: &str| fs::write(path.join("afield.toml"), model(query)).unwrap();
+    write("SELECT employee_id FROM member WHERE user_id = :user");
+    succeed(path, "generate rust");
+    write("SELECT employee_id FROM member WHERE user_name = :user");
+    let (_, refusal) = texts(&run(path, "generate rust"));
+    assert!(refusal.contains("afield.toml:9:"), "{refusal}");
+    assert!(
+        refusal.contains("column \"user_name\" does not exist"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn what_is_not_built_on_postgresql_yet_says_so() {
+    let (folder, shop) = (tempfile::tempdir().unwrap(), shop());
+    let path = folder.path();
+    succeed(path, &format!("init --from {}", shop.url));
+    for (command, doing) in [
+        ("serve", "serving from"),
+        ("prepare", "preparing"),
+        ("purge", "purging"),
+        ("why orders 1 --user ann", "asking why of"),
+    ] {
+        let output = run(path, command);
+        let (_, refusal) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{command}: {refusal}");
+        let expected = format!("{doing} PostgreSQL is not built yet");
+        assert!(refusal.contains(&expected), "{command}: {refusal}");
+    }
+}
+
+#[test]
+fn no_password_is_shown_and_one_in_the_file_is_warned_of() {
+    let (folder, shop) = (tempfile::tempdir().unwrap(), shop());
+    let path = folder.path();
+    succeed(path, &format!("init --from {}", shop.url));
+    let (_, without) = texts(&run(path, "generate rust"));
+    assert!(!without.contains("password"), "{without}");
+
+    let text = fs::read_to_string(path.join("afield.toml")).unwrap();
+    let text = text.replace(&shop.url, &with_password(&shop));
+    fs::write(path.join("afield.toml"), text).unwrap();
+    let output = run(path, "generate rust");
+    assert!(output.status.success());
+    let (_, warning) = texts(&output);
+    assert!(
+        warning.contains("afield.toml:5:12: [server] database: holds a password"),
+        "{warning}"
+    );
+    assert!(!warning.contains("pass-word"), "{warning}");
+
+    // The environment wins, and is no place to warn of.
+    let nowhere = "postgres://postgres:pass-word@127.0.0.1:1/x";
+    for (url, works) in [(with_password(&shop).as_str(), true), (nowhere, false)] {
+        let mut command = afield(path);
+        let output = command
+            .args(["generate", "rust"])
+            .env("AFIELD_DATABASE_URL", url)
+            .output();
+        let output = output.unwrap();
+        let (_, err) = texts(&output);
+        assert_eq!(output.status.success(), works, "{err}");
+        assert!(
+            !err.contains("pass-word") && !err.contains("holds a password"),
+            "{err}"
+        );
+        assert_eq!(err.contains("that the server runs"), !works, "{err}");
+    }
+    let wrong = run(
+        path,
+        "init --force --from postgres://u:pass-word@h/x?sslmode=never",
+    );
+    let (_, err) = texts(&wrong);
+    assert!(
+        err.contains("unknown sslmode") && !err.contains("pass-word"),
+        "{err}"
+    );
+}

@@ -1,0 +1,3 @@
+//! What tests and benches stand on besides our own code: a PostgreSQL of their own.
+
+pub mod postgres;
