@@ -209,6 +209,24 @@ fn p1_p8_an_upgrade_that_fails_changes_nothing_and_sending_goes_on() {
     assert!(status.downloading.is_empty());
 }
 
+/// The team takes back what the device could not take: there is nothing it lags behind any more.
+#[test]
+fn p6_an_upgrade_that_failed_is_forgotten_when_the_model_is_as_before() {
+    let mut world = world();
+    let device = world.downloaded("phone", "ann");
+    let _own = in_the_way(&device);
+    let place = "CREATE TABLE place (id TEXT PRIMARY KEY NOT NULL, name TEXT)";
+    let (_, entity) = AFTER.split_once("[local.place]").unwrap();
+    let more = format!("{BEFORE}[local.place]{entity}");
+    migrate(&mut world, place, &(settings(2, 1) + &more));
+    assert_eq!(error(&device.sync()), Code::UPGRADE_FAILED);
+    let failed = || device.client.store().status().unwrap().upgrade_failed;
+    assert!(failed().is_some());
+    migrate(&mut world, "", &(settings(1, 1) + BEFORE));
+    assert_eq!(device.sync().status, SyncStatus::Completed);
+    assert_eq!(failed(), None);
+}
+
 #[test]
 fn p1_below_the_oldest_version_nothing_is_taken_and_nothing_is_lost() {
     let mut world = world();

@@ -311,10 +311,8 @@ impl Exchange {
                 _ => None,
             };
             let windows: Vec<_> = content.iter().filter_map(window).collect();
-            let found = match applied {
-                PageApplied::Overtaken => None,
-                _ => store.compare(&end, &windows, &self.asked.buckets(), &answers)?,
-            };
+            // None if another sync was faster, with this page too.
+            let found = store.compare(&end, &windows, &self.asked.buckets(), &answers)?;
             let Some(found) = found else {
                 return Ok(Step::Overtaken);
             };

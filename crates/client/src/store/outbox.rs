@@ -314,7 +314,8 @@ impl Queue {
                 return Ok(Some(next));
             }
             let sql = "SELECT n, id, state, not_before, frozen IS NOT NULL AND hash IS NOT NULL, \
-                       absorbed, checkpoint FROM afield_group WHERE state IN ('pending', 'sent', 'parked') AND n > ?1 ORDER BY n LIMIT ?2";
+                       absorbed, checkpoint FROM afield_group \
+                       WHERE state IN ('pending', 'sent', 'parked') AND n > ?1 ORDER BY n LIMIT ?2";
             let mut statement = db.conn.prepare_cached(sql)?;
             let mut rows = statement.query([self.after, QUEUE_GROUPS])?;
             let before = self.after;

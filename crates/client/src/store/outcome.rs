@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_attributes, read_key, write_attributes, write_key};
-use afield_protocol::{Code, GroupOutcome, Key, Theirs, Verdict, VerdictKind, zoo};
+use afield_protocol::{Code, GroupId, GroupOutcome, Key, Theirs, Verdict, VerdictKind, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Loaded};
@@ -42,13 +42,9 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
     let mut entities = BTreeSet::new();
     let mut renames = Renames::default();
     for outcome in outcomes {
-        let sql = "SELECT n FROM afield_group WHERE id = ?1 AND state IN ('pending', 'sent')";
-        let group: Option<i64> = db
-            .conn
-            .prepare_cached(sql)?
-            .query_row([outcome.group.0], |row| row.get(0))
-            .optional()?;
-        let Some(group) = group else { continue };
+        let Some(group) = unsettled(db, outcome.group)? else {
+            continue;
+        };
         let changes = changes(db, group)?;
         if changes.len() != outcome.verdicts.len() {
             let message = format!(
@@ -88,9 +84,7 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
             let ended = record(db, &change, outcome, at, verdict, new_key)?;
             stored.outcomes.push(ended);
             db.crash_point("outcome")?;
-            if !entities.contains(&change.entity) {
-                entities.insert(change.entity.clone());
-            }
+            entities.insert(change.entity.clone());
             if is_seen {
                 rows.insert((change.entity, change.key));
             }
@@ -108,6 +102,14 @@ pub(super) fn store(db: &mut Db, request: i64, outcomes: &[GroupOutcome]) -> Res
         .iter()
         .try_for_each(|entity| super::page::touch(db, entity))?;
     Ok(stored)
+}
+
+/// The place in the outbox of a group that waits for its outcome.
+fn unsettled(db: &Db, id: GroupId) -> Result<Option<i64>, Error> {
+    let sql = "SELECT n FROM afield_group WHERE id = ?1 AND state IN ('pending', 'sent')";
+    let mut statement = db.conn.prepare_cached(sql)?;
+    let group = statement.query_row([id.0], |row| row.get(0));
+    Ok(group.optional()?)
 }
 
 /// The first request whose complete pull contains what the answer to `request` applied: this one,

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use afield_protocol::{Code, Frame, Page, PageEnd, Position, zoo};
 use rusqlite::{OptionalExtension, params};
 
-use super::db::Db;
+use super::db::{Db, Loaded};
 use super::tables::Table;
 use super::target::{Target, write_frame};
 use super::{conflict, doubt, erase, uncaptured, vacuum};
@@ -135,28 +135,7 @@ pub(super) fn apply(
     }
     let are_parked = conflict::are_parked(db)?;
     for target in &mut targets {
-        let ended = match end.complete {
-            true => end_overlays(db, request, target.table)?,
-            false => BTreeSet::new(),
-        };
-        let gone = target.recompute(db, &loaded, &ended, are_parked)?;
-        // Behind these: a change that has just ended keeps its row here no longer.
-        if end.complete || !target.staged {
-            rows += target.evict(db)?;
-        }
-        if end.complete && !zoo::planted("scope-exit-keeps-history") {
-            if target.lost {
-                erase::history(db, &loaded, target.table, None)?;
-            } else if !gone.is_empty() {
-                erase::history(db, &loaded, target.table, Some(&gone))?;
-            }
-            if target.lost || !ended.is_empty() {
-                uncaptured::left(db, target.table)?;
-            }
-        }
-        if target.removed {
-            vacuum::due(db, target.table)?;
-        }
+        rows += show(db, &loaded, request, target, end.complete, are_parked)?;
     }
     let left = targets.iter().any(Target::may_have_let_go);
     let is_visible = end.complete || targets.iter().any(|target| !target.staged);
@@ -169,6 +148,42 @@ pub(super) fn apply(
         doubt::end(db, &loaded, &doubted, doubts)?;
     }
     Ok(Done { page, left })
+}
+
+/// Makes what a page brought of an entity what is seen. Gives how many rows left with that.
+fn show(
+    db: &mut Db,
+    loaded: &Loaded,
+    request: i64,
+    target: &mut Target<'_>,
+    complete: bool,
+    are_parked: bool,
+) -> Result<u64, Error> {
+    let table = target.table;
+    let ended = match complete {
+        true => end_overlays(db, request, table)?,
+        false => BTreeSet::new(),
+    };
+    let gone = target.recompute(db, loaded, &ended, are_parked)?;
+    // Behind these: a change that has just ended keeps its row here no longer.
+    let left = match complete || !target.staged {
+        true => target.evict(db)?,
+        false => 0,
+    };
+    if complete && !zoo::planted("scope-exit-keeps-history") {
+        if target.lost {
+            erase::history(db, loaded, table, None)?;
+        } else if !gone.is_empty() {
+            erase::history(db, loaded, table, Some(&gone))?;
+        }
+        if target.lost || !ended.is_empty() {
+            uncaptured::left(db, table)?;
+        }
+    }
+    if target.removed {
+        vacuum::due(db, table)?;
+    }
+    Ok(left)
 }
 
 /// Checks that a page speaks of the same entities at its beginning and its end.

@@ -284,6 +284,34 @@ fn p7_the_rows_of_an_entity_that_the_model_drops_are_erased() {
     assert_eq!(found(world.dir.path(), 0..ROWS), 0);
 }
 
+#[test]
+fn p7_the_values_of_an_attribute_that_the_model_drops_are_erased() {
+    let world = world(true);
+    let mut sync = world.sync();
+    let secrets: Vec<Vec<Value>> = (0..ROWS)
+        .map(|id| vec![text(&id.to_string()), text(""), row(id, 300)[2].clone()])
+        .collect();
+    let cells: Vec<&[Value]> = secrets.iter().map(Vec::as_slice).collect();
+    pull(&mut sync, &[world.rows("note", &cells)], "a");
+    foreign_writes(&world);
+    // And leaves pages free that nobody will need.
+    let conn = world.plain();
+    conn.pragma_update(None, "secure_delete", "OFF").unwrap();
+    let copies = "CREATE TABLE copies AS SELECT a.more FROM note AS a, (VALUES (1), (2), (3), (4));
+        DROP TABLE copies";
+    conn.execute_batch(copies).unwrap();
+    drop(conn);
+    let mut other = world.model.clone();
+    other.entities[1].attributes.pop();
+    sync.install(&other).unwrap();
+    sync.finished(None).unwrap();
+    assert_eq!(
+        query(&world.store(), "SELECT count(*) FROM note"),
+        [[int(ROWS)]]
+    );
+    assert_eq!(found(world.dir.path(), 0..ROWS), 0);
+}
+
 /// Whoever switches it on fetches nothing again.
 #[test]
 fn p9_erase_is_switched_on_without_a_new_download() {

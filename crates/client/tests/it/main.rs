@@ -47,6 +47,7 @@ mod store_stage;
 mod store_types;
 mod store_upgrade;
 mod store_upgrade_random;
+mod store_upgrade_rows;
 mod store_verify;
 mod store_windows;
 mod watch_own;
