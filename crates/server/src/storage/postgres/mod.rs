@@ -2,4 +2,8 @@
 //!
 //! This folder is the only place of the server that names its client library.
 
+pub mod cell;
+#[cfg(test)]
+mod cell_tests;
 pub mod connect;
+mod numeric;
