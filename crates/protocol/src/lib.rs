@@ -21,7 +21,7 @@ pub mod digest;
 mod frame;
 pub mod limits;
 mod model;
-mod moment;
+pub mod moment;
 mod outcome;
 mod rows;
 pub mod rule;

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
 
 /// Microseconds since 1970 of the first and the last instant: years 1 to 9999.
-pub(crate) const MICROS: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+pub const MICROS: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
@@ -77,7 +77,7 @@ pub(crate) fn instant_text(text: &str) -> Option<String> {
 ///
 /// The calendar by hand: a download has millions of these. Years are counted from March, so that
 /// the leap day is the last of a year, in eras of 400 years, which all have the same days.
-pub(crate) fn from_micros(micros: i64) -> String {
+pub fn from_micros(micros: i64) -> String {
     let micros = micros.clamp(*MICROS.start(), *MICROS.end());
     let (days, of_day) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
     let days = days + 719_468;
@@ -96,7 +96,7 @@ pub(crate) fn from_micros(micros: i64) -> String {
 }
 
 /// The microseconds since 1970 of canonical text without the `Z`.
-pub(crate) fn to_micros(text: &str) -> Option<i64> {
+pub fn to_micros(text: &str) -> Option<i64> {
     let (date, time_text) = split(text)?;
     let since = date.to_datetime(time(time_text)?).duration_since(EPOCH);
     i64::try_from(since.as_micros()).ok()

@@ -3,9 +3,13 @@
 //! This folder is the only place of the server that names its client library.
 
 pub mod catalog;
+pub mod cell;
+#[cfg(test)]
+mod cell_tests;
 pub mod connect;
 mod expression;
 pub mod name;
+mod numeric;
 pub mod query;
 mod session;
 
