@@ -297,7 +297,10 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "another process takes its time to end")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "another process takes its time to end"
+    )]
     fn a_server_ends_with_its_process() {
         // A process that starts one, says where, and dies.
         if std::env::var_os("AFIELD_TESTBED_CHILD").is_some() {
