@@ -3,7 +3,7 @@
 use afield::engine::{Report, SyncStatus};
 use afield::native::{Client, SystemEnvironment};
 use afield::{
-    ChangeInfo, ConflictInfo, Environment as _, Error, OutcomeInfo, Params, Rows, Status,
+    ChangeInfo, ConflictInfo, Environment as _, Error, OutcomeInfo, Params, Rows, Status, Store,
 };
 use afield_protocol::codec::json;
 use afield_protocol::{Attributes, Code, Entity, Key, Model, Type, Value};
@@ -56,9 +56,12 @@ pub(crate) fn key_from_json(entity: &Entity, id: &Json) -> Result<Key, Error> {
     pairs.map(read).collect()
 }
 
-/// The types of a query's columns, where they come from an entity.
-pub(super) fn kinds(model: Option<&Model>, rows: &Rows) -> Vec<Option<Type>> {
-    (rows.origins.iter())
+/// The types of the columns of the query `sql`, where they come from an entity.
+pub(super) fn kinds(store: &mut Store, sql: &str) -> Vec<Option<Type>> {
+    let model = store.model().ok();
+    let origins = store.origins(sql).unwrap_or_default();
+    let model = model.as_ref();
+    (origins.iter())
         .map(|origin| {
             let origin = origin.as_ref()?;
             let entity = model?.entity(&origin.table)?;
@@ -67,9 +70,9 @@ pub(super) fn kinds(model: Option<&Model>, rows: &Rows) -> Vec<Option<Type>> {
         .collect()
 }
 
-/// Rows of a query: typed where a column comes from an entity, as stored otherwise.
-pub(crate) fn rows_json(model: Option<&Model>, rows: &Rows) -> Vec<Vec<Json>> {
-    let kinds = kinds(model, rows);
+/// Rows of the query `sql`: typed where a column comes from an entity, as stored otherwise.
+pub(crate) fn rows_json(store: &mut Store, sql: &str, rows: &Rows) -> Vec<Vec<Json>> {
+    let kinds = kinds(store, sql);
     let cell = |(at, value): (usize, &Value)| match kinds.get(at).copied().flatten() {
         Some(kind) => json::from_value(kind, value.as_ref()),
         None => json::stored(value.as_ref()),

@@ -89,7 +89,7 @@ pub(super) fn list(client: &Client, args: &ListArgs, out: &Output) -> Result<(),
         keys.join(", ")
     );
     let rows = client.store().query(&sql, &Params::none())?;
-    show(client, &rows, out);
+    show(client, &sql, &rows, out);
     if limit.is_some_and(|limit| rows.rows.len() as u64 == limit) && !out.is_json() {
         let sql = format!("SELECT count(*) FROM {name}{filter}");
         let all = client.store().query(&sql, &Params::none())?;
@@ -185,7 +185,7 @@ pub(super) fn sql(client: &Client, args: &SqlArgs, out: &Output) -> Result<(), F
     if store.is_query(&args.sql) {
         let rows = store.query(&args.sql, &Params::none())?;
         drop(store);
-        show(client, &rows, out);
+        show(client, &args.sql, &rows, out);
         return Ok(());
     }
     let executed = store.transaction(|tx| tx.execute(&args.sql, &Params::none()))?;
@@ -198,10 +198,10 @@ pub(super) fn sql(client: &Client, args: &SqlArgs, out: &Output) -> Result<(), F
     Ok(())
 }
 
-fn show(client: &Client, rows: &Rows, out: &Output) {
+fn show(client: &Client, sql: &str, rows: &Rows, out: &Output) {
     if out.is_json() {
-        let model = client.store().model().ok();
-        out.json(&json!({ "columns": rows.columns, "rows": rows_json(model.as_ref(), rows) }));
+        let cells = rows_json(&mut client.store(), sql, rows);
+        out.json(&json!({ "columns": rows.columns, "rows": cells }));
         return;
     }
     if rows.rows.is_empty() {
@@ -209,13 +209,12 @@ fn show(client: &Client, rows: &Rows, out: &Output) {
         return;
     }
     let columns: Vec<_> = rows.columns.iter().map(String::as_str).collect();
-    let model = client.store().model().ok();
-    let kinds = kinds(model.as_ref(), rows);
-    let cell = |(value, kind): (&Value, &Option<Type>)| match value {
+    let kinds = kinds(&mut client.store(), sql);
+    let cell = |(at, value): (usize, &Value)| match value {
         Value::Null => String::new(),
-        value => shown(*kind, value),
+        value => shown(kinds.get(at).copied().flatten(), value),
     };
-    let row = |row: &Vec<Value>| row.iter().zip(&kinds).map(cell).collect();
+    let row = |row: &Vec<Value>| row.iter().enumerate().map(cell).collect();
     let cells: Vec<Vec<_>> = rows.rows.iter().map(row).collect();
     out.say(&table(&columns, &cells));
 }

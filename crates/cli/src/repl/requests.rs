@@ -91,8 +91,7 @@ fn query(client: &Client, request: &Request) -> Result<Answer, Error> {
     let (sql, params) = (text(request, "sql")?, params(request)?);
     let mut store = client.store();
     let rows = store.query(sql, &params)?;
-    let model = store.model().ok();
-    let cells = rows_json(model.as_ref(), &rows);
+    let cells = rows_json(&mut store, sql, &rows);
     Ok(object(json!({ "columns": rows.columns, "rows": cells })))
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::print_stdout, reason = "a child process tells its parent")]
 
+mod deaths;
 mod decide;
 mod device;
 mod encryption;
@@ -15,6 +16,7 @@ mod named_bytes;
 mod named_child;
 mod named_chosen;
 mod named_copies;
+mod named_deaths;
 mod named_kills;
 mod named_lookups;
 mod named_orders;

@@ -1,73 +1,22 @@
 //! A device that was away for longer than the server remembers, with twelve unsent changes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use afield::protocol::Code;
 use afield::{ChangeInfo, ChangeState, RowState};
 
-use crate::named_child::Child;
-use crate::proxy::{Fault, Gate};
-use crate::sites::{AUDIT, ENTITIES, tables, times};
-use crate::world::{Device, World, afield, copy_folder, eventually, server_settings};
-
-const SCHEMA: &str = "
-    CREATE TABLE site (id TEXT PRIMARY KEY NOT NULL, name TEXT, n INTEGER NOT NULL DEFAULT 0);
-    CREATE TABLE job (id INTEGER PRIMARY KEY AUTOINCREMENT, site TEXT, words TEXT);
-    CREATE TABLE step (job INTEGER NOT NULL REFERENCES job (id), pos INTEGER NOT NULL, words TEXT,
-      PRIMARY KEY (job, pos));
-    CREATE TABLE audit (n INTEGER PRIMARY KEY, words TEXT);
-    INSERT INTO site VALUES ('s1', 'one', 0), ('s2', 'two', 0), ('s3', 'three', 10),
-      ('s4', 'four', 0), ('s5', 'five', 0), ('s6', 'six', 0);
-    INSERT INTO job VALUES (1, 's1', 'paint'), (2, 's1', 'sweep'), (3, 's3', 'mow');
-    INSERT INTO step VALUES (1, 1, 'primer');
-";
+use crate::deaths::{Death, Place, die};
+use crate::sites::{MEANWHILE, sites, tables, times, write_twelve};
+use crate::world::{Device, World, afield, copy_folder, eventually};
 
 /// A world in which a device made twelve changes, of which one was applied and never heard of;
 /// and the team went on. The device is closed.
 fn twelve() -> (World, PathBuf) {
-    let world = World::of(SCHEMA, &(server_settings(3) + ENTITIES), AUDIT);
-    let device = world.downloaded("phone", "ann");
-    let second = device.sync();
-    assert_eq!(second.outcomes.len(), 0);
-    device.write("UPDATE site SET n = n + 7 WHERE id = 's5'");
-    lose_answer(&world, &device);
-    for sql in [
-        "INSERT INTO site (id, name) VALUES ('s9', 'nine')",
-        "INSERT INTO job (site, words) VALUES ('s9', 'dig'); \
-         INSERT INTO step (job, pos, words) SELECT max(id), 1, 'spade' FROM job",
-        "INSERT INTO step VALUES (1, 2, 'coat')",
-        "UPDATE site SET name = 'uno' WHERE id = 's1'",
-        "UPDATE site SET name = 'dos' WHERE id = 's2'",
-        "UPDATE job SET words = 'scrub' WHERE id = 2",
-        "UPDATE site SET n = n + 5 WHERE id = 's3'",
-        "DELETE FROM site WHERE id = 's4'",
-        "DELETE FROM job WHERE id = 3",
-        "UPDATE step SET words = 'undercoat' WHERE job = 1 AND pos = 1",
-        "UPDATE job SET words = 'dig deep' WHERE words = 'dig'",
-    ] {
-        device.write(sql);
-    }
-    let (pending, sent) = (ChangeState::Pending, ChangeState::Sent);
-    assert_eq!((device.count(pending), device.count(sent)), (12, 1));
-    world.team_writes(
-        "DELETE FROM site WHERE id IN ('s2', 's6'); DELETE FROM job WHERE id = 3;
-         UPDATE job SET words = 'vacuum' WHERE id = 2; UPDATE site SET n = n + 1 WHERE id = 's3';
-         INSERT INTO site VALUES ('s10', 'ten', 0)",
-    );
+    let (world, device) = sites();
+    write_twelve(&world, &device);
+    world.team_writes(MEANWHILE);
     let folder = device.client.folder().path().to_owned();
     (world, folder)
-}
-
-fn lose_answer(world: &World, device: &Device) {
-    world.proxy.rule(|request| match request.is_sync() {
-        true => Fault::LoseAnswer,
-        false => Fault::Pass,
-    });
-    eventually("it is applied", || {
-        device.sync();
-        world.value("SELECT n FROM site WHERE id = 's5'") == 7.into()
-    });
-    world.proxy.heal();
 }
 
 /// So many days go by for everything that the server remembers, and it forgets.
@@ -147,22 +96,19 @@ fn p1_p2_p5_a_device_that_was_away_for_longer_than_the_retention() {
     check_settled(&world, &device, "undisturbed");
 }
 
-/// A fault at a gate.
-type Death = Box<dyn Fn(Gate) -> Fault + Send>;
-
-/// What a process that synchronises meets, and dies of: at which of its requests.
-fn deaths() -> Vec<(usize, Death)> {
-    let mut all: Vec<(usize, Death)> = vec![
-        (0, Box::new(Fault::HoldRequest)),
-        (1, Box::new(Fault::HoldRequest)),
-        (0, Box::new(Fault::HoldAnswer)),
-        (1, Box::new(Fault::HoldAnswer)),
+/// Where a process that synchronises dies, of an answer without questions.
+fn deaths() -> Vec<Death> {
+    let at = |request, place| Death { request, place };
+    let mut all = vec![
+        at(0, Place::Request),
+        at(1, Place::Request),
+        at(0, Place::Answer),
+        at(1, Place::Answer),
     ];
-    for bytes in [
+    let bytes = [
         0, 1, 20, 60, 90, 120, 150, 200, 300, 400, 500, 600, 700, 800, 900, 1_000,
-    ] {
-        all.push((0, Box::new(move |gate| Fault::HoldAnswerAt(bytes, gate))));
-    }
+    ];
+    all.extend(bytes.map(|bytes| at(0, Place::Byte(bytes))));
     all
 }
 
@@ -175,16 +121,12 @@ fn p1_p2_p4_it_is_killed_at_twenty_points_when_it_comes_back() {
     let deaths = deaths();
     assert_eq!(deaths.len(), 20);
     let mut reached = 0;
-    for (at, (request, fault)) in deaths.into_iter().enumerate() {
+    for (at, death) in deaths.into_iter().enumerate() {
         let place = format!("death {at}");
         world.restore(&server);
         let _ = std::fs::remove_dir_all(&folder);
         copy_folder(&store, &folder);
-        reached += usize::from(die(&world, &folder, request, fault));
-        if at % 3 == 0 {
-            world.kill_server();
-            world.start_server();
-        }
+        reached += usize::from(die(&mut world, &folder, "", death, at % 3 == 0));
         let device = Device::reopen(&folder, "ann");
         check_settled(&world, &device, &place);
     }
@@ -192,33 +134,6 @@ fn p1_p2_p4_it_is_killed_at_twenty_points_when_it_comes_back() {
         reached >= 15,
         "only {reached} of 20 came to the place where they die"
     );
-}
-
-/// Lets a process synchronise until it meets the fault, and kills it there. Whether it did.
-fn die(world: &World, folder: &Path, nth: usize, fault: Death) -> bool {
-    let gate = Gate::default();
-    let (held, mut seen) = (gate.clone(), 0);
-    world.proxy.rule(move |request| {
-        if !request.is_sync() {
-            return Fault::Pass;
-        }
-        seen += 1;
-        match seen - 1 == nth {
-            true => fault(held.clone()),
-            false => Fault::Pass,
-        }
-    });
-    let child = Child::start("sync", folder, "", 0);
-    let store = Device::reopen(folder, "ann");
-    eventually("it dies, or has nothing to do any more", || {
-        gate.is_reached() || store.client.store().status().unwrap().pending == 0
-    });
-    let is_reached = gate.is_reached();
-    drop(store);
-    child.kill();
-    gate.open();
-    world.proxy.heal();
-    is_reached
 }
 
 /// The ledger is forgotten too: nothing is applied unasked, no counter goes up twice, no deleted

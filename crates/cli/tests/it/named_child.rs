@@ -2,7 +2,7 @@
 //!
 //! | role | does |
 //! |---|---|
-//! | `sync` | synchronises until its input ends |
+//! | `sync` | synchronises until its input ends; by the name `resend` it resends what was lost |
 //! | `actions` | transfers, through the store, one after another |
 //! | `sql` | transfers, as a program that knows nothing of Afield |
 //! | `reader` | reads until its input ends, and says what it saw that must not be |
@@ -24,6 +24,9 @@ use crate::world::{PATIENCE, database_in, reader, rows};
 
 /// What says which role a process has: role, folder, name, count.
 const ROLE: &str = "AFIELD_NAMED_ROLE";
+
+/// The name of a process that sends what a restore took again, unasked.
+pub(crate) const RESEND: &str = "resend";
 
 /// What stands before every line that is for the test.
 const MARK: &str = "@ ";
@@ -136,7 +139,7 @@ fn role() {
     // The harness has begun a line.
     println!();
     match role {
-        "sync" => sync(folder),
+        "sync" => sync(folder, name),
         "actions" => actions(folder, name, count),
         "sql" => sql(folder, name, count),
         "reader" => read(folder),
@@ -161,9 +164,10 @@ fn say(line: &str) {
     println!("{MARK}{line}");
 }
 
-fn sync(folder: &Path) {
+fn sync(folder: &Path, policy: &str) {
     let told = told_to_end();
     let client = Client::open(ClientOptions::new(folder, "ann")).unwrap();
+    client.resend_lost(policy == RESEND);
     while !told.load(Ordering::SeqCst) {
         let report = client.sync(None, Direction::Both).unwrap();
         say(report.status.as_str());

@@ -218,6 +218,62 @@ fn p1_p8_what_speaks_of_rows_that_are_others_now_waits_for_its_user() {
     assert_eq!(times(&world, "+of another"), 0);
 }
 
+/// What had been settled about such a row is compared like what was not sent yet, also if its user
+/// wants it back long after: by then he is told that the row is another one.
+#[test]
+fn p1_p8_what_a_restore_took_of_a_row_that_is_another_one_now_says_so() {
+    let mut world = World::of(SCHEMA, &(server_settings(3) + ENTITIES), AUDIT);
+    let backup = world.backup("backup.sqlite");
+    world.team_writes("INSERT INTO job (site, words) VALUES ('s1', 'lost')");
+    let device = world.downloaded("phone", "ann");
+    for sql in [
+        "INSERT INTO step VALUES (3, 1, 'of another')",
+        "INSERT INTO step VALUES (1, 2, 'of the same')",
+        "UPDATE step SET words = 'more of another' WHERE job = 3",
+    ] {
+        device.write(sql);
+        assert_eq!(device.sync().status, SyncStatus::Completed);
+    }
+    device.sync();
+    restore(&mut world, &backup);
+    for _ in 0..2 {
+        device.sync();
+    }
+    let code = |words: &str| {
+        let changes = device.changes();
+        let mut changes = changes.into_iter();
+        let found = changes.find(|it| it.set.get("words") == Some(&words.into()));
+        found.unwrap().code
+    };
+    assert_eq!(code("of another"), Some(Code::OTHER_ROW));
+    assert_eq!(code("more of another"), Some(Code::OTHER_ROW));
+    assert_eq!(code("of the same"), Some(Code::LOST_BY_RESTORE));
+    // He sends back what was lost, and nothing of it gets into somebody else's job.
+    for change in lost(&device) {
+        device.client.store().retry(&change.change, None).unwrap();
+    }
+    device.sync();
+    assert_eq!(times(&world, "+of the same"), 1);
+    assert_eq!(times(&world, "+of another"), 0);
+    // It is told once, also to a device whose server is set back a second time.
+    restore(&mut world, &backup);
+    device.sync();
+    let outcomes = device.client.store().outcomes(0).unwrap();
+    let of = |code: Code| {
+        let found = outcomes.iter().filter(|it| it.code.as_ref() == Some(&code));
+        found.count()
+    };
+    assert_eq!((of(Code::OTHER_ROW), of(Code::LOST_BY_RESTORE)), (2, 4));
+    for change in device.changes().into_iter().rev() {
+        if change.state == ChangeState::Parked {
+            device.client.store().drop_change(&change.change).unwrap();
+        }
+    }
+    assert_eq!(device.sync().status, SyncStatus::Completed);
+    device.sync();
+    check_equal(&world, &device);
+}
+
 /// It has nothing to offer, and says so.
 #[test]
 fn p5_a_device_that_never_wrote_goes_on_after_a_restore() {

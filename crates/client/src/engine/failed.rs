@@ -89,7 +89,7 @@ impl Run {
         let Some(model) = &self.model else {
             return self.next(store, commands);
         };
-        if self.offered > HISTORY_WANTED {
+        if after == 0 && self.offered >= HISTORY_WANTED {
             let message = "the server keeps asking what was settled; it was told each time";
             return self.finish(
                 store,

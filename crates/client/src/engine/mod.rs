@@ -425,7 +425,10 @@ impl Run {
                 Step::Problem(problem) if problem.code == Code::HELD_WANTED => {
                     return self.tell_held(store, commands);
                 }
-                Step::Problem(problem) if problem.code == Code::HISTORY_WANTED => {
+                // The same question again is no answer to what was told.
+                Step::Problem(problem)
+                    if problem.code == Code::HISTORY_WANTED && exchange.offered.is_none() =>
+                {
                     commands.push(Command::Abort);
                     return self.offer(store, 0, commands);
                 }

@@ -1,11 +1,12 @@
 //! Entity actions: what every local entity can do, checked against the model before SQLite is
 //! asked, so that errors name the attribute.
 
-use afield_protocol::{Attributes, Code, Entity, Identifier, Key, Type, Value};
+use afield_protocol::{Attributes, Code, Entity, Identifier, Key, Type, Value, is_temporary};
 
 use rusqlite::Connection;
 
-use super::sql::{bound, quoted};
+use super::db::Db;
+use super::sql::{bound, quoted, values};
 use super::tables::Table;
 use super::{Store, Transaction, ids};
 use crate::error::Error;
@@ -20,6 +21,9 @@ impl Store {
     /// # Errors
     /// There is no such entity, or the identifier has another shape.
     pub fn get(&mut self, entity: &str, key: &[Value]) -> Result<Option<Attributes>, Error> {
+        if let Some(row) = self.get_at_once(entity, key) {
+            return Ok(Some(row));
+        }
         self.db.reload()?;
         let loaded = self.db.loaded()?;
         let table = loaded.table(entity)?;
@@ -30,6 +34,25 @@ impl Store {
             row = table.row(&self.db.conn, &key)?;
         }
         Ok(row.map(|row| whole(&table.entity, row)))
+    }
+
+    /// The row, if it is there under this very identifier and the model is still the one that is
+    /// loaded, which the same look tells. Anything else, errors too, is for a closer look.
+    fn get_at_once(&self, entity: &str, key: &[Value]) -> Option<Attributes> {
+        let loaded = self.db.loaded.as_ref()?;
+        let table = loaded.table(entity).ok()?;
+        let key = checked_key(&table.entity, key).ok()?;
+        if key.iter().any(is_temporary) {
+            return None;
+        }
+        let mut statement = self.db.conn.prepare_cached(&table.sql.row_of_model).ok()?;
+        let mut rows = statement.query(bound(&key)).ok()?;
+        let row = rows.next().ok()??;
+        if row.get_ref(0).ok()?.as_str().ok()? != loaded.fingerprint {
+            return None;
+        }
+        let row = values(row, 1, table.width()).ok()?;
+        Some(whole(&table.entity, row))
     }
 
     /// Creates a row in a transaction of its own; see [`Transaction::create`].
@@ -117,7 +140,7 @@ impl Transaction<'_> {
     pub fn update(&mut self, entity: &str, key: &[Value], set: &Attributes) -> Result<(), Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let key = self.written_key(table, key)?;
+        let key = self.named_key(table, key)?;
         let set = current(&self.db.conn, table, set)?;
         for (attribute, given) in table.entity.key().iter().zip(&key) {
             if set.get(&attribute.name).is_some_and(|value| value != given) {
@@ -128,10 +151,9 @@ impl Transaction<'_> {
         let is_key = |name: &String| table.entity.key().iter().any(|a| a.name == *name);
         let set: Vec<_> = set.into_iter().filter(|(name, _)| !is_key(name)).collect();
         if set.is_empty() {
-            return match table.row(&self.db.conn, &key)? {
-                Some(_) => Ok(()),
-                None => Err(not_found(entity, &key)),
-            };
+            return self.written(table, &key, |db| {
+                Ok(usize::from(table.row(&db.conn, &key)?.is_some()))
+            });
         }
         let sets = set.iter().enumerate();
         let sets: Vec<_> = sets
@@ -145,11 +167,10 @@ impl Transaction<'_> {
             sets.join(", "),
             keys.collect::<Vec<_>>().join(" AND ")
         );
-        let params = bound(set.iter().map(|(_, value)| value).chain(&key));
-        match self.db.conn.prepare_cached(&sql)?.execute(params)? {
-            0 => Err(not_found(entity, &key)),
-            _ => Ok(()),
-        }
+        self.written(table, &key, |db| {
+            let params = bound(set.iter().map(|(_, value)| value).chain(&key));
+            Ok(db.conn.prepare_cached(&sql)?.execute(params)?)
+        })
     }
 
     /// Creates the row, or sets the attributes mentioned if it exists.
@@ -176,16 +197,11 @@ impl Transaction<'_> {
     pub fn delete(&mut self, entity: &str, key: &[Value]) -> Result<(), Error> {
         let loaded = self.loaded()?;
         let table = loaded.table(entity)?;
-        let key = self.written_key(table, key)?;
-        match self
-            .db
-            .conn
-            .prepare_cached(table.delete())?
-            .execute(bound(&key))?
-        {
-            0 => Err(not_found(entity, &key)),
-            _ => Ok(()),
-        }
+        let key = self.named_key(table, key)?;
+        self.written(table, &key, |db| {
+            let mut statement = db.conn.prepare_cached(&table.sql.delete)?;
+            Ok(statement.execute(bound(&key))?)
+        })
     }
 
     /// Deletes every row of the entity, on the server too; returns how many.
@@ -238,13 +254,22 @@ impl Transaction<'_> {
         Ok(key)
     }
 
-    /// The same for a row that is to be there: the old identifier may be in the SQL alone.
-    fn written_key(&self, table: &Table, key: &[Value]) -> Result<Key, Error> {
-        let key = self.named_key(table, key)?;
-        if table.row(&self.db.conn, &key)?.is_none() {
-            ids::captured::rename(self.db, &*self.loaded()?)?;
+    /// Writes a row that is to be there. If it is not, SQL may have written it under its old
+    /// identifier earlier in this transaction.
+    fn written(
+        &self,
+        table: &Table,
+        key: &[Value],
+        write: impl Fn(&Db) -> Result<usize, Error>,
+    ) -> Result<(), Error> {
+        if write(self.db)? > 0 {
+            return Ok(());
         }
-        Ok(key)
+        ids::captured::rename(self.db, &*self.loaded()?)?;
+        match write(self.db)? {
+            0 => Err(not_found(&table.entity.name, key)),
+            _ => Ok(()),
+        }
     }
 
     /// Inserts a row and gives its identifier, which SQLite makes where `key` is empty.

@@ -12,6 +12,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::conflict::{DECIDED, Parked};
 use super::db::{Db, Loaded};
+use super::seal::NEXT_CHANGE;
 use super::sql::row_attributes;
 use super::{overlay, page, rebase};
 use crate::error::Error;
@@ -96,10 +97,12 @@ fn history(db: &mut Db, group: i64) -> Result<i64, Error> {
 /// Keeps a parked change as it was, with its outcome, before it goes again as something else.
 pub(super) fn record(db: &mut Db, parked: &Parked) -> Result<(), Error> {
     let group = history(db, parked.group_n)?;
-    let sql = "INSERT INTO afield_change \
-               (group_n, at, entity, key, op, base, sets, overlay, theirs) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)";
-    db.conn.prepare_cached(sql)?.execute(params![
+    let sql = format!(
+        "INSERT INTO afield_change \
+         (n, group_n, at, entity, key, op, base, sets, overlay, theirs) \
+         VALUES ({NEXT_CHANGE}, ?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)"
+    );
+    db.conn.prepare_cached(&sql)?.execute(params![
         group,
         parked.at,
         parked.entity,

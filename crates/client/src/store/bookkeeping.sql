@@ -33,9 +33,11 @@ CREATE TABLE afield_entity (
   unfetched      TEXT NOT NULL DEFAULT ''     -- attributes new to its rows, until the next download
 );
 
--- Change groups, oldest first: the outbox, and for a while what became of it.
+-- Change groups, oldest first: the outbox, and for a while what became of it. A number may come
+-- again when its group is gone; no group is known by it outside of these tables. So with changes,
+-- once no outcome speaks of the number any more.
 CREATE TABLE afield_group (
-  n          INTEGER PRIMARY KEY AUTOINCREMENT, -- place in the outbox
+  n          INTEGER PRIMARY KEY,          -- place in the outbox
   id         BLOB NOT NULL UNIQUE,         -- random, 16 bytes
   absorbed   BLOB NOT NULL,                -- ids in whose place it stands, 16 bytes each
   state      TEXT NOT NULL,                -- pending, sent, settled, parked, dropped
@@ -51,7 +53,7 @@ CREATE INDEX afield_group_state ON afield_group (state, n);
 
 -- Changes, one row of an entity each.
 CREATE TABLE afield_change (
-  n          INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they were made
+  n          INTEGER PRIMARY KEY,          -- in the order in which they were made
   group_n    INTEGER NOT NULL REFERENCES afield_group (n), -- its group
   at         INTEGER NOT NULL,             -- place in the group
   entity     TEXT NOT NULL,                -- the local entity

@@ -308,13 +308,15 @@ pub(super) fn counted(base: &Attributes, now: Option<&Value>, name: &str, set: &
     count(before, now.unwrap_or(before), set).unwrap_or_else(|| set.clone())
 }
 
-/// The newest change of a row, if it is in open conflict: a later edit of that row alone is folded
-/// into it. Between the two nothing else may have changed the row, or the order would be lost.
+/// The newest change that lies over a row, if it is in open conflict: a later edit of that row
+/// alone is folded into it. Between the two nothing else may lie over the row, or the order would
+/// be lost.
 pub(super) fn foldable(db: &Db, entity: &str, key: &[u8]) -> Result<Option<Parked>, Error> {
+    // As bare parameters the two would make SQLite plan the statement anew for every edit.
     let sql = "SELECT c.n, g.n, g.state FROM afield_change AS c \
                JOIN afield_group AS g ON g.n = c.group_n \
-               WHERE c.overlay = 1 AND c.entity = ?1 AND c.key = ?2 \
-               AND g.state IN ('pending', 'sent', 'parked') ORDER BY c.n DESC LIMIT 1";
+               WHERE c.overlay = 1 AND c.entity = (SELECT ?1) AND c.key = (SELECT ?2) \
+               ORDER BY c.n DESC LIMIT 1";
     let newest: Option<(i64, i64, String)> = db
         .conn
         .prepare_cached(sql)?

@@ -10,7 +10,7 @@ use afield_protocol::{Code, Model, zoo};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::tables::{Table, ranks};
-use super::watch::{Watches, Written};
+use super::watch::{Watches, Written, data_version};
 use super::{checkpoint, cipher, seal};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -42,18 +42,21 @@ pub(crate) struct Loaded {
     pub(crate) model: Model,
     pub(crate) fingerprint: String,
     pub(crate) tables: Vec<Table>,
+    /// Queries that say together which of the tables have captured rows; see [`seal::captured`].
+    pub(super) captured: Vec<String>,
 }
 
 impl Loaded {
     pub(super) fn new(model: Model) -> Self {
         let ranks = ranks(&model.entities);
         let entities = model.entities.iter().cloned();
-        let tables = entities
+        let tables: Vec<_> = entities
             .zip(ranks)
             .map(|(entity, rank)| Table::new(entity, rank).numbered(&model))
             .collect();
         Self {
             fingerprint: model.fingerprint(),
+            captured: seal::captured_queries(&tables),
             tables,
             model,
         }
@@ -82,6 +85,9 @@ pub(crate) struct Db {
     pub(super) loaded: Option<Arc<Loaded>>,
     pub(super) key: Option<Key>,
     step: Arc<Step>,
+    /// SQLite's number for what others committed, as it was when this connection last committed
+    /// and everything captured was sealed. As long as it stays, nobody wrote meanwhile.
+    sealed_at: Option<i64>,
 }
 
 /// Whether a step of the app's runs, and whether it ended the transaction it runs in. SQLite's
@@ -128,6 +134,7 @@ impl Db {
             loaded: None,
             key: key.cloned(),
             step,
+            sealed_at: None,
         };
         db.reload()?;
         Ok(db)
@@ -165,7 +172,8 @@ impl Db {
     }
 
     /// Runs `step` in one write transaction. Holding the write lock, it first seals what other
-    /// connections wrote. `name` is the crash point before and after the commit.
+    /// connections wrote, if any of them did. `name` is the crash point before and after the
+    /// commit.
     pub(crate) fn write<T>(
         &mut self,
         name: &'static str,
@@ -177,16 +185,22 @@ impl Db {
             self.conn.execute_batch("ROLLBACK")?;
         }
         self.hook_writes()?;
-        self.conn.execute_batch("BEGIN IMMEDIATE")?;
-        let result = self
-            .reload()
-            .and_then(|()| seal::seal(self, None))
-            .and_then(|_| step(self));
-        let result = result.and_then(|done| {
+        let sealed_at = self.sealed_at.take();
+        self.run("BEGIN IMMEDIATE")?;
+        let begun = data_version(&self.conn).and_then(|version| {
+            if sealed_at != Some(version) {
+                self.reload()?;
+                seal::seal(self, None)?;
+            }
+            Ok(version)
+        });
+        let result = begun.and_then(|version| Ok((version, step(self)?)));
+        let result = result.and_then(|(version, done)| {
             zoo::crash_point(name)?;
             self.watches.clone().commit(self)?;
             zoo::committed(|| self.is_durable());
             zoo::crash_point(name)?;
+            self.sealed_at = (!zoo::planted("seal-later")).then_some(version);
             Ok(done)
         });
         if result.is_err() && !self.conn.is_autocommit() {
@@ -194,6 +208,12 @@ impl Db {
             let _ = self.conn.execute_batch("ROLLBACK");
         }
         result
+    }
+
+    /// Runs a statement that begins or ends a transaction, planned once.
+    pub(super) fn run(&self, sql: &str) -> Result<(), Error> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
     }
 
     /// Runs a step of the app's inside the transaction of [`Db::write`], which it cannot end: a

@@ -6,6 +6,9 @@
 //!   complete page ─► the row is what it was: sent · gone, or differs: the group is parked
 //! ```
 //!
+//! What the restore took, and is parked until its user says that it goes again, is compared like
+//! what was not sent yet: he says so of a row that is what it was, or is told that it is not.
+//!
 //! What a user wrote was about the row that he saw. Nothing but its number goes to the server, so
 //! it is compared here.
 
@@ -97,9 +100,11 @@ pub(super) fn collect(
     }
     let sql = "SELECT g.id, c.at, c.entity, c.key, c.op, c.sets FROM afield_group AS g \
                JOIN afield_change AS c ON c.group_n = g.n \
-               WHERE g.state IN ('pending', 'sent') ORDER BY g.n, c.at";
+               WHERE g.state IN ('pending', 'sent') OR (g.state = 'parked' AND ?1 = \
+                 (SELECT code FROM afield_outcome WHERE change_n = c.n ORDER BY n DESC LIMIT 1)) \
+               ORDER BY g.n, c.at";
     let mut statement = db.conn.prepare_cached(sql)?;
-    let mut found = statement.query([])?;
+    let mut found = statement.query([Code::LOST_BY_RESTORE.as_str()])?;
     while let Some(row) = found.next()? {
         let (entity, op): (String, String) = (row.get(2)?, row.get(4)?);
         let (key, sets): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(5)?);
@@ -144,6 +149,9 @@ pub(super) fn end(
     }
     let mut outcomes = Vec::new();
     for (group, (at, (entity, number))) in parked {
+        // What was lost is parked already, and has another outcome now.
+        let sql = "UPDATE afield_group SET state = 'sent' WHERE id = ?1 AND state = 'parked'";
+        db.conn.prepare_cached(sql)?.execute([group.0])?;
         let sql = "SELECT count(*) FROM afield_change AS c \
                    JOIN afield_group AS g ON g.n = c.group_n WHERE g.id = ?1";
         let changes: i64 = db.conn.query_row(sql, [group.0], |row| row.get(0))?;

@@ -10,7 +10,7 @@ use super::{RequestCaps, Store, SyncStore};
 use crate::environment::Environment;
 use crate::error::Error;
 
-struct Counting(u8);
+pub(super) struct Counting(pub(super) u8);
 
 impl Environment for Counting {
     fn now_ms(&mut self) -> i64 {
@@ -23,7 +23,7 @@ impl Environment for Counting {
     }
 }
 
-fn model() -> Model {
+pub(super) fn model() -> Model {
     let attributes = ["id", "text"].map(|name| Attribute::new(name, Type::Text));
     let word = Entity::new(
         "word",

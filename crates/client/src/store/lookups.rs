@@ -1,4 +1,4 @@
-//! Lookups on the device: other rows' values, which nothing here may lose.
+//! Lookups on the device, and other read-only values, which nothing here may lose.
 //!
 //! No write sets them. But a row that is deleted and made again, as `INSERT OR REPLACE` does it, is
 //! empty there, and if nothing else differs there is no change of it at all: no pull would bring
@@ -11,7 +11,7 @@ use super::ids::captured::Uncaptured;
 use super::tables::Table;
 use crate::error::Error;
 
-/// The row as it should be, if it lost lookups since it was captured.
+/// The row as it should be, if it lost lookups or read-only values since it was captured.
 pub(super) fn lost(
     table: &Table,
     before: Option<&[Value]>,
@@ -21,7 +21,8 @@ pub(super) fn lost(
     let attributes = table.entity.attributes.iter().zip(before);
     let mut differs = false;
     for ((attribute, before), cell) in attributes.zip(&mut row) {
-        if attribute.lookup && cell != before {
+        let is_kept = attribute.lookup || (attribute.read_only && cell.is_null());
+        if is_kept && cell != before {
             cell.clone_from(before);
             differs = true;
         }

@@ -15,6 +15,8 @@ mod conflict;
 mod db;
 mod decide;
 mod doubt;
+#[cfg(test)]
+mod edit_cost;
 mod erase;
 #[cfg(test)]
 mod full;
@@ -39,6 +41,7 @@ mod scope;
 mod seal;
 mod sql;
 mod stage;
+mod statements;
 mod status;
 mod sync_store;
 mod tables;

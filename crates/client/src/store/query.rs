@@ -37,8 +37,6 @@ impl<const N: usize> From<[Value; N]> for Params {
 pub struct Rows {
     /// Column names.
     pub columns: Vec<String>,
-    /// Where each column comes from, if from a table's column and not an expression.
-    pub origins: Vec<Option<Origin>>,
     /// Rows, each with a value for every column.
     pub rows: Vec<Vec<Value>>,
 }
@@ -80,6 +78,22 @@ impl Store {
             return Err(Error::new(Code::SQL, message));
         }
         read(&mut statement, params)
+    }
+
+    /// Where each column of a query comes from, if from a table's column and not an expression.
+    ///
+    /// # Errors
+    /// The statement is wrong.
+    pub fn origins(&self, sql: &str) -> Result<Vec<Option<Origin>>, Error> {
+        // Prepared now, so that it is of the tables as they are.
+        let statement = self.db.conn.prepare(sql)?;
+        let origins = statement.columns_with_metadata().map(|column| {
+            Some(Origin {
+                table: column.table_name()?.to_owned(),
+                column: column.origin_name()?.to_owned(),
+            })
+        });
+        Ok(origins.collect())
     }
 }
 
@@ -144,16 +158,8 @@ fn read(statement: &mut Statement<'_>, params: &Params) -> Result<Rows, Error> {
     drop(rows);
     // Only now: a statement that was kept learns in its first step that a table has changed.
     let columns = statement.column_names().map(str::to_owned);
-    let columns = columns.collect();
-    let origins = statement.columns_with_metadata().map(|column| {
-        Some(Origin {
-            table: column.table_name()?.to_owned(),
-            column: column.origin_name()?.to_owned(),
-        })
-    });
     Ok(Rows {
-        columns,
-        origins: origins.collect(),
+        columns: columns.collect(),
         rows: found,
     })
 }

@@ -48,13 +48,13 @@ pub(crate) fn seal(db: &mut Db, mentions: Option<&HashSet<Mention>>) -> Result<O
         return Ok(None);
     }
     let loaded = db.loaded()?;
+    let captured = captured(db, &loaded)?;
+    if captured.is_empty() {
+        return Ok(None);
+    }
     super::ids::captured::rename(db, &loaded)?;
     let mut changes = Vec::new();
-    for table in loaded
-        .tables
-        .iter()
-        .filter(|table| table.entity.is_written())
-    {
+    for table in captured {
         derive(db, table, mentions.unwrap_or(&HashSet::new()), &mut changes)?;
     }
     if mentions.is_some() {
@@ -75,6 +75,43 @@ pub(crate) fn seal(db: &mut Db, mentions: Option<&HashSet<Mention>>) -> Result<O
         db.crash_point("seal-change")?;
     }
     Ok(Some(group))
+}
+
+/// Tables that one of the queries of [`captured_queries`] asks about.
+const ASKED_AT_ONCE: usize = 500;
+
+/// Queries that say for each table that is written whether it has captured rows, in order.
+pub(super) fn captured_queries(tables: &[Table]) -> Vec<String> {
+    let written: Vec<_> = written(tables).collect();
+    let asks = |tables: &[&Table]| {
+        let asks = tables.iter();
+        let asks = asks.map(|table| format!("EXISTS (SELECT 1 FROM {})", table.before));
+        format!("SELECT {}", asks.collect::<Vec<_>>().join(", "))
+    };
+    written.chunks(ASKED_AT_ONCE).map(asks).collect()
+}
+
+fn written(tables: &[Table]) -> impl Iterator<Item = &Table> {
+    tables.iter().filter(|table| table.entity.is_written())
+}
+
+/// The tables that have captured rows.
+fn captured<'a>(db: &Db, loaded: &'a Loaded) -> Result<Vec<&'a Table>, Error> {
+    let mut tables = written(&loaded.tables);
+    let mut found = Vec::new();
+    for sql in &loaded.captured {
+        let mut statement = db.conn.prepare_cached(sql)?;
+        let width = statement.column_count();
+        statement.query_row([], |row| {
+            for (at, table) in (0..width).zip(&mut tables) {
+                if row.get(at)? {
+                    found.push(table);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
 }
 
 fn check_rules(loaded: &Loaded, changes: &[Derived]) -> Result<(), Error> {
@@ -102,51 +139,43 @@ fn derive(
     mentions: &HashSet<Mention>,
     changes: &mut Vec<Derived>,
 ) -> Result<(), Error> {
-    let width = table.width();
-    let sql = format!(
-        "SELECT existed, {} FROM {} ORDER BY rowid",
-        table.columns, table.before
-    );
-    let mut statement = db.conn.prepare_cached(&sql)?;
+    let (width, key_width) = (table.width(), table.entity.key_width);
+    let mut statement = db.conn.prepare_cached(&table.sql.captured)?;
     let mut rows = statement.query([])?;
-    let mut any = false;
     let mut bare = Vec::new();
     while let Some(row) = rows.next()? {
-        any = true;
         let existed: bool = row.get(0)?;
-        let captured = values(row, 1, width)?;
-        let key = captured
-            .get(..table.entity.key_width)
-            .unwrap_or(&[])
-            .to_vec();
+        let captured = values(row, 3, width)?;
+        let key = captured.get(..key_width).unwrap_or(&[]).to_vec();
         let existed = existed && !is_new(db, table, &key)?;
         let before = existed.then_some(captured);
-        let now = table.row(&db.conn, &key)?;
+        let is_there: bool = row.get(1)?;
+        let now = is_there
+            .then(|| values(row, 3 + width, width))
+            .transpose()?;
         bare.extend(lookups::lost(table, before.as_deref(), now.as_deref()));
         let change = compare(table, &key, before.as_deref(), now.as_deref(), mentions);
         if let Some((op, mut base, set)) = change {
-            rebase::without_refused(db, &table.entity, &write_key(&key), &mut base)?;
+            let written = write_key(&key);
+            rebase::without_refused(db, &table.entity, &written, &mut base)?;
             unwritable(db, table, &key, &mut base)?;
-            unseen(db, table, &mut base, &set)?;
-            if table.server_row(&db.conn, &key)?.is_none() {
-                table.put_server_row(&db.conn, &key, before.as_deref())?;
-            }
+            let unseen = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+            upgrade::without_unseen(unseen, &mut base, &set);
+            table.keep_server_row(&db.conn, &key, before.as_deref())?;
             db.crash_point("seal-row")?;
             changes.push(Derived {
                 entity: table.entity.name.clone(),
                 rank: table.rank,
-                key: write_key(&key),
+                key: written,
                 op,
                 base,
                 set,
             });
         }
     }
-    if any {
-        db.conn
-            .prepare_cached(&format!("DELETE FROM {}", table.before))?
-            .execute([])?;
-    }
+    drop(rows);
+    let forget = &table.sql.forget_captured;
+    db.conn.prepare_cached(forget)?.execute([])?;
     lookups::put_back(db, table, &bare)
 }
 
@@ -177,14 +206,6 @@ fn unwritable(db: &Db, table: &Table, key: &[Value], base: &mut Attributes) -> R
             );
         }
     }
-    Ok(())
-}
-
-/// What a new model added and the server has not sent yet, nobody saw: it is no part of a base,
-/// unless the user wrote it himself where he saw nothing.
-fn unseen(db: &Db, table: &Table, base: &mut Attributes, set: &Attributes) -> Result<(), Error> {
-    let unfetched = upgrade::unfetched(db, &table.entity.name)?;
-    base.retain(|name, _| set.contains_key(name) || !unfetched.contains(name));
     Ok(())
 }
 
@@ -232,10 +253,11 @@ fn differences(before: &Attributes, after: &Attributes) -> Attributes {
 }
 
 /// A row that was deleted and made again is empty where it may not be written. That says nothing:
-/// the server's values stay there.
+/// the server's values stay there, and are put back here.
 fn writable(entity: &Entity, set: Attributes) -> Attributes {
     let is_written = |name: &String| entity.attribute(name).is_none_or(|a| !a.read_only);
-    if !set.keys().any(is_written) {
+    // A value that somebody typed under an earlier model is not dropped without a word.
+    if !set.keys().any(is_written) && !set.values().all(Value::is_null) {
         return set;
     }
     set.into_iter()
@@ -254,10 +276,17 @@ fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
     Ok(db.conn.last_insert_rowid())
 }
 
+/// The number of a new change: above those of all changes, and of those whose outcomes are kept
+/// longer than they are, which would otherwise be taken for its own.
+pub(super) const NEXT_CHANGE: &str = "(SELECT max(coalesce((SELECT max(n) FROM afield_change), 0), \
+     coalesce((SELECT max(change_n) FROM afield_outcome), 0)) + 1)";
+
 fn insert_change(db: &Db, group: i64, at: usize, change: &Derived) -> Result<(), Error> {
-    let sql = "INSERT INTO afield_change (group_n, at, entity, key, op, base, sets) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    db.conn.prepare_cached(sql)?.execute(params![
+    let sql = format!(
+        "INSERT INTO afield_change (n, group_n, at, entity, key, op, base, sets) \
+         VALUES ({NEXT_CHANGE}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    );
+    db.conn.prepare_cached(&sql)?.execute(params![
         group,
         i64::try_from(at).unwrap_or(i64::MAX),
         change.entity,
@@ -378,21 +407,22 @@ fn last(db: &Db, change: &Derived) -> Result<Option<Last>, Error> {
     let mut statement = db.conn.prepare_cached(sql)?;
     let found = statement
         .query_row([foldable], |row| {
-            let same: (String, Vec<u8>) = (row.get(7)?, row.get(8)?);
+            let is_same = row.get_ref(7)?.as_str()? == change.entity
+                && row.get_ref(8)?.as_blob()? == change.key;
+            if !is_same {
+                return Ok(None);
+            }
             let id: [u8; 16] = row.get(1)?;
             let mut absorbed: Vec<u8> = row.get(2)?;
             absorbed.extend_from_slice(&id);
             let op: String = row.get(4)?;
             let stored: (Vec<u8>, Vec<u8>) = (row.get(5)?, row.get(6)?);
-            Ok((same, row.get(0)?, row.get(3)?, absorbed, op, stored))
+            Ok(Some((row.get(0)?, row.get(3)?, absorbed, op, stored)))
         })
         .optional()?;
-    let Some((same, group, row, absorbed, op, (base, set))) = found else {
+    let Some((group, row, absorbed, op, (base, set))) = found.flatten() else {
         return Ok(None);
     };
-    if same != (change.entity.clone(), change.key.clone()) {
-        return Ok(None);
-    }
     Ok(Some(Last {
         group,
         change: row,

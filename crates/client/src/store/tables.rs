@@ -8,10 +8,11 @@
 //! afield_scope_contact      which values of its scope brought each row, if it has such a scope
 //! ```
 
-use afield_protocol::{Entity, Identifier, SCOPE_COLUMN, Value};
+use afield_protocol::{Entity, Identifier, SCOPE_COLUMN, Value, ValueRef};
 use rusqlite::Connection;
 
-use super::sql::{bound, literal, quoted, values};
+use super::sql::{Bound, bound, literal, quoted, values};
+use super::statements::Statements;
 use crate::error::Error;
 
 /// An entity with its quoted names and statements.
@@ -33,19 +34,7 @@ pub(crate) struct Table {
     pub(crate) key_columns: String,
     /// For each column the entity whose server-made identifiers it holds, if it does.
     pub(super) numbered: Vec<Option<String>>,
-    sql: Sql,
-}
-
-/// Statements that run for each row of a sync: their text is made once.
-#[derive(Debug, Default)]
-struct Sql {
-    row: String,
-    server_row: String,
-    put_server_row: [String; 2],
-    drop_server_row: String,
-    is_seen: String,
-    upsert: String,
-    delete: String,
+    pub(super) sql: Statements,
 }
 
 impl Table {
@@ -69,43 +58,12 @@ impl Table {
             columns: list(&entity.attributes),
             key_columns: list(entity.key()),
             numbered: vec![None; entity.attributes.len()],
+            sql: Statements::default(),
             rank,
             entity,
-            sql: Sql::default(),
         };
-        table.sql = table.statements();
+        table.sql = Statements::of(&table);
         table
-    }
-
-    fn statements(&self) -> Sql {
-        let (columns, marks, server) = (&self.columns, self.marks(), &self.server);
-        let put = |existed: u8| {
-            format!(
-                "INSERT OR REPLACE INTO {server} (existed, {columns}) VALUES ({existed}, {marks})"
-            )
-        };
-        Sql {
-            row: self.select(columns, &self.name),
-            server_row: self.select(&format!("existed, {columns}"), server),
-            put_server_row: [put(0), put(1)],
-            drop_server_row: self.delete_from(server),
-            is_seen: format!(
-                "SELECT existed, CASE existed WHEN 0 \
-                 THEN NOT EXISTS (SELECT 1 FROM {name} AS n WHERE {same_key}) \
-                 ELSE EXISTS (SELECT 1 FROM {name} AS n WHERE {same_row}) END \
-                 FROM {server} AS t WHERE {bound}",
-                name = self.name,
-                same_key = self.same_key("n", "t"),
-                same_row = self.same_row("n", "t"),
-                bound = self.key_bound(),
-            ),
-            upsert: format!(
-                "INSERT INTO {} ({columns}) VALUES ({marks}) {}",
-                self.name,
-                self.on_conflict()
-            ),
-            delete: self.delete_from(&self.name),
-        }
     }
 
     /// How many columns a row has.
@@ -190,11 +148,6 @@ impl Table {
         format!("DELETE FROM {table} WHERE {}", self.key_bound())
     }
 
-    /// `columns` of the row of an identifier, in `table` (one of this entity's).
-    fn select(&self, columns: &str, table: &str) -> String {
-        format!("SELECT {columns} FROM {table} WHERE {}", self.key_bound())
-    }
-
     /// Reads the visible row of an identifier.
     pub(crate) fn row(&self, db: &Connection, key: &[Value]) -> Result<Option<Vec<Value>>, Error> {
         let mut statement = db.prepare_cached(&self.sql.row)?;
@@ -272,6 +225,23 @@ impl Table {
         Ok(())
     }
 
+    /// The same where there is no such copy yet; the one that is there stays.
+    pub(super) fn keep_server_row(
+        &self,
+        db: &Connection,
+        key: &[Value],
+        row: Option<&[Value]>,
+    ) -> Result<(), Error> {
+        let existed = Value::Integer(row.is_some().into());
+        let given = row.unwrap_or(key).iter().map(Value::as_ref);
+        let padding = std::iter::repeat(ValueRef::Null);
+        let values = given.chain(padding).take(self.width());
+        let values = values.chain([existed.as_ref()]).map(Bound);
+        let mut statement = db.prepare_cached(&self.sql.keep_server_row)?;
+        statement.execute(rusqlite::params_from_iter(values))?;
+        Ok(())
+    }
+
     /// Forgets the server's row: the identifier has no overlay any more.
     pub(crate) fn drop_server_row(&self, db: &Connection, key: &[Value]) -> Result<(), Error> {
         db.prepare_cached(&self.sql.drop_server_row)?
@@ -287,8 +257,8 @@ impl Table {
         row: Option<&[Value]>,
     ) -> Result<(), Error> {
         match row {
-            Some(row) => db.prepare_cached(self.upsert())?.execute(bound(row))?,
-            None => db.prepare_cached(self.delete())?.execute(bound(key))?,
+            Some(row) => db.prepare_cached(&self.sql.upsert)?.execute(bound(row))?,
+            None => db.prepare_cached(&self.sql.delete)?.execute(bound(key))?,
         };
         Ok(())
     }
@@ -301,7 +271,9 @@ impl Table {
             statements.push(self.create_stage());
             let existed = "existed INTEGER NOT NULL, ";
             statements.push(self.create_table(&self.before, existed, false));
-            statements.push(self.create_table(&self.server, existed, false));
+            // One tree instead of a table and its index: it is written with every edit.
+            let server = self.create_table(&self.server, existed, false);
+            statements.push(format!("{server} WITHOUT ROWID"));
             statements.extend(self.create_scope());
         }
         statements.extend(self.create_triggers());

@@ -320,13 +320,15 @@ pub(super) fn lay_again(db: &Db, loaded: &Loaded, table: &Table) -> Result<(), E
     Ok(())
 }
 
-/// Attributes whose values in the carried rows are not the server's yet.
-pub(super) fn unfetched(db: &Db, entity: &str) -> Result<Vec<String>, Error> {
-    let sql = "SELECT unfetched FROM afield_entity WHERE name = ?1";
-    let mut statement = db.conn.prepare_cached(sql)?;
-    let names: String = statement.query_row([entity], |row| row.get(0))?;
-    let names = names.split('\n').filter(|name| !name.is_empty());
-    Ok(names.map(str::to_owned).collect())
+/// What a new model added and the server has not sent yet, nobody saw: it is no part of a base,
+/// unless the user wrote it himself where he saw nothing. `unfetched` is as `afield_entity` has it.
+pub(super) fn without_unseen(unfetched: &str, base: &mut Attributes, set: &Attributes) {
+    for name in unfetched
+        .split('\n')
+        .filter(|name| !set.contains_key(*name))
+    {
+        base.remove(name);
+    }
 }
 
 fn run(db: &Db, statements: &[String]) -> Result<(), Error> {

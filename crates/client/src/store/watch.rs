@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use afield_protocol::Code;
 
-use self::observer::{Observer, data_version, touched};
+pub(super) use self::observer::data_version;
+use self::observer::{Observer, touched};
 use super::Store;
 use super::db::Db;
 use crate::error::Error;
@@ -192,7 +193,7 @@ impl Watches {
     /// Commits the transaction of `db` and tells the watches of it.
     pub(super) fn commit(&self, db: &Db) -> Result<(), Error> {
         if !self.is_any() {
-            db.conn.execute_batch("COMMIT")?;
+            db.run("COMMIT")?;
             return Ok(());
         }
         let mut state = self.state();
@@ -205,7 +206,7 @@ impl Watches {
         }
         let touched = touched(&db.conn)?;
         let version = data_version(&db.conn)?;
-        db.conn.execute_batch("COMMIT")?;
+        db.run("COMMIT")?;
         // The observer's next answer covers this commit; if ours has changed too, somebody
         // else's slipped in behind it.
         let changed = state.somebody_committed();

@@ -235,6 +235,74 @@ fn p8_a_server_that_never_stops_asking_ends_the_sync_with_its_code() {
     );
 }
 
+/// The engine through answers of one kind, until it asks no more: how often it told what was
+/// settled, and how it ended.
+fn asked_for_history(settles: bool) -> (usize, Report) {
+    let world = staged();
+    let mut sync = world.sync();
+    let mut engine = Engine::new();
+    let mut commands = start(&mut engine, &mut sync);
+    let mut told = 0;
+    for _ in 0..30 {
+        if matches!(commands.as_slice(), [.., Command::Wait { .. }]) {
+            commands = engine.handle(&mut sync, Event::Waited).unwrap();
+        }
+        let Some(Command::Send { body }) = commands.last() else {
+            return (told, finished(&commands));
+        };
+        let mut frames = FrameReader::new(Format::Cbor);
+        frames.push(body);
+        let mut is_told = false;
+        while let Some(frame) = frames.next(&world.model).unwrap() {
+            is_told |= matches!(frame, Frame::History(_));
+        }
+        told += usize::from(is_told);
+        let welcome = Frame::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION,
+            epoch: [7; 8],
+        });
+        let frames = match is_told && settles {
+            true => vec![
+                welcome,
+                Frame::Lost { groups: Vec::new() },
+                Frame::Settled {
+                    checkpoint: vec![1],
+                },
+                Frame::End,
+            ],
+            false => vec![
+                welcome,
+                Frame::Problem(Problem {
+                    code: Code::HISTORY_WANTED,
+                    message: "what was settled?".into(),
+                }),
+            ],
+        };
+        commands = take(&mut engine, &mut sync, &bytes(&world, &frames));
+        if is_told && settles {
+            commands = engine.handle(&mut sync, Event::Closed).unwrap();
+        }
+    }
+    panic!("it goes on telling: {told} times");
+}
+
+#[test]
+fn p8_a_server_that_never_stops_asking_what_was_settled_is_told_three_times() {
+    let (told, report) = asked_for_history(true);
+    let (code, message) = report.error.unwrap();
+    assert_eq!(code, Code::HISTORY_WANTED);
+    assert!(message.contains("it was told each time"), "{message}");
+    assert_eq!(told, 3);
+}
+
+/// A server that answers what it was told with the same question.
+#[test]
+fn p8_a_question_that_is_answered_with_itself_ends_the_sync() {
+    let (told, report) = asked_for_history(false);
+    assert_eq!(report.error.unwrap().0, Code::HISTORY_WANTED);
+    assert!(told <= 4, "told {told} times");
+}
+
 #[test]
 fn p8_the_list_goes_again_when_its_answer_was_cut() {
     let world = staged();

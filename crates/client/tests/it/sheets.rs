@@ -128,6 +128,14 @@ impl Desk {
         pull(&mut self.sync, &frames, &token);
     }
 
+    /// The rows of the answer to a request that is not the newest.
+    pub(crate) fn pull_late(&mut self, to: &Outgoing) {
+        self.pulls += 1;
+        let token = format!("p{}", self.pulls);
+        let frames = self.frames();
+        answer(&mut self.sync, to, &frames, &token, true);
+    }
+
     /// Sends what there is; gives it with the verdicts by group, and applies or refuses it.
     pub(crate) fn push(&mut self) -> Vec<(Group, Vec<Verdict>)> {
         let outgoing = request(&mut self.sync);

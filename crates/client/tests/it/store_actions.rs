@@ -245,6 +245,44 @@ fn an_edit_may_be_taken_back_where_an_attribute_is_read_only() {
     assert!(store.changes().unwrap().is_empty());
 }
 
+/// Deleted and made again, in one transaction or two: what nobody here may write stays as it was,
+/// and is not sent.
+#[test]
+fn p3_a_row_that_is_made_again_keeps_what_is_read_only() {
+    let replace = |phone: &str| {
+        let id = uuid(1);
+        format!(
+            "INSERT OR REPLACE INTO contact (id, company_id, name, phone, vip) \
+             VALUES ('{id}', 1, 'Bo', '{phone}', 0)"
+        )
+    };
+    for phone in ["1", "2"] {
+        for is_deleted_before in [false, true] {
+            let world = World::new();
+            let row: &[Value] = &[id(1), int(1), text("Bo"), text("1"), int(0), text("chief")];
+            pull(&mut world.sync(), &[world.rows("contact", &[row])], "t1");
+            let mut store = world.store();
+            if is_deleted_before {
+                store.delete("contact", &[id(1)]).unwrap();
+            }
+            execute(&mut store, &replace(phone)).unwrap();
+            let seen = query(&store, "SELECT phone, rank FROM contact");
+            let place = format!("{phone} {is_deleted_before}");
+            assert_eq!(seen, [[text(phone), text("chief")]], "{place}");
+            let sent: Vec<_> = (store.changes().unwrap().into_iter())
+                .map(|change| (change.op, change.set))
+                .collect();
+            match phone {
+                "1" => assert!(sent.is_empty(), "{place}: {sent:?}"),
+                _ => {
+                    let set = attributes([("phone", text("2"))]);
+                    assert_eq!(sent, [(Op::Update, set)], "{place}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn p1_a_store_is_closed_in_good_order_after_a_panic_in_a_transaction() {
     let world = World::new();

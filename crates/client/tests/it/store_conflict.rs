@@ -1,11 +1,11 @@
 //! Conflicts: shown, kept, decided.
 
 use afield::protocol::zoo::plant;
-use afield::protocol::{Attributes, Code, Merge, Op, Value, VerdictKind};
+use afield::protocol::{Attributes, Code, Merge, Op, Theirs, Value, Verdict, VerdictKind};
 use afield::{ChangeState, Resolution, RowState};
 
 use crate::sheets::{Desk, ends, set, sheet, sheets};
-use crate::world::{attributes, int, text};
+use crate::world::{attributes, int, outcome, request, text};
 
 /// The user set `a`; somebody else set `theirs` first.
 fn in_conflict(merge: Merge, theirs: &str) -> Desk {
@@ -385,11 +385,8 @@ fn an_absorbed_group_that_was_applied_does_not_stand_against_a_decision_for_ever
     desk.mine("s1", &set("a", "copied"));
     desk.store.changes().unwrap();
     desk.mine("s1", &set("a", "mine"));
-    let outgoing = crate::world::request(&mut desk.sync);
-    let known = afield::protocol::Verdict::conflict(
-        Code::ABSORBED_KNOWN,
-        afield::protocol::Theirs::Row(sheet("copy", "b0", 5)),
-    );
+    let outgoing = request(&mut desk.sync);
+    let known = Verdict::conflict(Code::ABSORBED_KNOWN, Theirs::Row(sheet("copy", "b0", 5)));
     crate::world::settle(&mut desk.sync, &outgoing, &known);
     desk.theirs("s1", "a", text("copy"));
     let name = desk.conflict();
@@ -452,4 +449,39 @@ fn the_zoo_s_mistakes_in_conflicts_show() {
     desk.pull();
     plant(None);
     assert_eq!(desk.seen("s1"), sheet("mine", "theirs", 5));
+}
+
+/// Two copies of an app sync at the same time: the newer edit is settled, and no pull has shown it
+/// yet, while the older one is in conflict. A still newer one lies on top of both.
+#[test]
+fn p3_an_edit_is_not_folded_into_a_conflict_below_a_settled_edit() {
+    let mut desk = Desk::with(sheets(Merge::Attribute));
+    desk.mine("s1", &set("a", "mine"));
+    request(&mut desk.sync);
+    desk.mine("s1", &set("b", "settled"));
+    desk.theirs("s1", "a", text("theirs"));
+    let sent = request(&mut desk.sync);
+    // Rows of an answer to this one are the first that must contain what is applied.
+    request(&mut desk.sync);
+    let theirs = Theirs::Row(sheet("theirs", "settled", 5));
+    let verdicts = [
+        Verdict::conflict(Code::ROW_CHANGED, theirs),
+        Verdict::applied(),
+    ];
+    let groups = desk.world.groups(&sent);
+    let outcomes: Vec<_> = (groups.iter().zip(verdicts))
+        .map(|(group, verdict)| outcome(group.id, vec![verdict]))
+        .collect();
+    assert_eq!(outcomes.len(), 2);
+    desk.sync.store_outcomes(sent.request, &outcomes).unwrap();
+    desk.mine("s1", &set("b", "later"));
+    assert_eq!(desk.seen("s1"), sheet("mine", "later", 5));
+    desk.pull_late(&sent);
+    assert_eq!(desk.seen("s1"), sheet("mine", "later", 5));
+    // It waits for the decision, and goes then.
+    desk.theirs("s1", "b", text("settled"));
+    let name = desk.conflict();
+    desk.store.resolve(&name, &Resolution::Theirs).unwrap();
+    assert_eq!(ends(&desk.round()), ["applied"]);
+    assert_eq!(desk.seen("s1"), sheet("theirs", "later", 5));
 }

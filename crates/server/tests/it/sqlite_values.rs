@@ -4,8 +4,8 @@ use afield_protocol::{
     Attributes, Change, Code, Group, GroupId, Op, Pattern, Type, Value, Verdict, VerdictKind,
 };
 use afield_server::resolved::ServerModel;
-use afield_server::storage::Caller;
 use afield_server::storage::conformance::{Database, Replica, entity, server_model};
+use afield_server::storage::{Caller, Retention};
 
 use crate::sqlite_database::SqliteDatabase;
 
@@ -165,6 +165,43 @@ fn p3_the_zeros_that_a_column_gives_a_decimal_are_told() {
         let message = verdict.message.unwrap();
         assert!(message.contains("10 digits, 2 of them"), "{message}");
     }
+}
+
+/// What may have been applied before was, if the row has the same number: with how many zeros the
+/// column has it, its author is told.
+#[test]
+fn p2_a_decimal_that_is_there_with_other_zeros_was_applied_before() {
+    let mut model = table(&[("id", Type::Integer), ("price", Type::Decimal)]);
+    model.entities[0].columns[1].scale = Some(2);
+    let sql = "CREATE TABLE t (id INTEGER PRIMARY KEY, price DECIMAL(10,2))";
+    let mut db = SqliteDatabase::with(sql, model);
+    let price = |text: &str| Attributes::from([("price".into(), text.into())]);
+    let forget = |db: &mut SqliteDatabase, now| {
+        db.execute("INSERT INTO t (id) VALUES (99); DELETE FROM t WHERE id = 99");
+        db.set_time(now);
+        let purged = db.storage().purge(Retention::of(1_000), &mut || true);
+        purged.unwrap();
+    };
+    let first = verdict(&db, 1, Op::Create, &1.into(), price("12.5"));
+    assert_eq!(first.kind, VerdictKind::Applied);
+    for now in [2_000, 20_000] {
+        forget(&mut db, now);
+    }
+    for (id, op, given) in [
+        (1, Op::Create, "12.5"),
+        (2, Op::Update, "12.5000"),
+        (3, Op::Update, "12.50"),
+    ] {
+        let verdict = verdict(&db, id, op, &1.into(), price(given));
+        assert_eq!(verdict.kind, VerdictKind::Applied, "{given}: {verdict:?}");
+        let told = match given {
+            "12.50" => Attributes::new(),
+            _ => price("12.50"),
+        };
+        assert_eq!(verdict.values, told, "{given}");
+    }
+    let verdict = verdict(&db, 4, Op::Update, &1.into(), price("12.51"));
+    assert_eq!(verdict.code, Some(Code::UNKNOWN_BEFORE));
 }
 
 /// A table of UUIDs without dashes, in a column that takes what looks like a number for one: the

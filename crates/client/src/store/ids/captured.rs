@@ -19,6 +19,10 @@ use crate::error::Error;
 /// Renames captured rows that carry old identifiers. Runs inside a write transaction, before
 /// the capture tables are read.
 pub(in crate::store) fn rename(db: &Db, loaded: &Loaded) -> Result<(), Error> {
+    let holds_numbers = |table: &Table| table.numbered.iter().any(Option::is_some);
+    if !loaded.tables.iter().any(holds_numbers) {
+        return Ok(());
+    }
     let any = db
         .conn
         .prepare_cached("SELECT 1 FROM afield_ids LIMIT 1")?
@@ -28,7 +32,7 @@ pub(in crate::store) fn rename(db: &Db, loaded: &Loaded) -> Result<(), Error> {
     }
     let mut found = Vec::new();
     for table in &loaded.tables {
-        if table.entity.is_written() && table.numbered.iter().any(Option::is_some) {
+        if table.entity.is_written() && holds_numbers(table) {
             let keys = outdated(db, table)?;
             found.extend(keys.into_iter().map(|key| (table, key)));
         }

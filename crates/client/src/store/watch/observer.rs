@@ -104,7 +104,7 @@ pub(super) fn touched(conn: &Connection) -> Result<BTreeMap<String, i64>, Error>
 }
 
 /// Changes when, and only when, another connection committed.
-pub(super) fn data_version(conn: &Connection) -> Result<i64, Error> {
+pub(in crate::store) fn data_version(conn: &Connection) -> Result<i64, Error> {
     let sql = "PRAGMA data_version";
     Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }

@@ -248,7 +248,9 @@ pub(super) fn unknown_before(
         Some(table) if unwritable(table, change).is_none() => table,
         _ => return Ok(rejected(Code::GONE)),
     };
+    let typed = &change.set;
     let change = &*column::as_model_has_it(table, change);
+    let change = &*column::as_columns_have_it(table, change);
     let row = match found(rights, table, change)? {
         Found::Mine(row) => Some(row).filter(|row| !row.is_deleted),
         Found::Foreign | Found::Absent => None,
@@ -263,7 +265,9 @@ pub(super) fn unknown_before(
     };
     let verdict = match (change.op, &row) {
         (Op::Delete, None) => Verdict::applied(),
-        (Op::Create | Op::Update, Some(row)) if is_so(row) => Verdict::applied(),
+        (Op::Create | Op::Update, Some(row)) if is_so(row) => {
+            with_values(Verdict::applied(), table, typed, Some(row))
+        }
         (Op::Update, None) => rejected(Code::GONE),
         (_, row) => Verdict {
             message: Some("it may have been applied before; nothing remembers it".into()),
