@@ -1,0 +1,104 @@
+//! What the tests of PostgreSQL share: connections, a role that is no superuser, and models.
+
+use afield_protocol::{Pattern, Type};
+use afield_server::resolved::{Condition, Holds, Scope, ServerEntity, ServerModel};
+use afield_server::storage::conformance::{entity, server_model};
+use afield_server::storage::postgres::{Captured, captured, prepare_url};
+use afield_testbed::postgres::{Cluster, Database};
+use tokio_postgres::{Client, NoTls};
+
+/// The SQL that makes roles before the first database of a test is made.
+const ROLES: &str = "
+    DO $$ BEGIN
+      PERFORM pg_advisory_lock(1);
+      IF to_regrole('owner') IS NULL THEN
+        CREATE ROLE owner LOGIN; CREATE ROLE app LOGIN; CREATE ROLE other LOGIN;
+      END IF;
+      PERFORM pg_advisory_unlock(1);
+      EXECUTE format('GRANT CREATE ON DATABASE %I TO owner', current_database());
+    END $$;
+    GRANT ALL ON SCHEMA public TO owner; GRANT USAGE ON SCHEMA public TO app, other;
+    SET ROLE owner;
+";
+
+/// A database whose tables, made by `sql`, belong to the role `owner`, which may make schemas in
+/// it and is nobody special otherwise; `app` may write to all of them.
+pub(crate) fn database(sql: &str) -> Database {
+    roles();
+    let grant = "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public \
+                 TO app";
+    let database = Cluster::shared().database(&format!("{ROLES}{sql};{grant}"));
+    let name = &database.name;
+    database.execute(&format!(
+        "GRANT CREATE, TEMPORARY ON DATABASE {name} TO owner"
+    ));
+    database
+}
+
+fn roles() {
+    static MADE: std::sync::OnceLock<Database> = std::sync::OnceLock::new();
+    MADE.get_or_init(|| Cluster::shared().database(ROLES));
+}
+
+/// The address of a database for one of its roles.
+pub(crate) fn url(database: &Database, role: &str) -> String {
+    database.url.replace("://postgres@", &format!("://{role}@"))
+}
+
+/// Runs what needs connections of its own kind.
+pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    runtime_of(runtime).block_on(work)
+}
+
+fn runtime_of(mut builder: tokio::runtime::Builder) -> tokio::runtime::Runtime {
+    builder.enable_all().build().unwrap()
+}
+
+/// A connection.
+pub(crate) async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Everything of a kind from one statement: the first column as text.
+pub(crate) fn texts(database: &Database, sql: &str) -> Vec<String> {
+    let rows = database.connect().query(sql, &[]);
+    let rows = rows.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// A model of one entity over a table of its name.
+pub(crate) fn model_of(name: &str, key_width: usize, attributes: &[(&str, Type)]) -> ServerModel {
+    server_model(vec![made(name, key_width, attributes)])
+}
+
+/// An entity that everybody may write, with a table of its name.
+pub(crate) fn made(name: &str, key_width: usize, attributes: &[(&str, Type)]) -> ServerEntity {
+    entity(name, Pattern::LastWriteWins, key_width, attributes)
+}
+
+/// A scope: each way in by one column of the row's own that holds a claim.
+pub(crate) fn by_columns(columns: &[&str]) -> Scope {
+    let way = |column: &&str| {
+        vec![Condition {
+            column: (*column).to_owned(),
+            path: Vec::new(),
+            holds: Holds::Claim((*column).to_owned()),
+        }]
+    };
+    Scope::Ways(columns.iter().map(way).collect())
+}
+
+/// Prepares as `owner`.
+pub(crate) fn prepared(database: &Database, model: &ServerModel) {
+    prepare_url(&url(database, "owner"), model).unwrap();
+}
+
+/// The capture of a table.
+pub(crate) async fn capture_of(client: &Client, table: &str) -> Captured {
+    let captures = captured(client).await.unwrap();
+    let of_table = |c: &Captured| c.table == table;
+    captures.into_iter().find(of_table).unwrap()
+}
