@@ -64,9 +64,11 @@ pub(crate) async fn connect(url: &str) -> Client {
 
 /// Everything of a kind from one statement: the first column as text.
 pub(crate) fn texts(database: &Database, sql: &str) -> Vec<String> {
-    let rows = database.connect().query(sql, &[]);
-    let rows = rows.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    rows.iter().map(|row| row.get(0)).collect()
+    apart(|| {
+        let rows = database.connect().query(sql, &[]);
+        let rows = rows.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        rows.iter().map(|row| row.get(0)).collect()
+    })
 }
 
 /// A model of one entity over a table of its name.
@@ -101,4 +103,14 @@ pub(crate) async fn capture_of(client: &Client, table: &str) -> Captured {
     let captures = captured(client).await.unwrap();
     let of_table = |c: &Captured| c.table == table;
     captures.into_iter().find(of_table).unwrap()
+}
+
+/// Runs statements, from wherever.
+pub(crate) fn execute(database: &Database, sql: &str) {
+    apart(|| database.execute(sql));
+}
+
+/// On a thread of its own: the blocking client has a runtime inside.
+pub(crate) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
 }

@@ -101,9 +101,11 @@ pub async fn purge(
         while first < pages && goes_on() {
             let tx = client.transaction().await.while_(doing)?;
             raise(&tx, &horizon).await?;
+            // Marks that somebody is about to write anew are no longer old when he has.
             let sql = format!(
-                "DELETE FROM {mark} WHERE xid < $1::text::xid8 AND ctid >= '({first},0)' \
-                 AND ctid < '({},0)'",
+                "DELETE FROM {mark} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {mark} \
+                 WHERE xid < $1::text::xid8 AND ctid >= '({first},0)' AND ctid < '({},0)' \
+                 FOR UPDATE SKIP LOCKED))",
                 first + PAGES
             );
             forgotten.marks += tx.execute(&sql, &[&horizon]).await.while_(doing)?;

@@ -59,6 +59,8 @@ impl MarkColumn {
                     ..made
                 })
             }
+            // One of several arrays cannot be asked for.
+            _ if column.is_array() => Err(format!("its column `{}` holds arrays", column.name)),
             _ => Self::native(name, column),
         }
     }

@@ -50,6 +50,11 @@ impl Column {
         self.type_schema == "pg_catalog"
     }
 
+    /// Whether it holds arrays.
+    pub(super) fn is_array(&self) -> bool {
+        self.category == "A"
+    }
+
     /// Whether it holds text, of whatever type.
     pub(super) fn is_string(&self) -> bool {
         self.category == "S"
