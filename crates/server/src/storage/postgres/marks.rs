@@ -34,6 +34,8 @@ pub struct Captured {
     pub kind: Kind,
     /// `schema.table` when it was captured.
     pub table: String,
+    /// The same in SQL, as it is called now; `None` if it is gone.
+    pub table_sql: Option<String>,
     /// The columns of its key, in order.
     pub key: Vec<String>,
     /// The columns that its scope compares, in order.
@@ -116,8 +118,10 @@ impl FromStr for Snapshot {
 /// # Errors
 /// The database failed, or is not prepared.
 pub async fn captured(client: &Client) -> Result<Vec<Captured>, StorageError> {
-    let sql = "SELECT id, kind, table_name, key_columns, scope_columns, scope_types, scope_equals \
-               FROM afield.capture ORDER BY id";
+    let sql = "SELECT c.id, c.kind, c.table_name, c.key_columns, c.scope_columns, c.scope_types, \
+               c.scope_equals, format('%I.%I', n.nspname, r.relname), r.oid IS NOT NULL \
+               FROM afield.capture c LEFT JOIN pg_class r ON r.oid = c.relation \
+               LEFT JOIN pg_namespace n ON n.oid = r.relnamespace ORDER BY c.id";
     let rows = client.query(sql, &[]).await.while_(DOING)?;
     let read = |row: &tokio_postgres::Row| {
         let kind = Kind::of(row.get(1)).ok_or_else(|| lasting("a capture of an unknown kind"))?;
@@ -129,9 +133,31 @@ pub async fn captured(client: &Client) -> Result<Vec<Captured>, StorageError> {
             scope: row.get(4),
             scope_types: row.get(5),
             scope_equals: row.get(6),
+            table_sql: row.get::<_, bool>(8).then(|| row.get(7)),
         })
     };
     rows.iter().map(read).collect()
+}
+
+/// Keeps tables from being truncated, rewritten or changed until the transaction ends. Before its
+/// snapshot is taken: a truncation does not wait for older snapshots, which then find the table
+/// empty and do not see the reset that says why.
+///
+/// # Errors
+/// The database failed, or one of the tables is gone.
+pub async fn hold(client: &impl GenericClient, captures: &[&Captured]) -> Result<(), StorageError> {
+    let mut tables = Vec::new();
+    for captured in captures {
+        match &captured.table_sql {
+            Some(table) => tables.push(table.as_str()),
+            None => return Err(lasting(format!("the table `{}` is gone", captured.table))),
+        }
+    }
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", "));
+    client.batch_execute(&sql).await.while_(DOING)
 }
 
 /// The keys that were touched by transactions that `since` does not see: all of them, or those of

@@ -25,7 +25,9 @@ mod shape;
 
 pub use self::bookkeeping::{SCHEMA_VERSION, TABLES_SQL};
 pub use self::duties::{Changed, Forgotten, beacon, check_capture, purge};
-pub use self::marks::{Captured, Kind, ScopeValues, Snapshot, Touched, captured, explain, touched};
+pub use self::marks::{
+    Captured, Kind, ScopeValues, Snapshot, Touched, captured, explain, hold, touched,
+};
 pub use self::prepare::{
     Report, Statement, check, plan, plan_url, prepare, prepare_url, remove, remove_url,
 };
