@@ -20,7 +20,8 @@ use serde_json::Value;
 const ARROWS: [(&str, &[&str]); 8] = [
     ("afield-protocol", &[]),
     ("afield", &["afield-protocol"]),
-    ("afield-server", &["afield-protocol"]),
+    // The testbed for its tests alone.
+    ("afield-server", &["afield-protocol", "afield-testbed"]),
     (
         "afield-cli",
         &["afield", "afield-protocol", "afield-server"],
@@ -49,6 +50,20 @@ const SQLITE_PLACES: [(&str, &[&str]); 3] = [
             "crates/server/src/storage/sqlite.rs",
             "crates/server/src/storage/sqlite/",
             // Tests make the databases that a team would bring.
+            "crates/server/tests/it/",
+        ],
+    ),
+];
+
+/// The same for tokio-postgres.
+const POSTGRES_PLACES: [(&str, &[&str]); 4] = [
+    ("crates/protocol", &[]),
+    ("crates/client/src", &[]),
+    ("crates/cli", &[]),
+    (
+        "crates/server",
+        &[
+            "crates/server/src/storage/postgres/",
             "crates/server/tests/it/",
         ],
     ),
@@ -104,20 +119,23 @@ fn packages_depend_only_along_the_arrows() {
 }
 
 #[test]
-fn rusqlite_is_named_only_where_sqlite_is_the_subject() {
+fn databases_are_named_only_where_they_are_the_subject() {
+    let sqlite = SQLITE_PLACES.map(|(folder, places)| (folder, places, "rusqlite"));
+    let postgres = POSTGRES_PLACES.map(|(folder, places)| (folder, places, "tokio_postgres"));
     let mut wrong = Vec::new();
-    for (folder, places) in SQLITE_PLACES {
-        let naming = places_naming(folder, &["rusqlite"]);
+    for (folder, places, name) in sqlite.into_iter().chain(postgres) {
+        let naming = places_naming(folder, &[name]);
         wrong.extend(
             naming
                 .into_iter()
-                .filter(|at| !places.iter().any(|p| at.starts_with(p))),
+                .filter(|at| !places.iter().any(|p| at.starts_with(p)))
+                .map(|at| format!("{at}: {name}")),
         );
     }
     assert!(
         wrong.is_empty(),
-        "rusqlite is named outside its places, {SQLITE_PLACES:?}; go through the store or the \
-         storage trait instead:\n{}",
+        "a database's library is named outside its places, {SQLITE_PLACES:?} and \
+         {POSTGRES_PLACES:?}; go through the store or the storage trait instead:\n{}",
         wrong.join("\n")
     );
 }

@@ -36,6 +36,7 @@ mod postgres_duties;
 mod postgres_marks;
 mod postgres_prepare;
 mod postgres_support;
+mod postgres_types;
 mod sqlite_database;
 mod sqlite_deleted_lookups;
 mod sqlite_limits;

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ struct Counts {
     keys: AtomicU64,
     loads: AtomicU64,
     wrong: AtomicU64,
+    /// The first wrong pull.
+    told: Mutex<Option<String>>,
 }
 
 struct Stress {
@@ -289,12 +291,11 @@ impl Stress {
         tx.commit().await.unwrap();
         self.counts.pulls.fetch_add(1, Ordering::Relaxed);
         if *rows != truth {
-            if self.fault == Fault::None {
-                println!(
-                    "{table}, {held}, since {since}: {}",
-                    difference(rows, &truth)
-                );
-            }
+            let told = format!(
+                "{table}, {held}, since {since}: {}",
+                difference(rows, &truth)
+            );
+            self.counts.told.lock().unwrap().get_or_insert(told);
             self.counts.wrong.fetch_add(1, Ordering::Relaxed);
         }
         found.snapshot
@@ -496,7 +497,12 @@ fn marks_lose_nothing_whatever_the_order_of_commits() {
     for seed in 1..=seeds {
         let (counts, by_time) = stress(seed, seconds, Fault::None);
         println!("seed {seed}: {counts:?}; by time: missing, ghosts, stale {by_time:?}");
-        assert_eq!(counts.wrong.into_inner(), 0, "seed {seed}");
+        assert_eq!(
+            counts.wrong.load(Ordering::Relaxed),
+            0,
+            "seed {seed}: {:?}",
+            counts.told
+        );
         assert!(
             counts.commits.into_inner() > counts.refused.into_inner() / 4,
             "seed {seed}"
@@ -516,6 +522,10 @@ fn the_stress_sees_a_hole_in_the_marks() {
         Fault::FirstWriterStays,
     ] {
         let (counts, _) = stress(1, 1, fault);
+        let counts = Counts {
+            told: Mutex::default(),
+            ..counts
+        };
         println!("{fault:?}: {counts:?}");
         assert!(counts.wrong.into_inner() > 0, "{fault:?}");
     }

@@ -9,6 +9,7 @@ use afield_server::storage::postgres::{
     Snapshot, beacon, check, check_capture, plan, prepare, purge, touched,
 };
 use afield_testbed::postgres::Database;
+use tokio_postgres::Client;
 
 use crate::postgres_support::{
     apart, by_columns, capture_of, connect, database, execute, model_of, prepared, run, texts, url,
@@ -92,84 +93,84 @@ fn database_execute(database: &Database, sql: &str) {
     }
 }
 
+/// What is done to a table, whether it is a reset, and whether the capture fits afterwards.
+const CHANGES: &[Case] = &[
+    (
+        "INSERT INTO item VALUES (2, 'bad', 'b'); ANALYZE item; VACUUM item",
+        false,
+        true,
+    ),
+    (
+        "ALTER TABLE item ADD late int; ALTER TABLE item DROP other",
+        false,
+        true,
+    ),
+    (
+        "ALTER TABLE item ALTER name SET NOT NULL; CREATE INDEX ON item (name)",
+        false,
+        true,
+    ),
+    (
+        "ALTER TABLE item RENAME TO thing; ALTER TABLE thing RENAME TO item",
+        false,
+        true,
+    ),
+    ("VACUUM FULL pg_trigger; VACUUM FULL pg_proc", false, true),
+    (
+        "ALTER TABLE item DISABLE TRIGGER afield_1_insert",
+        true,
+        false,
+    ),
+    (
+        "ALTER TABLE item DISABLE TRIGGER ALL; INSERT INTO item VALUES (2); \
+              ALTER TABLE item ENABLE TRIGGER ALL",
+        true,
+        false,
+    ),
+    (
+        "ALTER TABLE item DISABLE TRIGGER afield_1_row; \
+              ALTER TABLE item ENABLE REPLICA TRIGGER afield_1_row",
+        true,
+        true,
+    ),
+    ("DROP TRIGGER afield_1_delete ON item", true, false),
+    (
+        "CREATE OR REPLACE FUNCTION afield.statement_1() RETURNS trigger LANGUAGE plpgsql \
+              AS 'BEGIN RETURN NULL;END'",
+        true,
+        false,
+    ),
+    ("VACUUM FULL item", true, true),
+    ("ALTER TABLE item ALTER name TYPE text", true, true),
+    ("ALTER TABLE item ALTER id TYPE bigint", true, true),
+    ("ALTER TABLE item ALTER id TYPE numeric", true, false),
+    (
+        "ALTER TABLE item ALTER name TYPE text USING upper(name)",
+        true,
+        true,
+    ),
+    (
+        "ALTER TABLE item RENAME name TO n; ALTER TABLE item ADD name text",
+        true,
+        true,
+    ),
+    (
+        "ALTER TABLE item DROP name; ALTER TABLE item ADD name text",
+        true,
+        true,
+    ),
+    ("ALTER TYPE mood RENAME VALUE 'bad' TO 'worse'", true, true),
+    (
+        "DROP TABLE item; CREATE TABLE item (id int PRIMARY KEY, mood mood, name text); \
+              ALTER TABLE item OWNER TO owner",
+        true,
+        false,
+    ),
+];
+
 #[test]
 fn a_hole_in_the_capture_of_a_table_is_a_reset() {
-    checks(
-        &item(),
-        &[
-            (
-                "INSERT INTO item VALUES (2, 'bad', 'b'); ANALYZE item; VACUUM item",
-                false,
-                true,
-            ),
-            (
-                "ALTER TABLE item ADD late int; ALTER TABLE item DROP other",
-                false,
-                true,
-            ),
-            (
-                "ALTER TABLE item ALTER name SET NOT NULL; CREATE INDEX ON item (name)",
-                false,
-                true,
-            ),
-            (
-                "ALTER TABLE item RENAME TO thing; ALTER TABLE thing RENAME TO item",
-                false,
-                true,
-            ),
-            ("VACUUM FULL pg_trigger; VACUUM FULL pg_proc", false, true),
-            (
-                "ALTER TABLE item DISABLE TRIGGER afield_1_insert",
-                true,
-                false,
-            ),
-            (
-                "ALTER TABLE item DISABLE TRIGGER ALL; INSERT INTO item VALUES (2); \
-              ALTER TABLE item ENABLE TRIGGER ALL",
-                true,
-                false,
-            ),
-            (
-                "ALTER TABLE item DISABLE TRIGGER afield_1_row; \
-              ALTER TABLE item ENABLE REPLICA TRIGGER afield_1_row",
-                true,
-                true,
-            ),
-            ("DROP TRIGGER afield_1_delete ON item", true, false),
-            (
-                "CREATE OR REPLACE FUNCTION afield.statement_1() RETURNS trigger LANGUAGE plpgsql \
-              AS 'BEGIN RETURN NULL;END'",
-                true,
-                false,
-            ),
-            ("VACUUM FULL item", true, true),
-            ("ALTER TABLE item ALTER name TYPE text", true, true),
-            ("ALTER TABLE item ALTER id TYPE bigint", true, true),
-            ("ALTER TABLE item ALTER id TYPE numeric", true, false),
-            (
-                "ALTER TABLE item ALTER name TYPE text USING upper(name)",
-                true,
-                true,
-            ),
-            (
-                "ALTER TABLE item RENAME name TO n; ALTER TABLE item ADD name text",
-                true,
-                true,
-            ),
-            (
-                "ALTER TABLE item DROP name; ALTER TABLE item ADD name text",
-                true,
-                true,
-            ),
-            ("ALTER TYPE mood RENAME VALUE 'bad' TO 'worse'", true, true),
-            (
-                "DROP TABLE item; CREATE TABLE item (id int PRIMARY KEY, mood mood, name text); \
-              ALTER TABLE item OWNER TO owner",
-                true,
-                false,
-            ),
-        ],
-    );
+    checks(&item(), CHANGES);
 }
 
 #[test]
@@ -272,6 +273,20 @@ fn several_servers_may_check_at_once_and_one_reset_is_noted() {
     );
 }
 
+/// Other tests have transactions open, in databases of their own on the same server: waits until
+/// none of them is older than the newest mark.
+async fn until_seen_by_all(database: &Database, client: &Client) {
+    let written = texts(database, "SELECT max(xid)::text FROM afield.mark_1").remove(0);
+    let written: u64 = written.parse().unwrap();
+    loop {
+        let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
+        let xmin: String = client.query_one(sql, &[]).await.unwrap().get(0);
+        if xmin.parse::<u64>().unwrap() > written {
+            return;
+        }
+    }
+}
+
 #[test]
 fn marks_older_than_every_checkpoint_that_is_kept_are_forgotten() {
     let database = database("CREATE TABLE item (id int PRIMARY KEY, name text)");
@@ -295,18 +310,7 @@ fn marks_older_than_every_checkpoint_that_is_kept_are_forgotten() {
             &database,
             "INSERT INTO item SELECT i FROM generate_series(1, 20000) i",
         );
-        // Other tests have transactions open, in databases of their own on the same server.
-        let written = texts(&database, "SELECT max(xid)::text FROM afield.mark_1").remove(0);
-        let written: u64 = written.parse().unwrap();
-        while touched(&client, &capture, &none, None)
-            .await
-            .unwrap()
-            .snapshot
-            .xmin
-            <= written
-        {
-            tokio::task::yield_now().await;
-        }
+        until_seen_by_all(&database, &client).await;
         // A transaction that was open at the beacon: what it marks may be asked for later, and
         // nobody waits for it.
         let open = connect(&database.url).await;

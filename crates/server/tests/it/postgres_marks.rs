@@ -5,14 +5,10 @@ use std::io::Write;
 
 use afield_protocol::Type;
 use afield_server::resolved::{Hop, Lookup, ServerModel};
-use afield_server::storage::postgres::{
-    Captured, Kind, ScopeValues, Snapshot, captured, explain, touched,
-};
-use afield_testbed::postgres::Database;
-use tokio_postgres::Client;
+use afield_server::storage::postgres::{Kind, captured, explain};
 
 use crate::postgres_support::{
-    by_columns, capture_of, connect, database, made, model_of, prepared, run, url,
+    Watch, by_columns, connect, database, made, model_of, prepared, run, values,
 };
 
 const ITEM: &str = "CREATE TABLE item (id int PRIMARY KEY, region text, name text, seen int)";
@@ -26,57 +22,73 @@ fn item() -> ServerModel {
     model_of("item", 1, &attributes)
 }
 
-/// A connection that writes, and one that asks what was touched since it last did.
-struct Watch {
-    writer: Client,
-    reader: Client,
-    capture: Captured,
-    since: Snapshot,
-}
-
-impl Watch {
-    async fn of(database: &Database, table: &str) -> Self {
-        let reader = connect(&url(database, "owner")).await;
-        let capture = capture_of(&reader, table).await;
-        let mut watch = Self {
-            writer: connect(&database.url).await,
-            reader,
-            capture,
-            since: "3:3:".parse().unwrap(),
-        };
-        watch.all().await;
-        watch
-    }
-
-    /// Keys, `/` between their parts, in order; `reset` if there is one.
-    async fn all(&mut self) -> Vec<String> {
-        self.of_scopes(None).await
-    }
-
-    async fn of_scopes(&mut self, scopes: Option<&[ScopeValues]>) -> Vec<String> {
-        let found = touched(&self.reader, &self.capture, &self.since, scopes)
-            .await
-            .unwrap();
-        self.since = found.snapshot;
-        let mut keys: Vec<String> = found.keys.iter().map(|key| key.join("/")).collect();
-        keys.sort();
-        match found.is_reset {
-            true => vec!["reset".to_owned()],
-            false => keys,
-        }
-    }
-
-    async fn after(&mut self, sql: &str) -> Vec<String> {
-        let done = self.writer.batch_execute(sql).await;
-        done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-        self.all().await
-    }
-}
-
-fn values(column: usize, values: &[&str]) -> Vec<ScopeValues> {
-    let values = values.iter().map(|value| (*value).to_owned()).collect();
-    vec![ScopeValues { column, values }]
-}
+/// Each kind of write, and the keys that it touches.
+const WRITES: &[(&str, &str)] = &[
+    (
+        "INSERT INTO item VALUES (1, 'n', 'a'), (2, 'n', 'b'), (3, 'n', 'c')",
+        "1 2 3",
+    ),
+    ("UPDATE item SET name = 'x' WHERE id = 2", "2"),
+    ("UPDATE item SET name = 'x'", "1 3"),
+    ("UPDATE item SET seen = 7", ""),
+    ("UPDATE item SET name = 'x'", ""),
+    ("DELETE FROM item WHERE id = 3", "3"),
+    (
+        "DELETE FROM item WHERE id = 1; INSERT INTO item VALUES (1, 'n', 'x')",
+        "1",
+    ),
+    ("UPDATE item SET id = 9 WHERE id = 1", "1 9"),
+    (
+        "UPDATE item SET name = id::text; UPDATE item SET id = -id; \
+              UPDATE item SET id = 11 + id",
+        "-2 -9 2 9",
+    ),
+    (
+        "INSERT INTO item VALUES (2, 'n', 'y') ON CONFLICT DO NOTHING",
+        "",
+    ),
+    (
+        "INSERT INTO item VALUES (2, 'n', 'y'), (4, 'n', 'y') \
+                 ON CONFLICT (id) DO UPDATE SET name = 'z'",
+        "2 4",
+    ),
+    (
+        "MERGE INTO item USING (VALUES (4), (5), (9)) s (id) ON s.id = item.id \
+              WHEN MATCHED AND s.id = 4 THEN DELETE WHEN MATCHED THEN UPDATE SET name = 'm' \
+              WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)",
+        "4 5 9",
+    ),
+    (
+        "WITH gone AS (DELETE FROM item WHERE id = 5 RETURNING *), \
+              came AS (INSERT INTO item VALUES (6)) \
+              UPDATE item SET name = 'w' FROM gone WHERE item.id = 9",
+        "5 6 9",
+    ),
+    (
+        "BEGIN; INSERT INTO item VALUES (20); SAVEPOINT s; UPDATE item SET name = 's'; \
+              INSERT INTO item VALUES (21); ROLLBACK TO s; COMMIT",
+        "20",
+    ),
+    ("BEGIN; UPDATE item SET name = 'never'; ROLLBACK", ""),
+    (
+        "BEGIN; UPDATE item SET name = 'p' WHERE id = 20; PREPARE TRANSACTION 'p'",
+        "",
+    ),
+    ("COMMIT PREPARED 'p'", "20"),
+    (
+        "SET session_replication_role = replica; UPDATE item SET name = 'r' WHERE id = 20; \
+              UPDATE item SET seen = 8; DELETE FROM item WHERE id = 6; \
+              INSERT INTO item VALUES (30); UPDATE item SET id = 31 WHERE id = 30; \
+              RESET session_replication_role",
+        "20 30 31 6",
+    ),
+    ("TRUNCATE item", "reset"),
+    (
+        "SET session_replication_role = replica; TRUNCATE item; \
+              RESET session_replication_role",
+        "reset",
+    ),
+];
 
 #[test]
 fn every_kind_of_write_is_marked() {
@@ -84,72 +96,8 @@ fn every_kind_of_write_is_marked() {
     prepared(&database, &item());
     run(async {
         let mut watch = Watch::of(&database, "public.item").await;
-        for (sql, expected) in [
-            (
-                "INSERT INTO item VALUES (1, 'n', 'a'), (2, 'n', 'b'), (3, 'n', 'c')",
-                "1 2 3",
-            ),
-            ("UPDATE item SET name = 'x' WHERE id = 2", "2"),
-            ("UPDATE item SET name = 'x'", "1 3"),
-            ("UPDATE item SET seen = 7", ""),
-            ("UPDATE item SET name = 'x'", ""),
-            ("DELETE FROM item WHERE id = 3", "3"),
-            (
-                "DELETE FROM item WHERE id = 1; INSERT INTO item VALUES (1, 'n', 'x')",
-                "1",
-            ),
-            ("UPDATE item SET id = 9 WHERE id = 1", "1 9"),
-            (
-                "UPDATE item SET name = id::text; UPDATE item SET id = -id; \
-              UPDATE item SET id = 11 + id",
-                "-2 -9 2 9",
-            ),
-            (
-                "INSERT INTO item VALUES (2, 'n', 'y') ON CONFLICT DO NOTHING",
-                "",
-            ),
-            (
-                "INSERT INTO item VALUES (2, 'n', 'y'), (4, 'n', 'y') ON CONFLICT (id) DO UPDATE SET name = 'z'",
-                "2 4",
-            ),
-            (
-                "MERGE INTO item USING (VALUES (4), (5), (9)) s (id) ON s.id = item.id \
-              WHEN MATCHED AND s.id = 4 THEN DELETE WHEN MATCHED THEN UPDATE SET name = 'm' \
-              WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)",
-                "4 5 9",
-            ),
-            (
-                "WITH gone AS (DELETE FROM item WHERE id = 5 RETURNING *), \
-              came AS (INSERT INTO item VALUES (6)) \
-              UPDATE item SET name = 'w' FROM gone WHERE item.id = 9",
-                "5 6 9",
-            ),
-            (
-                "BEGIN; INSERT INTO item VALUES (20); SAVEPOINT s; UPDATE item SET name = 's'; \
-              INSERT INTO item VALUES (21); ROLLBACK TO s; COMMIT",
-                "20",
-            ),
-            ("BEGIN; UPDATE item SET name = 'never'; ROLLBACK", ""),
-            (
-                "BEGIN; UPDATE item SET name = 'p' WHERE id = 20; PREPARE TRANSACTION 'p'",
-                "",
-            ),
-            ("COMMIT PREPARED 'p'", "20"),
-            (
-                "SET session_replication_role = replica; UPDATE item SET name = 'r' WHERE id = 20; \
-              UPDATE item SET seen = 8; DELETE FROM item WHERE id = 6; \
-              INSERT INTO item VALUES (30); UPDATE item SET id = 31 WHERE id = 30; \
-              RESET session_replication_role",
-                "20 30 31 6",
-            ),
-            ("TRUNCATE item", "reset"),
-            (
-                "SET session_replication_role = replica; TRUNCATE item; \
-              RESET session_replication_role",
-                "reset",
-            ),
-        ] {
-            assert_eq!(watch.after(sql).await.join(" "), expected, "{sql}");
+        for (sql, expected) in WRITES {
+            assert_eq!(watch.after(sql).await.join(" "), *expected, "{sql}");
         }
     });
 }
@@ -275,200 +223,6 @@ fn several_columns_of_a_scope_are_marked_together_nulls_too() {
 }
 
 #[test]
-fn keys_of_every_kind_are_told_apart_as_devices_do() {
-    for (kind, keys) in [
-        ("smallint", ["1", "2", "-3"]),
-        ("bigint", ["1", "9007199254740993", "-3"]),
-        (
-            "uuid",
-            [
-                "00000000-0000-0000-0000-000000000001",
-                "00000000-0000-0000-0000-000000000002",
-                "00000000-0000-0000-0000-00000000000a",
-            ],
-        ),
-        ("text", ["a", "A", "ä"]),
-        ("varchar(9)", ["a", "a ", "it's"]),
-        ("char(3)", ["a  ", "b  ", "ccc"]),
-        ("citext", ["a", "B", "c"]),
-        ("mood", ["so so", "good", "bad"]),
-        ("short", ["a", "b", "c"]),
-        ("numeric", ["1.0", "2", "NaN"]),
-        (
-            "timestamptz",
-            [
-                "2024-01-01 00:00:00+00",
-                "2024-01-01 00:00:00.000001+00",
-                "infinity",
-            ],
-        ),
-        ("date", ["2024-01-01", "2024-01-02", "2024-01-03"]),
-        ("bytea", ["\\x00", "\\x01", "\\x"]),
-        ("inet", ["10.0.0.1/32", "10.0.0.2/32", "::1/128"]),
-        ("int[]", ["{1,2}", "{}", "{NULL}"]),
-    ] {
-        let database = database(&format!(
-            "RESET ROLE; CREATE EXTENSION citext; SET ROLE owner;
-             CREATE TYPE mood AS ENUM ('good', 'bad', 'so so');
-             CREATE DOMAIN short AS varchar(5) CHECK (length(VALUE) < 4);
-             CREATE TABLE item (id {kind} PRIMARY KEY, region {kind}, name text)"
-        ));
-        let mut model = item();
-        let is_scope = !kind.ends_with("[]");
-        if is_scope {
-            model.entities[0].scope = by_columns(&["region"]);
-        }
-        prepared(&database, &model);
-        run(async {
-            let mut watch = Watch::of(&database, "public.item").await;
-            let rows = keys.map(|key| format!("('{0}', '{0}')", key.replace('\'', "''")));
-            let insert = format!(
-                "SET timezone = 'Asia/Tokyo'; SET datestyle = 'German'; \
-                                  INSERT INTO item VALUES {}",
-                rows.join(", ")
-            );
-            let mut expected = keys.to_vec();
-            expected.sort_unstable();
-            assert_eq!(watch.after(&insert).await, expected, "{kind}");
-            for change in ["UPDATE item SET name = 'x'", "DELETE FROM item"] {
-                watch.writer.batch_execute(change).await.unwrap();
-                let held = values(0, &keys[..2]);
-                let of_two = watch.of_scopes(is_scope.then_some(held.as_slice())).await;
-                let mut expected = keys[..if is_scope { 2 } else { 3 }].to_vec();
-                expected.sort_unstable();
-                assert_eq!(of_two, expected, "{kind}: {change}");
-            }
-        });
-    }
-}
-
-#[test]
-fn equal_values_that_differ_on_a_device_are_marked() {
-    let database = database(
-        "RESET ROLE; CREATE EXTENSION citext; SET ROLE owner;
-         CREATE TABLE item (id citext PRIMARY KEY, region numeric, name json);
-         INSERT INTO item VALUES ('a', 1.0, '{}')",
-    );
-    prepared(&database, &item());
-    run(async {
-        let mut watch = Watch::of(&database, "public.item").await;
-        for (sql, expected) in [
-            ("UPDATE item SET id = 'A'", "A a"),
-            ("UPDATE item SET region = 1.00", "A"),
-            ("UPDATE item SET name = '{ }'", "A"),
-            ("UPDATE item SET name = '{ }'", ""),
-        ] {
-            assert_eq!(watch.after(sql).await.join(" "), expected, "{sql}");
-        }
-    });
-}
-
-#[test]
-fn rows_without_a_key_are_no_reason_to_refuse_a_write() {
-    let database = database(
-        "CREATE TABLE item (id int UNIQUE, region text, name text);
-         CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED, region text, name text)",
-    );
-    prepared(&database, &item());
-    run(async {
-        let mut watch = Watch::of(&database, "public.item").await;
-        let sql = "INSERT INTO item VALUES (NULL), (NULL), (1)";
-        assert_eq!(watch.after(sql).await, ["1"]);
-        assert_eq!(
-            watch.after("UPDATE item SET id = 2 WHERE id = 1").await,
-            ["1", "2"]
-        );
-        assert_eq!(
-            watch
-                .after("UPDATE item SET id = NULL; DELETE FROM item")
-                .await,
-            ["2"]
-        );
-    });
-    let mut model = item();
-    model.entities[0].table = "late".into();
-    prepared(&database, &model);
-    run(async {
-        let mut watch = Watch::of(&database, "public.late").await;
-        let sql = "BEGIN; INSERT INTO late VALUES (1, 'a'), (1, 'b'); \
-                   UPDATE late SET id = 2 WHERE region = 'b'; COMMIT";
-        assert_eq!(watch.after(sql).await, ["1", "2"]);
-        let sql = "BEGIN; UPDATE late SET id = 1 WHERE id = 2; \
-                   DELETE FROM late WHERE region = 'a'; COMMIT";
-        assert_eq!(watch.after(sql).await, ["1", "2"]);
-    });
-}
-
-#[test]
-fn the_team_may_widen_the_types_of_its_columns_and_still_write() {
-    for (before, after) in [
-        ("int", "bigint"),
-        ("smallint", "int"),
-        ("varchar(5)", "text"),
-        ("varchar(5)", "varchar(9)"),
-        ("char(3)", "text"),
-        ("mood", "text"),
-        ("mood", "mood2 USING id::text::mood2"),
-        ("numeric(5)", "text"),
-        ("int", "numeric"),
-        ("int", "text"),
-    ] {
-        let database = database(&format!(
-            "CREATE TYPE mood AS ENUM ('1', '2', '3', '4');
-             CREATE TYPE mood2 AS ENUM ('1', '2', '3', '4');
-             CREATE TABLE item (id {before} PRIMARY KEY, region {before}, name text)"
-        ));
-        let mut model = item();
-        model.entities[0].scope = by_columns(&["region"]);
-        prepared(&database, &model);
-        run(async {
-            let mut watch = Watch::of(&database, "public.item").await;
-            // The writer's session has plans for the old type.
-            let write = "INSERT INTO item VALUES ('1', '1'); UPDATE item SET name = 'a'; \
-                         SET session_replication_role = replica; UPDATE item SET name = 'b'; \
-                         RESET session_replication_role; DELETE FROM item";
-            watch.after(write).await;
-            let region = after.replace("USING id", "USING region");
-            let alter =
-                format!("ALTER TABLE item ALTER id TYPE {after}, ALTER region TYPE {region}");
-            watch.after(&alter).await;
-            let found = watch.after(write).await;
-            assert_eq!(
-                found.first().map(|key| key.trim()),
-                Some("1"),
-                "{before} to {after}"
-            );
-        });
-    }
-}
-
-#[test]
-fn a_renamed_column_stops_writes_until_it_is_prepared_again() {
-    let database = database(ITEM);
-    prepared(&database, &item());
-    run(async {
-        let mut watch = Watch::of(&database, "public.item").await;
-        watch
-            .after("INSERT INTO item VALUES (1); ALTER TABLE item RENAME name TO title")
-            .await;
-        let error = watch
-            .writer
-            .batch_execute("UPDATE item SET title = 'a'")
-            .await
-            .unwrap_err();
-        assert!(
-            error.as_db_error().unwrap().message().contains("name"),
-            "{error:?}"
-        );
-        // A column that is not watched may come and go.
-        watch
-            .after("ALTER TABLE item RENAME title TO name; ALTER TABLE item DROP seen")
-            .await;
-        assert_eq!(watch.after("UPDATE item SET name = 'a'").await, ["1"]);
-    });
-}
-
-#[test]
 fn partitions_are_marked_whoever_writes_to_them() {
     let database = database(
         "CREATE TABLE item (id int, region text, name text, PRIMARY KEY (id, region))
@@ -512,12 +266,8 @@ fn partitions_are_marked_whoever_writes_to_them() {
     });
 }
 
-#[test]
-fn what_lookups_and_queries_read_is_marked_by_itself() {
-    let database = database(&format!(
-        "CREATE TABLE company (code text PRIMARY KEY, city text, phone text);
-         CREATE TABLE member (who text, region text); {ITEM}"
-    ));
+/// Items that show their company's city, of regions that a query finds.
+fn with_lookup() -> ServerModel {
     let mut item = made("item", 1, &[("id", Type::Integer), ("name", Type::Text)]);
     item.lookups.push(Lookup {
         column: "region".into(),
@@ -538,7 +288,16 @@ fn what_lookups_and_queries_read_is_marked_by_itself() {
         query: "SELECT region FROM member WHERE who = :user".into(),
         chosen: None,
     });
-    prepared(&database, &model);
+    model
+}
+
+#[test]
+fn what_lookups_and_queries_read_is_marked_by_itself() {
+    let database = database(&format!(
+        "CREATE TABLE company (code text PRIMARY KEY, city text, phone text);
+         CREATE TABLE member (who text, region text); {ITEM}"
+    ));
+    prepared(&database, &with_lookup());
     run(async {
         let mut company = Watch::of(&database, "public.company").await;
         for (sql, expected) in [

@@ -22,7 +22,8 @@ const TEAM: &str = r#"
     CREATE TABLE "Sales ""x"""."Größe; --" (
       "select" int, "a b" text, "Wert'" numeric, PRIMARY KEY ("select", "a b")
     );
-    CREATE TABLE log (id bigint, day date, words text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+    CREATE TABLE log (id bigint, day date, words text, PRIMARY KEY (id, day))
+      PARTITION BY RANGE (day);
     CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')
       PARTITION BY RANGE (day);
     CREATE TABLE log_1_1 PARTITION OF log_1 FOR VALUES FROM ('2024-01-01') TO ('2024-07-01');

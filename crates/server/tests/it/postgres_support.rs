@@ -3,7 +3,9 @@
 use afield_protocol::{Pattern, Type};
 use afield_server::resolved::{Condition, Holds, Scope, ServerEntity, ServerModel};
 use afield_server::storage::conformance::{entity, server_model};
-use afield_server::storage::postgres::{Captured, captured, prepare_url};
+use afield_server::storage::postgres::{
+    Captured, ScopeValues, Snapshot, captured, prepare_url, touched,
+};
 use afield_testbed::postgres::{Cluster, Database};
 use tokio_postgres::{Client, NoTls};
 
@@ -113,4 +115,57 @@ pub(crate) fn execute(database: &Database, sql: &str) {
 /// On a thread of its own: the blocking client has a runtime inside.
 pub(crate) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
+/// A connection that writes, and one that asks what was touched since it last did.
+pub(crate) struct Watch {
+    pub(crate) writer: Client,
+    pub(crate) reader: Client,
+    pub(crate) capture: Captured,
+    pub(crate) since: Snapshot,
+}
+
+impl Watch {
+    pub(crate) async fn of(database: &Database, table: &str) -> Self {
+        let reader = connect(&url(database, "owner")).await;
+        let capture = capture_of(&reader, table).await;
+        let mut watch = Self {
+            writer: connect(&database.url).await,
+            reader,
+            capture,
+            since: "3:3:".parse().unwrap(),
+        };
+        watch.all().await;
+        watch
+    }
+
+    /// Keys, `/` between their parts, in order; `reset` if there is one.
+    pub(crate) async fn all(&mut self) -> Vec<String> {
+        self.of_scopes(None).await
+    }
+
+    pub(crate) async fn of_scopes(&mut self, scopes: Option<&[ScopeValues]>) -> Vec<String> {
+        let found = touched(&self.reader, &self.capture, &self.since, scopes)
+            .await
+            .unwrap();
+        self.since = found.snapshot;
+        let mut keys: Vec<String> = found.keys.iter().map(|key| key.join("/")).collect();
+        keys.sort();
+        match found.is_reset {
+            true => vec!["reset".to_owned()],
+            false => keys,
+        }
+    }
+
+    pub(crate) async fn after(&mut self, sql: &str) -> Vec<String> {
+        let done = self.writer.batch_execute(sql).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.all().await
+    }
+}
+
+/// Values of one column.
+pub(crate) fn values(column: usize, values: &[&str]) -> Vec<ScopeValues> {
+    let values = values.iter().map(|value| (*value).to_owned()).collect();
+    vec![ScopeValues { column, values }]
 }

@@ -1,6 +1,6 @@
 //! Afield's own tables: what makes them, and what brings those of an earlier version up to date.
 
-use super::prepare::Statement;
+use super::run::Statement;
 
 /// The bookkeeping, documented column by column; a paragraph for each thing, with its reason.
 pub const TABLES_SQL: &str = include_str!("tables.sql");

@@ -3,18 +3,18 @@
 //!
 //! | trigger | on | fires | for |
 //! |---|---|---|---|
-//! | insert, update, delete | an ordinary table | per statement, for ordinary sessions | the rows of the statement at once |
+//! | insert, update, delete | an ordinary table | per statement, for ordinary sessions | its rows |
 //! | row | an ordinary table | per row, in replica mode | what logical replication applies |
 //! | row | a partitioned table | per row, always | writes by way of any partition |
-//! | truncate | the table, each partition | per statement, always | a reset: everything may be gone |
+//! | truncate | the table, each partition | per statement, always | a reset: all may be gone |
 //!
 //! A statement marks each row that was there before and is not there in the same form after, and
 //! the other way round; so nothing depends on which row of before became which of after. Forms are
 //! compared byte by byte (`*=`), in the watched columns.
 
 use super::kinds::MarkColumn;
-use super::prepare::Statement;
 use super::quoted::{dollars, literal, literals, quote};
+use super::run::Statement;
 use super::shape::Shape;
 
 /// What a mark says.
@@ -376,14 +376,13 @@ impl Capture {
             );
             self.upsert(&select)
         };
-        format!(
-            "\nBEGIN\n  IF TG_OP = 'UPDATE' THEN\n    IF {} THEN\n      RETURN NULL;\n    END IF;\n  \
-             END IF;\n  IF TG_OP <> 'INSERT' THEN\n{}  END IF;\n  IF TG_OP <> 'DELETE' THEN\n{}  \
-             END IF;\n  RETURN NULL;\nEND\n",
-            self.is_same("NEW", "OLD"),
-            one("OLD"),
-            one("NEW"),
-        )
+        let unchanged = format!(
+            "  IF TG_OP = 'UPDATE' THEN\n    IF {} THEN\n      RETURN NULL;\n    END IF;\n  END IF;\n",
+            self.is_same("NEW", "OLD")
+        );
+        let old = format!("  IF TG_OP <> 'INSERT' THEN\n{}  END IF;\n", one("OLD"));
+        let new = format!("  IF TG_OP <> 'DELETE' THEN\n{}  END IF;\n", one("NEW"));
+        format!("\nBEGIN\n{unchanged}{old}{new}  RETURN NULL;\nEND\n")
     }
 
     fn truncate_body(&self) -> String {

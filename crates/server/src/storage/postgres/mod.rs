@@ -11,6 +11,7 @@
 //! database: a pull asks which rows were touched by transactions that it does not see.
 
 mod bookkeeping;
+mod by_url;
 mod capture;
 mod captures;
 mod duties;
@@ -21,13 +22,13 @@ mod prepare;
 mod present;
 mod query;
 mod quoted;
+mod run;
 mod shape;
 
 pub use self::bookkeeping::{SCHEMA_VERSION, TABLES_SQL};
+pub use self::by_url::{plan_url, prepare_url, remove_url};
 pub use self::duties::{Changed, Forgotten, beacon, check_capture, purge};
 pub use self::marks::{
     Captured, Kind, ScopeValues, Snapshot, Touched, captured, explain, hold, touched,
 };
-pub use self::prepare::{
-    Report, Statement, check, plan, plan_url, prepare, prepare_url, remove, remove_url,
-};
+pub use self::prepare::{Report, Statement, check, plan, prepare, remove};
