@@ -33,6 +33,7 @@ mod model_scope_query;
 mod model_writes;
 mod postgres_capture_stress;
 mod postgres_duties;
+mod postgres_logical;
 mod postgres_marks;
 mod postgres_prepare;
 mod postgres_support;
