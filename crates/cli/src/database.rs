@@ -6,8 +6,9 @@ use afield_protocol::Code;
 use afield_server::catalog::Catalog;
 use afield_server::model::file::{DatabaseUrl, PostgresUrl};
 use afield_server::model::{Checked, ModelFile, check};
+use afield_server::resolved::ServerModel;
 use afield_server::storage::postgres::Session;
-use afield_server::storage::sqlite::catalog;
+use afield_server::storage::sqlite::{self, catalog};
 
 use crate::failure::Failure;
 
@@ -56,4 +57,96 @@ pub(crate) fn held(file: &ModelFile) -> Result<Checked, Failure> {
             check(file, &session.catalog()?, &session)?
         }
     })
+}
+
+/// A database as people call it, without a password.
+pub(crate) fn shown(database: &DatabaseUrl) -> String {
+    match database {
+        DatabaseUrl::Sqlite(path) => path.display().to_string(),
+        DatabaseUrl::Postgres(url) => url.to_string(),
+    }
+}
+
+/// One step of a preparation.
+pub(crate) struct Step {
+    /// Exactly what is run.
+    pub(crate) sql: String,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// What a preparation did, or would do.
+pub(crate) struct Prepared {
+    /// The statements.
+    pub(crate) steps: Vec<Step>,
+    /// The tables that are captured then.
+    pub(crate) tables: Vec<String>,
+    /// What will be slow, each with its remedy.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What [`prepare`] would do. Changes nothing.
+pub(crate) fn plan(database: &DatabaseUrl, model: &ServerModel) -> Result<Prepared, Failure> {
+    let (steps, warnings) = match database {
+        DatabaseUrl::Sqlite(path) => {
+            let steps = sqlite::plan(path, model)?.into_iter();
+            let steps = steps.map(|it| Step::new(it.sql, it.reason)).collect();
+            (steps, sqlite::warnings(path, model)?)
+        }
+        DatabaseUrl::Postgres(url) => {
+            let steps = Session::connect(url)?.plan(model)?.into_iter();
+            let steps = steps.map(|it| Step::new(it.sql, it.reason)).collect();
+            (steps, Vec::new())
+        }
+    };
+    Ok(Prepared {
+        steps,
+        tables: Vec::new(),
+        warnings,
+    })
+}
+
+/// Installs or upgrades change capture.
+pub(crate) fn prepare(
+    database: &DatabaseUrl,
+    model: &ServerModel,
+    random: impl FnMut(&mut [u8]),
+) -> Result<Prepared, Failure> {
+    Ok(match database {
+        DatabaseUrl::Sqlite(path) => {
+            let report = sqlite::prepare(path, model, random)?;
+            let steps = report.statements.into_iter();
+            Prepared {
+                steps: steps.map(|it| Step::new(it.sql, it.reason)).collect(),
+                tables: report.tables,
+                warnings: report.warnings,
+            }
+        }
+        DatabaseUrl::Postgres(url) => {
+            let report = Session::connect(url)?.prepare(model)?;
+            let steps = report.statements.into_iter();
+            Prepared {
+                steps: steps.map(|it| Step::new(it.sql, it.reason)).collect(),
+                tables: report.tables,
+                warnings: Vec::new(),
+            }
+        }
+    })
+}
+
+/// Takes change capture out; gives the statements that were run.
+pub(crate) fn remove(database: &DatabaseUrl) -> Result<Vec<String>, Failure> {
+    Ok(match database {
+        DatabaseUrl::Sqlite(path) => sqlite::remove(path)?,
+        DatabaseUrl::Postgres(url) => {
+            let removed = Session::connect(url)?.remove()?.into_iter();
+            removed.map(|statement| statement.sql).collect()
+        }
+    })
+}
+
+impl Step {
+    fn new(sql: String, reason: String) -> Self {
+        Self { sql, reason }
+    }
 }

@@ -10,11 +10,10 @@ use afield_server::model::file::{DatabaseUrl, Overrides};
 use afield_server::model::init::{InitOptions, generate};
 use afield_server::model::{Checked, ModelFile};
 use afield_server::resolved::ServerModel;
-use afield_server::storage::sqlite as capture;
 use clap::Args;
 use serde_json::json;
 
-use crate::database::{held, measured, named, sqlite_file};
+use crate::database::{self, Prepared, held, measured, named, shown};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -230,55 +229,55 @@ pub(crate) fn add(args: &AddArgs, out: &Output) -> Result<(), Failure> {
 /// Installs, shows or removes change capture.
 pub(crate) fn prepare(args: &PrepareArgs, out: &Output) -> Result<(), Failure> {
     let file = args.model.read(None, out)?;
-    let path = sqlite_file(&file, "preparing")?;
+    let database = &file.server.database;
+    let name = shown(database);
     if args.remove {
-        let removed = capture::remove(path)?;
+        let removed = database::remove(database)?;
         out.json(&json!({ "removed": removed }));
         out.say(&match removed.len() {
-            0 => format!("{} holds nothing of Afield.", path.display()),
-            n => format!(
-                "Removed {n} objects; nothing of Afield is left in {}.",
-                path.display()
-            ),
+            0 => format!("{name} holds nothing of Afield."),
+            n => format!("Removed {n} objects; nothing of Afield is left in {name}."),
         });
         return Ok(());
     }
     let model = checked(&file, out)?;
     if args.dry_run {
-        let plan = capture::plan(path, &model)?;
-        for statement in &plan {
-            out.say(&format!("-- {}\n{};\n", statement.reason, statement.sql));
-        }
-        let sql: Vec<_> = plan
-            .iter()
-            .map(|s| json!({ "sql": s.sql, "reason": s.reason }))
-            .collect();
-        let slow = capture::warnings(path, &model)?;
-        for warning in &slow {
-            out.say(&format!("-- {warning}"));
-        }
-        out.json(&json!({ "statements": sql, "warnings": slow }));
-        if plan.is_empty() {
-            out.say("Nothing to do: change capture is in place.");
-        }
+        show(&database::plan(database, &model)?, out);
         return Ok(());
     }
-    let report = capture::prepare(path, &model, random)?;
-    let done = report.statements.len();
-    let slow = &report.warnings;
-    out.json(&json!({ "statements": done, "tables": report.tables, "warnings": slow }));
+    let prepared = database::prepare(database, &model, random)?;
+    let (done, tables) = (prepared.steps.len(), &prepared.tables);
+    let slow = &prepared.warnings;
+    out.json(&json!({ "statements": done, "tables": tables, "warnings": slow }));
     for warning in slow {
         out.say(&format!("Warning: {warning}"));
     }
     out.say(&match done {
-        0 => format!("Nothing to do; captured tables: {}.", report.tables.len()),
+        0 => format!("Nothing to do; captured tables: {}.", tables.len()),
         _ => format!(
-            "Prepared {}; captured tables: {}. `afield prepare --remove` undoes it.",
-            path.display(),
-            report.tables.len()
+            "Prepared {name}; captured tables: {}. `afield prepare --remove` undoes it.",
+            tables.len()
         ),
     });
     Ok(())
+}
+
+/// What would be run, for `--dry-run`.
+fn show(plan: &Prepared, out: &Output) {
+    for step in &plan.steps {
+        out.say(&format!("-- {}\n{};\n", step.reason, step.sql));
+    }
+    for warning in &plan.warnings {
+        out.say(&format!("-- {warning}"));
+    }
+    let steps = plan.steps.iter();
+    let sql: Vec<_> = steps
+        .map(|step| json!({ "sql": step.sql, "reason": step.reason }))
+        .collect();
+    out.json(&json!({ "statements": sql, "warnings": plan.warnings }));
+    if plan.steps.is_empty() {
+        out.say("Nothing to do: change capture is in place.");
+    }
 }
 
 /// Fills `bytes` from the system's source of randomness.

@@ -128,8 +128,8 @@ fn rusqlite_is_named_only_where_sqlite_is_the_subject() {
     let wrong = named_elsewhere(&SQLITE_PLACES, "rusqlite");
     assert!(
         wrong.is_empty(),
-        "rusqlite is named outside its places, {SQLITE_PLACES:?}; go through the store or the \
-         storage trait instead:\n{}",
+        "a database's library is named outside its places, {SQLITE_PLACES:?} and \
+         {POSTGRES_PLACES:?}; go through the store or the storage trait instead:\n{}",
         wrong.join("\n")
     );
 }

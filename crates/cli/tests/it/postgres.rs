@@ -119,13 +119,37 @@ fn scope_queries_are_held_against_the_database() {
 }
 
 #[test]
+fn capture_is_shown_installed_and_taken_out_again() {
+    let (folder, shop) = (tempfile::tempdir().unwrap(), shop());
+    let path = folder.path();
+    succeed(path, &format!("init --from {}", shop.url));
+    let ours = || -> i64 {
+        let sql = "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'afield') + \
+                   (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'afield%')";
+        shop.connect().query_one(sql, &[]).unwrap().get(0)
+    };
+    let plan = succeed(path, "prepare --dry-run");
+    assert!(plan.contains("CREATE TRIGGER"), "{plan}");
+    assert_eq!(ours(), 0);
+    let done = succeed(path, "prepare");
+    assert!(done.contains("captured tables: "), "{done}");
+    assert!(ours() > 0);
+    let again = succeed(path, "prepare");
+    assert!(again.starts_with("Nothing to do"), "{again}");
+    let plan = succeed(path, "prepare --dry-run");
+    assert!(plan.contains("Nothing to do"), "{plan}");
+    let gone = succeed(path, "prepare --remove");
+    assert!(gone.contains("nothing of Afield is left in"), "{gone}");
+    assert_eq!(ours(), 0);
+}
+
+#[test]
 fn what_is_not_built_on_postgresql_yet_says_so() {
     let (folder, shop) = (tempfile::tempdir().unwrap(), shop());
     let path = folder.path();
     succeed(path, &format!("init --from {}", shop.url));
     for (command, doing) in [
         ("serve", "serving from"),
-        ("prepare", "preparing"),
         ("purge", "purging"),
         ("why orders 1 --user ann", "asking why of"),
     ] {

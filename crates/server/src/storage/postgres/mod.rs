@@ -1,16 +1,44 @@
-//! PostgreSQL: reaching a team's own database and reading what it has.
+//! PostgreSQL: a team's own database, with Afield's bookkeeping in the schema `afield`.
 //!
-//! This folder is the only place of the server that names its client library.
+//! ```text
+//!   prepare ──► triggers on the team's tables ──► afield.mark_…     touched ──► keys, snapshot
+//!                  ▲                                   ▲               │
+//!   any writer ────┘      check, purge, beacon ────────┘ ◄─────────────┘
+//! ```
+//!
+//! Commits have no order that a number could follow, so a device's checkpoint is a snapshot of the
+//! database: a pull asks which rows were touched by transactions that it does not see.
+//!
+//! This folder is the only place of the server that names the client library.
 
+mod bookkeeping;
+mod capture;
+mod captures;
 pub mod catalog;
 pub mod cell;
 #[cfg(test)]
 mod cell_tests;
 pub mod connect;
+mod duties;
+mod error;
 mod expression;
+mod kinds;
+mod marks;
 pub mod name;
 mod numeric;
+mod prepare;
+mod present;
 pub mod query;
+mod quoted;
+mod run;
+mod scope_reads;
 mod session;
+mod shape;
 
+pub use self::bookkeeping::{SCHEMA_VERSION, TABLES_SQL};
+pub use self::duties::{Changed, Forgotten, beacon, check_capture, purge};
+pub use self::marks::{
+    Captured, Kind, ScopeValues, Snapshot, Touched, captured, explain, hold, touched,
+};
+pub use self::prepare::{Report, Statement, check, plan, prepare, remove};
 pub use self::session::Session;

@@ -3,9 +3,11 @@
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::Client;
 
+use super::prepare::{self, Report, Statement};
 use super::{catalog, connect, query};
 use crate::catalog::{Catalog, Queries, QueryProblem, QueryShape};
 use crate::model::file::PostgresUrl;
+use crate::resolved::ServerModel;
 use crate::storage::StorageError;
 use afield_protocol::Code;
 
@@ -51,6 +53,32 @@ impl Session {
     /// As [`catalog::read_measured`].
     pub fn catalog_measured(&self) -> Result<Catalog, StorageError> {
         self.runtime.block_on(catalog::read_measured(&self.client))
+    }
+
+    /// The statements that [`Session::prepare`] would run. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`prepare::plan`].
+    pub fn plan(&mut self, model: &ServerModel) -> Result<Vec<Statement>, StorageError> {
+        self.runtime
+            .block_on(prepare::plan(&mut self.client, model))
+    }
+
+    /// Installs or upgrades change capture.
+    ///
+    /// # Errors
+    /// As [`prepare::prepare`].
+    pub fn prepare(&mut self, model: &ServerModel) -> Result<Report, StorageError> {
+        self.runtime
+            .block_on(prepare::prepare(&mut self.client, model))
+    }
+
+    /// Takes change capture out; gives the statements that were run.
+    ///
+    /// # Errors
+    /// As [`prepare::remove`].
+    pub fn remove(&mut self) -> Result<Vec<Statement>, StorageError> {
+        self.runtime.block_on(prepare::remove(&mut self.client))
     }
 }
 

@@ -1,0 +1,150 @@
+-- everything of Afield's is in this schema
+CREATE SCHEMA afield;
+COMMENT ON SCHEMA afield IS 'Change capture of Afield; `afield prepare --remove` takes it away';
+
+-- which database this is, and how far back its marks are whole
+CREATE TABLE afield.node (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  schema_version integer NOT NULL,
+  incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
+  system_identifier bigint NOT NULL,
+  database oid NOT NULL,
+  itself oid NOT NULL,
+  horizon xid8 NOT NULL DEFAULT '0',
+  made timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE afield.node IS 'One row: this database';
+COMMENT ON COLUMN afield.node.one IS 'There is one row';
+COMMENT ON COLUMN afield.node.schema_version IS 'Version of these tables';
+COMMENT ON COLUMN afield.node.incarnation IS 'Random; another one when the database is a copy';
+COMMENT ON COLUMN afield.node.system_identifier IS 'The cluster in which it was made';
+COMMENT ON COLUMN afield.node.database IS 'The database in which it was made';
+COMMENT ON COLUMN afield.node.itself IS 'This table, as it was made: a restored one has another oid';
+COMMENT ON COLUMN afield.node.horizon IS 'Marks of transactions from this one on are whole';
+COMMENT ON COLUMN afield.node.made IS 'When, for people';
+
+-- the tables that are captured
+CREATE TABLE afield.capture (
+  id integer PRIMARY KEY,
+  kind text NOT NULL CHECK (kind IN ('rows', 'source', 'table')),
+  relation oid NOT NULL,
+  table_name text NOT NULL,
+  key_columns text[] NOT NULL,
+  scope_columns text[] NOT NULL,
+  scope_types text[] NOT NULL,
+  scope_equals text[] NOT NULL,
+  watched text[] NOT NULL,
+  definition text NOT NULL,
+  fingerprint text[]
+);
+COMMENT ON TABLE afield.capture IS 'One row for each captured table and purpose';
+COMMENT ON COLUMN afield.capture.id IS 'Names its objects: mark_1, row_1, afield_1_insert …';
+COMMENT ON COLUMN afield.capture.kind IS 'What a mark says: this row was touched (rows); something changed in it that others show (source); the table was touched (table)';
+COMMENT ON COLUMN afield.capture.relation IS 'The captured table';
+COMMENT ON COLUMN afield.capture.table_name IS 'Its name when it was captured, for people';
+COMMENT ON COLUMN afield.capture.key_columns IS 'Its columns that key1, key2 … of a mark come from';
+COMMENT ON COLUMN afield.capture.scope_columns IS 'Its columns that scope1, scope2 … come from';
+COMMENT ON COLUMN afield.capture.scope_types IS 'The types of scope1, scope2 …';
+COMMENT ON COLUMN afield.capture.scope_equals IS 'The operators by which their values are equal';
+COMMENT ON COLUMN afield.capture.watched IS 'Its columns whose changes are marked';
+COMMENT ON COLUMN afield.capture.definition IS 'A hash of how its objects were made';
+COMMENT ON COLUMN afield.capture.fingerprint IS 'Its triggers and columns as they were last seen';
+
+-- from when on a table's marks are whole: older checkpoints load it again
+CREATE TABLE afield.reset (
+  capture integer NOT NULL,
+  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  why text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX reset_capture_xid ON afield.reset (capture, xid);
+COMMENT ON TABLE afield.reset IS 'A checkpoint that does not see one of these loads the table again';
+COMMENT ON COLUMN afield.reset.capture IS 'Whose marks were not whole before';
+COMMENT ON COLUMN afield.reset.xid IS 'The transaction that noted it';
+COMMENT ON COLUMN afield.reset.why IS 'For people';
+COMMENT ON COLUMN afield.reset.at IS 'When, for people';
+
+-- how far the database had come, and when
+CREATE TABLE afield.beacon (
+  at timestamptz PRIMARY KEY DEFAULT clock_timestamp(),
+  lsn pg_lsn NOT NULL DEFAULT pg_current_wal_insert_lsn(),
+  snapshot pg_snapshot NOT NULL DEFAULT pg_current_snapshot()
+);
+COMMENT ON TABLE afield.beacon IS 'Signs of life: what is older than the retention is told by these';
+COMMENT ON COLUMN afield.beacon.at IS 'When';
+COMMENT ON COLUMN afield.beacon.lsn IS 'The end of the log then';
+COMMENT ON COLUMN afield.beacon.snapshot IS 'The transactions that were visible then';
+
+-- everything whose change could open a hole in the capture, one line for each thing. The xmin of a
+-- trigger tells that it was switched off although it is on again; a file node tells a rewrite, and
+-- a partition emptied by itself.
+CREATE FUNCTION afield.fingerprint(c afield.capture) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $afield$
+  WITH part AS (
+    SELECT c.relation AS oid
+    UNION SELECT relid::oid FROM pg_partition_tree(c.relation::regclass)
+  ), line AS (
+    SELECT concat_ws(' ', r.oid, 'file', r.relfilenode, r.relpersistence, r.relkind) AS text
+    FROM pg_class r WHERE r.oid IN (SELECT oid FROM part)
+    UNION ALL
+    SELECT concat_ws(' ', t.tgrelid, 'trigger', t.tgname, t.oid, t.tgenabled, t.xmin, f.oid, f.xmin)
+    FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+    WHERE t.tgrelid IN (SELECT oid FROM part)
+      AND f.pronamespace = 'afield'::regnamespace
+      AND f.proname IN ('row_' || c.id, 'statement_' || c.id, 'truncate_' || c.id)
+    UNION ALL
+    SELECT concat_ws(' ', a.attrelid, 'column', a.attname, a.attnum, a.atttypid, a.attcollation,
+      a.attgenerated)
+    FROM pg_attribute a
+    WHERE a.attrelid = c.relation AND a.attname = ANY (c.watched) AND NOT a.attisdropped
+    UNION ALL
+    SELECT concat_ws(' ', a.attrelid, 'words', a.attname, (
+      SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder)
+      FROM pg_enum e WHERE e.enumtypid = a.atttypid))
+    FROM pg_attribute a JOIN pg_type y ON y.oid = a.atttypid AND y.typtype = 'e'
+    WHERE a.attrelid = c.relation AND NOT a.attisdropped
+      AND a.attname = ANY (c.key_columns || c.scope_columns)
+    UNION ALL
+    SELECT concat_ws(' ', i.inhparent, 'heir', i.inhrelid)
+    FROM pg_inherits i JOIN pg_class r ON r.oid = i.inhparent AND r.relkind = 'r'
+    WHERE i.inhparent = c.relation
+  )
+  SELECT coalesce(array_agg(text ORDER BY text COLLATE "C"), '{}') FROM line
+$afield$;
+
+-- compares what is there with what was last seen, and notes a reset where it differs. A new
+-- partition without a single page holds nothing that could have gone unmarked.
+CREATE FUNCTION afield.check_capture(OUT changed integer, OUT difference text) RETURNS SETOF record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $afield$
+DECLARE
+  c afield.capture;
+  seen text[];
+BEGIN
+  FOR c IN SELECT * FROM afield.capture ORDER BY id LOOP
+    seen := afield.fingerprint(c);
+    CONTINUE WHEN seen IS NOT DISTINCT FROM c.fingerprint;
+    UPDATE afield.capture u SET fingerprint = seen
+    WHERE u.id = c.id AND u.fingerprint IS NOT DISTINCT FROM c.fingerprint;
+    CONTINUE WHEN NOT FOUND;
+    SELECT c.id, string_agg(d.text, '; ' ORDER BY d.text) INTO changed, difference FROM (
+      SELECT 'new: ' || n.text AS text FROM unnest(seen) n (text)
+      WHERE n.text <> ALL (coalesce(c.fingerprint, '{}')) AND NOT (
+        split_part(n.text, ' ', 1) <> ALL (
+          SELECT split_part(o.text, ' ', 1) FROM unnest(c.fingerprint) o (text))
+        AND split_part(n.text, ' ', 1) <> c.relation::text
+        AND pg_relation_size(split_part(n.text, ' ', 1)::oid::regclass) IS NOT DISTINCT FROM 0
+        AND split_part(n.text, ' ', 2) IN ('file', 'trigger'))
+      UNION ALL
+      SELECT 'gone: ' || o.text FROM unnest(c.fingerprint) o (text) WHERE o.text <> ALL (seen)
+    ) d;
+    CONTINUE WHEN difference IS NULL;
+    INSERT INTO afield.reset (capture, why) VALUES (c.id, difference);
+    RETURN NEXT;
+  END LOOP;
+END
+$afield$;
+
+-- the row that says which database this is
+INSERT INTO afield.node (schema_version, system_identifier, database, itself)
+SELECT 1, s.system_identifier, d.oid, 'afield.node'::regclass
+FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();
