@@ -220,13 +220,20 @@ fn rights_are_an_owners_and_named_where_they_are_missing() {
         texts(&database, "SELECT key1::text FROM afield.mark_1"),
         ["1"]
     );
+    // Not even where somebody has opened the schema to all.
+    database.execute("GRANT USAGE ON SCHEMA afield TO PUBLIC");
     for forbidden in [
         "SELECT * FROM afield.mark_1",
         "INSERT INTO afield.mark_1 VALUES (1, '1')",
         "CREATE TEMP TABLE t (id int, name text); CREATE TRIGGER t AFTER INSERT ON t \
          REFERENCING NEW TABLE AS afield_new EXECUTE FUNCTION afield.statement_1()",
     ] {
-        assert!(app.batch_execute(forbidden).is_err(), "{forbidden}");
+        let error = app.batch_execute(forbidden).unwrap_err();
+        assert_eq!(
+            error.code().map(|code| code.code()),
+            Some("42501"),
+            "{forbidden}"
+        );
     }
 }
 
