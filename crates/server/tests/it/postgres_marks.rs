@@ -351,7 +351,10 @@ fn a_large_statement_after_a_small_one_keeps_no_plan_of_it() {
     run(async {
         let mut watch = Watch::of(&database, "public.item").await;
         watch
-            .after("SET enable_hashjoin = off; INSERT INTO item VALUES (0); UPDATE item SET name = 'x'")
+            .after(
+                "SET enable_hashjoin = off; INSERT INTO item VALUES (0); \
+                    UPDATE item SET name = 'x'",
+            )
             .await;
         // By a nested loop, which this session's setting asks for, these would be 900 million
         // comparisons.

@@ -377,7 +377,8 @@ impl Capture {
             self.upsert(&select)
         };
         let unchanged = format!(
-            "  IF TG_OP = 'UPDATE' THEN\n    IF {} THEN\n      RETURN NULL;\n    END IF;\n  END IF;\n",
+            "  IF TG_OP = 'UPDATE' THEN\n    IF {} THEN\n      RETURN NULL;\n    END IF;\n  \
+             END IF;\n",
             self.is_same("NEW", "OLD")
         );
         let old = format!("  IF TG_OP <> 'INSERT' THEN\n{}  END IF;\n", one("OLD"));
