@@ -107,7 +107,7 @@ mod tests {
             "\"a b\".\"Sélect\"\"; --\""
         );
         assert_eq!(literal("it's"), "'it''s'");
-        assert_eq!(literal("a\\'"), "E'a\\\\'''");
+        assert_eq!(literal("a\\'"), " E'a\\\\'''");
         assert_eq!(
             literals(&["a", "b'"]),
             "ARRAY['a', 'b''']::pg_catalog.text[]"
