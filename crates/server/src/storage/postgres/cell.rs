@@ -417,8 +417,8 @@ fn timestamp(micros: i64, zone: &str, offset: &str) -> String {
     }
 }
 
-/// A day since 1970 as PostgreSQL writes it, and what stands behind it before Christ. The calendar is
-/// that of [`moment::from_micros`].
+/// A day since 1970 as PostgreSQL writes it, and what stands behind it before Christ. The calendar
+/// is that of [`moment::from_micros`].
 fn civil(days: i64) -> (String, &'static str) {
     let days = days + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
