@@ -1,6 +1,6 @@
-//! PostgreSQL's `numeric` in its binary format: four numbers of 16 bits (how many digits follow, the
-//! weight of the first, the sign, how many decimal digits stand behind the point), then digits to
-//! the base of 10,000.
+//! PostgreSQL's `numeric` in its binary format: four numbers of 16 bits (how many digits follow,
+//! the weight of the first, the sign, how many decimal digits stand behind the point), then
+//! digits to the base of 10,000.
 
 use std::fmt::Write as _;
 
