@@ -46,6 +46,10 @@ pub struct SyncStore {
     pub(super) resends_lost: bool,
 }
 
+/// Pages that a sync keeps while it runs, in KiB. With SQLite's own 2 MiB a page of a download does
+/// not fit: what it changed is written to the log, read again and written once more.
+const SYNC_CACHE_KIB: i64 = 16 * 1024;
+
 /// Bytes of the write-ahead log above which it is emptied at the end of a sync: SQLite itself never
 /// makes it smaller, and much of a download lies in it twice.
 const LOG_BYTES: u64 = 1024 * 1024;
@@ -77,6 +81,7 @@ impl SyncStore {
         // The app's connection stays as it is: its `LIKE ?1` may use an index.
         db.conn
             .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        db.conn.pragma_update(None, "cache_size", -SYNC_CACHE_KIB)?;
         // Tables of the app's own may refer to ours; the server's rows must not fail on them.
         db.conn.pragma_update(None, "foreign_keys", "OFF")?;
         let mut store = Self {
@@ -389,6 +394,8 @@ impl SyncStore {
             let _ = self.empty_log();
         }
         let _ = self.erase();
+        // Until the next sync the app has better use for the memory.
+        let _ = self.db.conn.execute_batch("PRAGMA shrink_memory");
         Ok(())
     }
 

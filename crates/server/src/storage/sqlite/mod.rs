@@ -72,6 +72,11 @@ use crate::resolved::ServerModel;
 /// own and close them again.
 const READERS_KEPT: usize = 8;
 
+/// Pages that a reading connection keeps, in KiB. A download reads rows in the order of their keys,
+/// which is not the order in which they lie: with SQLite's own 2 MiB nearly every row of a larger
+/// table is a page read again.
+const READER_CACHE_KIB: i64 = 32 * 1024;
+
 /// Statements that a connection keeps prepared: a handful for each entity of a large model.
 const STATEMENTS_KEPT: usize = 256;
 
@@ -198,6 +203,7 @@ impl SqliteStorage {
                 let conn = prepare::open_existing(&self.path)?;
                 conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
                 conn.pragma_update(None, "query_only", true)
+                    .and_then(|()| conn.pragma_update(None, "cache_size", -READER_CACHE_KIB))
                     .and_then(|()| rusqlite::vtab::array::load_module(&conn))
                     .while_("opening the database")?;
                 conn
