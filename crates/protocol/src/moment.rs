@@ -74,12 +74,22 @@ pub(crate) fn instant_text(text: &str) -> Option<String> {
 
 /// The canonical text of microseconds since 1970, without the `Z`. Outside [`MICROS`], where there
 /// is none, it is that of the nearest.
-///
-/// The calendar by hand: a download has millions of these. Years are counted from March, so that
-/// the leap day is the last of a year, in eras of 400 years, which all have the same days.
 pub fn from_micros(micros: i64) -> String {
     let micros = micros.clamp(*MICROS.start(), *MICROS.end());
     let (days, of_day) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
+    let (year, month, day) = civil(days);
+    let mut text = String::with_capacity(27);
+    push_date(&mut text, year, month, day);
+    text.push('T');
+    push_time(&mut text, of_day);
+    text
+}
+
+/// Year, month and day of so many days since 1970; the year before 1 is 0.
+///
+/// The calendar by hand: a download has millions of these. Years are counted from March, so that
+/// the leap day is the last of a year, in eras of 400 years, which all have the same days.
+pub fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -87,12 +97,7 @@ pub fn from_micros(micros: i64) -> String {
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let month = (from_march + 2) % 12 + 1;
-    let year = era * 400 + year + i64::from(month <= 2);
-    let mut text = String::with_capacity(27);
-    push_date(&mut text, year, month, day);
-    text.push('T');
-    push_time(&mut text, of_day);
-    text
+    (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
 /// The microseconds since 1970 of canonical text without the `Z`.

@@ -63,12 +63,12 @@ pub(super) fn rows_of(
     op: Op,
     sets: &[u8],
 ) -> Result<Vec<Numbered>, Error> {
-    let Ok(table) = loaded.table(entity) else {
-        return Ok(Vec::new());
-    };
     if doubted.is_empty() {
         return Ok(Vec::new());
     }
+    let Ok(table) = loaded.table(entity) else {
+        return Ok(Vec::new());
+    };
     let (key, sets) = (read_key(key)?, read_attributes(sets)?);
     let columns = table.entity.attributes.iter().zip(&table.numbered);
     let mut rows = Vec::new();

@@ -164,9 +164,6 @@ impl Waiting {
 
     /// Whether the group speaks of a row of which nobody knows whether it is still that one.
     fn is_doubted(&self, loaded: &Loaded, doubted: &HashSet<String>) -> Result<bool, Error> {
-        if doubted.is_empty() {
-            return Ok(false);
-        }
         for change in &self.changes {
             let (entity, key, sets) = (&change.entity, &change.key, &change.sets);
             if !doubt::rows_of(loaded, doubted, entity, key, change.op, sets)?.is_empty() {

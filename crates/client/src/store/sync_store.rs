@@ -389,13 +389,16 @@ impl SyncStore {
             let mut entities = loaded.model.entities.iter();
             entities.any(|entity| !entity.scope.is_empty())
         });
-        if self.rows_left && is_scoped || self.db.log_bytes() > LOG_BYTES {
+        let wrote_much = self.db.log_bytes() > LOG_BYTES;
+        if self.rows_left && is_scoped || wrote_much {
             // The sync is through whatever becomes of this; the next one tries again.
             let _ = self.empty_log();
         }
         let _ = self.erase();
-        // Until the next sync the app has better use for the memory.
-        let _ = self.db.conn.execute_batch("PRAGMA shrink_memory");
+        if wrote_much {
+            // Until the next sync the app has better use for the memory.
+            let _ = self.db.conn.execute_batch("PRAGMA shrink_memory");
+        }
         Ok(())
     }
 

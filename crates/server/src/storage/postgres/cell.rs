@@ -417,17 +417,9 @@ fn timestamp(micros: i64, zone: &str, offset: &str) -> String {
     }
 }
 
-/// A day since 1970 as PostgreSQL writes it, and what stands behind it before Christ. The calendar
-/// is that of [`moment::from_micros`].
+/// A day since 1970 as PostgreSQL writes it, and what stands behind it before Christ.
 fn civil(days: i64) -> (String, &'static str) {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = (from_march + 2) % 12 + 1;
-    let year = era * 400 + year + i64::from(month <= 2);
+    let (year, month, day) = moment::civil(days);
     let (year, era) = match year {
         1.. => (year, ""),
         _ => (1 - year, " BC"),
