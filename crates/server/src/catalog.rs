@@ -230,6 +230,31 @@ impl Catalog {
 }
 
 impl Table {
+    /// A table of which nothing else is known yet.
+    pub fn named(
+        name: impl Into<String>,
+        title: impl Into<String>,
+        quoted: impl Into<String>,
+        kind: TableKind,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            title: title.into(),
+            quoted: quoted.into(),
+            kind,
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            identity: Identity::None,
+            is_rowid_key: false,
+            highest_number: None,
+            foreign_keys: Vec::new(),
+            unique: Vec::new(),
+            indexes: Vec::new(),
+            checks: Vec::new(),
+            measured: None,
+        }
+    }
+
     /// The column of this name, in any case: no database has two that differ in case alone
     /// unless one is spelled exactly so.
     pub fn column(&self, name: &str) -> Option<&Column> {

@@ -104,22 +104,12 @@ impl Read {
         let attributes = self.attributes.remove(&relation.oid).unwrap_or_default();
         let constraints = self.constraints.remove(&relation.oid).unwrap_or_default();
         let indexes = self.indexes.remove(&relation.oid).unwrap_or_default();
-        let mut table = Table {
-            name: name.to_string(),
-            title: name.title(),
-            quoted: name.quoted(),
-            kind: kind(relation),
-            columns: Vec::new(),
-            primary_key: Vec::new(),
-            identity: Identity::None,
-            is_rowid_key: false,
-            highest_number: None,
-            foreign_keys: Vec::new(),
-            unique: Vec::new(),
-            indexes: Vec::new(),
-            checks: Vec::new(),
-            measured: None,
-        };
+        let mut table = Table::named(
+            name.to_string(),
+            name.title(),
+            name.quoted(),
+            kind(relation),
+        );
         for attribute in &attributes {
             let meaning = meaning(attribute, &self.types);
             table.checks.extend(asked_by_type(attribute, &meaning));

@@ -66,7 +66,7 @@ pub fn read(connection: &Connection) -> Result<Catalog, CatalogError> {
     let mut tables = Vec::new();
     for (schema, name, word) in listed {
         if schema == "main" && !is_hidden(&name) {
-            tables.push(table(connection, name, &word)?);
+            tables.push(table(connection, &name, &word)?);
         }
     }
     tables.sort_by(|a, b| a.name.cmp(&b.name));
@@ -98,29 +98,14 @@ fn is_hidden(name: &str) -> bool {
     name.starts_with("sqlite_") || name.starts_with("afield_")
 }
 
-fn table(connection: &Connection, name: String, word: &str) -> Result<Table, CatalogError> {
+fn table(connection: &Connection, name: &str, word: &str) -> Result<Table, CatalogError> {
     let kind = match word {
         "view" => TableKind::View,
         "virtual" => TableKind::Virtual,
         "shadow" => TableKind::Shadow,
         _ => TableKind::Ordinary,
     };
-    let mut table = Table {
-        title: name.clone(),
-        quoted: quote(&name),
-        name,
-        kind,
-        columns: Vec::new(),
-        primary_key: Vec::new(),
-        identity: Identity::None,
-        is_rowid_key: false,
-        highest_number: None,
-        foreign_keys: Vec::new(),
-        unique: Vec::new(),
-        indexes: Vec::new(),
-        checks: Vec::new(),
-        measured: None,
-    };
+    let mut table = Table::named(name, name, quote(name), kind);
     if kind != TableKind::Ordinary {
         // A view over a table that is gone, or a module that is not there, has no columns to
         // tell. Neither can be synchronised, so that is all there is to know.
