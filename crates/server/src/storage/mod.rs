@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod postgres;
+mod push;
 pub mod sqlite;
 pub mod why;
 

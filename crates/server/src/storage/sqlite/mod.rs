@@ -14,7 +14,6 @@
 //! There is one connection that writes, behind a mutex, and a few that read. None is held while
 //! anything but SQLite is waited for.
 
-mod apply;
 mod captures;
 pub mod catalog;
 mod cell;
@@ -27,7 +26,6 @@ mod history;
 mod ledger;
 mod lookups;
 mod marks;
-mod numbers;
 mod page;
 mod parts;
 mod prepare;
@@ -36,14 +34,11 @@ mod purge;
 mod push;
 mod raw;
 mod references;
-mod rights;
 mod schema;
 mod scope;
 mod sql_text;
 mod statements;
-mod stops;
 mod tables;
-mod turns;
 mod why;
 mod window;
 mod write;

@@ -136,7 +136,7 @@ fn refers_to_nothing(
             quote(&foreign.parent),
             equal.join(" AND "),
         );
-        if exists(conn, &sql, &row.raw_key)? {
+        if exists(conn, &sql, &row.place.key)? {
             let message = format!(
                 "it refers to a row of `{}` that is not there",
                 foreign.parent
