@@ -299,7 +299,7 @@ impl<T: Transaction> Applying<'_, T> {
         let postponed = self.postponed.drain(..).map(|one| one.at);
         let mut places: Vec<usize> = waiting.chain(postponed).collect();
         places.sort_unstable();
-        let mut next: HashMap<&str, i64> = HashMap::new();
+        let mut last: HashMap<&str, i64> = HashMap::new();
         for change in places.iter().filter_map(|at| self.group.changes.get(*at)) {
             let Some(table) = self.tx.table(&change.entity) else {
                 continue;
@@ -308,11 +308,9 @@ impl<T: Transaction> Applying<'_, T> {
             let Some(row) = row.filter(|row| self.numbers.get(row).is_none()) else {
                 continue;
             };
-            let number = match next.get(change.entity.as_str()) {
-                Some(number) => *number,
-                None => self.tx.next_number(table)?,
-            };
-            next.insert(&change.entity, number.saturating_add(1));
+            let before = last.get(change.entity.as_str()).copied();
+            let number = self.tx.next_number(table, before)?;
+            last.insert(&change.entity, number);
             self.numbers.insert(row, number);
         }
         self.queue.extend(places);

@@ -21,6 +21,7 @@ mod deletion;
 mod group;
 mod ledger;
 mod numbers;
+mod references;
 mod rights;
 mod stops;
 mod transaction;
@@ -33,10 +34,11 @@ use afield_protocol::{Group, GroupOutcome};
 use self::group::{Ended, outcome, refusal};
 pub(in crate::storage) use self::ledger::{Entry, folded, is_applied};
 pub(in crate::storage) use self::numbers::{Temporary, made_by};
+pub(in crate::storage) use self::references::{ForeignKey, asked};
 pub(in crate::storage) use self::rights::tells;
 use self::stops::Stops;
 pub(in crate::storage) use self::transaction::{
-    Beside, Commit, Deleting, FoundRow, Place, Step, Table, Transaction, Written,
+    Beside, Commit, Deleting, FoundRow, Place, Purpose, Step, Table, Transaction, Written,
 };
 use crate::resolved::ServerModel;
 use crate::storage::StorageError;

@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use afield_protocol::zoo::planted;
 use afield_protocol::{Attributes, Change, Code, Key, Op, Reference, Theirs, Value, Verdict};
 
-use super::transaction::{FoundRow, Place, Table, Transaction};
+use super::transaction::{FoundRow, Place, Purpose, Table, Transaction};
 use crate::resolved::Scope;
 use crate::storage::StorageError;
 
@@ -79,13 +79,13 @@ pub(super) fn find<T: Transaction>(
     key: &[Value],
 ) -> Result<Found<T::Place>, StorageError> {
     if table.entity().scope.is_everyone() || planted("server-push-skips-before-check") {
-        let row = tx.find(table, key)?;
+        let row = tx.find(table, key, Purpose::Change)?;
         return Ok(row.map_or(Found::Absent, Found::Mine));
     }
-    if let Some(row) = tx.find_mine(table, key)? {
+    if let Some(row) = tx.find_mine(table, key, Purpose::Change)? {
         return Ok(Found::Mine(row));
     }
-    if op == Op::Create && tx.find(table, key)?.is_some() {
+    if op == Op::Create && tx.find(table, key, Purpose::Know)?.is_some() {
         return Ok(Found::Foreign);
     }
     Ok(Found::Absent)
@@ -145,9 +145,9 @@ fn reaches<T: Transaction>(
         return Ok(true);
     }
     if target.entity().scope.is_everyone() || planted("server-reference-unchecked") {
-        return Ok(is_there(tx.find(target, &key)?.as_ref()));
+        return Ok(is_there(tx.find(target, &key, Purpose::Know)?.as_ref()));
     }
-    if let Some(row) = tx.find_mine(target, &key)? {
+    if let Some(row) = tx.find_mine(target, &key, Purpose::Know)? {
         return Ok(is_there(Some(&row)));
     }
     own.has(tx, target, &key)
@@ -175,8 +175,8 @@ pub(super) fn shown<T: Transaction>(
 /// Whether the row is there for the caller, whoever else's it is.
 fn sees<T: Transaction>(tx: &T, table: &T::Table, key: &[Value]) -> Result<bool, StorageError> {
     let row = match table.entity().scope.is_everyone() {
-        true => tx.find(table, key)?,
-        false => tx.find_mine(table, key)?,
+        true => tx.find(table, key, Purpose::Know)?,
+        false => tx.find_mine(table, key, Purpose::Know)?,
     };
     Ok(is_there(row.as_ref()))
 }

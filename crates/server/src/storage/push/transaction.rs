@@ -55,14 +55,16 @@ pub(in crate::storage) trait Transaction {
     /// Keeps the numbers that the creates of a group gave.
     fn keep_numbers(&self, group: GroupId, made: &[(Temporary, i64)]) -> Result<(), StorageError>;
 
-    /// The number that the table would give to its next row.
-    fn next_number(&self, table: &Self::Table) -> Result<i64, StorageError>;
+    /// The number that the table would give to its next row, or to the one behind that which got
+    /// `before` just now and is not there yet.
+    fn next_number(&self, table: &Self::Table, before: Option<i64>) -> Result<i64, StorageError>;
 
     /// The row with this canonical key, whoever's it is.
     fn find(
         &self,
         table: &Self::Table,
         key: &[Value],
+        to: Purpose,
     ) -> Result<Option<FoundRow<Self::Place>>, StorageError>;
 
     /// The row with this canonical key, if it is in the caller's scope.
@@ -70,6 +72,7 @@ pub(in crate::storage) trait Transaction {
         &self,
         table: &Self::Table,
         key: &[Value],
+        to: Purpose,
     ) -> Result<Option<FoundRow<Self::Place>>, StorageError>;
 
     /// The row with this canonical key, if its place is one that `is_known` says yes to.
@@ -150,6 +153,15 @@ pub(in crate::storage) trait Transaction {
     /// After [`Commit::BrokenReference`]: the change to blame, and its refusal. No temporary
     /// identifier is left in `changes`.
     fn culprit(&self, changes: &[Change]) -> Result<(usize, Verdict), StorageError>;
+}
+
+/// What a row is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) enum Purpose {
+    /// To know whether it is there.
+    Know,
+    /// To decide about a change of it: nobody else changes it until the transaction ends.
+    Change,
 }
 
 /// What can be taken back by itself.

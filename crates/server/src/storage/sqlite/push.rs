@@ -16,7 +16,7 @@ use super::{SqliteStorage, column, constraint, history, ledger, references, writ
 use crate::position::open_checkpoint;
 use crate::resolved::ServerModel;
 use crate::storage::push::{
-    self, Beside, Commit, Entry, Place, Step, Temporary, Transaction, Written,
+    self, Beside, Commit, Entry, Place, Purpose, Step, Temporary, Transaction, Written,
 };
 use crate::storage::{Caller, StorageError};
 
@@ -152,15 +152,30 @@ impl Transaction for Writes<'_> {
         ledger::keep_numbers(&self.tx, self.user(), group, made)
     }
 
-    fn next_number(&self, table: &EntityTable) -> Result<i64, StorageError> {
-        write::next_number(&self.tx, table).while_("numbering a row")
+    fn next_number(&self, table: &EntityTable, before: Option<i64>) -> Result<i64, StorageError> {
+        match before {
+            Some(before) => Ok(before.saturating_add(1)),
+            None => write::next_number(&self.tx, table).while_("numbering a row"),
+        }
     }
 
-    fn find(&self, table: &EntityTable, key: &[Value]) -> Result<Option<Row>, StorageError> {
+    // Nobody else writes while this transaction is there, whatever a row is looked for.
+
+    fn find(
+        &self,
+        table: &EntityTable,
+        key: &[Value],
+        _: Purpose,
+    ) -> Result<Option<Row>, StorageError> {
         table.find(&self.tx, key).while_(READING)
     }
 
-    fn find_mine(&self, table: &EntityTable, key: &[Value]) -> Result<Option<Row>, StorageError> {
+    fn find_mine(
+        &self,
+        table: &EntityTable,
+        key: &[Value],
+        _: Purpose,
+    ) -> Result<Option<Row>, StorageError> {
         for raw in table.spellings(key) {
             let is_mine = table.is_in_scope(&self.tx, self.caller, &raw);
             if is_mine.while_(ASKING)? {
