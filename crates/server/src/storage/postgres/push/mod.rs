@@ -1,0 +1,550 @@
+//! The transaction of a push on PostgreSQL: see [`crate::storage::push`].
+//!
+//! What could lose a change or apply one twice, and why it does not:
+//!
+//! | what | why not |
+//! |---|---|
+//! | two requests bring one group at once, and neither finds it in the ledger | pushes of one user wait for each other, by an advisory lock |
+//! | the row changes between its decision and the write | it is locked when it is found |
+//! | a deadlock, or a transaction that cannot be serialized | the whole push runs again; the ledger has nothing of the first time |
+//! | the commit is lost in a crash after it was told | it is synchronous, whatever the database's default |
+//! | a restore goes unnoticed that took what was told as applied | the checkpoint that goes out with the outcomes sees this very transaction |
+//! | a constraint fails when all groups are through | they are made immediate before a group is kept |
+//! | a statement fails and takes the transaction with it | the innermost savepoint is taken back at once; a refused change refuses its group anyway |
+
+mod learn;
+mod ledger;
+mod refusal;
+mod rows;
+mod table;
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use afield_protocol::{
+    Attributes, Change, Checkpoint, Code, Group, GroupId, GroupOutcome, Value, Verdict,
+};
+use tokio_postgres::Row;
+
+pub(super) use self::learn::{Learned, has_deferrable};
+pub(super) use self::ledger::find as ledger_entry;
+use self::refusal::{Target, refusal};
+pub(super) use self::rows::{FoundKey, PushSql, select};
+pub(super) use self::table::PushTable;
+use super::PostgresStorage;
+use super::entity::EntityTable;
+use super::epoch::{snapshot, xid};
+use super::error::{While, lasting};
+use super::marks::Snapshot;
+use super::pool::{Lease, Parameters};
+use super::scope::Bound;
+use super::tables::Tables;
+use crate::resolved::ServerModel;
+use crate::storage::push::{
+    self, Beside, Commit, Entry, FoundRow, Purpose, Step, Table, Temporary, Transaction, Written,
+};
+use crate::storage::{Caller, StorageError};
+
+/// How often a push runs again that met a deadlock or could not be serialized.
+const ATTEMPTS: usize = 5;
+
+const DOING: &str = "applying changes";
+
+const READING: &str = "reading the row of a change";
+
+const ASKING: &str = "asking whose row it is";
+
+/// What pushes of one user wait for each other by, together with a hash of his name: "afld" in
+/// ASCII.
+pub(super) const OF_ONE_USER: &str =
+    "SELECT pg_advisory_xact_lock(1634102372, hashtext($1))";
+
+type Found = FoundRow<FoundKey>;
+
+/// See [`crate::storage::Storage::push`].
+pub(super) fn push(
+    storage: &PostgresStorage,
+    model: &ServerModel,
+    caller: &Caller,
+    groups: &[Group],
+) -> Result<Vec<GroupOutcome>, StorageError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let again = Cell::new(false);
+        let begin = || Writes::begin(storage, model, caller, &again);
+        match push::push(model, groups, &begin) {
+            Err(_) if again.get() && attempts < ATTEMPTS => {}
+            done => return done,
+        }
+    }
+}
+
+/// A transaction of a caller.
+struct Writes<'a> {
+    storage: &'a PostgresStorage,
+    lease: Lease<'a>,
+    tables: Arc<Tables>,
+    caller: &'a Caller,
+    now: i64,
+    /// The ledger is whole from this transaction on; 0 if nothing was forgotten.
+    ledger_horizon: u64,
+    /// The savepoints that are open, the innermost last.
+    steps: RefCell<Vec<Step>>,
+    /// Whether what failed may succeed if the push runs again.
+    again: &'a Cell<bool>,
+}
+
+impl<'a> Writes<'a> {
+    fn begin(
+        storage: &'a PostgresStorage,
+        model: &ServerModel,
+        caller: &'a Caller,
+        again: &'a Cell<bool>,
+    ) -> Result<Self, StorageError> {
+        let (lease, tables) = storage.lend(model, "BEGIN; SET LOCAL synchronous_commit = on")?;
+        let sql = "SELECT ledger_horizon::text, \
+                   floor(extract(epoch FROM clock_timestamp()))::bigint FROM afield.node";
+        let head = lease.wait(async |link| {
+            link.query(OF_ONE_USER, &[&caller.user], DOING).await?;
+            link.query_one(sql, &[], DOING).await
+        })?;
+        Ok(Self {
+            storage,
+            tables,
+            caller,
+            now: storage.seconds(head.get(1)),
+            ledger_horizon: xid(head.get(0))?,
+            steps: RefCell::default(),
+            again,
+            lease,
+        })
+    }
+
+    fn user(&self) -> &str {
+        &self.caller.user
+    }
+
+    /// The rows of a statement that no change is to blame for.
+    fn query(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+        doing: &str,
+    ) -> Result<Vec<Row>, StorageError> {
+        let rows = self
+            .lease
+            .wait(async |link| link.query(sql, parameters, doing).await);
+        self.noted(rows)
+    }
+
+    /// Remembers that what failed may succeed if all of it runs again.
+    fn noted<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        if result.is_err() && self.lease.must_run_again() {
+            self.again.set(true);
+        }
+        result
+    }
+
+    fn run(&self, sql: &str) -> Result<(), StorageError> {
+        self.noted(self.lease.wait(async |link| link.run(sql, DOING).await))
+    }
+
+    /// The row that a statement returned, if it returned one.
+    fn row(
+        &self,
+        table: &EntityTable,
+        rows: &[Row],
+    ) -> Result<Option<Found>, StorageError> {
+        rows.first().map(|row| table.found(row)).transpose()
+    }
+
+    /// The rows of a statement that writes; or the refusal of the change, and then everything since
+    /// the innermost savepoint is taken back.
+    fn write(
+        &self,
+        target: &Target<'_>,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Result<Vec<Row>, Verdict>, StorageError> {
+        let written = self.lease.wait(async |link| {
+            let statement = link.prepare(sql, DOING).await?;
+            Ok(link.client.query(&statement, parameters).await)
+        });
+        let error = match self.noted(written)? {
+            Ok(rows) => return Ok(Ok(rows)),
+            Err(error) => error,
+        };
+        match error.as_db_error().and_then(|told| refusal(told, target)) {
+            Some(verdict) => {
+                let innermost = self.steps.borrow().last().copied();
+                if let Some(step) = innermost {
+                    self.run(&format!("ROLLBACK TO {}", step.savepoint()))?;
+                }
+                Ok(Err(verdict))
+            }
+            None => {
+                let failed = self
+                    .lease
+                    .wait(async |link| link.noted::<()>(Err(error), "writing a change"));
+                self.noted(failed.map(|()| Ok(Vec::new())))
+            }
+        }
+    }
+
+    /// What became of a statement that writes a row.
+    fn written(
+        &self,
+        table: &EntityTable,
+        rows: Result<Vec<Row>, Verdict>,
+    ) -> Result<Written<FoundKey>, StorageError> {
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(verdict) => return Ok(Written::Refused(verdict)),
+        };
+        let Some(row) = self.row(table, &rows)? else {
+            return Ok(Written::Nothing);
+        };
+        // What a trigger does after the statement is not in what the statement returns.
+        match table.learned().has_triggers {
+            true => Ok(Written::Row(self.find_again(table, &row.place)?)),
+            false => Ok(Written::Row(Some(row))),
+        }
+    }
+}
+
+impl Transaction for Writes<'_> {
+    type Table = EntityTable;
+    type Place = FoundKey;
+
+    const DEFERS_REFERENCES: bool = false;
+
+    fn table(&self, entity: &str) -> Option<&EntityTable> {
+        self.tables.entity(entity)
+    }
+
+    fn now(&self) -> i64 {
+        self.now
+    }
+
+    fn group_changes_max(&self) -> usize {
+        self.storage.group_changes_max()
+    }
+
+    fn entry(&self, group: GroupId) -> Result<Option<Entry>, StorageError> {
+        let user = self.user();
+        self.noted(
+            self.lease
+                .wait(async |link| ledger::find(link, user, group).await),
+        )
+    }
+
+    fn took_effect(&self, groups: &[GroupId]) -> Result<bool, StorageError> {
+        let user = self.user();
+        self.noted(
+            self.lease
+                .wait(async |link| ledger::took_effect(link, user, groups).await),
+        )
+    }
+
+    fn record(&self, group: &Group, verdicts: &[Verdict]) -> Result<(), StorageError> {
+        let (user, now) = (self.user(), self.now);
+        self.noted(
+            self.lease
+                .wait(async |link| ledger::record(link, user, group, verdicts, now).await),
+        )
+    }
+
+    /// It may unless the group was made behind everything that is forgotten, in a history that is
+    /// known.
+    fn may_be_forgotten(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError> {
+        if self.ledger_horizon == 0 {
+            return Ok(false);
+        }
+        let known = self
+            .lease
+            .wait(async |link| self.storage.known(link, checkpoint).await);
+        let seen = self.noted(known)?;
+        Ok(seen.is_none_or(|snapshot| snapshot.xmin < self.ledger_horizon))
+    }
+
+    fn given(&self, groups: &[GroupId], row: &Temporary) -> Result<Option<i64>, StorageError> {
+        let user = self.user();
+        self.noted(
+            self.lease
+                .wait(async |link| ledger::given(link, user, groups, row).await),
+        )
+    }
+
+    fn keep_numbers(&self, group: GroupId, made: &[(Temporary, i64)]) -> Result<(), StorageError> {
+        let user = self.user();
+        self.noted(
+            self.lease
+                .wait(async |link| ledger::keep_numbers(link, user, group, made).await),
+        )
+    }
+
+    /// Numbers of a sequence are taken one by one, whether they are used or not.
+    fn next_number(&self, table: &EntityTable, _: Option<i64>) -> Result<i64, StorageError> {
+        let Some(next) = &table.learned().next_number else {
+            return Err(lasting(format!(
+                "`{}` does not number its rows",
+                table.entity.table
+            )));
+        };
+        let sql = format!("SELECT ({next})::bigint");
+        let rows = self.query(&sql, &[], "numbering a row")?;
+        rows.first()
+            .map(|row| row.get(0))
+            .ok_or_else(|| lasting("numbering a row: the database answered nothing"))
+    }
+
+    fn find(
+        &self,
+        table: &EntityTable,
+        key: &[Value],
+        to: Purpose,
+    ) -> Result<Option<Found>, StorageError> {
+        let Some(key) = rows::parameters(table, key) else {
+            return Ok(None);
+        };
+        let rows = self.query(table.push_sql().find(to), &rows::borrowed(&key), READING)?;
+        self.row(table, &rows)
+    }
+
+    fn find_mine(
+        &self,
+        table: &EntityTable,
+        key: &[Value],
+        to: Purpose,
+    ) -> Result<Option<Found>, StorageError> {
+        let Some(key) = rows::parameters(table, key) else {
+            return Ok(None);
+        };
+        let (sql, asked) = table.push_sql().find_mine(to, self.caller);
+        let parameters: Vec<_> = key.into_iter().chain(asked).collect();
+        let rows = self.query(sql, &rows::borrowed(&parameters), ASKING)?;
+        self.row(table, &rows)
+    }
+
+    fn find_known(
+        &self,
+        table: &EntityTable,
+        key: &[Value],
+        is_known: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Option<Found>, StorageError> {
+        let row = self.find(table, key, Purpose::Know)?;
+        Ok(row.filter(|row| is_known(&push::Place::bytes(&row.place))))
+    }
+
+    fn find_again(
+        &self,
+        table: &EntityTable,
+        place: &FoundKey,
+    ) -> Result<Option<Found>, StorageError> {
+        let key = rows::stored(table, place);
+        let sql = table.push_sql().find(Purpose::Know);
+        let rows = self.query(sql, &rows::borrowed(&key), READING)?;
+        self.row(table, &rows)
+    }
+
+    fn may_write(&self, table: &EntityTable, place: &FoundKey) -> Result<bool, StorageError> {
+        self.asked(table, place, table.push_sql().may_write(self.caller))
+    }
+
+    fn may_become(&self, table: &EntityTable, place: &FoundKey) -> Result<bool, StorageError> {
+        self.asked(table, place, table.push_sql().may_become(self.caller))
+    }
+
+    fn unkept(
+        &self,
+        table: &EntityTable,
+        change: &Change,
+        row: Option<&Found>,
+        set: &Attributes,
+    ) -> Result<Option<Verdict>, StorageError> {
+        Ok(rows::unkept(table, change, row, set))
+    }
+
+    fn create(
+        &self,
+        table: &EntityTable,
+        change: &Change,
+        set: &Attributes,
+    ) -> Result<Written<FoundKey>, StorageError> {
+        let (sql, cells) = rows::insert(table, change, set)?;
+        let target = Target::of(table, false);
+        let rows = self.write(&target, &sql, &rows::borrowed(&cells))?;
+        self.written(table, rows)
+    }
+
+    fn update(
+        &self,
+        table: &EntityTable,
+        row: &Found,
+        set: &Attributes,
+        beside: Option<Beside<'_>>,
+    ) -> Result<Written<FoundKey>, StorageError> {
+        let Some((sql, cells)) = rows::update(table, row, set, beside)? else {
+            return Ok(Written::Row(None));
+        };
+        let target = Target::of(table, false);
+        let rows = self.write(&target, &sql, &rows::borrowed(&cells))?;
+        self.written(table, rows)
+    }
+
+    fn delete(&self, table: &EntityTable, row: &Found) -> Result<Written<FoundKey>, StorageError> {
+        let cells = rows::stored(table, &row.place);
+        let target = Target::of(table, true);
+        let sql = table.push_sql().delete();
+        match self.write(&target, sql, &rows::borrowed(&cells))? {
+            Ok(rows) if rows.is_empty() => Ok(Written::Nothing),
+            Ok(_) => Ok(Written::Row(None)),
+            Err(verdict) => Ok(Written::Refused(verdict)),
+        }
+    }
+
+    fn begin(&self, what: Step) -> Result<(), StorageError> {
+        let defer = match what {
+            Step::Group if self.tables.has_deferrable() => "; SET CONSTRAINTS ALL DEFERRED",
+            Step::Group | Step::Change => "",
+        };
+        self.run(&format!("SAVEPOINT {}{defer}", what.savepoint()))?;
+        self.steps.borrow_mut().push(what);
+        Ok(())
+    }
+
+    fn take_back(&self, what: Step) -> Result<(), StorageError> {
+        self.run(&format!("ROLLBACK TO {}", what.savepoint()))
+    }
+
+    fn keep(&self, what: Step) -> Result<(), StorageError> {
+        self.run(&format!("RELEASE {}", what.savepoint()))?;
+        self.steps.borrow_mut().pop();
+        Ok(())
+    }
+
+    fn is_undone(&self) -> bool {
+        false
+    }
+
+    fn look_now(&self, changes: &[Change]) -> Result<Option<(usize, Verdict)>, StorageError> {
+        if !self.tables.has_deferrable() {
+            return Ok(None);
+        }
+        let sql = "SET CONSTRAINTS ALL IMMEDIATE";
+        let looked = self
+            .lease
+            .wait(async |link| Ok(link.client.batch_execute(sql).await));
+        let error = match self.noted(looked)? {
+            Ok(()) => return Ok(None),
+            Err(error) => error,
+        };
+        let blamed = error
+            .as_db_error()
+            .and_then(|told| self.blamed(told, changes));
+        match blamed {
+            Some(blamed) => {
+                self.run(&format!("ROLLBACK TO {}", Step::Group.savepoint()))?;
+                Ok(Some(blamed))
+            }
+            None => Err(error).while_(DOING),
+        }
+    }
+
+    /// Commits, and lets the checkpoint that goes out with the outcomes see what was written.
+    fn commit(&self) -> Result<Commit, StorageError> {
+        let sql = "SELECT pg_current_xact_id_if_assigned()::text, pg_current_snapshot()::text";
+        let rows = self.query(sql, &[], DOING)?;
+        let own = rows.first().and_then(|row| row.get::<_, Option<&str>>(0));
+        let told = match (own, rows.first()) {
+            (Some(own), Some(row)) => Some(snapshot(row.get(1))?.seeing(xid(own)?)),
+            _ => None,
+        };
+        let committed = self.lease.wait(async |link| link.commit(DOING).await);
+        self.noted(committed)?;
+        if let Some(told) = told {
+            self.storage.is_durable(&told);
+        }
+        Ok(Commit::Durable)
+    }
+
+    fn culprit(&self, _: &[Change]) -> Result<(usize, Verdict), StorageError> {
+        Err(lasting("a commit that failed names no change"))
+    }
+}
+
+impl Writes<'_> {
+    /// What a statement answers that asks one thing of the row at a place; without one it is so.
+    fn asked(
+        &self,
+        table: &EntityTable,
+        place: &FoundKey,
+        ask: Option<(&str, Vec<Bound>)>,
+    ) -> Result<bool, StorageError> {
+        let Some((sql, asked)) = ask else {
+            return Ok(true);
+        };
+        let key = rows::stored(table, place);
+        let parameters: Vec<_> = key.into_iter().chain(asked).collect();
+        let rows = self.query(sql, &rows::borrowed(&parameters), ASKING)?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
+    /// The change to blame for a constraint that failed behind all of them: the first of the table
+    /// that the error names which writes one of the constraint's columns, or the first of it.
+    fn blamed(
+        &self,
+        told: &tokio_postgres::error::DbError,
+        changes: &[Change],
+    ) -> Option<(usize, Verdict)> {
+        let tables = changes.iter().map(|change| self.tables.entity(&change.entity));
+        let named = |table: &EntityTable| {
+            let constraint = told.constraint()?;
+            table.learned().constraints.get(constraint)
+        };
+        let of_it: Vec<(usize, &EntityTable)> = tables
+            .enumerate()
+            .filter_map(|(at, table)| Some((at, table?)))
+            .filter(|(_, table)| named(table).is_some())
+            .collect();
+        let writes = |at: usize, table: &EntityTable| {
+            let columns = named(table).map_or(&[][..], |constraint| &constraint.columns);
+            let attributes = table.entity.local.attributes.iter().zip(&table.entity.columns);
+            let set = changes.get(at).map(|change| &change.set);
+            attributes
+                .filter(|(_, column)| columns.contains(&column.name))
+                .any(|(attribute, _)| set.is_some_and(|set| set.contains_key(&attribute.name)))
+        };
+        let found = (of_it.iter().find(|(at, table)| writes(*at, table))).or(of_it.first());
+        let (at, table) = match found {
+            Some((at, table)) => (*at, *table),
+            None => (0, changes.first().and_then(|c| self.tables.entity(&c.entity))?),
+        };
+        let verdict = refusal(told, &Target::of(table, false));
+        Some((at, verdict?))
+    }
+}
+
+impl<'a> Target<'a> {
+    fn of(table: &'a EntityTable, is_delete: bool) -> Self {
+        Self {
+            entity: Table::entity(table),
+            learned: table.learned(),
+            is_delete,
+        }
+    }
+}
+
+impl Snapshot {
+    /// The same, and one transaction more that is seen.
+    fn seeing(mut self, xid: u64) -> Self {
+        self.running.retain(|running| *running != xid);
+        if xid >= self.xmax {
+            self.running.extend(self.xmax..xid);
+            self.xmax = xid + 1;
+        }
+        self.xmin = self.running.first().copied().unwrap_or(self.xmax);
+        self
+    }
+}
