@@ -54,7 +54,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use self::error::{While, crashed, lasting};
 pub use self::prepare::{
-    Report, SCHEMA_VERSION, Statement, TABLES_SQL, plan, prepare, remove, warnings,
+    Report, SCHEMA_VERSION, Statement, TABLES_SQL, new_incarnation, plan, prepare, remove, warnings,
 };
 use self::scope::{LISTS_BYTES, Lists};
 use self::tables::Tables;
