@@ -69,8 +69,62 @@ fn together<T: Transaction>(
 ) -> Result<Option<Vec<GroupOutcome>>, StorageError> {
     let mut stopped = Stops::new(model);
     let mut outcomes = Vec::new();
+    for some in groups.chunks(T::AHEAD_MAX.unwrap_or(usize::MAX)) {
+        let ahead = match T::AHEAD_MAX {
+            Some(_) => ahead(tx, some, &mut stopped)?,
+            None => None,
+        };
+        let settled = match ahead {
+            Some(settled) => Some(settled),
+            None => one_by_one(tx, some, &mut stopped)?,
+        };
+        match settled {
+            Some(settled) => outcomes.extend(settled),
+            None => return Ok(None),
+        }
+    }
+    match tx.commit()? {
+        Commit::Durable => Ok(Some(outcomes)),
+        Commit::BrokenReference => Ok(None),
+    }
+}
+
+/// Groups that are decided before anything of them is written, and then written all at once. `None`
+/// if they cannot be, or if the database made anything else of them: nothing of them is there then.
+fn ahead<T: Transaction>(
+    tx: &T,
+    groups: &[Group],
+    stopped: &mut Stops<'_>,
+) -> Result<Option<Vec<GroupOutcome>>, StorageError> {
+    if !tx.look_ahead(groups)? {
+        return Ok(None);
+    }
+    let mut stopped_then = stopped.clone();
+    let settled = one_by_one(tx, groups, &mut stopped_then);
+    let is_as_decided = match &settled {
+        Ok(Some(_)) => tx.write_ahead(),
+        Ok(None) | Err(_) => Ok(false),
+    };
+    let is_over = tx.end_ahead(matches!(is_as_decided, Ok(true)))?;
+    match (settled, is_as_decided?, is_over) {
+        (Ok(settled), true, _) => {
+            *stopped = stopped_then;
+            Ok(settled)
+        }
+        // It could not be decided without writing, and that is no failure.
+        (Err(error), _, false) => Err(error),
+        _ => Ok(None),
+    }
+}
+
+fn one_by_one<T: Transaction>(
+    tx: &T,
+    groups: &[Group],
+    stopped: &mut Stops<'_>,
+) -> Result<Option<Vec<GroupOutcome>>, StorageError> {
+    let mut outcomes = Vec::with_capacity(groups.len());
     for group in groups {
-        match group::apply(tx, group, &stopped)? {
+        match group::apply(tx, group, stopped)? {
             Ended::Settled(settled) => {
                 stopped.add(tx, group, &settled);
                 outcomes.push(outcome(group, settled.verdicts));
@@ -78,10 +132,7 @@ fn together<T: Transaction>(
             Ended::Undone(_) => return Ok(None),
         }
     }
-    match tx.commit()? {
-        Commit::Durable => Ok(Some(outcomes)),
-        Commit::BrokenReference => Ok(None),
-    }
+    Ok(Some(outcomes))
 }
 
 /// One group in a transaction of its own.

@@ -20,6 +20,7 @@ pub(super) struct Settled {
 }
 
 /// The changes of a request that did not take effect so far.
+#[derive(Clone)]
 pub(super) struct Stops<'a> {
     model: &'a Model,
     blocked: Blocked,

@@ -27,6 +27,28 @@ pub(in crate::storage) trait Transaction {
     /// all of its changes are there.
     const DEFERS_REFERENCES: bool;
 
+    /// How many groups at most are decided before any of them is written; `None`: every change is
+    /// written when it is decided.
+    const AHEAD_MAX: Option<usize> = None;
+
+    /// Reads what deciding about these groups needs, and writes nothing from now on. False if they
+    /// cannot be decided so.
+    fn look_ahead(&self, _groups: &[Group]) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
+    /// Writes what was decided since. False if the database made anything else of it than was
+    /// thought when it was decided, or refused it.
+    fn write_ahead(&self) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
+    /// Ends looking ahead, with what was written or without a trace of it. Whether it ended because
+    /// something could not be decided without writing.
+    fn end_ahead(&self, _is_kept: bool) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
     /// The entity of this name.
     fn table(&self, entity: &str) -> Option<&Self::Table>;
 
