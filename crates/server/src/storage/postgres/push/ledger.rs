@@ -2,6 +2,7 @@
 
 use afield_protocol::codec::write_verdicts;
 use afield_protocol::{Group, GroupHash, GroupId, Verdict};
+use tokio_postgres::Row;
 
 use super::super::error::lasting;
 use super::super::pool::Link;
@@ -23,18 +24,20 @@ pub(in super::super) async fn find(
     let sql = "SELECT hash, verdicts, absorbed_by FROM afield.ledger \
                WHERE user_name = $1 AND group_id = $2";
     let rows = link.query(sql, &[&user, &id.0.as_slice()], READING).await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
-    };
-    let hash: Option<&[u8]> = row.get(0);
+    rows.first().map(|row| entry(id, row, 0)).transpose()
+}
+
+/// An entry whose hash, verdicts and absorber stand in a row from a column on.
+pub(super) fn entry(id: GroupId, row: &Row, first: usize) -> Result<Entry, StorageError> {
+    let hash: Option<&[u8]> = row.get(first);
     let hash: Option<GroupHash> = match hash.map(TryInto::try_into) {
         None => None,
         Some(Ok(hash)) => Some(hash),
         Some(Err(_)) => return Err(lasting(format!("{READING}: group {id} has an odd hash"))),
     };
-    let by: Option<&[u8]> = row.get(2);
+    let by: Option<&[u8]> = row.get(first + 2);
     let by = by.and_then(|by| by.try_into().ok());
-    Entry::read(id, hash, row.get(1), by).map(Some)
+    Entry::read(id, hash, row.get(first + 1), by)
 }
 
 /// Whether one of these groups took effect.
