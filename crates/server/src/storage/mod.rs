@@ -5,6 +5,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod lists;
 pub mod postgres;
 pub mod sqlite;
 pub mod why;
