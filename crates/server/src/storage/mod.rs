@@ -5,6 +5,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod lists;
 pub mod postgres;
 mod push;
 pub mod sqlite;

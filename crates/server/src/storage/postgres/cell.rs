@@ -140,6 +140,16 @@ pub struct Param {
     is_text: bool,
 }
 
+impl Param {
+    /// What is in the binary format of its type already.
+    pub(super) fn binary(bytes: Option<Vec<u8>>) -> Self {
+        Self {
+            bytes,
+            is_text: false,
+        }
+    }
+}
+
 impl ToSql for Param {
     fn to_sql(
         &self,
@@ -255,7 +265,7 @@ impl Wire {
         }
     }
 
-    fn write(self, value: &Value) -> Result<Vec<u8>, Unwritable> {
+    pub(super) fn write(self, value: &Value) -> Result<Vec<u8>, Unwritable> {
         let holds = self.holds();
         let cannot = || Unwritable { holds };
         match (self, value) {
