@@ -5,9 +5,12 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod digests;
+mod page;
 pub mod postgres;
 pub mod sqlite;
 pub mod why;
+mod window;
 
 use afield_protocol::{
     Checkpoint, Chosen, Code, Fetch, Frame, Group, GroupId, GroupOutcome, Held, History, PageEnd,

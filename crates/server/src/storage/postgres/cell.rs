@@ -140,6 +140,13 @@ pub struct Param {
     is_text: bool,
 }
 
+impl Param {
+    /// A cell as it was read, for a place of the same type; what was read as text is given as text.
+    pub(super) fn stored(bytes: Option<Vec<u8>>, is_text: bool) -> Self {
+        Self { bytes, is_text }
+    }
+}
+
 impl ToSql for Param {
     fn to_sql(
         &self,
