@@ -5,11 +5,14 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod digests;
 mod lists;
+mod page;
 pub mod postgres;
 mod push;
 pub mod sqlite;
 pub mod why;
+mod window;
 
 use afield_protocol::{
     Checkpoint, Chosen, Code, Fetch, Frame, Group, GroupId, GroupOutcome, Held, History, PageEnd,

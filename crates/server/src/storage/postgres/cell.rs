@@ -134,7 +134,7 @@ impl<'a> FromSql<'a> for Stored<'a> {
 }
 
 /// A value as a statement's parameter, in the format of its column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Param {
     bytes: Option<Vec<u8>>,
     is_text: bool,
@@ -147,6 +147,11 @@ impl Param {
             bytes,
             is_text: false,
         }
+    }
+
+    /// A cell as it was read, for a place of the same type; what was read as text is given as text.
+    pub(super) fn stored(bytes: Option<Vec<u8>>, is_text: bool) -> Self {
+        Self { bytes, is_text }
     }
 }
 
