@@ -4,17 +4,19 @@ use afield_protocol::{Attribute, Key, Value, Window};
 use tokio_postgres::{Row, Statement, Transaction};
 
 use super::capture::{Capture, Kind};
-use super::cell::{Canonical, Form, Param, Wire};
+use super::cell::{Canonical, Form, Param, Stored, Wire};
 use super::columns::{KeyColumn, ReadColumn};
 use super::deletion::Deletion;
 use super::error::{While, lasting};
 use super::key::{RawKey, stored};
 use super::lookups::Lookups;
 use super::pool::Link;
+use super::push::PushTable;
 use super::shape::Shape;
 use super::statements::Sql;
 use crate::resolved::{ServerEntity, ServerModel};
 use crate::storage::StorageError;
+use crate::storage::push::FoundRow;
 use crate::storage::window::{label, window};
 
 const DOING: &str = "reading rows";
@@ -34,7 +36,6 @@ pub(super) struct EntityTable {
     /// For each attribute the entity whose server-made identifiers it holds, if it does.
     pub numbered_by: Vec<Option<String>>,
     /// Names of the attributes that are sent as differences.
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub counters: Vec<String>,
     /// What comes from other rows.
     pub lookups: Lookups,
@@ -44,13 +45,17 @@ pub(super) struct EntityTable {
     pub label: String,
     /// The capture of its rows; `None` if these do not go to devices.
     pub capture: Option<i32>,
+    /// What pushes know of it.
+    pub push: PushTable,
     pub sql: Sql,
     /// What is read of a row as devices get it, in SQL.
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub shown: String,
     /// The types of that, as PostgreSQL gives them.
     types: Vec<u32>,
 }
+
+/// A row as the table has it.
+pub(super) type Found = FoundRow<RawKey>;
 
 /// What the statements are made of.
 pub(super) struct Parts<'a> {
@@ -118,7 +123,9 @@ impl EntityTable {
             let numbering = model.device.numbered_by(local, &attribute.name)?;
             Some(numbering.name.clone())
         };
+        let push = PushTable::of(tx, model, entity, &shape, (&columns, &key, &deletion)).await?;
         let mut table = Self {
+            push,
             capture: parts.capture,
             numbered_by: local.attributes.iter().map(numbered_by).collect(),
             counters: local.counters(),
@@ -213,7 +220,6 @@ impl EntityTable {
     }
 
     /// How many columns are read of a row as devices get it; others stand behind them.
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub(super) fn width(&self) -> usize {
         self.own_width() + self.lookups.forms.len()
     }
@@ -286,6 +292,30 @@ impl EntityTable {
         cells
             .collect::<Option<Vec<_>>>()
             .filter(|cells| cells.len() == self.key.len())
+    }
+
+    /// A row that a statement read for a push: its attributes that are no lookups, and whether it
+    /// counts as deleted, from a column on.
+    pub(super) fn found(&self, row: &Row, first: usize) -> Result<Found, StorageError> {
+        let cell = |(at, column): (usize, &ReadColumn)| {
+            Ok(read(&column.form, row, first + at)?.as_ref().to_value())
+        };
+        let values = self.columns.iter().enumerate().map(cell);
+        Ok(Found {
+            place: self.raw_key(row, first)?,
+            values: values.collect::<Result<_, StorageError>>()?,
+            is_deleted: !self.is_alive(row, first)?,
+        })
+    }
+
+    /// The canonical form of a stored key. `None`: it is none of this table.
+    pub(super) fn canonical(&self, key: &RawKey) -> Option<Key> {
+        let cells = key.0.iter().zip(&self.key);
+        let value = |(cell, key): (&Vec<u8>, &KeyColumn)| {
+            let value = key.column.form.read(Stored(Some(cell)));
+            Some(value.ok()?.as_ref().to_value())
+        };
+        cells.map(value).collect()
     }
 
     /// The tables that a page of it must hold.

@@ -8,6 +8,7 @@ use super::entity::EntityTable;
 use super::error::While;
 use super::pool::{Link, PLANNED_AS_EVER};
 use super::prepare::installed;
+use super::push::has_deferrable;
 use crate::resolved::ServerModel;
 use crate::storage::StorageError;
 
@@ -18,6 +19,7 @@ const DOING: &str = "looking at the tables of the model";
 pub(super) struct Tables {
     model: ServerModel,
     entities: HashMap<String, EntityTable>,
+    has_deferrable: bool,
 }
 
 impl Tables {
@@ -46,6 +48,7 @@ impl Tables {
         Ok(Self {
             model: model.clone(),
             entities,
+            has_deferrable: has_deferrable(tx).await?,
         })
     }
 
@@ -54,9 +57,13 @@ impl Tables {
         self.model.entities == model.entities && self.model.scopes == model.scopes
     }
 
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub(super) fn entity(&self, name: &str) -> Option<&EntityTable> {
         self.entities.get(name)
+    }
+
+    /// Whether anything in the database is looked at only when a transaction ends.
+    pub(super) fn has_deferrable(&self) -> bool {
+        self.has_deferrable
     }
 
     /// The entity of a pull, which must exist.

@@ -19,29 +19,26 @@ mod rows;
 mod table;
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
 use afield_protocol::{
-    Attributes, Change, Checkpoint, Code, Group, GroupId, GroupOutcome, Value, Verdict,
+    Attributes, Change, Checkpoint, Group, GroupId, GroupOutcome, Value, Verdict,
 };
 use tokio_postgres::Row;
 
-pub(super) use self::learn::{Learned, has_deferrable};
-pub(super) use self::ledger::find as ledger_entry;
+pub(super) use self::learn::has_deferrable;
 use self::refusal::{Target, refusal};
-pub(super) use self::rows::{FoundKey, PushSql, select};
+use self::rows::FoundKey;
 pub(super) use self::table::PushTable;
-use super::PostgresStorage;
-use super::entity::EntityTable;
-use super::epoch::{snapshot, xid};
+use super::entity::{EntityTable, Found};
+use super::epoch::{self, IS_NOW, snapshot, xid};
 use super::error::{While, lasting};
-use super::marks::Snapshot;
 use super::pool::{Lease, Parameters};
 use super::scope::Bound;
 use super::tables::Tables;
+use super::{PostgresStorage, history};
 use crate::resolved::ServerModel;
 use crate::storage::push::{
-    self, Beside, Commit, Entry, FoundRow, Purpose, Step, Table, Temporary, Transaction, Written,
+    self, Beside, Commit, Entry, Purpose, Step, Table, Temporary, Transaction, Written,
 };
 use crate::storage::{Caller, StorageError};
 
@@ -56,10 +53,7 @@ const ASKING: &str = "asking whose row it is";
 
 /// What pushes of one user wait for each other by, together with a hash of his name: "afld" in
 /// ASCII.
-pub(super) const OF_ONE_USER: &str =
-    "SELECT pg_advisory_xact_lock(1634102372, hashtext($1))";
-
-type Found = FoundRow<FoundKey>;
+pub(super) const OF_ONE_USER: &str = "SELECT pg_advisory_xact_lock(1634102372, hashtext($1))";
 
 /// See [`crate::storage::Storage::push`].
 pub(super) fn push(
@@ -68,55 +62,85 @@ pub(super) fn push(
     caller: &Caller,
     groups: &[Group],
 ) -> Result<Vec<GroupOutcome>, StorageError> {
+    let mut tables = storage.tables(model)?;
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let again = Cell::new(false);
-        let begin = || Writes::begin(storage, model, caller, &again);
-        match push::push(model, groups, &begin) {
-            Err(_) if again.get() && attempts < ATTEMPTS => {}
-            done => return done,
+        let remedy = Cell::new(None);
+        let begin = || Writes::begin(storage, &tables, caller, &remedy);
+        let done = push::push(model, groups, &begin);
+        match (done, remedy.get()) {
+            (Err(_), Some(remedy)) if attempts < ATTEMPTS => match remedy {
+                Remedy::Again => {}
+                Remedy::LookAgain => tables = storage.look_again(model)?,
+                Remedy::BeginEpoch => storage.begin_epoch()?,
+            },
+            (done, _) => return done,
         }
     }
+}
+
+/// What makes a push succeed that failed.
+#[derive(Clone, Copy, Debug)]
+enum Remedy {
+    /// It met a deadlock, or could not be serialized.
+    Again,
+    /// A table is another one than when it was looked at.
+    LookAgain,
+    /// The database was started anew.
+    BeginEpoch,
 }
 
 /// A transaction of a caller.
 struct Writes<'a> {
     storage: &'a PostgresStorage,
     lease: Lease<'a>,
-    tables: Arc<Tables>,
+    tables: &'a Tables,
     caller: &'a Caller,
     now: i64,
+    epoch: [u8; 8],
     /// The ledger is whole from this transaction on; 0 if nothing was forgotten.
     ledger_horizon: u64,
     /// The savepoints that are open, the innermost last.
     steps: RefCell<Vec<Step>>,
-    /// Whether what failed may succeed if the push runs again.
-    again: &'a Cell<bool>,
+    remedy: &'a Cell<Option<Remedy>>,
 }
 
 impl<'a> Writes<'a> {
     fn begin(
         storage: &'a PostgresStorage,
-        model: &ServerModel,
+        tables: &'a Tables,
         caller: &'a Caller,
-        again: &'a Cell<bool>,
+        remedy: &'a Cell<Option<Remedy>>,
     ) -> Result<Self, StorageError> {
-        let (lease, tables) = storage.lend(model, "BEGIN; SET LOCAL synchronous_commit = on")?;
-        let sql = "SELECT ledger_horizon::text, \
-                   floor(extract(epoch FROM clock_timestamp()))::bigint FROM afield.node";
+        let begin = "BEGIN; SET LOCAL synchronous_commit = on";
+        let lease = storage.pool.lend(begin, DOING)?;
+        let sql = format!(
+            "SELECT n.ledger_horizon::text, \
+             floor(extract(epoch FROM clock_timestamp()))::bigint, e.epoch \
+             FROM afield.node n LEFT JOIN afield.epoch e \
+             ON e.number = (SELECT max(number) FROM afield.epoch) AND {IS_NOW}"
+        );
         let head = lease.wait(async |link| {
             link.query(OF_ONE_USER, &[&caller.user], DOING).await?;
-            link.query_one(sql, &[], DOING).await
+            link.query_one(&sql, &[], DOING).await
         })?;
+        let epoch: Option<&[u8]> = head.get(2);
+        let epoch = epoch.map(epoch::bytes).transpose()?;
+        // What is told with the outcomes must be of the history that they are in.
+        let Some(epoch) = epoch.filter(|epoch| *epoch == storage.known_epoch().epoch) else {
+            remedy.set(Some(Remedy::BeginEpoch));
+            return Err(lasting("the database was started anew"));
+        };
         Ok(Self {
+            now: storage.now(head.get(1)),
+            ledger_horizon: xid(head.get(0))?,
             storage,
             tables,
             caller,
-            now: storage.seconds(head.get(1)),
-            ledger_horizon: xid(head.get(0))?,
+            epoch,
             steps: RefCell::default(),
-            again,
+            remedy,
             lease,
         })
     }
@@ -138,10 +162,15 @@ impl<'a> Writes<'a> {
         self.noted(rows)
     }
 
-    /// Remembers that what failed may succeed if all of it runs again.
+    /// Remembers what may make the whole succeed.
     fn noted<T>(&self, result: Result<T, StorageError>) -> Result<T, StorageError> {
-        if result.is_err() && self.lease.must_run_again() {
-            self.again.set(true);
+        if result.is_err() {
+            let state = self.lease.failed().unwrap_or_default();
+            if state.starts_with("40") {
+                self.remedy.set(Some(Remedy::Again));
+            } else if self.lease.has_met_other_tables() {
+                self.remedy.set(Some(Remedy::LookAgain));
+            }
         }
         result
     }
@@ -151,12 +180,8 @@ impl<'a> Writes<'a> {
     }
 
     /// The row that a statement returned, if it returned one.
-    fn row(
-        &self,
-        table: &EntityTable,
-        rows: &[Row],
-    ) -> Result<Option<Found>, StorageError> {
-        rows.first().map(|row| table.found(row)).transpose()
+    fn row(&self, table: &EntityTable, rows: &[Row]) -> Result<Option<Found>, StorageError> {
+        rows.first().map(|row| table.found(row, 0)).transpose()
     }
 
     /// The rows of a statement that writes; or the refusal of the change, and then everything since
@@ -228,7 +253,7 @@ impl Transaction for Writes<'_> {
     }
 
     fn group_changes_max(&self) -> usize {
-        self.storage.group_changes_max()
+        self.storage.group_changes_max
     }
 
     fn entry(&self, group: GroupId) -> Result<Option<Entry>, StorageError> {
@@ -263,7 +288,7 @@ impl Transaction for Writes<'_> {
         }
         let known = self
             .lease
-            .wait(async |link| self.storage.known(link, checkpoint).await);
+            .wait(async |link| history::known(link, &self.storage.code_key, checkpoint).await);
         let seen = self.noted(known)?;
         Ok(seen.is_none_or(|snapshot| snapshot.xmin < self.ledger_horizon))
     }
@@ -464,7 +489,7 @@ impl Transaction for Writes<'_> {
         let committed = self.lease.wait(async |link| link.commit(DOING).await);
         self.noted(committed)?;
         if let Some(told) = told {
-            self.storage.is_durable(&told);
+            self.storage.is_durable(self.epoch, &told);
         }
         Ok(Commit::Durable)
     }
@@ -498,19 +523,24 @@ impl Writes<'_> {
         told: &tokio_postgres::error::DbError,
         changes: &[Change],
     ) -> Option<(usize, Verdict)> {
-        let tables = changes.iter().map(|change| self.tables.entity(&change.entity));
-        let named = |table: &EntityTable| {
-            let constraint = told.constraint()?;
-            table.learned().constraints.get(constraint)
-        };
+        let tables = changes
+            .iter()
+            .map(|change| self.tables.entity(&change.entity));
+        let constraint = told.constraint().unwrap_or_default();
         let of_it: Vec<(usize, &EntityTable)> = tables
             .enumerate()
             .filter_map(|(at, table)| Some((at, table?)))
-            .filter(|(_, table)| named(table).is_some())
+            .filter(|(_, table)| table.learned().constraints.contains_key(constraint))
             .collect();
         let writes = |at: usize, table: &EntityTable| {
-            let columns = named(table).map_or(&[][..], |constraint| &constraint.columns);
-            let attributes = table.entity.local.attributes.iter().zip(&table.entity.columns);
+            let known = table.learned().constraints.get(constraint);
+            let columns = known.map_or(&[][..], |known| &known.columns);
+            let attributes = table
+                .entity
+                .local
+                .attributes
+                .iter()
+                .zip(&table.entity.columns);
             let set = changes.get(at).map(|change| &change.set);
             attributes
                 .filter(|(_, column)| columns.contains(&column.name))
@@ -519,7 +549,12 @@ impl Writes<'_> {
         let found = (of_it.iter().find(|(at, table)| writes(*at, table))).or(of_it.first());
         let (at, table) = match found {
             Some((at, table)) => (*at, *table),
-            None => (0, changes.first().and_then(|c| self.tables.entity(&c.entity))?),
+            None => (
+                0,
+                changes
+                    .first()
+                    .and_then(|c| self.tables.entity(&c.entity))?,
+            ),
         };
         let verdict = refusal(told, &Target::of(table, false));
         Some((at, verdict?))
@@ -533,18 +568,5 @@ impl<'a> Target<'a> {
             learned: table.learned(),
             is_delete,
         }
-    }
-}
-
-impl Snapshot {
-    /// The same, and one transaction more that is seen.
-    fn seeing(mut self, xid: u64) -> Self {
-        self.running.retain(|running| *running != xid);
-        if xid >= self.xmax {
-            self.running.extend(self.xmax..xid);
-            self.xmax = xid + 1;
-        }
-        self.xmin = self.running.first().copied().unwrap_or(self.xmax);
-        self
     }
 }

@@ -48,7 +48,10 @@ pub(super) fn refusal(error: &DbError, target: &Target<'_>) -> Option<Verdict> {
         "23503" | "23001" => reference(error, target, &place),
         "23P01" => place.verdict(
             Code::CONSTRAINT,
-            format!("it does not go together with another row: {}", place.rule(error)),
+            format!(
+                "it does not go together with another row: {}",
+                place.rule(error)
+            ),
         ),
         "22001" => place.verdict(
             Code::TOO_LONG,

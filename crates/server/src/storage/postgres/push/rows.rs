@@ -13,7 +13,7 @@ use super::super::scope::{Asks, Bound, ScopeSql};
 use super::super::shape::Shape;
 use crate::resolved::{NamedScope, Scope, ServerEntity};
 use crate::storage::lists::Asking;
-use crate::storage::push::{Beside, FoundRow, Place, Purpose, Table, made_by};
+use crate::storage::push::{Beside, FoundRow, Place, Purpose, made_by};
 use crate::storage::{Caller, StorageError};
 
 /// Where a row is: its key as it is stored.
@@ -167,7 +167,9 @@ fn bound(asks: &Asks, caller: &Caller) -> Vec<Bound> {
 
 /// Parameters as a statement takes them.
 pub(super) fn borrowed(parameters: &[Bound]) -> Vec<&(dyn ToSql + Sync)> {
-    let borrowed = |one: &'_ Bound| -> &'_ (dyn ToSql + Sync) { one.as_ref() };
+    fn borrowed(one: &Bound) -> &(dyn ToSql + Sync) {
+        one.as_ref()
+    }
     parameters.iter().map(borrowed).collect()
 }
 
@@ -235,7 +237,10 @@ pub(super) fn insert(
         ),
     };
     let returning = &table.push_sql().returning;
-    let sql = format!("INSERT INTO {} AS r {values} RETURNING {returning}", table.name);
+    let sql = format!(
+        "INSERT INTO {} AS r {values} RETURNING {returning}",
+        table.name
+    );
     Ok((sql, cells))
 }
 
@@ -280,10 +285,7 @@ pub(super) fn update(
     Ok(Some((sql, cells)))
 }
 
-fn parameter(
-    column: &ReadColumn,
-    value: &Value,
-) -> Result<Param, StorageError> {
+fn parameter(column: &ReadColumn, value: &Value) -> Result<Param, StorageError> {
     let cell = column.parameter(value);
     cell.ok_or_else(|| lasting(format!("a value that {} cannot hold", column.name)))
 }
@@ -327,7 +329,9 @@ fn refuses(table: &EntityTable, at: usize, value: &Value) -> Option<String> {
     let column = table.columns.get(at)?;
     let scale = table.entity.columns.get(at)?.scale;
     if let (Type::Decimal, Value::Text(text), Some(scale)) = (column.form.kind, value, scale) {
-        let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        let digits = text
+            .split_once('.')
+            .map_or(0, |(_, fraction)| fraction.len());
         // PostgreSQL rounds, and says nothing.
         if usize::try_from(scale).is_ok_and(|scale| digits > scale) {
             return Some(format!(
