@@ -12,6 +12,7 @@ use super::key::{RawKey, stored};
 use super::lookups::Lookups;
 use super::pool::Link;
 use super::push::PushTable;
+use super::scope_reads::ScopeReads;
 use super::shape::Shape;
 use super::statements::Sql;
 use crate::resolved::{ServerEntity, ServerModel};
@@ -76,6 +77,7 @@ impl EntityTable {
         model: &ServerModel,
         entity: &ServerEntity,
         captures: &[Capture],
+        reads: &ScopeReads,
     ) -> Result<Self, StorageError> {
         let local = &entity.local;
         let shape = Shape::named(tx, &entity.table).await?;
@@ -123,7 +125,14 @@ impl EntityTable {
             let numbering = model.device.numbered_by(local, &attribute.name)?;
             Some(numbering.name.clone())
         };
-        let push = PushTable::of(tx, model, entity, &shape, (&columns, &key, &deletion)).await?;
+        let push = PushTable::of(
+            tx,
+            model,
+            entity,
+            (&shape, reads),
+            (&columns, &key, &deletion),
+        )
+        .await?;
         let mut table = Self {
             push,
             capture: parts.capture,

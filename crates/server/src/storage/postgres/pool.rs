@@ -213,6 +213,13 @@ impl Lease<'_> {
         }
     }
 
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.driven
+            .as_ref()
+            .is_none_or(|driven| driven.link.has_ended())
+    }
+
     /// The state of the last statement that failed.
     pub(super) fn failed(&self) -> Option<String> {
         let driven = self.driven.as_ref()?;

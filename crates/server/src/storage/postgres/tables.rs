@@ -9,6 +9,7 @@ use super::error::While;
 use super::pool::{Link, PLANNED_AS_EVER};
 use super::prepare::installed;
 use super::push::has_deferrable;
+use super::scope_reads::ScopeReads;
 use crate::resolved::ServerModel;
 use crate::storage::StorageError;
 
@@ -40,9 +41,10 @@ impl Tables {
     ) -> Result<Self, StorageError> {
         tx.batch_execute(PLANNED_AS_EVER).await.while_(DOING)?;
         let captures = installed(tx, model).await?;
+        let reads = ScopeReads::of(tx, &model.scopes).await?;
         let mut entities = HashMap::new();
         for entity in &model.entities {
-            let table = EntityTable::load(tx, model, entity, &captures).await?;
+            let table = EntityTable::load(tx, model, entity, &captures, &reads).await?;
             entities.insert(entity.local.name.clone(), table);
         }
         Ok(Self {

@@ -7,7 +7,9 @@ use tokio_postgres::Transaction;
 
 use super::super::error::While;
 use super::super::name::{TableName, literal};
-use crate::resolved::{ServerEntity, ServerModel};
+use super::super::scope_reads::ScopeReads;
+use super::super::shape::Shape;
+use crate::resolved::{Scope, ServerEntity, ServerModel};
 use crate::storage::StorageError;
 use crate::storage::push::{ForeignKey, asked};
 
@@ -18,6 +20,9 @@ pub(in super::super) struct Learned {
     pub constraints: HashMap<String, Constraint>,
     /// Whether a trigger or rule of the team's may change what a statement writes, or write more.
     pub has_triggers: bool,
+    /// Whether an update of it may change other rows, or whose rows others are: it has triggers of
+    /// the team's, others refer to it with an action, or a scope reads it.
+    pub does_more: bool,
     /// What gives a new row its number, in SQL.
     pub next_number: Option<String>,
     /// Whether a number that is given must be said to be meant.
@@ -70,6 +75,10 @@ const TRIGGERS: &str = "
           AND f.pronamespace IS DISTINCT FROM to_regnamespace('afield'))
       OR EXISTS (SELECT FROM part JOIN pg_class r ON r.oid = part.oid WHERE r.relhasrules)";
 
+const ACTIONS: &str = "
+    SELECT EXISTS (
+      SELECT FROM pg_constraint WHERE confrelid = $1::text::regclass AND confupdtype NOT IN ('a', 'r'))";
+
 const NUMBERS: &str = "
     SELECT a.attidentity::text, pg_get_serial_sequence($1::text, a.attname::text),
       pg_get_expr(d.adbin, d.adrelid)
@@ -90,7 +99,7 @@ const REFERENCES: &str = "
     ORDER BY c.conname";
 
 impl Learned {
-    /// Looks at the table of an entity; `sql` is its name.
+    /// Looks at the table of an entity.
     ///
     /// # Errors
     /// The database failed.
@@ -98,8 +107,10 @@ impl Learned {
         tx: &Transaction<'_>,
         model: &ServerModel,
         entity: &ServerEntity,
-        sql: &str,
+        shape: &Shape,
+        reads: &ScopeReads,
     ) -> Result<Self, StorageError> {
+        let sql = shape.sql();
         let mut learned = Self::default();
         for row in tx.query(CONSTRAINTS, &[&sql]).await.while_(DOING)? {
             let constraint = Constraint {
@@ -110,6 +121,9 @@ impl Learned {
         }
         let row = tx.query_one(TRIGGERS, &[&sql]).await.while_(DOING)?;
         learned.has_triggers = row.get(0);
+        learned.does_more = learned.has_triggers
+            || tx.query_one(ACTIONS, &[&sql]).await.while_(DOING)?.get(0)
+            || is_read_by_scopes(model, shape, reads);
         if let Some(key) = entity.columns.first() {
             let rows = tx.query(NUMBERS, &[&sql, &key.name]).await.while_(DOING)?;
             if let Some(row) = rows.first() {
@@ -135,6 +149,24 @@ impl Learned {
         learned.asked = asked(model, entity, &keys, str::to_owned);
         Ok(learned)
     }
+}
+
+/// Whether a scope reads the table, on the way to a value or in its query.
+fn is_read_by_scopes(model: &ServerModel, shape: &Shape, reads: &ScopeReads) -> bool {
+    let is_it = |name: &str| {
+        let name = TableName::parse(name);
+        name.is_some_and(|name| name.schema == shape.schema && name.table == shape.name)
+    };
+    let rules = model.entities.iter().flat_map(|entity| {
+        [
+            Some(&entity.scope),
+            entity.write.as_ref(),
+            entity.write_to.as_ref(),
+        ]
+    });
+    let conditions = rules.flatten().flat_map(Scope::conditions);
+    let mut hops = conditions.flat_map(|condition| &condition.path);
+    reads.is_more || reads.tables.contains(&shape.oid) || hops.any(|hop| is_it(&hop.table))
 }
 
 /// Whether anything in the database is looked at only when a transaction ends.

@@ -12,6 +12,7 @@
 //! | a constraint fails when all groups are through | they are made immediate before a group is kept |
 //! | a statement fails and takes the transaction with it | the innermost savepoint is taken back at once; a refused change refuses its group anyway |
 
+mod ahead;
 mod learn;
 mod ledger;
 mod refusal;
@@ -25,6 +26,7 @@ use afield_protocol::{
 };
 use tokio_postgres::Row;
 
+use self::ahead::Ahead;
 pub(super) use self::learn::has_deferrable;
 use self::refusal::{Target, refusal};
 use self::rows::FoundKey;
@@ -103,6 +105,8 @@ struct Writes<'a> {
     ledger_horizon: u64,
     /// The savepoints that are open, the innermost last.
     steps: RefCell<Vec<Step>>,
+    /// What is decided before it is written.
+    ahead: RefCell<Option<Ahead>>,
     remedy: &'a Cell<Option<Remedy>>,
 }
 
@@ -140,6 +144,7 @@ impl<'a> Writes<'a> {
             caller,
             epoch,
             steps: RefCell::default(),
+            ahead: RefCell::default(),
             remedy,
             lease,
         })
@@ -244,6 +249,53 @@ impl Transaction for Writes<'_> {
 
     const DEFERS_REFERENCES: bool = false;
 
+    const AHEAD_MAX: Option<usize> = Some(ahead::GROUPS);
+
+    fn look_ahead(&self, groups: &[Group]) -> Result<bool, StorageError> {
+        let table = |name: &str| self.tables.entity(name);
+        if !ahead::is_fit(groups, table) {
+            return Ok(false);
+        }
+        let begun = format!("SAVEPOINT {}", ahead::SAVEPOINT);
+        let read = self.lease.wait(async |link| {
+            link.run(&begun, DOING).await?;
+            Ahead::read(link, self.caller, groups, table).await
+        });
+        *self.ahead.borrow_mut() = Some(self.noted(read)?);
+        Ok(true)
+    }
+
+    fn write_ahead(&self) -> Result<bool, StorageError> {
+        let ahead = self.ahead.borrow();
+        let Some(ahead) = ahead.as_ref() else {
+            return Ok(false);
+        };
+        let table = |name: &str| self.tables.entity(name);
+        let written = self.lease.wait(async |link| {
+            let written = ahead.write(link, self.caller, self.now, table).await?;
+            if written && self.tables.has_deferrable() {
+                link.run("SET CONSTRAINTS ALL IMMEDIATE", DOING).await?;
+            }
+            Ok(written)
+        });
+        match written {
+            Ok(written) => Ok(written),
+            // A row among many is refused: which one is found out one by one.
+            Err(_) if !self.lease.is_closed() && !self.must_begin_again() => Ok(false),
+            Err(error) => self.noted(Err(error)),
+        }
+    }
+
+    fn end_ahead(&self, is_kept: bool) -> Result<bool, StorageError> {
+        let ahead = self.ahead.take();
+        let name = ahead::SAVEPOINT;
+        match is_kept {
+            true => self.run(&format!("RELEASE {name}"))?,
+            false => self.run(&format!("ROLLBACK TO {name}; RELEASE {name}"))?,
+        }
+        Ok(ahead.is_some_and(|ahead| ahead.is_over))
+    }
+
     fn table(&self, entity: &str) -> Option<&EntityTable> {
         self.tables.entity(entity)
     }
@@ -257,6 +309,9 @@ impl Transaction for Writes<'_> {
     }
 
     fn entry(&self, group: GroupId) -> Result<Option<Entry>, StorageError> {
+        if let Some(ahead) = &mut *self.ahead.borrow_mut() {
+            return Ok(ahead.entry(group));
+        }
         let user = self.user();
         self.noted(
             self.lease
@@ -265,6 +320,9 @@ impl Transaction for Writes<'_> {
     }
 
     fn took_effect(&self, groups: &[GroupId]) -> Result<bool, StorageError> {
+        if let Some(ahead) = &*self.ahead.borrow() {
+            return Ok(ahead.took_effect(groups));
+        }
         let user = self.user();
         self.noted(
             self.lease
@@ -273,6 +331,10 @@ impl Transaction for Writes<'_> {
     }
 
     fn record(&self, group: &Group, verdicts: &[Verdict]) -> Result<(), StorageError> {
+        if let Some(ahead) = &mut *self.ahead.borrow_mut() {
+            ahead.record(group, verdicts);
+            return Ok(());
+        }
         let (user, now) = (self.user(), self.now);
         self.noted(
             self.lease
@@ -330,6 +392,9 @@ impl Transaction for Writes<'_> {
         key: &[Value],
         to: Purpose,
     ) -> Result<Option<Found>, StorageError> {
+        if let Some(known) = self.ahead_of(table, to, |ahead| ahead.find(table, key))? {
+            return Ok(known);
+        }
         let Some(key) = rows::parameters(table, key) else {
             return Ok(None);
         };
@@ -343,6 +408,9 @@ impl Transaction for Writes<'_> {
         key: &[Value],
         to: Purpose,
     ) -> Result<Option<Found>, StorageError> {
+        if let Some(known) = self.ahead_of(table, to, |ahead| ahead.find_mine(table, key))? {
+            return Ok(known);
+        }
         let Some(key) = rows::parameters(table, key) else {
             return Ok(None);
         };
@@ -367,6 +435,10 @@ impl Transaction for Writes<'_> {
         table: &EntityTable,
         place: &FoundKey,
     ) -> Result<Option<Found>, StorageError> {
+        let to = Purpose::Change;
+        if let Some(known) = self.ahead_of(table, to, |ahead| Some(ahead.at(table, place)))? {
+            return Ok(known);
+        }
         let key = rows::stored(table, place);
         let sql = table.push_sql().find(Purpose::Know);
         let rows = self.query(sql, &rows::borrowed(&key), READING)?;
@@ -374,10 +446,16 @@ impl Transaction for Writes<'_> {
     }
 
     fn may_write(&self, table: &EntityTable, place: &FoundKey) -> Result<bool, StorageError> {
+        if let Some(may) = self.ahead_of(table, Purpose::Change, |it| it.may(table, place))? {
+            return Ok(may.0);
+        }
         self.asked(table, place, table.push_sql().may_write(self.caller))
     }
 
     fn may_become(&self, table: &EntityTable, place: &FoundKey) -> Result<bool, StorageError> {
+        if let Some(may) = self.ahead_of(table, Purpose::Change, |it| it.may(table, place))? {
+            return Ok(may.1);
+        }
         self.asked(table, place, table.push_sql().may_become(self.caller))
     }
 
@@ -397,6 +475,7 @@ impl Transaction for Writes<'_> {
         change: &Change,
         set: &Attributes,
     ) -> Result<Written<FoundKey>, StorageError> {
+        self.only_by_writing()?;
         let (sql, cells) = rows::insert(table, change, set)?;
         let target = Target::of(table, false);
         let rows = self.write(&target, &sql, &rows::borrowed(&cells))?;
@@ -410,6 +489,16 @@ impl Transaction for Writes<'_> {
         set: &Attributes,
         beside: Option<Beside<'_>>,
     ) -> Result<Written<FoundKey>, StorageError> {
+        let planned = match &mut *self.ahead.borrow_mut() {
+            Some(ahead) if beside.is_none() => Some(ahead.update(table, row, set)),
+            Some(_) => Some(None),
+            None => None,
+        };
+        match planned {
+            Some(Some(row)) => return Ok(Written::Row(row)),
+            Some(None) => self.only_by_writing()?,
+            None => {}
+        }
         let Some((sql, cells)) = rows::update(table, row, set, beside)? else {
             return Ok(Written::Row(None));
         };
@@ -419,6 +508,7 @@ impl Transaction for Writes<'_> {
     }
 
     fn delete(&self, table: &EntityTable, row: &Found) -> Result<Written<FoundKey>, StorageError> {
+        self.only_by_writing()?;
         let cells = rows::stored(table, &row.place);
         let target = Target::of(table, true);
         let sql = table.push_sql().delete();
@@ -430,6 +520,10 @@ impl Transaction for Writes<'_> {
     }
 
     fn begin(&self, what: Step) -> Result<(), StorageError> {
+        if let Some(ahead) = &mut *self.ahead.borrow_mut() {
+            ahead.begin();
+            return Ok(());
+        }
         let defer = match what {
             Step::Group if self.tables.has_deferrable() => "; SET CONSTRAINTS ALL DEFERRED",
             Step::Group | Step::Change => "",
@@ -440,10 +534,18 @@ impl Transaction for Writes<'_> {
     }
 
     fn take_back(&self, what: Step) -> Result<(), StorageError> {
+        if let Some(ahead) = &mut *self.ahead.borrow_mut() {
+            ahead.take_back();
+            return Ok(());
+        }
         self.run(&format!("ROLLBACK TO {}", what.savepoint()))
     }
 
     fn keep(&self, what: Step) -> Result<(), StorageError> {
+        if let Some(ahead) = &mut *self.ahead.borrow_mut() {
+            ahead.keep();
+            return Ok(());
+        }
         self.run(&format!("RELEASE {}", what.savepoint()))?;
         self.steps.borrow_mut().pop();
         Ok(())
@@ -454,7 +556,7 @@ impl Transaction for Writes<'_> {
     }
 
     fn look_now(&self, changes: &[Change]) -> Result<Option<(usize, Verdict)>, StorageError> {
-        if !self.tables.has_deferrable() {
+        if !self.tables.has_deferrable() || self.ahead.borrow().is_some() {
             return Ok(None);
         }
         let sql = "SET CONSTRAINTS ALL IMMEDIATE";
@@ -500,6 +602,42 @@ impl Transaction for Writes<'_> {
 }
 
 impl Writes<'_> {
+    /// What is known ahead of the writes; nothing if every change is written when it is decided, or
+    /// if a row is only to be known of, which nothing that is planned concerns.
+    fn ahead_of<T>(
+        &self,
+        table: &EntityTable,
+        to: Purpose,
+        known: impl FnOnce(&Ahead) -> Option<T>,
+    ) -> Result<Option<T>, StorageError> {
+        let found = match &*self.ahead.borrow() {
+            None => return Ok(None),
+            Some(ahead) if to == Purpose::Know && !ahead.writes(table) => return Ok(None),
+            Some(ahead) => known(ahead),
+        };
+        match found {
+            Some(found) => Ok(Some(found)),
+            None => self.only_by_writing().map(|()| None),
+        }
+    }
+
+    /// Fails if changes are decided ahead of their writes: this one cannot be.
+    fn only_by_writing(&self) -> Result<(), StorageError> {
+        match &mut *self.ahead.borrow_mut() {
+            Some(ahead) => {
+                ahead.is_over = true;
+                Err(lasting("a change that is only decided by writing it"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the whole transaction must run again.
+    fn must_begin_again(&self) -> bool {
+        let state = self.lease.failed().unwrap_or_default();
+        state.starts_with("40") || self.lease.has_met_other_tables()
+    }
+
     /// What a statement answers that asks one thing of the row at a place; without one it is so.
     fn asked(
         &self,

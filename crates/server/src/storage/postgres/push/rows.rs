@@ -1,7 +1,6 @@
 //! The statements by which a push finds and writes rows, and their parameters.
 
 use afield_protocol::{Attributes, Change, Code, Op, Type, Value, Verdict};
-use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
 use super::super::cell::{Param, Wire};
@@ -10,8 +9,6 @@ use super::super::entity::EntityTable;
 use super::super::error::lasting;
 use super::super::key::RawKey;
 use super::super::scope::{Asks, Bound, ScopeSql};
-use super::super::shape::Shape;
-use crate::resolved::{NamedScope, Scope, ServerEntity};
 use crate::storage::lists::Asking;
 use crate::storage::push::{Beside, FoundRow, Place, Purpose, made_by};
 use crate::storage::{Caller, StorageError};
@@ -61,28 +58,17 @@ enum Rule {
 }
 
 impl PushSql {
-    /// The statements over the table of `entity`. `select` lists what is read of its row `r`,
-    /// `key_is` says that this has a key.
-    ///
-    /// # Errors
-    /// As [`ScopeSql::of`].
-    pub(in super::super) async fn of(
-        tx: &Transaction<'_>,
-        scopes: &[NamedScope],
-        entity: &ServerEntity,
-        shape: &Shape,
-        (select, key_is): (&str, &str),
-    ) -> Result<Self, StorageError> {
-        let table = shape.sql();
-        let name = &entity.local.name;
-        let free = entity.local.key_width + 1;
-        let compiled = async |scope: &Scope, whose: String| {
-            let compiled = ScopeSql::of(tx, scopes, scope, shape, &whose).await?;
-            Ok::<_, StorageError>(compiled.map(|scope| scope.predicate("r", free, "afield_list")))
-        };
+    /// The statements over the table of an entity. `select` lists what is read of its row `r`,
+    /// `key_is` says that this has a key of so many parts; the scopes are those of the entity, of
+    /// what may be written, and of what rows may become.
+    pub(in super::super) fn of(
+        table: &str,
+        (select, key_is, width): (&str, &str, usize),
+        [scope, before, after]: [Option<&ScopeSql>; 3],
+    ) -> Self {
+        let compiled = |scope: &ScopeSql| scope.predicate("r", width + 1, "afield_list");
         let know = format!("SELECT {select} FROM {table} r WHERE {key_is}");
-        let scope = compiled(&entity.scope, format!("`{name}`: its scope")).await?;
-        let mine = scope.map(|asks| {
+        let mine = scope.map(compiled).map(|asks| {
             let know = asks.statement(&format!("{know} AND {}", asks.sql));
             Mine {
                 change: format!("{know}{LOCK}"),
@@ -90,19 +76,14 @@ impl PushSql {
                 asks,
             }
         });
-        let rule = |asks: Option<Asks>| match asks {
+        let rule = |scope: Option<&ScopeSql>| match scope.map(compiled) {
             None => Rule::Everyone,
             Some(asks) => {
                 let exists = format!("SELECT FROM {table} r WHERE {key_is} AND {}", asks.sql);
                 Rule::Asked(asks.statement(&format!("SELECT EXISTS ({exists})")), asks)
             }
         };
-        let before = match &entity.write {
-            Some(write) => compiled(write, format!("`{name}`: its `write`")).await?,
-            None => None,
-        };
-        let after = compiled(entity.becomes(), format!("`{name}`: its `write_to`")).await?;
-        Ok(Self {
+        Self {
             before: rule(before),
             after: rule(after),
             mine,
@@ -111,7 +92,7 @@ impl PushSql {
             delete: format!("DELETE FROM {table} r WHERE {key_is} RETURNING true"),
             returning: select.to_owned(),
             key_is: key_is.to_owned(),
-        })
+        }
     }
 
     /// The row with a key.
@@ -157,7 +138,7 @@ impl Rule {
 }
 
 /// Rights never depend on what a device happens to have open.
-fn bound(asks: &Asks, caller: &Caller) -> Vec<Bound> {
+pub(super) fn bound(asks: &Asks, caller: &Caller) -> Vec<Bound> {
     asks.bound(Asking {
         caller,
         chosen: &[],

@@ -6,11 +6,14 @@ use tokio_postgres::Transaction;
 use super::super::columns::{KeyColumn, ReadColumn};
 use super::super::deletion::Deletion;
 use super::super::entity::EntityTable;
+use super::super::scope::ScopeSql;
+use super::super::scope_reads::ScopeReads;
 use super::super::shape::Shape;
 use super::super::statements::is_it;
+use super::ahead::{AheadSql, can_be_listed};
 use super::learn::Learned;
 use super::rows::{PushSql, select, spelled};
-use crate::resolved::{ServerEntity, ServerModel};
+use crate::resolved::{Scope, ServerEntity, ServerModel};
 use crate::storage::StorageError;
 use crate::storage::push::{Deleting, Table};
 
@@ -19,6 +22,8 @@ use crate::storage::push::{Deleting, Table};
 pub(in super::super) struct PushTable {
     pub learned: Learned,
     pub sql: PushSql,
+    /// How many changes of it are decided at once; `None` if they cannot be.
+    pub ahead: Option<AheadSql>,
 }
 
 impl PushTable {
@@ -30,14 +35,33 @@ impl PushTable {
         tx: &Transaction<'_>,
         model: &ServerModel,
         entity: &ServerEntity,
-        shape: &Shape,
+        (shape, reads): (&Shape, &ScopeReads),
         (columns, key, deletion): (&[ReadColumn], &[KeyColumn], &Option<Deletion>),
     ) -> Result<Self, StorageError> {
         let beside = deletion.as_ref().filter(|deletion| deletion.is_beside);
         let select = select(columns, beside.map(|deletion| &deletion.column));
-        let learned = Learned::of(tx, model, entity, &shape.sql()).await?;
-        let sql = PushSql::of(tx, &model.scopes, entity, shape, (&select, &is_it(key))).await?;
-        Ok(Self { learned, sql })
+        let table = shape.sql();
+        let learned = Learned::of(tx, model, entity, shape, reads).await?;
+        let compiled = async |scope: &Scope, key: &str| {
+            let whose = format!("`{}`: its `{key}`", entity.local.name);
+            ScopeSql::of(tx, &model.scopes, scope, shape, &whose).await
+        };
+        let scope = compiled(&entity.scope, "scope").await?;
+        let before = match &entity.write {
+            Some(write) => compiled(write, "write").await?,
+            None => None,
+        };
+        let after = compiled(entity.becomes(), "write_to").await?;
+        let scopes = [scope.as_ref(), before.as_ref(), after.as_ref()];
+        let parts = (select.as_str(), is_it(key), key.len());
+        let is_listed = columns.iter().all(can_be_listed);
+        let can_be_ahead = is_listed && !learned.does_more && deletion.is_none();
+        Ok(Self {
+            sql: PushSql::of(&table, (parts.0, &parts.1, parts.2), scopes),
+            ahead: can_be_ahead
+                .then(|| AheadSql::of(&table, &select, (entity, columns, key), scopes)),
+            learned,
+        })
     }
 }
 

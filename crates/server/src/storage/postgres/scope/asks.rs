@@ -58,6 +58,11 @@ impl Asks {
         }
     }
 
+    /// How many parameters it has.
+    pub(in super::super) fn width(&self) -> usize {
+        self.parameters.len()
+    }
+
     /// What the parameters are, from the first that was left free on.
     pub(in super::super) fn bound(&self, asking: Asking<'_>) -> Vec<Bound> {
         let all = self.parameters.iter();
