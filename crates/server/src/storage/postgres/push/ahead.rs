@@ -185,14 +185,14 @@ fn scopes_of(entity: &ServerEntity) -> impl Iterator<Item = &Condition> {
 fn arrays<'c>(columns: impl Iterator<Item = &'c ReadColumn>, alias: &str, with: &str) -> String {
     let types: Vec<&str> = columns.map(|column| column.sql_type.as_str()).collect();
     let holes: Vec<String> = (types.iter().enumerate())
-        .map(|(at, sql_type)| format!("${}::{sql_type}[]", at + 1))
+        .map(|(at, sql_type)| format!("pg_catalog.unnest(${}::{sql_type}[])", at + 1))
         .collect();
     let mut names: Vec<String> = (1..=types.len()).map(|at| format!("k{at}")).collect();
     if !with.is_empty() {
         names.push("afield_at".to_owned());
     }
     format!(
-        "pg_catalog.unnest({}){with} {alias} ({})",
+        "ROWS FROM ({}){with} AS {alias} ({})",
         holes.join(", "),
         names.join(", ")
     )
