@@ -142,12 +142,12 @@ impl Cluster {
 
     /// Stops the server: `fast` ends what is open in order, `immediate` is as good as a crash.
     ///
-    /// # Panics
-    /// It does not stop.
-    pub fn stop(&self, mode: &str) {
+    /// # Errors
+    /// It does not stop, or does not run.
+    pub fn stop(&self, mode: &str) -> Result<(), String> {
         let mut stop = command(&self.programs.join("pg_ctl"));
         stop.args(["stop", "--wait", "--silent", "--mode", mode, "--pgdata"]);
-        run(stop.arg(self.data())).expect("the server stops");
+        run(stop.arg(self.data()))
     }
 
     /// Starts the server again, at the same address.
@@ -155,7 +155,10 @@ impl Cluster {
     /// # Panics
     /// It does not start.
     pub fn start_again(&self) {
-        start(&self.programs, &self.data(), self.port).expect("the server starts again");
+        if let Err(message) = start(&self.programs, &self.data(), self.port) {
+            let log = fs::read_to_string(self.data().join("log")).unwrap_or_default();
+            panic!("PostgreSQL does not start again: {message}\n{log}");
+        }
     }
 
     /// Takes a copy of all databases while the server runs, in the place of one taken before.
@@ -179,11 +182,14 @@ impl Cluster {
     /// # Panics
     /// There is no copy, or the server does not start.
     pub fn restore(&self) {
-        self.stop("immediate");
+        self.stop("immediate").expect("the server stops");
         let backup = self.folder.join("backup");
         run(command(Path::new("rm")).arg("-rf").arg(self.data())).expect("the data goes");
         let mut copy = command(Path::new("cp"));
         run(copy.arg("-a").arg(backup).arg(self.data())).expect("the copy takes its place");
+        // The copy has what says that the server of the original runs.
+        let lock = self.data().join(format!(".s.PGSQL.{}.lock", self.port));
+        run(command(Path::new("rm")).arg("-f").arg(lock)).expect("the lock goes");
         self.start_again();
     }
 

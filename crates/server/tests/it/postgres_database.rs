@@ -98,7 +98,7 @@ impl PostgresDatabase {
     /// Stops PostgreSQL and starts it again under the running server.
     pub(crate) fn start_database_again(&self, mode: &str) {
         self.foreign.take();
-        self.cluster().stop(mode);
+        self.cluster().stop(mode).unwrap();
         self.cluster().start_again();
     }
 
@@ -196,5 +196,14 @@ impl Database for PostgresDatabase {
         (self.storage, *self.foreign.get_mut()) = (None, None);
         self.cluster().restore();
         self.start();
+    }
+}
+
+impl Drop for PostgresDatabase {
+    /// A cluster of its own is of no use to anybody else.
+    fn drop(&mut self) {
+        if let Some(cluster) = &self.cluster {
+            let _ = cluster.stop("immediate");
+        }
     }
 }

@@ -22,8 +22,6 @@ afield_server::storage_conformance! { @ PostgresDatabase::new();
     p2_parts_become_the_whole_in_whatever_order_they_come
     p9_parts_are_bounded
     p5_random_writers_against_random_pages
-    p5_buckets_list_their_rows
-    p9_what_is_asked_for_fits_the_page
 }
 
 /// Cases that set the database back, or count on nothing else happening in its cluster.
