@@ -144,9 +144,23 @@ pub fn seal(key: &CodeKey, entity: &str, place: &Place) -> Position {
         }
         Progress::Closing { .. } => write_varint(&mut token, beyond),
     }
+    sealed(key, entity, token)
+}
+
+/// A token of `entity`: what it says, and the code behind it.
+pub(crate) fn sealed(key: &CodeKey, entity: &str, mut token: Vec<u8>) -> Vec<u8> {
     let code = code(key, entity, &token).finalize().into_bytes();
     token.extend(code.into_iter().take(CODE_BYTES));
     token
+}
+
+/// What a token of `entity` says. `None` if this database's key did not make it for this entity.
+pub(crate) fn opened<'t>(key: &CodeKey, entity: &str, token: &'t [u8]) -> Option<&'t [u8]> {
+    let (body, code_found) = token.split_at_checked(token.len().checked_sub(CODE_BYTES)?)?;
+    code(key, entity, body)
+        .verify_truncated_left(code_found)
+        .ok()?;
+    Some(body)
 }
 
 /// Makes a checkpoint: a change number of an epoch, of no entity. Pass the newest that is known to
@@ -170,11 +184,7 @@ pub fn open_checkpoint(key: &CodeKey, token: &[u8]) -> Option<([u8; 8], i64)> {
 
 /// Reads a token of `entity`. `None` if this database's key did not make it for this entity.
 pub fn open(key: &CodeKey, entity: &str, token: &[u8]) -> Option<Place> {
-    let (body, code_found) = token.split_at_checked(token.len().checked_sub(CODE_BYTES)?)?;
-    code(key, entity, body)
-        .verify_truncated_left(code_found)
-        .ok()?;
-    let (version, rest) = body.split_first()?;
+    let (version, rest) = opened(key, entity, token)?.split_first()?;
     if *version != VERSION {
         return None;
     }

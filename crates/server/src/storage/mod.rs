@@ -5,10 +5,13 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod digests;
 mod lists;
+mod page;
 pub mod postgres;
 pub mod sqlite;
 pub mod why;
+mod window;
 
 use afield_protocol::{
     Checkpoint, Chosen, Code, Fetch, Frame, Group, GroupId, GroupOutcome, Held, History, PageEnd,

@@ -197,9 +197,12 @@ impl Capture {
         comments.into_iter().map(statement).collect()
     }
 
-    /// Indexes by name.
+    /// Indexes by name. Pulls go through marks in the order of transaction and key, so that a page
+    /// may end between any two of them.
     fn indexes(&self) -> Vec<(String, Statement)> {
         let (id, mark) = (self.id, self.mark());
+        let keys: Vec<&str> = self.key.iter().map(|column| column.name.as_str()).collect();
+        let keys = keys.join(", ");
         let mut indexes = Vec::new();
         if self.has_null_scopes() {
             let name = format!("mark_{id}_key");
@@ -209,7 +212,7 @@ impl Capture {
         }
         if self.kind != Kind::Table && self.scope.is_empty() {
             let name = format!("mark_{id}_xid");
-            let sql = format!("CREATE INDEX {name} ON {mark} (xid)");
+            let sql = format!("CREATE INDEX {name} ON {mark} (xid, {keys})");
             indexes.push((
                 name,
                 self.statement(sql, "finds the marks since a snapshot"),
@@ -217,7 +220,10 @@ impl Capture {
         }
         for column in &self.scope {
             let name = format!("mark_{id}_{}", column.name);
-            let sql = format!("CREATE INDEX {name} ON {mark} ({}, xid)", column.name);
+            let sql = format!(
+                "CREATE INDEX {name} ON {mark} ({}, xid, {keys})",
+                column.name
+            );
             let why = "finds the marks of a value since a snapshot";
             indexes.push((name, self.statement(sql, why)));
         }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio_postgres::{Client, Transaction};
 
 use super::capture::mark_table;
+use super::epoch::{self, Epoch};
 use super::error::While;
+use super::pool::Link;
 use crate::storage::StorageError;
 
 /// A capture that is not what it was; devices load its table again.
@@ -28,7 +30,13 @@ pub struct Forgotten {
 }
 
 /// Pages of a table of marks that one transaction looks at.
-const PAGES: i64 = 64;
+pub(super) const PAGES: i64 = 64;
+
+/// Seconds between two beacons that are kept: by them it is told what is older than the retention.
+const APART: i64 = 60;
+
+/// What servers agree by on who does the duties: "afield" and a number in ASCII.
+const DUTIES: i64 = 0x61_6669_656c_6432;
 
 /// Notes how far the database has come.
 ///
@@ -37,6 +45,34 @@ const PAGES: i64 = 64;
 pub async fn beacon(client: &Client) -> Result<(), StorageError> {
     let sql = "INSERT INTO afield.beacon DEFAULT VALUES ON CONFLICT DO NOTHING";
     client.execute(sql, &[]).await.while_("noting a beacon")?;
+    Ok(())
+}
+
+/// Notes how far the present epoch has come, if it has come any further, and now and then what time
+/// it is; unless another server is about to.
+pub(super) async fn keep_beacons(link: &Link, now: i64) -> Result<Option<Epoch>, StorageError> {
+    let doing = "noting a beacon";
+    link.begin("BEGIN", doing).await?;
+    let sql = "SELECT pg_try_advisory_xact_lock($1)";
+    let is_mine: bool = link.query_one(sql, &[&DUTIES], doing).await?.get(0);
+    let mut epoch = None;
+    if is_mine {
+        epoch = epoch::keep_in(link).await?;
+        if epoch.is_some() {
+            note(link, now, APART).await?;
+        }
+    }
+    link.commit(doing).await?;
+    Ok(epoch)
+}
+
+/// Notes the time, unless one was noted less than `apart` seconds before.
+pub(super) async fn note(link: &Link, now: i64, apart: i64) -> Result<(), StorageError> {
+    let sql = "INSERT INTO afield.beacon (at) SELECT to_timestamp($1::int8) WHERE NOT EXISTS \
+               (SELECT FROM afield.beacon WHERE at > to_timestamp($1::int8 - $2::int8)) \
+               ON CONFLICT DO NOTHING";
+    link.execute(sql, &[&now, &apart], "noting a beacon")
+        .await?;
     Ok(())
 }
 
@@ -101,19 +137,24 @@ pub async fn purge(
         while first < pages && goes_on() {
             let tx = client.transaction().await.while_(doing)?;
             raise(&tx, &horizon).await?;
-            // Marks that somebody is about to write anew are no longer old when he has.
-            let sql = format!(
-                "DELETE FROM {mark} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {mark} \
-                 WHERE xid < $1::text::xid8 AND ctid >= '({first},0)' AND ctid < '({},0)' \
-                 FOR UPDATE SKIP LOCKED))",
-                first + PAGES
-            );
+            let sql = sweep(&mark, first);
             forgotten.marks += tx.execute(&sql, &[&horizon]).await.while_(doing)?;
             tx.commit().await.while_(doing)?;
             first += PAGES;
         }
     }
     Ok(forgotten)
+}
+
+/// What forgets the marks of transactions before `$1` in [`PAGES`] pages of a table. Marks that
+/// somebody is about to write anew are no longer old when he has.
+pub(super) fn sweep(mark: &str, first: i64) -> String {
+    format!(
+        "DELETE FROM {mark} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {mark} \
+         WHERE xid < $1::text::xid8 AND ctid >= '({first},0)' AND ctid < '({},0)' \
+         FOR UPDATE SKIP LOCKED))",
+        first + PAGES
+    )
 }
 
 /// Notes that marks of transactions before `horizon` may be gone.

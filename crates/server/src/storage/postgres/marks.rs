@@ -74,6 +74,29 @@ impl Snapshot {
     pub fn sees(&self, xid: u64) -> bool {
         xid < self.xmax && self.running.binary_search(&xid).is_err()
     }
+
+    /// Whether it sees everything that `other` sees, of the same history.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        let is_hidden = |xid: &u64| other.running.binary_search(xid).is_ok();
+        let running = self.running.iter().take_while(|xid| **xid < other.xmax);
+        other.xmax <= self.xmax && running.into_iter().all(is_hidden)
+    }
+
+    /// The transactions that it does not see and `next` may: ranges, both ends included, in order.
+    /// However long the oldest has been running, there are no more than are running.
+    pub(super) fn unseen(&self, next: &Self) -> Vec<(u64, u64)> {
+        let running = self.running.iter().copied();
+        let ended = running.filter(|xid| next.sees(*xid)).map(|xid| (xid, xid));
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (first, last) in ended.chain([(self.xmax, next.xmax.saturating_sub(1))]) {
+            match ranges.last_mut() {
+                _ if first > last => {}
+                Some(before) if before.1 + 1 == first => before.1 = last,
+                _ => ranges.push((first, last)),
+            }
+        }
+        ranges
+    }
 }
 
 impl fmt::Display for Snapshot {
@@ -268,6 +291,23 @@ fn place(captured: &Captured, scope: &ScopeValues, hole: usize) -> Result<String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_snapshot_does_not_see_is_few_ranges() {
+        let ranges = |old: &str, new: &str| {
+            let (old, new): (Snapshot, Snapshot) = (old.parse().unwrap(), new.parse().unwrap());
+            old.unseen(&new)
+        };
+        assert_eq!(ranges("10:10:", "10:10:"), []);
+        assert_eq!(ranges("10:20:10,14", "10:20:10,14"), []);
+        assert_eq!(ranges("10:20:10,14", "14:20:14"), [(10, 10)]);
+        assert_eq!(
+            ranges("10:20:10,14,15", "30:30:"),
+            [(10, 10), (14, 15), (20, 29)]
+        );
+        assert_eq!(ranges("19:20:19", "19:25:19,24"), [(20, 24)]);
+        assert_eq!(ranges("19:20:19", "25:25:"), [(19, 24)]);
+    }
 
     #[test]
     fn a_snapshot_is_read_and_written() {

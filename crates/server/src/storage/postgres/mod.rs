@@ -18,24 +18,40 @@ pub mod catalog;
 pub mod cell;
 #[cfg(test)]
 mod cell_tests;
+mod columns;
 pub mod connect;
+mod deletion;
 mod duties;
+mod entity;
+mod epoch;
 mod error;
 mod expression;
+mod found;
+mod history;
+mod key;
 mod kinds;
+mod lookups;
 mod marks;
 pub mod name;
 mod numeric;
+mod parts;
+mod pool;
+mod position;
 mod prepare;
 mod present;
+mod pull;
+mod purge;
 pub mod query;
 mod quoted;
 mod run;
-#[expect(dead_code, reason = "pulls of scopes are not written yet")]
 mod scope;
 mod scope_reads;
 mod session;
 mod shape;
+mod statements;
+mod storage;
+mod tables;
+mod window;
 
 pub use self::bookkeeping::{SCHEMA_VERSION, TABLES_SQL};
 pub use self::duties::{Changed, Forgotten, beacon, check_capture, purge};
@@ -44,3 +60,4 @@ pub use self::marks::{
 };
 pub use self::prepare::{Report, Statement, check, plan, prepare, remove};
 pub use self::session::Session;
+pub use self::storage::PostgresStorage;

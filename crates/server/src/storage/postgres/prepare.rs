@@ -89,7 +89,9 @@ pub async fn remove(client: &mut Client) -> Result<Vec<Statement>, StorageError>
         };
         statements.extend(known.map(drop));
     }
-    for table in ["beacon", "reset", "capture", "node"] {
+    for table in [
+        "part", "number", "ledger", "epoch", "beacon", "reset", "capture", "node",
+    ] {
         let sql = format!("DROP TABLE afield.{table}");
         statements.push(Statement::of(sql, "the bookkeeping"));
     }
@@ -106,7 +108,15 @@ pub async fn remove(client: &mut Client) -> Result<Vec<Statement>, StorageError>
 /// Something is missing or does not fit, or the database cannot be read.
 pub async fn check(client: &mut Client, model: &ServerModel) -> Result<(), StorageError> {
     let tx = client.transaction().await.while_(DOING)?;
-    let present = Present::read(&tx).await?;
+    installed(&tx, model).await.map(drop)
+}
+
+/// The captures of `model` with their numbers, if each is in place as [`check`] demands it.
+pub(super) async fn installed(
+    tx: &Transaction<'_>,
+    model: &ServerModel,
+) -> Result<Vec<Capture>, StorageError> {
+    let present = Present::read(tx).await?;
     let Some(version) = present.version else {
         let message = "the database is not prepared: run `afield prepare`";
         return Err(lasting(message));
@@ -123,21 +133,22 @@ pub async fn check(client: &mut Client, model: &ServerModel) -> Result<(), Stora
              then load their tables again",
         ));
     }
-    for capture in numbered(&present, captures(&tx, model).await?) {
+    let captures = numbered(&present, captures(tx, model).await?);
+    for capture in &captures {
         let label = capture.shape.label();
-        let Some(known) = known(&present, &capture) else {
+        let Some(known) = known(&present, capture) else {
             return Err(lasting(format!(
                 "the table `{label}` is not captured yet: run `afield prepare`"
             )));
         };
-        if let Some(what) = misfit(&tx, &present, known, &capture).await? {
+        if let Some(what) = misfit(tx, &present, known, capture).await? {
             return Err(lasting(format!(
                 "change capture of the table `{label}` is missing or no longer fits it ({what}): \
                  run `afield prepare`; devices will then load this table again"
             )));
         }
     }
-    Ok(())
+    Ok(captures)
 }
 
 async fn may_create(tx: &Transaction<'_>, statements: &[Statement]) -> Result<(), StorageError> {
@@ -212,12 +223,17 @@ fn version_fits(version: i32) -> Result<(), StorageError> {
     }
 }
 
-/// What a copy of a database needs: its marks have numbers of transactions of another one.
+/// What a copy of a database needs: its marks and its ledger have numbers of transactions of another
+/// one. What the other one's ledger had forgotten this one does not know either.
 fn incarnation() -> Vec<Statement> {
     let sql = "UPDATE afield.node SET incarnation = gen_random_uuid(), horizon = '0', \
+               ledger_horizon = CASE WHEN ledger_horizon = '0' THEN '0' \
+               ELSE pg_current_xact_id() END, \
                system_identifier = s.system_identifier, database = d.oid, \
                itself = 'afield.node'::regclass FROM pg_control_system() s, pg_database d \
                WHERE d.datname = current_database();\n\
+               UPDATE afield.ledger SET xid = pg_current_xact_id();\n\
+               DELETE FROM afield.epoch;\n\
                DELETE FROM afield.beacon;\nDELETE FROM afield.reset";
     vec![Statement::of(
         sql,

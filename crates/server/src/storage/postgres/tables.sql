@@ -11,6 +11,9 @@ CREATE TABLE afield.node (
   database oid NOT NULL,
   itself oid NOT NULL,
   horizon xid8 NOT NULL DEFAULT '0',
+  ledger_horizon xid8 NOT NULL DEFAULT '0',
+  code_key bytea NOT NULL DEFAULT sha256(uuid_send(gen_random_uuid())
+    || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
   made timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE afield.node IS 'One row: this database';
@@ -21,6 +24,8 @@ COMMENT ON COLUMN afield.node.system_identifier IS 'The cluster in which it was 
 COMMENT ON COLUMN afield.node.database IS 'The database in which it was made';
 COMMENT ON COLUMN afield.node.itself IS 'This table, as it was made: a restored one has another oid';
 COMMENT ON COLUMN afield.node.horizon IS 'Marks of transactions from this one on are whole';
+COMMENT ON COLUMN afield.node.ledger_horizon IS 'The ledger knows the groups of transactions from this one on';
+COMMENT ON COLUMN afield.node.code_key IS 'What positions are sealed with';
 COMMENT ON COLUMN afield.node.made IS 'When, for people';
 
 -- the tables that are captured
@@ -74,6 +79,86 @@ COMMENT ON TABLE afield.beacon IS 'Signs of life: what is older than the retenti
 COMMENT ON COLUMN afield.beacon.at IS 'When';
 COMMENT ON COLUMN afield.beacon.lsn IS 'The end of the log then';
 COMMENT ON COLUMN afield.beacon.snapshot IS 'The transactions that were visible then';
+
+-- each start of the database: what devices were told in one of them is told apart from what they
+-- were told in a copy or a fork of it
+CREATE TABLE afield.epoch (
+  number bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+  epoch bytea NOT NULL UNIQUE DEFAULT substring(uuid_send(gen_random_uuid()) FROM 1 FOR 6)
+    || substring(uuid_send(gen_random_uuid()) FROM 1 FOR 2),
+  incarnation uuid NOT NULL,
+  timeline text NOT NULL,
+  started timestamptz NOT NULL,
+  beacon_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  beacon pg_snapshot NOT NULL DEFAULT pg_current_snapshot(),
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE afield.epoch IS 'Unbroken histories, the newest last: an entry for each start of the database';
+COMMENT ON COLUMN afield.epoch.number IS 'Their order';
+COMMENT ON COLUMN afield.epoch.epoch IS 'Random; what positions name';
+COMMENT ON COLUMN afield.epoch.incarnation IS 'Of the database, as afield.node had it';
+COMMENT ON COLUMN afield.epoch.timeline IS 'Of its log';
+COMMENT ON COLUMN afield.epoch.started IS 'When the database was started';
+COMMENT ON COLUMN afield.epoch.beacon_xid IS 'The transaction that last wrote this row';
+COMMENT ON COLUMN afield.epoch.beacon IS 'The transactions that were visible to it: what devices were told beyond these, another history may not contain';
+COMMENT ON COLUMN afield.epoch.at IS 'When that was, for people';
+
+-- what became of the groups that devices sent
+CREATE TABLE afield.ledger (
+  user_name text COLLATE "C" NOT NULL,
+  group_id bytea NOT NULL,
+  hash bytea,
+  verdicts bytea,
+  applied boolean NOT NULL,
+  absorbed_by bytea,
+  at bigint NOT NULL,
+  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  PRIMARY KEY (user_name, group_id)
+);
+CREATE INDEX ledger_xid ON afield.ledger (xid);
+COMMENT ON TABLE afield.ledger IS 'One row for each group: a repeat takes no effect and gets the same answer';
+COMMENT ON COLUMN afield.ledger.user_name IS 'Who sent it';
+COMMENT ON COLUMN afield.ledger.group_id IS 'Its id, made by the device';
+COMMENT ON COLUMN afield.ledger.hash IS 'Of what was sent; null if it came as a part of another group only';
+COMMENT ON COLUMN afield.ledger.verdicts IS 'What became of each of its changes';
+COMMENT ON COLUMN afield.ledger.applied IS 'Whether it took effect';
+COMMENT ON COLUMN afield.ledger.absorbed_by IS 'The group as a part of which it took effect';
+COMMENT ON COLUMN afield.ledger.at IS 'When, in seconds since 1970';
+COMMENT ON COLUMN afield.ledger.xid IS 'The transaction that noted it';
+
+-- the identifiers that rows got which devices made
+CREATE TABLE afield.number (
+  user_name text COLLATE "C" NOT NULL,
+  group_id bytea NOT NULL,
+  entity text COLLATE "C" NOT NULL,
+  temporary bigint NOT NULL,
+  number bigint NOT NULL,
+  PRIMARY KEY (user_name, group_id, entity, temporary)
+);
+COMMENT ON TABLE afield.number IS 'One row for each row that a group created under a temporary identifier';
+COMMENT ON COLUMN afield.number.user_name IS 'Who sent the group';
+COMMENT ON COLUMN afield.number.group_id IS 'The group';
+COMMENT ON COLUMN afield.number.entity IS 'Whose row it is';
+COMMENT ON COLUMN afield.number.temporary IS 'Its identifier on the device';
+COMMENT ON COLUMN afield.number.number IS 'Its identifier here';
+
+-- groups that come in pieces, until they are whole
+CREATE TABLE afield.part (
+  user_name text COLLATE "C" NOT NULL,
+  group_id bytea NOT NULL,
+  at_byte bigint NOT NULL,
+  total bigint NOT NULL,
+  bytes bytea NOT NULL,
+  came bigint NOT NULL,
+  PRIMARY KEY (user_name, group_id, at_byte)
+);
+COMMENT ON TABLE afield.part IS 'One row for each piece of a group that is not whole yet';
+COMMENT ON COLUMN afield.part.user_name IS 'Who sends it';
+COMMENT ON COLUMN afield.part.group_id IS 'The group';
+COMMENT ON COLUMN afield.part.at_byte IS 'Where the piece begins';
+COMMENT ON COLUMN afield.part.total IS 'How many bytes the group has';
+COMMENT ON COLUMN afield.part.bytes IS 'The piece';
+COMMENT ON COLUMN afield.part.came IS 'When a piece of the group last came, in seconds since 1970';
 
 -- everything whose change could open a hole in the capture, one line for each thing. The xmin of a
 -- trigger tells that it was switched off although it is on again; a file node tells a rewrite, and

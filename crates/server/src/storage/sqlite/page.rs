@@ -1,52 +1,16 @@
-//! The content of a page: rows in blocks, identifiers of rows that are gone, within the limits.
+//! What SQLite's rows become in a page: which of them are sent, and which are told to be gone.
 
 use std::collections::HashSet;
 
-use afield_protocol::limits::ROWS_FRAME_BYTES;
 use afield_protocol::zoo::planted;
-use afield_protocol::{Frame, Key, RowBlockWriter, Value, ValueRef, Window};
+use afield_protocol::{Key, Value, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::cell::Canonical;
 use super::entity::EntityTable;
 use super::raw::{Raw, write_raw_key};
-
-/// The content of a page, within its limits.
-pub(super) struct PageWriter {
-    pub frames: Vec<Frame>,
-    rows_left: usize,
-    bytes_left: usize,
-}
-
-impl PageWriter {
-    pub(super) fn new(rows_max: usize, bytes_max: usize) -> Self {
-        Self {
-            frames: Vec::new(),
-            // At least one row, or nothing would ever move on.
-            rows_left: rows_max.max(1),
-            bytes_left: bytes_max.max(1),
-        }
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.rows_left == 0 || self.bytes_left == 0
-    }
-
-    /// How many rows still fit.
-    pub(super) fn rows_left(&self) -> usize {
-        self.rows_left
-    }
-
-    /// Counts bytes that are no row.
-    pub(super) fn count_bytes(&mut self, bytes: usize) {
-        self.bytes_left = self.bytes_left.saturating_sub(bytes);
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.rows_left = self.rows_left.saturating_sub(1);
-        self.count_bytes(bytes);
-    }
-}
+use crate::storage::page::Content;
+pub(super) use crate::storage::page::PageWriter;
 
 /// How marked rows are read, and which of them are the user's.
 pub(super) struct Reading<'l, 'a> {
@@ -60,33 +24,25 @@ pub(super) struct Reading<'l, 'a> {
 
 /// One entity's part of a page.
 pub(super) struct EntityWriter<'a> {
-    pub page: &'a mut PageWriter,
+    content: Content<'a>,
     table: &'a EntityTable,
-    block: RowBlockWriter,
-    gone: Vec<Key>,
-    gone_bytes: usize,
 }
 
 impl<'a> EntityWriter<'a> {
     pub(super) fn new(page: &'a mut PageWriter, table: &'a EntityTable) -> Self {
-        let local = &table.entity.local;
         Self {
-            page,
+            content: Content::new(page, &table.entity.local),
             table,
-            block: RowBlockWriter::new(&local.name, &local.columns()),
-            gone: Vec::new(),
-            gone_bytes: 0,
         }
     }
 
+    /// The page that it is a part of.
+    pub(super) fn page(&self) -> &PageWriter {
+        self.content.page
+    }
+
     pub(super) fn row(&mut self, cells: &[Canonical<'_>]) {
-        let bytes: usize = cells.iter().map(|cell| size_at_most(cell.as_ref())).sum();
-        if self.block.size() + bytes > ROWS_FRAME_BYTES {
-            self.flush_rows();
-        }
-        let before = self.block.size();
-        self.block.push(cells.iter().map(Canonical::as_ref));
-        self.page.count(self.block.size() - before);
+        self.content.row(cells.iter().map(Canonical::as_ref));
     }
 
     /// Delivers the row that was marked under a stored key, or that it is gone.
@@ -119,7 +75,7 @@ impl<'a> EntityWriter<'a> {
     ) -> rusqlite::Result<()> {
         let width = self.table.key_width();
         for key in keys.iter().filter(|key| key.len() == width) {
-            if self.page.is_full() {
+            if self.page().is_full() {
                 break;
             }
             self.asked_for(conn, key, reading)?;
@@ -162,7 +118,7 @@ impl<'a> EntityWriter<'a> {
         if told.contains(&key) {
             return Ok(true);
         }
-        if self.page.is_full() {
+        if self.page().is_full() {
             return Ok(false);
         }
         told.insert(key);
@@ -208,43 +164,10 @@ impl<'a> EntityWriter<'a> {
     }
 
     fn gone(&mut self, key: Key) {
-        let bytes: usize = key.iter().map(|part| size_at_most(part.as_ref())).sum();
-        if self.gone_bytes + bytes > ROWS_FRAME_BYTES {
-            self.flush_gone();
-        }
-        self.gone_bytes += bytes;
-        self.gone.push(key);
-        self.page.count(bytes);
+        self.content.gone(key);
     }
 
-    pub(super) fn finish(mut self) {
-        self.flush_rows();
-        self.flush_gone();
-    }
-
-    fn flush_rows(&mut self) {
-        if !self.block.is_empty() {
-            self.page.frames.push(Frame::Rows(self.block.take()));
-        }
-    }
-
-    fn flush_gone(&mut self) {
-        if !self.gone.is_empty() {
-            self.gone_bytes = 0;
-            self.page.frames.push(Frame::Gone {
-                entity: self.table.entity.local.name.clone(),
-                keys: std::mem::take(&mut self.gone),
-            });
-        }
-    }
-}
-
-/// What a value takes on the wire at most, in whichever form.
-pub(super) fn size_at_most(value: ValueRef<'_>) -> usize {
-    match value {
-        ValueRef::Null => 1,
-        ValueRef::Integer(_) | ValueRef::Real(_) => 9,
-        ValueRef::Text(text) => text.len() + 14,
-        ValueRef::Bytes(bytes) => bytes.len() + 9,
+    pub(super) fn finish(self) {
+        self.content.finish();
     }
 }

@@ -202,7 +202,10 @@ impl<'a> Snapshot<'a> {
             ));
         }
         let place = self.place_of(table, since, position.as_ref())?;
-        let instants = Instants::of(table, place.as_ref(), self.now);
+        let is_idle = |place: &Place| place.progress == Progress::Idle;
+        let known = place.as_ref();
+        let known = known.and_then(|place| Some((place.instant?, is_idle(place))));
+        let instants = Instants::of(&table.entity, known, self.now);
         if let Some(scoped) = table.scoped() {
             let key = &self.storage.code_key;
             let entity = (name, table);

@@ -4,87 +4,19 @@
 //! finds the rows which came in is a few days wider than need be, since a table may store an
 //! instant with any offset: every row of it is held against both bounds.
 
-use afield_protocol::zoo::planted;
 use afield_protocol::{Type, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::entity::EntityTable;
 use super::raw::{Raw, read_raw_key};
 use super::scope::LOOKED_AT_MAX;
-use crate::position::{Place, Progress};
-use crate::resolved::{Keep, ServerEntity};
+use crate::resolved::Keep;
+use crate::storage::window::window;
+
+pub(super) use crate::storage::window::{Instants, label};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
-
-/// The instants of a pull of one entity: none, if its rows do not stay for a time.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Instants {
-    /// If it starts over.
-    pub fresh: Option<i64>,
-    /// If it goes on from its position.
-    pub resumed: Option<i64>,
-    /// That of an idle position, where rows may have come in since.
-    pub before: Option<i64>,
-}
-
-impl Instants {
-    /// Time never goes back for a device, and stands still within a pull: what is unfinished is
-    /// finished by the instant at which it began.
-    pub(super) fn of(table: &EntityTable, place: Option<&Place>, now: i64) -> Self {
-        let Some(keep) = &table.entity.keep else {
-            return Self::default();
-        };
-        let known = place.and_then(|place| Some((place, place.instant?)));
-        let Some((place, instant)) = known else {
-            return Self {
-                fresh: Some(now),
-                ..Self::default()
-            };
-        };
-        let latest = match planted("server-window-goes-back") {
-            true => now,
-            false => now.max(instant),
-        };
-        let is_idle = place.progress == Progress::Idle;
-        let may_grow = is_idle && keep.comparison.grows() && latest > instant;
-        let may_grow = may_grow && !planted("server-window-range-not-read");
-        let stands = !is_idle && !planted("server-window-moves-under-a-download");
-        Self {
-            fresh: Some(latest),
-            resumed: Some(if stands { instant } else { latest }),
-            before: may_grow.then_some(instant),
-        }
-    }
-}
-
-/// What a position of this entity stands for: its name, and what else decides which rows those
-/// are, if not all, and what their attributes are. Another rule makes other tokens, so that its
-/// entity starts over: devices cannot tell it by their own model.
-pub(super) fn label(entity: &ServerEntity) -> String {
-    let name = &entity.local.name;
-    let keep = entity.keep.as_ref().map(|keep| {
-        let column = entity.columns.get(keep.attribute);
-        let column = column.map_or("", |column| &column.name);
-        let sign = keep.comparison.as_str();
-        format!("\0keep {column:?} {sign} {}", keep.seconds)
-    });
-    let delete = entity.delete.as_ref().map(|delete| {
-        let (column, when) = (&delete.column.name, &delete.when);
-        format!("\0delete {column:?} {when:?}")
-    });
-    let from = (entity.table != *name).then(|| format!("\0from {:?}", entity.table));
-    let columns = entity.local.attributes.iter().zip(&entity.columns);
-    let renamed = columns.filter(|(attribute, column)| attribute.name != column.name);
-    let renamed: String = renamed
-        .map(|(attribute, column)| format!("\0{:?} as {:?}", column.name, attribute.name))
-        .collect();
-    let parts = [keep, delete, from, Some(renamed)];
-    parts
-        .into_iter()
-        .flatten()
-        .fold(name.clone(), |all, part| all + &part)
-}
 
 /// The place behind which rows that came in go on, as a position has it: the attribute and the
 /// key. `None` too if none was read yet.
@@ -99,23 +31,7 @@ fn kind(table: &EntityTable, keep: &Keep) -> Type {
 impl EntityTable {
     /// Which rows devices have at an instant.
     pub(super) fn window(&self, at: Option<i64>) -> Option<Window> {
-        let keep = self.entity.keep.as_ref()?;
-        let bound = kind(self, keep).at(at?.saturating_add(keep.seconds));
-        Some(Window {
-            entity: self.entity.local.name.clone(),
-            attribute: self
-                .entity
-                .local
-                .attributes
-                .get(keep.attribute)?
-                .name
-                .clone(),
-            keep: keep.comparison,
-            bound: match bound {
-                afield_protocol::Value::Text(text) => text,
-                _ => return None,
-            },
-        })
+        window(&self.entity, at)
     }
 
     /// Whether a row goes to devices: it does not count as deleted, and is in the window.

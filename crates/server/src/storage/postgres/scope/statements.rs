@@ -4,11 +4,15 @@
 //! The rows come as every statement of the entity gives them, with the bytes of the scope's columns
 //! behind their attributes.
 
+use tokio_postgres::Transaction;
+
 use super::super::capture::mark_table;
 use super::super::columns::{KeyColumn, behind};
 use super::super::entity::Parts;
+use super::super::lookups::has_index;
 use super::super::statements::{named, ordered};
 use super::{Compared, ScopeSql};
+use crate::storage::StorageError;
 
 /// The statements of one scope column. `$1` is how many rows they give at most.
 #[derive(Debug)]
@@ -36,20 +40,21 @@ impl ScopeSql {
         columns.map(|column| column.identity(row)).collect()
     }
 
-    /// The statements for each scope column; `is_indexed` says of each whether there is an index on
-    /// it and then the row's key.
-    pub(in super::super) fn statements(
+    /// The statements for each scope column of the table with this oid, whose rows come in the
+    /// order of these columns.
+    pub(in super::super) async fn statements(
         &self,
+        tx: &Transaction<'_>,
         parts: &Parts<'_>,
         shown: &str,
-        is_indexed: &[bool],
-    ) -> Vec<ByValue> {
-        let columns = self.columns.iter().enumerate();
-        let statements = columns.map(|(at, column)| {
-            let is_indexed = is_indexed.get(at).copied().unwrap_or(false);
-            self.of_column(parts, shown, (at, column), is_indexed)
-        });
-        statements.collect()
+        (table, order): (u32, &[String]),
+    ) -> Result<Vec<ByValue>, StorageError> {
+        let mut statements = Vec::new();
+        for (at, column) in self.columns.iter().enumerate() {
+            let is_indexed = has_index(tx, table, &column.name, order).await?;
+            statements.push(self.of_column(parts, shown, (at, column), is_indexed));
+        }
+        Ok(statements)
     }
 
     fn of_column(
@@ -103,7 +108,10 @@ impl ScopeSql {
     ) -> (String, String) {
         let Parts { table, key, .. } = *parts;
         let mark = mark_table(parts.capture.unwrap_or_default());
-        let keys: Vec<String> = key.iter().map(|key| format!("m.{}", key.mark.name)).collect();
+        let keys: Vec<String> = key
+            .iter()
+            .map(|key| format!("m.{}", key.mark.name))
+            .collect();
         let order = format!("m.xid, {}", keys.join(", "));
         let scopes = (1..=self.columns.len()).map(|at| format!(", m.scope{at}"));
         let cells = order.clone() + &scopes.collect::<String>();
@@ -151,7 +159,9 @@ impl ScopeSql {
         let mut read = vec!["m.xid".to_owned()];
         read.extend(key.iter().map(|key| key.read_mark("m")));
         let columns = self.columns.iter().enumerate();
-        read.extend(columns.map(|(at, column)| column.mark_identity(&format!("m.scope{}", at + 1))));
+        read.extend(
+            columns.map(|(at, column)| column.mark_identity(&format!("m.scope{}", at + 1))),
+        );
         read.join(", ")
     }
 

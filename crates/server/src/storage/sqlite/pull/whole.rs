@@ -57,7 +57,7 @@ impl<'a> Pulled<'a> {
         let mut each = |row: &Row<'_>| {
             content.row(&table.cells(row)?);
             has_read = true;
-            Ok(content.page.is_full())
+            Ok(content.page().is_full())
         };
         let begins = after.as_ref().map(|after| after.last.as_slice());
         let last = table.entering(conn, (*before, at), begins, &mut each)?;
@@ -115,7 +115,7 @@ impl<'a> Pulled<'a> {
             if self.table.is_sent(row, self.window.as_ref())? {
                 content.row(&self.table.cells(row)?);
             }
-            if content.page.is_full() || looked_at >= LOOKED_AT_MAX {
+            if content.page().is_full() || looked_at >= LOOKED_AT_MAX {
                 last = Some(self.table.raw_key(row, 0)?);
             }
         }
@@ -209,7 +209,7 @@ impl<'a> Pulled<'a> {
                 continue;
             };
             // Marks that share a number share a page: the position can only say "up to here".
-            if content.page.is_full() && change != *from {
+            if content.page().is_full() && change != *from {
                 break Some((*from, None));
             }
             if !has_lookups || told.insert(write_raw_key(&key)) {

@@ -311,7 +311,7 @@ impl<'a> ScopedPull<'a> {
                 cells.extend(beside);
                 content.row(&cells);
             }
-            if content.page.is_full() || *looked_at >= LOOKED_AT_MAX {
+            if content.page().is_full() || *looked_at >= LOOKED_AT_MAX {
                 last = Some(self.table.raw_key(row, 0)?);
             }
         }
@@ -347,8 +347,8 @@ impl<'a> ScopedPull<'a> {
         let mut cut = None;
         let mut told = HashSet::new();
         let mut content = EntityWriter::new(page, self.table);
-        'page: while from < snapshot && !content.page.is_full() {
-            let batch = marks.next(conn, from, snapshot, content.page.rows_left())?;
+        'page: while from < snapshot && !content.page().is_full() {
+            let batch = marks.next(conn, from, snapshot, content.page().rows_left())?;
             let is_told =
                 |mark: &&Mark| self.was_mine(&mark.scope) || planted("server-gone-told-to-others");
             let mine = batch.marks.iter().filter(is_told);
@@ -368,7 +368,7 @@ impl<'a> ScopedPull<'a> {
                     continue;
                 };
                 // Marks that share a number share a page: the position only says "up to here".
-                if content.page.is_full() && mark.change > from {
+                if content.page().is_full() && mark.change > from {
                     from = mark.change - 1;
                     break 'page;
                 }

@@ -152,14 +152,11 @@ impl Telling<'_, '_> {
         while let Some(route) = along.at.stage.checked_sub(1).and_then(|at| routes.get(at)) {
             let (told, has_told) = (&mut self.told, &mut self.has_told);
             let mut each = |row: &Row, first: usize| {
-                Shown {
-                    pull,
-                    ways,
-                    told,
-                }
-                .take(content, (row, first), has_told)
+                Shown { pull, ways, told }.take(content, (row, first), has_told)
             };
-            let walked = self.fan.walk(self.link, route, ranges, &mut along.at, left, &mut each);
+            let walked = self
+                .fan
+                .walk(self.link, route, ranges, &mut along.at, left, &mut each);
             if !walked.await? {
                 return Ok(false);
             }

@@ -27,7 +27,9 @@ impl ScopedPull<'_> {
         let (table, ways) = (self.table, self.ways());
         let most = i64::try_from(VERIFY_COUNTED_MAX).unwrap_or(i64::MAX);
         // A row may stand under the values of several ways.
-        let most = most.saturating_add(1).saturating_mul(1 + self.scope.ways.len() as i64);
+        let most = most
+            .saturating_add(1)
+            .saturating_mul(1 + self.scope.ways.len() as i64);
         for (at, way) in self.scope.ways.iter().enumerate() {
             let first = self.scope.conditions.get(way.start);
             let Some(sql) = first.and_then(|first| self.sql.get(first.column)) else {

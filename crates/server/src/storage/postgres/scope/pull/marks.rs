@@ -66,7 +66,9 @@ impl Marks<'_> {
         let mut batch = Batch::new(rows_left);
         let mut looked_at = 0;
         let conditions = &self.ways.scope.conditions;
-        let begun = along.under.and_then(|(condition, _)| Some(conditions.get(condition)?.way));
+        let begun = along
+            .under
+            .and_then(|(condition, _)| Some(conditions.get(condition)?.way));
         for way in begun.unwrap_or(0)..self.ways.scope.ways.len() {
             let condition = match along.under {
                 Some((condition, _)) if begun == Some(way) => Some(condition),
@@ -75,7 +77,10 @@ impl Marks<'_> {
             let Some(condition) = condition else {
                 continue;
             };
-            let mut above = along.under.filter(|_| begun == Some(way)).map(|(_, number)| number);
+            let mut above = along
+                .under
+                .filter(|_| begun == Some(way))
+                .map(|(_, number)| number);
             loop {
                 if let Some(number) = above {
                     let mut had = self.ways.had(condition);
@@ -177,7 +182,8 @@ impl Marks<'_> {
             taking.take((condition, *number), &mark)
         };
         let sql = &sql.marks_of_all;
-        self.read(sql, 1, &parameters, most, &mut taking, &take).await
+        self.read(sql, 1, &parameters, most, &mut taking, &take)
+            .await
     }
 
     async fn read(

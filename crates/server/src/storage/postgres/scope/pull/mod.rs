@@ -173,7 +173,8 @@ impl<'a> ScopedPull<'a> {
         let snapshot = std::mem::replace(&mut self.from, place.from.clone());
         self.has = has;
         let has_changed = is_whole
-            && (self.is_touched(link, &snapshot).await? || self.has_entered(link, instants).await?);
+            && (self.is_touched(link, &snapshot).await?
+                || self.has_entered(link, instants).await?);
         if has_changed {
             self.has.clear();
             self.from = snapshot;
@@ -288,7 +289,10 @@ impl<'a> ScopedPull<'a> {
         Place {
             epoch: taken.epoch,
             from: from.clone(),
-            seen: self.seen.clone().filter(|seen| !self.is_done && seen != from),
+            seen: self
+                .seen
+                .clone()
+                .filter(|seen| !self.is_done && seen != from),
             progress,
             held: Some(digest(self.has.iter().copied())),
             instant: self.at,

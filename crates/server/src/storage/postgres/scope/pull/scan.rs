@@ -40,7 +40,9 @@ impl ScopedPull<'_> {
             }
             let after = resumed.map(|reached| reached.last);
             let value = (condition, number);
-            let last = self.scan_value(link, page, value, after, &mut looked_at).await?;
+            let last = self
+                .scan_value(link, page, value, after, &mut looked_at)
+                .await?;
             self.seen = Some(now.clone());
             if let Some(last) = last {
                 self.scan = Some(Reached {

@@ -37,7 +37,7 @@ impl ScopedPull<'_> {
                 content.row(&cells);
                 has_read = true;
             }
-            Ok(content.page.is_full())
+            Ok(content.page().is_full())
         };
         let span = (before, at);
         let last = (self.table).entering(conn, span, after.as_deref(), &mut each)?;

@@ -1,0 +1,274 @@
+//! Connections that requests borrow: each with a runtime of its own, so that a query costs no
+//! change of threads, and with its statements prepared.
+//!
+//! What fails because its connection is gone is done once more on a new one: the database was
+//! started anew, or somebody between closes what is idle.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use afield_protocol::Code;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+use super::connect::connect;
+use super::error::While;
+use crate::model::file::PostgresUrl;
+use crate::storage::StorageError;
+
+/// Connections that are kept open between requests. More requests than this at once open their own
+/// and close them again.
+const KEPT: usize = 8;
+
+/// How every connection is set. Cells travel in forms that do not depend on the role's settings.
+/// Plans depend on no statistics: every statement of a pull is a few ranges of indexes, and what a
+/// planner believes of a table that has just been filled must not change that.
+const SETTINGS: &str = "
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';
+    SET bytea_output = 'hex'; SET extra_float_digits = 1; SET client_encoding = 'UTF8';
+    SET jit = off; SET max_parallel_workers_per_gather = 0;
+    SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off;
+    SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_hashagg = off;
+    SET lock_timeout = '5s'; SET statement_timeout = '60s';
+    SET idle_in_transaction_session_timeout = '60s';
+    SET synchronous_commit = on; SET default_transaction_isolation = 'read committed'";
+
+/// For what is not ours, until the transaction ends: the team's queries and the catalogs are planned
+/// as everywhere else.
+pub(super) const PLANNED_BY_RANGES: &str = "
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
+    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+    SET LOCAL enable_hashagg = off";
+
+pub(super) const PLANNED_AS_EVER: &str = "
+    SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; SET LOCAL enable_bitmapscan = on;
+    SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_hashagg = on";
+
+/// The states of statements that fail because a table, or something that captures it, is another
+/// one than when it was looked at.
+const OF_OTHER_TABLES: [&str; 7] = [
+    "0A000", "26000", "42703", "42804", "42883", "42P01", "42P18",
+];
+
+/// The states of a connection that ends.
+const OF_AN_END: [&str; 4] = ["57P01", "57P02", "57P03", "25P03"];
+
+/// A connection in a request's hands.
+pub(super) struct Link {
+    pub client: Client,
+    statements: RefCell<HashMap<String, Statement>>,
+    /// The state of the last statement that failed.
+    failed: RefCell<Option<String>>,
+    is_open: Cell<bool>,
+}
+
+/// Parameters of a statement.
+pub(super) type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
+
+impl Link {
+    async fn connect(url: &PostgresUrl) -> Result<Self, StorageError> {
+        let client = connect(url).await?;
+        client
+            .batch_execute(SETTINGS)
+            .await
+            .while_("setting a connection up")?;
+        Ok(Self {
+            client,
+            statements: RefCell::default(),
+            failed: RefCell::default(),
+            is_open: Cell::new(false),
+        })
+    }
+
+    /// The prepared form of a statement.
+    pub(super) async fn prepare(&self, sql: &str, doing: &str) -> Result<Statement, StorageError> {
+        let known = self.statements.borrow().get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.noted(self.client.prepare(sql).await, doing)?;
+        let mut statements = self.statements.borrow_mut();
+        statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// All rows of a statement, which says itself how many these are at most.
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+        doing: &str,
+    ) -> Result<Vec<Row>, StorageError> {
+        let statement = self.prepare(sql, doing).await?;
+        self.noted(self.client.query(&statement, parameters).await, doing)
+    }
+
+    /// The one row of a statement.
+    pub(super) async fn query_one(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+        doing: &str,
+    ) -> Result<Row, StorageError> {
+        let statement = self.prepare(sql, doing).await?;
+        self.noted(self.client.query_one(&statement, parameters).await, doing)
+    }
+
+    /// Runs a statement; gives how many rows it wrote.
+    pub(super) async fn execute(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+        doing: &str,
+    ) -> Result<u64, StorageError> {
+        let statement = self.prepare(sql, doing).await?;
+        self.noted(self.client.execute(&statement, parameters).await, doing)
+    }
+
+    /// Runs statements without parameters.
+    pub(super) async fn run(&self, sql: &str, doing: &str) -> Result<(), StorageError> {
+        self.noted(self.client.batch_execute(sql).await, doing)
+    }
+
+    /// Begins a transaction; what is still open when the connection is given back is undone.
+    pub(super) async fn begin(&self, sql: &str, doing: &str) -> Result<(), StorageError> {
+        self.is_open.set(true);
+        self.run(sql, doing).await
+    }
+
+    /// Ends it and keeps what it wrote.
+    pub(super) async fn commit(&self, doing: &str) -> Result<(), StorageError> {
+        self.run("COMMIT", doing).await?;
+        self.is_open.set(false);
+        Ok(())
+    }
+
+    /// Remembers why a statement failed.
+    pub(super) fn noted<T>(
+        &self,
+        result: Result<T, tokio_postgres::Error>,
+        doing: &str,
+    ) -> Result<T, StorageError> {
+        if let Err(error) = &result {
+            let state = error.code().map(|state| state.code().to_owned());
+            // What follows in an aborted transaction says nothing.
+            if state.as_deref() != Some("25P02") {
+                *self.failed.borrow_mut() = state;
+            }
+        }
+        result.while_(doing)
+    }
+
+    /// A table is another one than when it was looked at.
+    pub(super) fn other_tables(&self, doing: &str) -> StorageError {
+        *self.failed.borrow_mut() = Some(OF_OTHER_TABLES[0].to_owned());
+        StorageError {
+            code: Code::INTERNAL,
+            message: format!("{doing}: a table of the model was changed"),
+            is_retryable: true,
+        }
+    }
+
+    /// Whether the last failure came of a table that is another one now.
+    pub(super) fn has_met_other_tables(&self) -> bool {
+        let failed = self.failed.borrow();
+        failed
+            .as_deref()
+            .is_some_and(|state| OF_OTHER_TABLES.contains(&state))
+    }
+
+    /// Forgets its statements: they are those of other tables.
+    pub(super) fn forget(&self) {
+        self.statements.borrow_mut().clear();
+        self.failed.take();
+    }
+
+    fn has_ended(&self) -> bool {
+        let failed = self.failed.borrow();
+        let is_end = |state: &str| OF_AN_END.contains(&state) || state.starts_with("08");
+        self.client.is_closed() || failed.as_deref().is_some_and(is_end)
+    }
+}
+
+/// A connection and what drives it.
+struct Driven {
+    link: Link,
+    runtime: Runtime,
+}
+
+/// The connections of a storage.
+pub(super) struct Pool {
+    url: PostgresUrl,
+    kept: Mutex<Vec<Driven>>,
+}
+
+impl Pool {
+    pub(super) fn new(url: PostgresUrl) -> Self {
+        Self {
+            url,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Runs `work` with a connection, and once more with a new one if that one is gone. Not to be
+    /// called from asynchronous code.
+    pub(super) fn with<T>(
+        &self,
+        work: impl AsyncFn(&mut Link) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let pooled = self.kept().pop();
+        if let Some(mut driven) = pooled {
+            driven.link.failed.take();
+            let result = driven.runtime.block_on(work(&mut driven.link));
+            let is_gone = result.is_err() && driven.link.has_ended();
+            if !is_gone {
+                self.keep(driven, result.is_ok());
+                return result;
+            }
+            // The others are as old.
+            self.kept().clear();
+        }
+        let mut driven = self.connect()?;
+        let result = driven.runtime.block_on(work(&mut driven.link));
+        self.keep(driven, result.is_ok());
+        result
+    }
+
+    /// Closes what is idle: its statements are those of other tables.
+    pub(super) fn clear(&self) {
+        self.kept().clear();
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Driven>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self) -> Result<Driven, StorageError> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| StorageError {
+            code: Code::UNREACHABLE,
+            message: format!("the system gives no means to wait for a connection: {error}"),
+            is_retryable: true,
+        })?;
+        let link = runtime.block_on(Link::connect(&self.url))?;
+        Ok(Driven { link, runtime })
+    }
+
+    /// Takes a connection back, unless something in it is not as it should be.
+    fn keep(&self, driven: Driven, is_sound: bool) {
+        if driven.link.is_open.get() {
+            let undone = driven.link.run("ROLLBACK", "ending a transaction");
+            if driven.runtime.block_on(undone).is_err() {
+                return;
+            }
+            driven.link.is_open.set(false);
+        }
+        let mut kept = self.kept();
+        if (is_sound || !driven.link.has_met_other_tables()) && kept.len() < KEPT {
+            kept.push(driven);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! A storage in a team's PostgreSQL: whole decisions, each inside one transaction.
+//!
+//! Any number of servers may share the database. Nothing is kept between requests but connections,
+//! what the tables look like, and what of the present epoch is known to be on disk.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, limits};
+
+use super::duties::Changed;
+use super::epoch::{self, Epoch};
+use super::error::{While, lasting};
+use super::pool::{Link, Pool};
+use super::pull::{self, Known, Outcome, Read};
+use super::tables::Tables;
+use super::{duties, history, parts, position, purge};
+use crate::model::file::PostgresUrl;
+use crate::position::CodeKey;
+use crate::resolved::ServerModel;
+use crate::storage::lists::{LISTS_BYTES, Lists};
+use crate::storage::{
+    Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError,
+};
+
+/// How often a page is read anew because the database is another one than it was: each time for
+/// a reason that the next attempt has seen.
+const ATTEMPTS: usize = 4;
+
+/// A team's PostgreSQL database.
+pub struct PostgresStorage {
+    pub(super) pool: Pool,
+    pub(super) code_key: CodeKey,
+    epoch: Mutex<Epoch>,
+    tables: Mutex<Arc<Tables>>,
+    clock: Option<Box<dyn Fn() -> i64 + Send + Sync>>,
+    lists: Lists,
+    pub(super) scope_values_max: usize,
+    pub(super) group_changes_max: usize,
+}
+
+impl std::fmt::Debug for PostgresStorage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStorage").finish_non_exhaustive()
+    }
+}
+
+impl PostgresStorage {
+    /// Opens a prepared database. Not to be called, nor anything of it, from asynchronous code.
+    ///
+    /// # Errors
+    /// The database cannot be reached, is not prepared for this model (run `afield prepare`), or
+    /// cannot be written.
+    pub fn open(url: &PostgresUrl, model: &ServerModel) -> Result<Self, StorageError> {
+        let pool = Pool::new(url.clone());
+        let (tables, code_key, epoch) = pool.with(async |link| {
+            let tables = Tables::load(link, model).await?;
+            let sql = "SELECT code_key FROM afield.node";
+            let row = link
+                .query_one(sql, &[], "reading the key of the positions")
+                .await?;
+            let key: &[u8] = row.get(0);
+            let key: CodeKey = key
+                .try_into()
+                .map_err(|_| lasting("`afield.node` has a key of another length"))?;
+            Ok((tables, key, epoch::begin(link).await?))
+        })?;
+        Ok(Self {
+            pool,
+            code_key,
+            epoch: Mutex::new(epoch),
+            tables: Mutex::new(Arc::new(tables)),
+            clock: None,
+            lists: Lists::new(LISTS_BYTES),
+            scope_values_max: limits::SCOPE_VALUES_MAX,
+            group_changes_max: limits::GROUP_CHANGES_MAX,
+        })
+    }
+
+    /// Looks up so many values of a scope for a user, and takes so many changes in one group.
+    #[must_use]
+    pub fn with_limits(mut self, scope_values: usize, group_changes: usize) -> Self {
+        self.scope_values_max = scope_values;
+        self.group_changes_max = group_changes;
+        self
+    }
+
+    /// Takes the seconds since 1970 that the ledger notes, and by which marks and ledger are
+    /// forgotten, from `clock` instead of PostgreSQL's own.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// What the database needs about once a second, by any number of servers: one of them notes how
+    /// far it has come, so that positions are known after its next start, and whether the capture
+    /// is whole. Gives the captures that are not what they were.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn duties(&self) -> Result<Vec<Changed>, StorageError> {
+        let (epoch, changed) = self.pool.with(async |link| {
+            let now = self.seconds(link).await?;
+            let epoch = duties::keep_beacons(link, now).await?;
+            let changed = duties::check_capture(&link.client).await?;
+            Ok((epoch, changed))
+        })?;
+        if let Some(epoch) = epoch {
+            self.learn(epoch);
+        }
+        Ok(changed)
+    }
+
+    /// Seconds since 1970.
+    pub(super) async fn seconds(&self, link: &Link) -> Result<i64, StorageError> {
+        if let Some(clock) = &self.clock {
+            return Ok(clock());
+        }
+        let sql = "SELECT extract(epoch FROM clock_timestamp())::int8";
+        Ok(link.query_one(sql, &[], "reading the clock").await?.get(0))
+    }
+
+    /// The present epoch, as far as it is known here.
+    pub(super) fn known_epoch(&self) -> Epoch {
+        self.epoch_lock().clone()
+    }
+
+    fn epoch_lock(&self) -> MutexGuard<'_, Epoch> {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what is durable.
+    pub(super) fn learn(&self, epoch: Epoch) {
+        let mut known = self.epoch_lock();
+        if known.epoch != epoch.epoch || epoch.durable.contains(&known.durable) {
+            *known = epoch;
+        }
+    }
+
+    /// The tables of `model`.
+    pub(super) fn tables(&self, model: &ServerModel) -> Result<Arc<Tables>, StorageError> {
+        let known = Arc::clone(&self.tables.lock().unwrap_or_else(PoisonError::into_inner));
+        match known.is_of(model) {
+            true => Ok(known),
+            false => self.look_again(model),
+        }
+    }
+
+    /// The tables of `model` as they are now.
+    pub(super) fn look_again(&self, model: &ServerModel) -> Result<Arc<Tables>, StorageError> {
+        self.pool.clear();
+        let fresh = self
+            .pool
+            .with(async |link| Tables::load(link, model).await)?;
+        let fresh = Arc::new(fresh);
+        *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        Ok(fresh)
+    }
+
+    /// Notes that another epoch has begun, if it has.
+    pub(super) fn begin_epoch(&self) -> Result<(), StorageError> {
+        let epoch = self.pool.with(async |link| epoch::begin(link).await)?;
+        self.learn(epoch);
+        Ok(())
+    }
+
+    /// Sees to it that what a page says is on disk. False if it may be lost already: the database
+    /// was started anew since.
+    fn release(&self, read: &Read) -> Result<bool, StorageError> {
+        let taken = &read.taken;
+        let known = self.known_epoch();
+        let is_durable = || known.epoch == taken.epoch && known.durable.contains(&taken.snapshot);
+        if read.is_flushed {
+            self.learn(Epoch {
+                epoch: taken.epoch,
+                durable: taken.snapshot.clone(),
+            });
+            return Ok(true);
+        }
+        if is_durable() {
+            return Ok(true);
+        }
+        match self.pool.with(async |link| epoch::raise(link).await)? {
+            Some(epoch) => {
+                let is_same = epoch.epoch == taken.epoch;
+                self.learn(epoch);
+                Ok(is_same)
+            }
+            None => Ok(false),
+        }
+    }
+}
+
+impl Storage for PostgresStorage {
+    fn epoch(&self) -> [u8; 8] {
+        self.known_epoch().epoch
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let Epoch { epoch, durable } = self.known_epoch();
+        position::seal_checkpoint(&self.code_key, epoch, &durable)
+    }
+
+    fn knows(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError> {
+        history::knows(self, checkpoint)
+    }
+
+    fn lost(&self, user: &str, offered: &[History]) -> Result<Vec<GroupId>, StorageError> {
+        history::lost(self, user, offered)
+    }
+
+    fn purge(
+        &self,
+        retention: Retention,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Purged, StorageError> {
+        purge::purge(self, retention, goes_on)
+    }
+
+    fn pull(&self, model: &ServerModel, request: &PullRequest) -> Result<PulledPage, StorageError> {
+        let mut tables = self.tables(model)?;
+        for _ in 0..ATTEMPTS {
+            let known = Known {
+                tables: &tables,
+                code_key: &self.code_key,
+                lists: &self.lists,
+                scope_values_max: self.scope_values_max,
+            };
+            let outcome = self.pool.with(async |link| {
+                let outcome = pull::pull(link, &known, request).await;
+                if outcome.is_err() && link.has_met_other_tables() {
+                    link.forget();
+                    return Ok(Outcome::OtherTables);
+                }
+                outcome
+            })?;
+            match outcome {
+                Outcome::Page(read) => {
+                    if self.release(&read)? {
+                        return Ok(read.page);
+                    }
+                }
+                Outcome::OtherEpoch => self.begin_epoch()?,
+                Outcome::OtherTables => tables = self.look_again(model)?,
+            }
+        }
+        Err(StorageError {
+            is_retryable: true,
+            ..lasting("reading a page: the database was changed again and again")
+        })
+    }
+
+    fn push(
+        &self,
+        _: &ServerModel,
+        _: &Caller,
+        _: &[Group],
+    ) -> Result<Vec<GroupOutcome>, StorageError> {
+        Err(lasting(
+            "this version writes no changes of devices to PostgreSQL yet",
+        ))
+    }
+
+    fn take_part(&self, user: &str, part: &Part) -> Result<PartTaken, StorageError> {
+        parts::take(self, user, part)
+    }
+
+    fn forget_parts(&self, user: &str, group: GroupId) -> Result<(), StorageError> {
+        parts::forget(self, user, group)
+    }
+
+    fn health(&self) -> Result<(), StorageError> {
+        self.pool.with(async |link| {
+            let sql = "SELECT schema_version FROM afield.node";
+            link.client
+                .query_one(sql, &[])
+                .await
+                .map(drop)
+                .while_("asking for a sign of life")
+        })
+    }
+}
