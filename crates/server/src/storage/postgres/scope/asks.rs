@@ -74,6 +74,8 @@ impl Parameter {
             Self::Chosen(scope, kind, fill) => {
                 let of_it = |chosen: &&Chosen| chosen.scope == *scope;
                 let values = asking.chosen.iter().filter(of_it).flat_map(|it| &it.values);
+                // In another form it is nothing that a device has from here.
+                let values = values.filter(|value| kind.accepts(value.as_ref()));
                 let bytes = values.filter_map(|value| fill.value(*kind, value));
                 let all: Vec<Param> = bytes
                     .map(|bytes| Param::stored(Some(bytes), false))
