@@ -48,6 +48,8 @@ const SETTINGS: [&str; 8] = [
 #[derive(Debug)]
 pub struct Cluster {
     port: u16,
+    programs: PathBuf,
+    folder: PathBuf,
     /// Hash of a template's SQL, and the database that was made with it.
     templates: Mutex<HashMap<String, String>>,
 }
@@ -91,20 +93,19 @@ impl Cluster {
             "--pgdata",
         ];
         run(command(&programs.join("initdb")).args(initdb).arg(&data))?;
-        let mut settings = SETTINGS.map(|setting| format!("-c {setting}")).join(" ");
-        let _ = write!(settings, " -c unix_socket_directories={}", data.display());
         let mut failure = String::new();
         for _ in 0..STARTS {
             let port = free_port()?;
-            let mut start = command(&programs.join("pg_ctl"));
-            start.args(["start", "--wait", "--silent", "--pgdata"]);
-            start.arg(&data).arg("--log").arg(data.join("log"));
-            start.args(["--options", &format!("-p {port} {settings}")]);
-            match run(&mut start) {
+            match start(&programs, &data, port) {
                 Ok(()) => {
-                    keep(&programs, folder.keep())?;
-                    let templates = Mutex::default();
-                    return Ok(Self { port, templates });
+                    let folder = folder.keep();
+                    keep(&programs, folder.clone())?;
+                    return Ok(Self {
+                        port,
+                        programs,
+                        folder,
+                        templates: Mutex::default(),
+                    });
                 }
                 Err(message) => failure = message,
             }
@@ -137,6 +138,63 @@ impl Cluster {
             url: self.url(&name),
             name,
         }
+    }
+
+    /// Stops the server: `fast` ends what is open in order, `immediate` is as good as a crash.
+    ///
+    /// # Errors
+    /// It does not stop, or does not run.
+    pub fn stop(&self, mode: &str) -> Result<(), String> {
+        let mut stop = command(&self.programs.join("pg_ctl"));
+        stop.args(["stop", "--wait", "--silent", "--mode", mode, "--pgdata"]);
+        run(stop.arg(self.data()))
+    }
+
+    /// Starts the server again, at the same address.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn start_again(&self) {
+        if let Err(message) = start(&self.programs, &self.data(), self.port) {
+            let log = fs::read_to_string(self.data().join("log")).unwrap_or_default();
+            panic!("PostgreSQL does not start again: {message}\n{log}");
+        }
+    }
+
+    /// Takes a copy of all databases while the server runs, in the place of one taken before.
+    ///
+    /// # Panics
+    /// The copy fails.
+    pub fn back_up(&self) {
+        let to = self.folder.join("backup");
+        run(command(Path::new("rm")).arg("-rf").arg(&to)).expect("an old copy goes");
+        let mut copy = command(&self.programs.join("pg_basebackup"));
+        copy.args(["--host=127.0.0.1", "--username=postgres", "--no-sync"]);
+        copy.args(["--checkpoint=fast", "--wal-method=fetch"]);
+        copy.arg(format!("--port={}", self.port))
+            .arg("--pgdata")
+            .arg(&to);
+        run(&mut copy).expect("the server is copied");
+    }
+
+    /// Puts the copy in the place of the databases, and starts the server on it.
+    ///
+    /// # Panics
+    /// There is no copy, or the server does not start.
+    pub fn restore(&self) {
+        self.stop("immediate").expect("the server stops");
+        let backup = self.folder.join("backup");
+        run(command(Path::new("rm")).arg("-rf").arg(self.data())).expect("the data goes");
+        let mut copy = command(Path::new("cp"));
+        run(copy.arg("-a").arg(backup).arg(self.data())).expect("the copy takes its place");
+        // The copy has what says that the server of the original runs.
+        let lock = self.data().join(format!(".s.PGSQL.{}.lock", self.port));
+        run(command(Path::new("rm")).arg("-f").arg(lock)).expect("the lock goes");
+        self.start_again();
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// The address of a database, as the superuser.
@@ -174,6 +232,16 @@ fn told(error: &::postgres::Error) -> String {
         Some(error) => format!("{}: {}", error.code().code(), error.message()),
         None => error.to_string(),
     }
+}
+
+fn start(programs: &Path, data: &Path, port: u16) -> Result<(), String> {
+    let mut settings = SETTINGS.map(|setting| format!("-c {setting}")).join(" ");
+    let _ = write!(settings, " -c unix_socket_directories={}", data.display());
+    let mut start = command(&programs.join("pg_ctl"));
+    start.args(["start", "--wait", "--silent", "--pgdata"]);
+    start.arg(data).arg("--log").arg(data.join("log"));
+    start.args(["--options", &format!("-p {port} {settings}")]);
+    run(&mut start)
 }
 
 fn create(server: &mut Client, name: &str, template: &str) {

@@ -94,7 +94,10 @@ pub fn p2_what_the_ledger_forgot_in_time_is_not_lost(db: &mut dyn Database) {
     db.execute("INSERT INTO stock (words) VALUES ('time passes')");
     purge(db, 2_000 + 4 * KEPT);
     assert_eq!(
-        db.query("SELECT count(*) FROM afield_ledger"),
+        db.query(&format!(
+            "SELECT count(*) FROM {}",
+            db.bookkeeping("afield_ledger")
+        )),
         [[0.into()]],
         "the case needs a ledger that forgot"
     );

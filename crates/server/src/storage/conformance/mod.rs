@@ -47,7 +47,7 @@ pub use self::refusals::*;
 pub use self::replica::{Replica, Rows};
 pub use self::retention::*;
 pub use self::rights::*;
-pub use self::schema::{entity, model, schema, server_model};
+pub use self::schema::{entity, for_postgres, model, schema, server_model};
 pub use self::scopes::*;
 pub use self::soft_delete::*;
 pub use self::windows::*;
@@ -67,6 +67,17 @@ pub trait Database {
 
     /// What a query of another program returns.
     fn query(&self, sql: &str) -> Vec<Vec<Value>>;
+
+    /// What this database calls a table of the bookkeeping that is called so in SQLite.
+    fn bookkeeping(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
+    /// Whether an epoch begins with each start of the server. Where several servers share a
+    /// database it begins with each start of that.
+    fn has_epochs_of_its_own(&self) -> bool {
+        true
+    }
 
     /// What the server's clock says from now on, in seconds since 1970; 1,000 before.
     fn set_time(&mut self, seconds: i64);

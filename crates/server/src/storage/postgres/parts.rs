@@ -114,7 +114,7 @@ async fn make_room(link: &Link, user: &str, present: GroupId) -> Result<(), Stor
                    SELECT group_id, sum(sum(length(bytes))) OVER ( \
                      ORDER BY group_id = $2 DESC, max(came) DESC, group_id) AS up_to \
                    FROM afield.part WHERE user_name = $1 GROUP BY group_id) kept \
-                 WHERE up_to > $3 AND group_id <> $2)";
+                 WHERE up_to > $3::int8 AND group_id <> $2)";
     let most = i64::try_from(PARTS_OF_USER_BYTES).unwrap_or(i64::MAX);
     link.execute(sql, &[&user, &present.0.as_slice(), &most], DOING)
         .await?;

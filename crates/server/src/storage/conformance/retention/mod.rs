@@ -32,6 +32,7 @@ pub(super) fn purge(db: &mut dyn Database, now: i64) -> Purged {
 
 /// How many rows a table has.
 fn count(db: &dyn Database, table: &str) -> i64 {
+    let table = db.bookkeeping(table);
     match super::pushes::cell(db, &format!("SELECT count(*) FROM {table}")) {
         Some(afield_protocol::Value::Integer(n)) => n,
         other => panic!("{table}: {other:?}"),

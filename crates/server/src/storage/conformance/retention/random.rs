@@ -86,7 +86,7 @@ fn write(rng: &mut fastrand::Rng, step: usize) -> String {
     match rng.u32(..3) {
         0 => format!("DELETE FROM stock WHERE id = {id}"),
         1 => format!("UPDATE stock SET words = '{step}' WHERE id = {id}"),
-        _ => format!("INSERT OR IGNORE INTO stock (id) VALUES ({id})"),
+        _ => format!("INSERT INTO stock (id) VALUES ({id}) ON CONFLICT DO NOTHING"),
     }
 }
 
