@@ -141,14 +141,6 @@ pub struct Param {
 }
 
 impl Param {
-    /// What is in the binary format of its type already.
-    pub(super) fn binary(bytes: Option<Vec<u8>>) -> Self {
-        Self {
-            bytes,
-            is_text: false,
-        }
-    }
-
     /// A cell as it was read, for a place of the same type; what was read as text is given as text.
     pub(super) fn stored(bytes: Option<Vec<u8>>, is_text: bool) -> Self {
         Self { bytes, is_text }

@@ -12,6 +12,7 @@ use super::key::{RawKey, stored};
 use super::lookups::Lookups;
 use super::pool::Link;
 use super::push::PushTable;
+use super::scope::{ByValue, ScopeSql};
 use super::scope_reads::ScopeReads;
 use super::shape::Shape;
 use super::statements::Sql;
@@ -38,6 +39,10 @@ pub(super) struct EntityTable {
     pub numbered_by: Vec<Option<String>>,
     /// Names of the attributes that are sent as differences.
     pub counters: Vec<String>,
+    /// Whose rows they are; `None` if they are everyone's.
+    pub scope: Option<ScopeSql>,
+    /// The statements of each of its columns.
+    scoped: Vec<ByValue>,
     /// What comes from other rows.
     pub lookups: Lookups,
     /// When its rows count as deleted; `None` if none does.
@@ -102,7 +107,11 @@ impl EntityTable {
             .map(|column| column.read("r"))
             .collect();
         let own = own.join(", ");
-        let shown = [&[own.clone()], lookups.selects.as_slice()]
+        let scope = scope(tx, model, entity, &shape, captures).await?;
+        let of_scope = scope
+            .as_ref()
+            .map_or_else(Vec::new, |scope| scope.beside("r"));
+        let shown = [&[own.clone()], lookups.selects.as_slice(), &of_scope]
             .concat()
             .join(", ");
         let order: Vec<&ReadColumn> = scan_order.iter().map(|at| &key[*at].column).collect();
@@ -121,6 +130,15 @@ impl EntityTable {
         };
         let sql = Sql::build(&parts, &shown, &own);
         let lookups = lookups.over(&parts, &shown);
+        let scoped = match &scope {
+            Some(scope) => {
+                let order = scan_order.iter().filter_map(|at| entity.columns.get(*at));
+                let order: Vec<String> = order.map(|column| column.name.clone()).collect();
+                let table = (shape.oid, order.as_slice());
+                scope.statements(tx, &parts, &shown, table).await?
+            }
+            None => Vec::new(),
+        };
         let numbered_by = |attribute: &Attribute| {
             let numbering = model.device.numbered_by(local, &attribute.name)?;
             Some(numbering.name.clone())
@@ -146,6 +164,8 @@ impl EntityTable {
             columns,
             key: key.clone(),
             scan_order: scan_order.clone(),
+            scope,
+            scoped,
             lookups,
             deletion,
             sql,
@@ -206,6 +226,11 @@ impl EntityTable {
             true => Ok(statement),
             false => Err(link.other_tables(DOING)),
         }
+    }
+
+    /// Its scope, and the statements of each of its columns.
+    pub(super) fn scoped(&self) -> Option<(&ScopeSql, &[ByValue])> {
+        Some((self.scope.as_ref()?, self.scoped.as_slice()))
     }
 
     pub(super) fn key_width(&self) -> usize {
@@ -330,12 +355,9 @@ impl EntityTable {
     /// The tables that a page of it must hold.
     pub(super) fn held(&self) -> impl Iterator<Item = (&str, u32)> {
         let own = (self.name.as_str(), self.shape.oid);
-        std::iter::once(own).chain(
-            self.lookups
-                .tables
-                .iter()
-                .map(|(name, oid)| (name.as_str(), *oid)),
-        )
+        let scope = self.scope.iter().flat_map(|scope| &scope.tables);
+        let others = self.lookups.tables.iter().chain(scope);
+        std::iter::once(own).chain(others.map(|(name, oid)| (name.as_str(), *oid)))
     }
 
     /// The captures whose resets mean that it starts over.
@@ -359,6 +381,27 @@ pub(super) fn read<'r>(
 ) -> Result<Canonical<'r>, StorageError> {
     let cell = form.read(stored(row, at)?);
     cell.map_err(|error| lasting(format!("{DOING}: {error}")))
+}
+
+/// The scope of an entity, and the tables that say what is held.
+async fn scope(
+    tx: &Transaction<'_>,
+    model: &ServerModel,
+    entity: &ServerEntity,
+    shape: &Shape,
+    captures: &[Capture],
+) -> Result<Option<ScopeSql>, StorageError> {
+    let Some(mut scope) = ScopeSql::compile(tx, &model.scopes, entity, shape).await? else {
+        return Ok(None);
+    };
+    if scope.has_queries() {
+        let read = captures
+            .iter()
+            .filter(|capture| capture.kind == Kind::Table);
+        let read = read.map(|capture| (capture.shape.sql(), capture.shape.oid));
+        scope.tables.extend(read);
+    }
+    Ok(Some(scope))
 }
 
 /// Whether a capture is that of this entity's rows.

@@ -44,7 +44,6 @@ mod push;
 pub mod query;
 mod quoted;
 mod run;
-#[expect(dead_code, reason = "pulls of scopes are not written yet")]
 mod scope;
 mod scope_reads;
 mod session;

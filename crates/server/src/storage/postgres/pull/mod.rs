@@ -39,7 +39,7 @@ mod whole;
 use std::collections::HashMap;
 
 use afield_protocol::{Frame, Page, PageEnd, Position};
-use futures_util::future::join3;
+use futures_util::future::{join, join3};
 
 pub(super) use self::at::{At, Batch, Ranges};
 use self::part::Part;
@@ -51,8 +51,10 @@ use super::key::{RawKey, Xid};
 use super::marks::Snapshot;
 use super::pool::Link;
 use super::position::{self, Place};
+use super::scope::{Now, Questions, ScopedPull};
 use super::tables::Tables;
 use crate::position::CodeKey;
+use crate::storage::lists::{Asking, Listed, Lists};
 use crate::storage::page::PageWriter;
 use crate::storage::window::Instants;
 use crate::storage::{PullRequest, PulledPage, StorageError};
@@ -125,6 +127,9 @@ pub(super) enum Outcome {
 pub(super) struct Known<'a> {
     pub tables: &'a Tables,
     pub code_key: &'a CodeKey,
+    pub lists: &'a Lists,
+    /// Most values of a scope that are looked up for a user.
+    pub scope_values_max: usize,
 }
 
 /// Reads one page.
@@ -140,20 +145,37 @@ pub(super) async fn pull(
         let place = place.and_then(|token| position::open(known.code_key, &table.label, token));
         asked.push((name.as_str(), table, place));
     }
-    let begun = match begin(link, &asked).await? {
+    let listed = Listed {
+        lists: known.lists,
+        asking: Asking {
+            caller: &request.caller,
+            chosen: &request.chosen,
+            values_max: known.scope_values_max,
+        },
+        said: &request.held,
+    };
+    let pulled = asked.iter().map(|(name, table, _)| (*name, *table));
+    let questions = Questions::prepare(link, pulled.collect(), listed.asking).await?;
+    // What is held is asked in the same go: all statements of it stand behind the snapshot's.
+    let answers = questions.answers(link, known.code_key);
+    let (begun, answers) = join(begin(link, &asked), answers).await;
+    let begun = match begun? {
         Ok(begun) => begun,
         Err(outcome) => return Ok(outcome),
     };
     let mut opening = Opening {
         link,
         begun: &begun,
+        listed: &listed,
         now: request.now,
         beacons: HashMap::new(),
     };
     let mut reset = Vec::new();
     let mut entities = Vec::new();
-    for ((name, table, place), (_, position)) in asked.into_iter().zip(&request.entities) {
-        let (entity, starts_over) = opening.open(name, table, place).await?;
+    let answers = answers?;
+    let entities_asked = asked.into_iter().zip(&request.entities).zip(answers);
+    for (((name, table, place), (_, position)), held) in entities_asked {
+        let (entity, starts_over) = opening.open((name, table), place, held).await?;
         reset.extend((starts_over && position.is_some()).then(|| name.to_owned()));
         entities.push(entity);
     }
@@ -162,12 +184,14 @@ pub(super) async fn pull(
     for entity in &mut entities {
         match entity {
             Part::Whole(entity) => entity.scan(link, &mut page, now).await?,
+            Part::Scoped(entity) => entity.scan(link, &mut page, now).await?,
         }
     }
     if !entities.iter().any(Part::is_scanning) {
         for entity in &mut entities {
             match entity {
                 Part::Whole(entity) => entity.delta(link, &mut page, now).await?,
+                Part::Scoped(entity) => entity.close(link, &mut page, now).await?,
             }
         }
     }
@@ -185,9 +209,8 @@ pub(super) async fn pull(
         known.code_key,
         &begun.taken,
         request,
-        reset,
-        &entities,
-        page,
+        &listed,
+        (reset, &entities, page),
     );
     Ok(Outcome::Page(Box::new(Read {
         page,
@@ -275,6 +298,7 @@ async fn begin(
 struct Opening<'a> {
     link: &'a Link,
     begun: &'a Begun,
+    listed: &'a Listed<'a>,
     /// The time of the pull.
     now: i64,
     /// The last beacons of other epochs.
@@ -285,20 +309,14 @@ impl Opening<'_> {
     /// An entity from its position on, and whether it starts over.
     async fn open<'e>(
         &mut self,
-        name: &'e str,
-        table: &'e EntityTable,
+        (name, table): (&'e str, &'e EntityTable),
         place: Option<Place>,
+        held: Option<Now>,
     ) -> Result<(Part<'e>, bool), StorageError> {
         let snapshot = &self.begun.taken.snapshot;
         if table.capture.is_none() {
             let never = Pulled::new(name, table, State::Never, None, None);
             return Ok((Part::Whole(Box::new(never)), false));
-        }
-        if !table.entity.scope.is_everyone() {
-            return Err(lasting(format!(
-                "`{name}` has a scope, and this version does not pull such entities from \
-                 PostgreSQL yet"
-            )));
         }
         let place = match place {
             Some(place) if self.is_known(table, &place).await? => Some(place),
@@ -308,6 +326,16 @@ impl Opening<'_> {
         let known = place.as_ref();
         let known = known.and_then(|place| Some((place.instant?, is_idle(place))));
         let instants = Instants::of(&table.entity, known, self.now);
+        if let Some((scoped, held)) = table.scoped().zip(held) {
+            let fresh = ScopedPull::fresh((name, table), scoped, held, snapshot, instants);
+            let mut entity = Box::new(fresh);
+            let (link, listed) = (self.link, self.listed);
+            let is_resumed = match &place {
+                Some(place) => entity.resume(link, place, listed, instants).await?,
+                None => false,
+            };
+            return Ok((Part::Scoped(entity), !is_resumed));
+        }
         let resumed = match place {
             Some(place) => {
                 Pulled::resume(self.link, name, table, place, instants, snapshot).await?
@@ -367,9 +395,8 @@ fn told(
     key: &CodeKey,
     taken: &Taken,
     request: &PullRequest,
-    reset: Vec<String>,
-    entities: &[Part<'_>],
-    content: PageWriter,
+    listed: &Listed<'_>,
+    (reset, entities, content): (Vec<String>, &[Part<'_>], PageWriter),
 ) -> PulledPage {
     let to = |entity: &Part<'_>| -> (String, Position) {
         let place = entity.place(taken);
@@ -392,6 +419,9 @@ fn told(
     PulledPage {
         frames,
         end,
-        held: entities.iter().filter_map(Part::held).collect(),
+        held: entities
+            .iter()
+            .filter_map(|part| part.held(listed))
+            .collect(),
     }
 }

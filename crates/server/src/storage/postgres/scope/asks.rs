@@ -73,12 +73,18 @@ impl Asks {
 impl Parameter {
     fn bound(&self, asking: Asking<'_>) -> Bound {
         match self {
-            Self::Token(token, fill) => Box::new(Param::binary(token.says(asking.caller, fill))),
+            Self::Token(token, fill) => {
+                Box::new(Param::stored(token.says(asking.caller, fill), false))
+            }
             Self::Chosen(scope, kind, fill) => {
                 let of_it = |chosen: &&Chosen| chosen.scope == *scope;
                 let values = asking.chosen.iter().filter(of_it).flat_map(|it| &it.values);
+                // In another form it is nothing that a device has from here.
+                let values = values.filter(|value| kind.accepts(value.as_ref()));
                 let bytes = values.filter_map(|value| fill.value(*kind, value));
-                let all: Vec<Param> = bytes.map(|bytes| Param::binary(Some(bytes))).collect();
+                let all: Vec<Param> = bytes
+                    .map(|bytes| Param::stored(Some(bytes), false))
+                    .collect();
                 Box::new(all)
             }
         }

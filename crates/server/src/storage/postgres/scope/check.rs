@@ -18,6 +18,7 @@ use crate::storage::StorageError;
 pub(super) struct Step {
     /// The table's name in SQL.
     pub table: String,
+    pub oid: u32,
     pub key: Compared,
     pub column: Compared,
 }
@@ -106,6 +107,7 @@ pub(super) async fn ends(
         last = exact(whose, &table, &hop.column)?;
         path.push(Step {
             table: table.sql(),
+            oid: table.oid,
             key: key.column,
             column: last.column.clone(),
         });

@@ -218,8 +218,12 @@ impl Compared {
 
     /// A parameter with the bytes of a held value, as the index of the column finds it.
     pub(in super::super) fn given(&self, hole: usize) -> String {
-        let given = format!("${hole}::{}", self.class.fill().sql);
-        self.sought(&self.class.taken(&given))
+        self.held(&format!("${hole}::{}", self.given_type()))
+    }
+
+    /// The same of a value that has the type of such a parameter.
+    pub(in super::super) fn held(&self, value: &str) -> String {
+        self.sought(&self.class.taken(value))
     }
 
     /// The type of such a parameter.

@@ -22,7 +22,10 @@ mod chosen;
 mod class;
 mod fill;
 mod now;
+mod pull;
 mod query;
+mod questions;
+mod statements;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +38,10 @@ use self::asks::{Holes, Token};
 use self::check::{Ends, Step};
 use self::chosen::ChosenSql;
 pub(super) use self::class::Compared;
+pub(super) use self::now::Now;
+pub(super) use self::pull::ScopedPull;
+pub(super) use self::questions::Questions;
+pub(super) use self::statements::ByValue;
 use super::shape::Shape;
 use crate::resolved::{NamedScope, Scope, ServerEntity};
 use crate::storage::StorageError;
@@ -49,6 +56,8 @@ pub(super) struct ScopeSql {
     pub conditions: Vec<ConditionSql>,
     /// Which conditions each way in has.
     pub ways: Vec<Range<usize>>,
+    /// The tables that say what is held, by name in SQL and oid, as far as they are known.
+    pub tables: Vec<(String, u32)>,
 }
 
 /// A condition.
@@ -110,6 +119,7 @@ impl ScopeSql {
             columns,
             conditions: Vec::new(),
             ways: Vec::new(),
+            tables: Vec::new(),
         };
         for (way, conditions) in ways.iter().enumerate() {
             let first = compiled.conditions.len();
@@ -118,6 +128,9 @@ impl ScopeSql {
                 let column = compiled.columns.iter().position(known).unwrap_or(0);
                 let own = compiled.columns[column].clone();
                 let Ends { path, last } = check::ends(tx, whose, shape, &own, condition).await?;
+                compiled
+                    .tables
+                    .extend(path.iter().map(|step| (step.table.clone(), step.oid)));
                 let holds = check::holds(tx, whose, scopes, &last, condition).await?;
                 let condition = ConditionSql {
                     column,
@@ -138,6 +151,12 @@ impl ScopeSql {
         }
         check::can_be_told(tx, whose, shape, &compiled).await?;
         Ok(Some(compiled))
+    }
+
+    /// Whether queries of the team's say what is held.
+    pub(super) fn has_queries(&self) -> bool {
+        let mut holds = self.conditions.iter().map(|condition| &condition.holds);
+        holds.any(|holds| !matches!(holds, HoldsSql::Token(_)))
     }
 
     /// The condition over `row`, a row of the table by its alias, that it is in the caller's scope:
