@@ -54,8 +54,6 @@ pub(super) struct EntityTable {
     /// What pushes know of it.
     pub push: PushTable,
     pub sql: Sql,
-    /// What is read of a row as devices get it, in SQL.
-    pub shown: String,
     /// The types of that, as PostgreSQL gives them.
     types: Vec<u32>,
 }
@@ -128,7 +126,7 @@ impl EntityTable {
                 .map(|capture| capture.id),
             entering: entering(entity, &columns)?,
         };
-        let sql = Sql::build(&parts, &shown, &own);
+        let sql = Sql::build(&parts, &shown);
         let lookups = lookups.over(&parts, &shown);
         let scoped = match &scope {
             Some(scope) => {
@@ -169,7 +167,6 @@ impl EntityTable {
             lookups,
             deletion,
             sql,
-            shown,
         };
         table.types = table.types_of(&tx.prepare(&table.sql.shown).await.while_(DOING)?)?;
         Ok(table)
