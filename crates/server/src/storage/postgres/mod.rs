@@ -34,6 +34,8 @@ mod marks;
 pub mod name;
 mod numeric;
 mod parts;
+#[cfg(test)]
+mod plan_tests;
 mod pool;
 mod position;
 mod prepare;
