@@ -41,6 +41,7 @@ mod postgres_logical;
 mod postgres_marks;
 mod postgres_prepare;
 mod postgres_query;
+mod postgres_scopes;
 mod postgres_storage;
 mod postgres_support;
 mod postgres_types;
