@@ -39,3 +39,53 @@ mod alone {
         nothing_is_forgotten_while_the_clock_is_behind
     }
 }
+
+mod lookups {
+    use afield_server::storage::conformance::{
+        for_postgres, lookups_model, lookups_schema, random_lookups,
+    };
+
+    use super::*;
+
+    fn made() -> PostgresDatabase {
+        PostgresDatabase::with(&for_postgres(&lookups_schema()), lookups_model())
+    }
+
+    /// Those that are everyone's, each seed by itself.
+    #[test]
+    fn p5_random_writes_against_random_pages_of_everyones_lookups() {
+        let mut db = made();
+        let asked = std::env::var("AFIELD_SEEDS").ok();
+        let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
+        for seed in 0..seeds {
+            let work = std::panic::AssertUnwindSafe(|| {
+                random_lookups(&mut db, seed, &["job", "far_job", "whole_job", "tree"]);
+            });
+            assert!(std::panic::catch_unwind(work).is_ok(), "seed {seed}");
+        }
+    }
+}
+
+mod windows {
+    use afield_server::storage::conformance::{
+        for_postgres, random_windows, windows_model, windows_schema,
+    };
+
+    use super::*;
+
+    fn made() -> PostgresDatabase {
+        PostgresDatabase::with(&for_postgres(&windows_schema()), windows_model())
+    }
+
+    afield_server::storage_conformance! { @ made();
+        p5_soft_deleted_rows_do_not_enter
+        read_only_entities_start_over_when_a_row_enters
+        p5_another_window_starts_over
+    }
+
+    /// Those that are everyone's.
+    #[test]
+    fn p5_random_windows_of_everyone_hold_exactly_what_they_should() {
+        random_windows(&mut made(), &["log", "plan", "rota"]);
+    }
+}

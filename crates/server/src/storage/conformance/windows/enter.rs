@@ -141,12 +141,12 @@ pub fn p5_soft_deleted_rows_do_not_enter(db: &mut dyn Database) {
     for id in 0..4 {
         put(db, "plan", id, 150);
     }
-    db.execute("UPDATE plan SET is_off = 1 WHERE id < 2");
+    db.execute("UPDATE plan SET is_off = true WHERE id < 2");
     let mut device = device(0);
     pull_at(db, &mut device, &["plan"], 0, 1);
     pull_at(db, &mut device, &["plan"], 60, 1);
     assert_eq!(ids(&device, "plan"), [2, 3]);
-    db.execute("UPDATE plan SET is_off = 1 - is_off");
+    db.execute("UPDATE plan SET is_off = NOT is_off");
     pull_at(db, &mut device, &["plan"], 61, 1);
     assert_eq!(ids(&device, "plan"), [0, 1]);
 }

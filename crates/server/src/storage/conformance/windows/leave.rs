@@ -146,7 +146,7 @@ pub fn p5_what_is_no_time_is_in_no_window(db: &mut dyn Database) {
     let entities = ["log", "past_job", "plan", "job", "rota"];
     for entity in entities {
         for (id, cell) in odd.iter().enumerate() {
-            let sql = format!("INSERT INTO {entity} VALUES ({id}, 'ada', {cell}, NULL, 0)");
+            let sql = format!("INSERT INTO {entity} VALUES ({id}, 'ada', {cell}, NULL, false)");
             db.execute(&sql);
         }
         put(db, entity, 99, 0);
@@ -154,7 +154,7 @@ pub fn p5_what_is_no_time_is_in_no_window(db: &mut dyn Database) {
     let mut device = device(0);
     pull_at(db, &mut device, &entities, 0, 1);
     for entity in entities {
-        db.execute(&format!("UPDATE {entity} SET is_off = 0"));
+        db.execute(&format!("UPDATE {entity} SET is_off = false"));
     }
     pull_at(db, &mut device, &entities, 50, 1);
     pull_at(db, &mut device, &["plan", "job", "rota"], 1_000_000, 1);

@@ -116,7 +116,7 @@ pub(super) fn put(db: &dyn Database, entity: &str, id: i64, seconds: i64) {
 pub(super) fn put_as(db: &dyn Database, entity: &str, id: i64, seconds: i64, spelled: &str) {
     let canonical = instant(seconds);
     db.execute(&format!(
-        "INSERT INTO {entity} VALUES ({id}, 'ada', '{spelled}', '{canonical}', 0)"
+        "INSERT INTO {entity} VALUES ({id}, 'ada', '{spelled}', '{canonical}', false)"
     ));
 }
 
@@ -159,7 +159,7 @@ pub(super) fn assert_exact(db: &dyn Database, device: &Mirror, entity: &str) {
         window.bound
     );
     if entity == "plan" {
-        sql.push_str(" AND is_off = 0");
+        sql.push_str(" AND NOT is_off");
     }
     if ["job", "past_job"].contains(&entity) {
         sql.push_str(&format!(" AND owner = '{}'", device.caller.user));
