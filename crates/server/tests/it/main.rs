@@ -33,6 +33,7 @@ mod model_scope_query;
 mod model_writes;
 mod postgres_capture_stress;
 mod postgres_catalog;
+mod postgres_commits;
 mod postgres_connect;
 mod postgres_database;
 mod postgres_duties;
