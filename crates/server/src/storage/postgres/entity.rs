@@ -85,33 +85,16 @@ impl EntityTable {
         let local = &entity.local;
         let shape = Shape::named(tx, &entity.table).await?;
         let name = shape.sql();
-        let columns = entity
-            .columns
-            .iter()
-            .map(|column| ReadColumn::of(&shape, column));
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let named = entity.columns.iter().take(local.key_width).enumerate();
-        let key = named.map(|(at, column)| KeyColumn::of(&shape, at, column));
-        let key = key.collect::<Result<Vec<_>, _>>()?;
+        let (columns, key) = columns(&shape, entity)?;
         exact(&shape, entity, &key)?;
         let scan_order = scan_order(&shape, entity)?;
         let deletion = Deletion::learn(entity, &shape)?;
         let lookups = Lookups::compile(tx, entity, &shape, captures).await?;
-        let beside = deletion.iter().filter(|deletion| deletion.is_beside);
-        let beside = beside.map(|deletion| &deletion.column);
-        let own: Vec<String> = columns
-            .iter()
-            .chain(beside)
-            .map(|column| column.read("r"))
-            .collect();
-        let own = own.join(", ");
         let scope = scope(tx, model, entity, &shape, captures).await?;
-        let of_scope = scope
-            .as_ref()
-            .map_or_else(Vec::new, |scope| scope.beside("r"));
-        let shown = [&[own.clone()], lookups.selects.as_slice(), &of_scope]
-            .concat()
-            .join(", ");
+        let own = own(&columns, deletion.as_ref());
+        let of_scope = scope.iter().flat_map(|scope| scope.beside("r"));
+        let shown = std::iter::once(own.clone()).chain(lookups.selects.iter().cloned());
+        let shown = shown.chain(of_scope).collect::<Vec<_>>().join(", ");
         let order: Vec<&ReadColumn> = scan_order.iter().map(|at| &key[*at].column).collect();
         let capture = captures
             .iter()
@@ -130,9 +113,7 @@ impl EntityTable {
         let lookups = lookups.over(&parts, &shown);
         let scoped = match &scope {
             Some(scope) => {
-                let order = scan_order.iter().filter_map(|at| entity.columns.get(*at));
-                let order: Vec<String> = order.map(|column| column.name.clone()).collect();
-                let table = (shape.oid, order.as_slice());
+                let table = (shape.oid, names(entity, &scan_order));
                 scope.statements(tx, &parts, &shown, table).await?
             }
             None => Vec::new(),
@@ -378,6 +359,36 @@ pub(super) fn read<'r>(
 ) -> Result<Canonical<'r>, StorageError> {
     let cell = form.read(stored(row, at)?);
     cell.map_err(|error| lasting(format!("{DOING}: {error}")))
+}
+
+/// The columns of the attributes that are no lookups, and those of the key.
+fn columns(
+    shape: &Shape,
+    entity: &ServerEntity,
+) -> Result<(Vec<ReadColumn>, Vec<KeyColumn>), StorageError> {
+    let all = entity.columns.iter();
+    let all = all.map(|column| ReadColumn::of(shape, column));
+    let key = entity.columns.iter().take(entity.local.key_width);
+    let key = key.enumerate();
+    let key = key.map(|(at, column)| KeyColumn::of(shape, at, column));
+    Ok((
+        all.collect::<Result<_, _>>()?,
+        key.collect::<Result<_, _>>()?,
+    ))
+}
+
+/// What is read of a row without its lookups, in SQL.
+fn own(columns: &[ReadColumn], deletion: Option<&Deletion>) -> String {
+    let beside = deletion.filter(|deletion| deletion.is_beside);
+    let beside = beside.map(|deletion| &deletion.column);
+    let own = columns.iter().chain(beside).map(|column| column.read("r"));
+    own.collect::<Vec<_>>().join(", ")
+}
+
+/// The columns of the key in the order of their index.
+fn names(entity: &ServerEntity, scan_order: &[usize]) -> Vec<String> {
+    let order = scan_order.iter().filter_map(|at| entity.columns.get(*at));
+    order.map(|column| column.name.clone()).collect()
 }
 
 /// The scope of an entity, and the tables that say what is held.

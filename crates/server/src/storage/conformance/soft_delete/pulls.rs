@@ -24,7 +24,8 @@ const LIVE_ITEMS: &str = "SELECT id, label, tally FROM item WHERE is_active";
 /// A download leaves them out.
 pub fn p5_soft_deleted_rows_are_not_there_for_pulls(db: &mut dyn Database) {
     db.execute(
-        "INSERT INTO item VALUES ('a', 'live', 1, TRUE), ('b', 'dead', 2, FALSE), ('c', 'live', 3, TRUE);
+        "INSERT INTO item VALUES ('a', 'live', 1, TRUE), ('b', 'dead', 2, FALSE),
+           ('c', 'live', 3, TRUE);
          INSERT INTO memo VALUES ('x', 'live', NULL), ('y', 'dead', '2024-02-29 10:00:00')",
     );
     let mut device = ada();

@@ -138,13 +138,7 @@ pub(super) async fn pull(
     known: &Known<'_>,
     request: &PullRequest,
 ) -> Result<Outcome, StorageError> {
-    let mut asked = Vec::new();
-    for (name, position) in &request.entities {
-        let table = known.tables.pulled(name)?;
-        let place = position.as_ref();
-        let place = place.and_then(|token| position::open(known.code_key, &table.label, token));
-        asked.push((name.as_str(), table, place));
-    }
+    let asked = asked(known, request)?;
     let listed = Listed {
         lists: known.lists,
         asking: Asking {
@@ -181,20 +175,7 @@ pub(super) async fn pull(
     }
     let mut page = PageWriter::new(request.rows_max, request.bytes_max);
     let now = &begun.taken.snapshot;
-    for entity in &mut entities {
-        match entity {
-            Part::Whole(entity) => entity.scan(link, &mut page, now).await?,
-            Part::Scoped(entity) => entity.scan(link, &mut page, now).await?,
-        }
-    }
-    if !entities.iter().any(Part::is_scanning) {
-        for entity in &mut entities {
-            match entity {
-                Part::Whole(entity) => entity.delta(link, &mut page, now).await?,
-                Part::Scoped(entity) => entity.close(link, &mut page, now).await?,
-            }
-        }
-    }
+    fill(link, &mut entities, &mut page, now).await?;
     let is_complete = entities.iter().all(Part::is_done);
     if is_complete {
         compare::fetch(link, &entities, &request.compare.fetch, &mut page).await?;
@@ -217,6 +198,45 @@ pub(super) async fn pull(
         taken: begun.taken,
         is_flushed: begun.is_flushed,
     })))
+}
+
+/// The entities of a request, and what their positions say.
+fn asked<'a>(
+    known: &Known<'a>,
+    request: &'a PullRequest,
+) -> Result<Vec<(&'a str, &'a EntityTable, Option<Place>)>, StorageError> {
+    let mut asked = Vec::new();
+    for (name, position) in &request.entities {
+        let table = known.tables.pulled(name)?;
+        let place = position.as_ref();
+        let place = place.and_then(|token| position::open(known.code_key, &table.label, token));
+        asked.push((name.as_str(), table, place));
+    }
+    Ok(asked)
+}
+
+/// Reads what fits of every entity: scans come first.
+async fn fill(
+    link: &Link,
+    entities: &mut [Part<'_>],
+    page: &mut PageWriter,
+    now: &Snapshot,
+) -> Result<(), StorageError> {
+    for entity in entities.iter_mut() {
+        match entity {
+            Part::Whole(entity) => entity.scan(link, page, now).await?,
+            Part::Scoped(entity) => entity.scan(link, page, now).await?,
+        }
+    }
+    if !entities.iter().any(Part::is_scanning) {
+        for entity in entities.iter_mut() {
+            match entity {
+                Part::Whole(entity) => entity.delta(link, page, now).await?,
+                Part::Scoped(entity) => entity.close(link, page, now).await?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the first statements of a page say.

@@ -47,11 +47,11 @@ impl ScopeSql {
         tx: &Transaction<'_>,
         parts: &Parts<'_>,
         shown: &str,
-        (table, order): (u32, &[String]),
+        (table, order): (u32, Vec<String>),
     ) -> Result<Vec<ByValue>, StorageError> {
         let mut statements = Vec::new();
         for (at, column) in self.columns.iter().enumerate() {
-            let is_indexed = has_index(tx, table, &column.name, order).await?;
+            let is_indexed = has_index(tx, table, &column.name, &order).await?;
             statements.push(self.of_column(parts, shown, (at, column), is_indexed));
         }
         Ok(statements)
@@ -90,7 +90,8 @@ impl ScopeSql {
             after: rows(&format!("{is_value} AND {}", behind(order, "r", 3))),
             every: format!(
                 "SELECT v.* FROM unnest($2::{}[]) a (value) CROSS JOIN LATERAL (SELECT {shown} \
-                 FROM {table} r WHERE {} OPERATOR(pg_catalog.=) {} AND {named} OFFSET 0) v LIMIT $1",
+                 FROM {table} r WHERE {} OPERATOR(pg_catalog.=) {} AND {named} OFFSET 0) v \
+                 LIMIT $1",
                 column.given_type(),
                 column.cell("r"),
                 column.held("a.value"),
