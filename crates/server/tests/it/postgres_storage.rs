@@ -13,6 +13,11 @@ fn with(schema: &str, model: ServerModel) -> PostgresDatabase {
     PostgresDatabase::with(&for_postgres(schema), model)
 }
 
+/// The same with a server of its own.
+fn alone(schema: &str, model: ServerModel) -> PostgresDatabase {
+    PostgresDatabase::alone_with(&for_postgres(schema), model)
+}
+
 /// As the schemas call a key that the database numbers; it becomes PostgreSQL's own.
 const NUMBERED: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
 
@@ -30,7 +35,10 @@ mod soft_delete {
 mod windows {
     use super::*;
 
-    afield_server::storage_windows_conformance!(with(&windows_schema(), windows_model()));
+    afield_server::storage_windows_conformance!(
+        with(&windows_schema(), windows_model()),
+        alone(&windows_schema(), windows_model())
+    );
 }
 
 mod rights {
@@ -42,61 +50,14 @@ mod rights {
 mod lookups {
     use super::*;
 
-    afield_server::storage_lookups_conformance!(with(&lookups_schema(), lookups_model()));
+    afield_server::storage_lookups_conformance!(
+        with(&lookups_schema(), lookups_model()),
+        alone(&lookups_schema(), lookups_model())
+    );
 }
 
 mod chosen {
     use super::*;
 
     afield_server::storage_chosen_conformance!(with(&chosen_schema(), chosen_model()));
-}
-
-mod lookups {
-    use afield_server::storage::conformance::{
-        for_postgres, lookups_model, lookups_schema, random_lookups,
-    };
-
-    use super::*;
-
-    fn made() -> PostgresDatabase {
-        PostgresDatabase::with(&for_postgres(&lookups_schema()), lookups_model())
-    }
-
-    /// Those that are everyone's, each seed by itself.
-    #[test]
-    fn p5_random_writes_against_random_pages_of_everyones_lookups() {
-        let mut db = made();
-        let asked = std::env::var("AFIELD_SEEDS").ok();
-        let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
-        for seed in 0..seeds {
-            let work = std::panic::AssertUnwindSafe(|| {
-                random_lookups(&mut db, seed, &["job", "far_job", "whole_job", "tree"]);
-            });
-            assert!(std::panic::catch_unwind(work).is_ok(), "seed {seed}");
-        }
-    }
-}
-
-mod windows {
-    use afield_server::storage::conformance::{
-        for_postgres, random_windows, windows_model, windows_schema,
-    };
-
-    use super::*;
-
-    fn made() -> PostgresDatabase {
-        PostgresDatabase::with(&for_postgres(&windows_schema()), windows_model())
-    }
-
-    afield_server::storage_conformance! { @ made();
-        p5_soft_deleted_rows_do_not_enter
-        read_only_entities_start_over_when_a_row_enters
-        p5_another_window_starts_over
-    }
-
-    /// Those that are everyone's.
-    #[test]
-    fn p5_random_windows_of_everyone_hold_exactly_what_they_should() {
-        random_windows(&mut made(), &["log", "plan", "rota"]);
-    }
 }

@@ -84,6 +84,14 @@ pub trait Database {
         true
     }
 
+    /// The statement that makes a trigger: for each row of `table` that is updated, `then` if `when`.
+    fn after_update(&self, table: &str, when: &str, then: &str) -> String {
+        format!(
+            "CREATE TRIGGER after_update_{table} AFTER UPDATE ON {table} WHEN {when} \
+             BEGIN {then} END"
+        )
+    }
+
     /// What the server's clock says from now on, in seconds since 1970; 1,000 before.
     fn set_time(&mut self, seconds: i64);
 

@@ -129,6 +129,41 @@ pub(super) fn staying<T: Transaction>(
     Ok(None)
 }
 
+/// The refusal of a change that the database refused, since it refers to a row that is not there:
+/// in the words for one that is somebody else's, so that nobody learns which of both it is. `row` is
+/// the row as it is, if there is one, and `set` what it would get.
+pub(super) fn missing<T: Transaction>(
+    tx: &T,
+    table: &T::Table,
+    change: &Change,
+    (row, set): (Option<&FoundRow<T::Place>>, &Attributes),
+    verdict: Verdict,
+) -> Result<Verdict, StorageError> {
+    if !tx.could_become(table, row, change, set)? {
+        return Ok(forbidden(table, change));
+    }
+    let local = &table.entity().local;
+    let would_be = |name: &String| {
+        let at = local.attributes.iter().position(|it| it.name == *name);
+        let has = row.and_then(|row| row.values.get(at?));
+        let given = at.and_then(|at| change.key.get(at));
+        set.get(name)
+            .or(given)
+            .or(has)
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
+    for (at, reference) in local.references.iter().enumerate() {
+        let names = &reference.attributes;
+        let is_changed = row.is_none() || names.iter().any(|name| set.contains_key(name));
+        let key: Key = names.iter().map(would_be).collect();
+        if is_changed && table.asks_reference(at) && !leads(tx, reference, &key, &Own::default())? {
+            return Ok(refers_to_nothing(reference));
+        }
+    }
+    Ok(verdict)
+}
+
 /// Whether the row that a reference names is there for the caller, or is none of our business.
 fn reaches<T: Transaction>(
     tx: &T,
@@ -137,20 +172,29 @@ fn reaches<T: Transaction>(
     row: &FoundRow<T::Place>,
     own: &Own<'_>,
 ) -> Result<bool, StorageError> {
+    leads(tx, reference, &reference_key(table, reference, row), own)
+}
+
+/// The same of the identifier that its attributes hold.
+fn leads<T: Transaction>(
+    tx: &T,
+    reference: &Reference,
+    key: &[Value],
+    own: &Own<'_>,
+) -> Result<bool, StorageError> {
     let Some(target) = tx.table(&reference.entity) else {
         return Ok(true);
     };
-    let key = reference_key(table, reference, row);
     if key.iter().any(Value::is_null) {
         return Ok(true);
     }
     if target.entity().scope.is_everyone() || planted("server-reference-unchecked") {
-        return Ok(is_there(tx.find(target, &key, Purpose::Know)?.as_ref()));
+        return Ok(is_there(tx.find(target, key, Purpose::Know)?.as_ref()));
     }
-    if let Some(row) = tx.find_mine(target, &key, Purpose::Know)? {
+    if let Some(row) = tx.find_mine(target, key, Purpose::Know)? {
         return Ok(is_there(Some(&row)));
     }
-    own.has(tx, target, &key)
+    own.has(tx, target, key)
 }
 
 /// A verdict without what it says of a row that is not the caller's, or not there, at this

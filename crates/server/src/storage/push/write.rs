@@ -151,7 +151,19 @@ impl<T: Transaction> Writing<'_, T> {
             Written::Row(row) => row,
             Written::Nothing => return refused(Verdict::rejected(Code::CONSTRAINT, IGNORED)),
             Written::Kept => return refused(Verdict::rejected(Code::CONSTRAINT, KEPT)),
-            Written::Refused(verdict) => return refused(verdict),
+            Written::Refused(verdict) => {
+                let is_missing = verdict.code == Some(Code::REFERENCE) && change.op != Op::Delete;
+                return match is_missing && !T::DEFERS_REFERENCES {
+                    true => refused(rights::missing(
+                        tx,
+                        table,
+                        change,
+                        (self.row, set),
+                        verdict,
+                    )?),
+                    false => refused(verdict),
+                };
+            }
         };
         if let Some(row) = &row {
             if has_too_high_number(table, row) {

@@ -27,6 +27,8 @@ pub(in super::super) struct Learned {
     pub next_number: Option<String>,
     /// Whether a number that is given must be said to be meant.
     pub is_always_numbered: bool,
+    /// What its columns get in a new row, in SQL.
+    pub defaults: HashMap<String, String>,
     /// For each reference of the entity, whether a push must ask for the row that it names.
     pub asked: Vec<bool>,
 }
@@ -85,6 +87,11 @@ const NUMBERS: &str = "
     FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = $1::text::regclass AND a.attname = $2::text::name";
 
+const DEFAULTS: &str = "
+    SELECT a.attname::text, pg_get_expr(d.adbin, d.adrelid)
+    FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = $1::text::regclass AND a.attgenerated = '' AND NOT a.attisdropped";
+
 const REFERENCES: &str = "
     SELECT n.nspname::text, r.relname::text,
       (SELECT array_agg(a.attname::text ORDER BY k.ord)
@@ -124,6 +131,9 @@ impl Learned {
         learned.does_more = learned.has_triggers
             || tx.query_one(ACTIONS, &[&sql]).await.while_(DOING)?.get(0)
             || is_read_by_scopes(model, shape, reads);
+        for row in tx.query(DEFAULTS, &[&sql]).await.while_(DOING)? {
+            learned.defaults.insert(row.get(0), row.get(1));
+        }
         if let Some(key) = entity.columns.first() {
             let rows = tx.query(NUMBERS, &[&sql, &key.name]).await.while_(DOING)?;
             if let Some(row) = rows.first() {

@@ -459,6 +459,21 @@ impl Transaction for Writes<'_> {
         self.asked(table, place, table.push_sql().may_become(self.caller))
     }
 
+    fn could_become(
+        &self,
+        table: &EntityTable,
+        row: Option<&Found>,
+        change: &Change,
+        set: &Attributes,
+    ) -> Result<bool, StorageError> {
+        let asked = rows::could_become(table, self.caller, row, change, set);
+        let Some((sql, parameters)) = asked else {
+            return Ok(true);
+        };
+        let rows = self.query(&sql, &rows::borrowed(&parameters), ASKING)?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
+    }
+
     fn unkept(
         &self,
         table: &EntityTable,

@@ -35,6 +35,8 @@ pub(in super::super) struct PushSql {
     delete: String,
     before: Rule,
     after: Rule,
+    /// The columns that decide about what rows become.
+    deciding: Vec<Deciding>,
     /// What a statement returns of the row that it wrote.
     returning: String,
     key_is: String,
@@ -46,6 +48,16 @@ struct Mine {
     know: String,
     change: String,
     asks: Asks,
+}
+
+/// A column that decides about what rows become.
+#[derive(Debug)]
+pub(in super::super) struct Deciding {
+    /// The place of its attribute, if it is one.
+    pub attribute: Option<usize>,
+    pub column: ReadColumn,
+    /// What a new row gets, in SQL.
+    pub default: Option<String>,
 }
 
 /// A rule of the model about the rows that a user may write.
@@ -65,6 +77,7 @@ impl PushSql {
         table: &str,
         (select, key_is, width): (&str, &str, usize),
         [scope, before, after]: [Option<&ScopeSql>; 3],
+        deciding: Vec<Deciding>,
     ) -> Self {
         let compiled = |scope: &ScopeSql| scope.predicate("r", width + 1, "afield_list");
         let know = format!("SELECT {select} FROM {table} r WHERE {key_is}");
@@ -90,6 +103,7 @@ impl PushSql {
             change: format!("{know}{LOCK}"),
             know,
             delete: format!("DELETE FROM {table} r WHERE {key_is} RETURNING true"),
+            deciding,
             returning: select.to_owned(),
             key_is: key_is.to_owned(),
         }
@@ -126,6 +140,72 @@ impl PushSql {
     pub(super) fn delete(&self) -> &str {
         &self.delete
     }
+}
+
+/// Whether the caller could leave behind the row that a change would make, and its parameters;
+/// `None` if he may leave all.
+pub(super) fn could_become(
+    table: &EntityTable,
+    caller: &Caller,
+    row: Option<&FoundRow<FoundKey>>,
+    change: &Change,
+    set: &Attributes,
+) -> Option<(String, Vec<Bound>)> {
+    let PushSql {
+        after: Rule::Asked(_, asks),
+        key_is,
+        deciding,
+        ..
+    } = table.push_sql()
+    else {
+        return None;
+    };
+    let mut cells = match row {
+        Some(row) => stored(table, &row.place),
+        None => (table.key.iter().zip(&change.key))
+            .map(|(key, value)| Box::new(key.column.parameter(value)) as Bound)
+            .collect(),
+    };
+    cells.extend(bound(asks, caller));
+    let mut would_be = Vec::new();
+    for Deciding {
+        attribute,
+        column,
+        default,
+    } in deciding
+    {
+        let name = attribute.and_then(|at| table.entity.local.attributes.get(at));
+        let given = attribute.and_then(|at| change.key.get(at));
+        let value = name.and_then(|it| set.get(&it.name)).or(given);
+        let cell = match (value, row, default) {
+            (Some(value), ..) => {
+                cells.push(Box::new(column.parameter(value)));
+                hole(column, cells.len())
+            }
+            (None, Some(_), _) => format!("r.{}", column.name),
+            (None, None, Some(default)) => format!("({default})"),
+            (None, None, None) => "NULL".to_owned(),
+        };
+        would_be.push(format!("({cell})::{} AS {}", column.sql_type, column.name));
+    }
+    let from = match row {
+        Some(_) => format!("{} r WHERE {key_is}", table.name),
+        // Every parameter must stand somewhere.
+        None => {
+            let named = table.key.iter().enumerate().map(|(at, key)| {
+                let cell = hole(&key.column, at + 1);
+                format!("({cell})::{} IS NULL", key.column.sql_type)
+            });
+            let named: Vec<String> = named.collect();
+            format!("(SELECT) AS one WHERE true OR {}", named.join(" OR "))
+        }
+    };
+    let exists = format!(
+        "SELECT FROM (SELECT {} FROM {from}) AS r WHERE {}",
+        would_be.join(", "),
+        asks.sql
+    );
+    Some((asks.statement(&format!("SELECT EXISTS ({exists})")), cells))
 }
 
 impl Rule {

@@ -1,6 +1,6 @@
 //! An entity over its table, as the rules of a push ask for it.
 
-use afield_protocol::Value;
+use afield_protocol::{Type, Value};
 use tokio_postgres::Transaction;
 
 use super::super::columns::{KeyColumn, ReadColumn};
@@ -12,7 +12,7 @@ use super::super::shape::Shape;
 use super::super::statements::is_it;
 use super::ahead::{AheadSql, can_be_listed};
 use super::learn::Learned;
-use super::rows::{PushSql, select, spelled};
+use super::rows::{Deciding, PushSql, select, spelled};
 use crate::resolved::{Scope, ServerEntity, ServerModel};
 use crate::storage::StorageError;
 use crate::storage::push::{Deleting, Table};
@@ -54,15 +54,43 @@ impl PushTable {
         let after = compiled(entity.becomes(), "write_to").await?;
         let scopes = [scope.as_ref(), before.as_ref(), after.as_ref()];
         let parts = (select.as_str(), is_it(key), key.len());
+        let deciding = deciding(shape, entity, &learned)?;
         let is_listed = columns.iter().all(can_be_listed);
         let can_be_ahead = is_listed && !learned.does_more && deletion.is_none();
         Ok(Self {
-            sql: PushSql::of(&table, (parts.0, &parts.1, parts.2), scopes),
+            sql: PushSql::of(&table, (parts.0, &parts.1, parts.2), scopes, deciding),
             ahead: can_be_ahead
                 .then(|| AheadSql::of(&table, &select, (entity, columns, key), scopes)),
             learned,
         })
     }
+}
+
+/// The columns that decide about what rows of an entity become, each once.
+fn deciding(
+    shape: &Shape,
+    entity: &ServerEntity,
+    learned: &Learned,
+) -> Result<Vec<Deciding>, StorageError> {
+    let mut found: Vec<Deciding> = Vec::new();
+    let mut names: Vec<&String> = entity.becomes().conditions().map(|it| &it.column).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let attribute = entity
+            .columns
+            .iter()
+            .position(|column| column.name == *name);
+        let kind = attribute
+            .and_then(|at| entity.columns.get(at))
+            .map(|column| column.kind);
+        found.push(Deciding {
+            attribute,
+            column: ReadColumn::new(shape.column(name)?, kind.unwrap_or(Type::Text)),
+            default: learned.defaults.get(name).cloned(),
+        });
+    }
+    Ok(found)
 }
 
 impl EntityTable {
