@@ -35,6 +35,8 @@ mod marks;
 pub mod name;
 mod numeric;
 mod parts;
+#[cfg(test)]
+mod plan_tests;
 mod pool;
 mod position;
 mod prepare;

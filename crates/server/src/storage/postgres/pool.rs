@@ -36,6 +36,9 @@ const SETTINGS: &str = "
     SET idle_in_transaction_session_timeout = '60s';
     SET synchronous_commit = on; SET default_transaction_isolation = 'read committed'";
 
+/// What a table may grow by before its statements are planned anew: a few pages.
+const GROWS_BYTES: i64 = 64 * 1024;
+
 /// For what is not ours, until the transaction ends: the team's queries and the catalogs are planned
 /// as everywhere else.
 pub(super) const PLANNED_BY_RANGES: &str = "
@@ -60,6 +63,8 @@ const OF_AN_END: [&str; 4] = ["57P01", "57P02", "57P03", "25P03"];
 pub(super) struct Link {
     pub client: Client,
     statements: RefCell<HashMap<String, Statement>>,
+    /// How large tables were, in bytes, when statements over them were planned.
+    planned: RefCell<HashMap<u32, i64>>,
     /// The state of the last statement that failed.
     failed: RefCell<Option<String>>,
     is_open: Cell<bool>,
@@ -78,6 +83,7 @@ impl Link {
         Ok(Self {
             client,
             statements: RefCell::default(),
+            planned: RefCell::default(),
             failed: RefCell::default(),
             is_open: Cell::new(false),
         })
@@ -160,6 +166,25 @@ impl Link {
             }
         }
         result.while_(doing)
+    }
+
+    /// Plans are kept, and to who plans over an empty table every index is as good as the right
+    /// one. So statements are forgotten when a table has become twice as large since, until the
+    /// right one is the cheapest by far.
+    pub(super) fn has_sizes(&self, tables: &[u32], sizes: &[i64]) {
+        let mut planned = self.planned.borrow_mut();
+        let mut sized = tables.iter().zip(sizes);
+        let has_grown = |(table, size): (&u32, &i64)| {
+            let planned = planned.get(table);
+            planned.is_some_and(|planned| *size > 2 * planned + GROWS_BYTES)
+        };
+        if sized.any(has_grown) {
+            self.statements.borrow_mut().clear();
+            planned.clear();
+        }
+        for (table, size) in tables.iter().zip(sizes) {
+            planned.entry(*table).or_insert(*size);
+        }
     }
 
     /// A table is another one than when it was looked at.

@@ -252,25 +252,22 @@ fn meaning(lookup: &Lookup) -> String {
     format!("\n{}{hops}", quote(&lookup.column))
 }
 
-/// The value of a lookup, for a row `r`: null if the path ends before.
+/// The value of a lookup, for a row `r`: null if the path ends before. Step by step, each one row.
 fn select(own: &ReadColumn, steps: &[Step]) -> String {
-    let mut from = String::new();
-    let mut first = String::new();
+    let mut from = Vec::new();
     let mut value = format!("r.{}", own.name);
-    let mut read = "NULL".to_owned();
     for (at, step) in steps.iter().enumerate() {
-        // Names of Afield's own, since a table may lead to itself.
-        let name = format!("afield_{}", at + 1);
-        let leads = step.key.is_same(&name, &value);
-        match at {
-            0 => {
-                from = format!("{} {name}", step.table);
-                first = leads;
-            }
-            _ => from += &format!(" JOIN {} {name} ON {leads}", step.table),
-        }
-        value = format!("{name}.{}", step.column.name);
-        read = step.column.read(&name);
+        // A name of Afield's own, since a table may lead to itself.
+        let (table, name) = (&step.table, format!("afield_{}", at + 1));
+        let leads = step.key.is_same("t", &value);
+        let read = match at + 1 == steps.len() {
+            true => step.column.read("t"),
+            false => format!("t.{}", step.column.name),
+        };
+        from.push(format!(
+            "LATERAL (SELECT {read} AS v FROM {table} t WHERE {leads} LIMIT 1) {name}"
+        ));
+        value = format!("{name}.v");
     }
-    format!("(SELECT {read} FROM {from} WHERE {first} LIMIT 1)")
+    format!("(SELECT {value} FROM {})", from.join(", "))
 }

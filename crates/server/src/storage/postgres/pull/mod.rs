@@ -276,7 +276,9 @@ async fn begin(
          FROM pg_database d WHERE d.datname = current_database()), e.epoch, {IS_NOW}, \
          pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn(), \
          (SELECT count(*) = 0 FROM unnest($1::text[], $2::oid[]) u (name, oid) \
-         WHERE to_regclass(u.name)::oid IS DISTINCT FROM u.oid) \
+         WHERE to_regclass(u.name)::oid IS DISTINCT FROM u.oid), \
+         ARRAY(SELECT coalesce(pg_relation_size(u.oid::regclass), 0) \
+         FROM unnest($2::oid[]) WITH ORDINALITY u (oid, at) ORDER BY u.at) \
          FROM afield.node n LEFT JOIN LATERAL \
          (SELECT * FROM afield.epoch e ORDER BY e.number DESC LIMIT 1) e ON true"
     );
@@ -302,6 +304,7 @@ async fn begin(
     if header.get::<_, Option<bool>>(4) != Some(true) {
         return Ok(Err(Outcome::OtherEpoch));
     }
+    link.has_sizes(&oids, &header.get::<_, Vec<i64>>(7));
     let reset = |row: &tokio_postgres::Row| (row.get(0), row.get::<_, Xid>(1).0);
     Ok(Ok(Begun {
         taken: Taken {
