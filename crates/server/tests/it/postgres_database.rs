@@ -91,6 +91,11 @@ impl PostgresDatabase {
         storage.with_clock(move || clock.load(Ordering::SeqCst))
     }
 
+    /// Lets another server answer from now on; gives the one that did.
+    pub(crate) fn answered_by(&mut self, other: PostgresStorage) -> PostgresStorage {
+        self.storage.replace(other).unwrap()
+    }
+
     fn start(&mut self) {
         self.storage = Some(self.another());
     }
@@ -100,6 +105,11 @@ impl PostgresDatabase {
         self.foreign.take();
         self.cluster().stop(mode).unwrap();
         self.cluster().start_again();
+    }
+
+    /// Ends the foreign program's connection.
+    pub(crate) fn forget_foreign(&self) {
+        self.foreign.take();
     }
 
     /// Calls `work` with the foreign program's connection.

@@ -9,7 +9,7 @@ use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, l
 
 use super::duties::Changed;
 use super::epoch::{self, Epoch};
-use super::error::{While, lasting};
+use super::error::lasting;
 use super::marks::Snapshot;
 use super::pool::{Link, Pool};
 use super::pull::{self, Known, Outcome, Read};
@@ -284,11 +284,8 @@ impl Storage for PostgresStorage {
     fn health(&self) -> Result<(), StorageError> {
         self.pool.with(async |link| {
             let sql = "SELECT schema_version FROM afield.node";
-            link.client
-                .query_one(sql, &[])
-                .await
-                .map(drop)
-                .while_("asking for a sign of life")
+            let row = link.client.query_one(sql, &[]).await;
+            link.noted(row, "asking for a sign of life").map(drop)
         })
     }
 }

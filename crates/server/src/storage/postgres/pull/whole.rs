@@ -479,21 +479,19 @@ impl Telling<'_> {
         let (table, first) = (self.table, mark.0.len() + 2);
         self.has_told = true;
         let key = table.marked_key(mark)?;
-        let is_there = stored(row, first - 1)?.0.is_some() && table.is_alive(row, first)?;
-        let mut is_it = false;
-        if is_there {
-            if !table.lookups.routes.is_empty() {
-                self.told.insert(table.raw_key(row, first)?);
-            }
+        if stored(row, first - 1)?.0.is_some() && table.is_alive(row, first)? {
             let cells = table.cells(row, first)?;
-            send(content, &cells);
-            // The device compares byte by byte: what the database finds under this key may have
-            // another for it.
-            is_it = is_named(&cells, &key);
+            // The device compares byte by byte. What the database finds under this key may have
+            // another, and came to it in a transaction that marked that too.
+            if is_named(&cells, &key) {
+                if !table.lookups.routes.is_empty() {
+                    self.told.insert(table.raw_key(row, first)?);
+                }
+                send(content, &cells);
+                return Ok(());
+            }
         }
-        if !is_it {
-            content.gone(key);
-        }
+        content.gone(key);
         Ok(())
     }
 }

@@ -1,0 +1,165 @@
+//! Histories of a PostgreSQL: what becomes of positions when it is started anew, crashes, or is
+//! shared by several servers.
+
+use afield_server::storage::Storage;
+use afield_server::storage::conformance::{Database, Replica, assert_same};
+
+use crate::postgres_database::PostgresDatabase;
+
+const STOCK: [&str; 1] = ["stock"];
+
+fn fill(db: &PostgresDatabase) {
+    db.execute("INSERT INTO stock (id, words) SELECT n, 'w' FROM generate_series(1, 30) n");
+}
+
+/// The server runs on while PostgreSQL is started anew, in order or by a crash.
+#[test]
+fn p5_a_start_of_the_database_continues_what_the_beacon_has_seen() {
+    let db = PostgresDatabase::alone();
+    fill(&db);
+    let mut idle = Replica::default();
+    idle.pull(&db, &STOCK, 100);
+    let mut halfway = Replica::default();
+    halfway.page(&db, &STOCK, 10, usize::MAX);
+    for mode in ["fast", "immediate"] {
+        db.own().duties().unwrap();
+        let epoch = db.storage().epoch();
+        db.start_database_again(mode);
+        db.execute("DELETE FROM stock WHERE id = 1; UPDATE stock SET words = words || 'x'");
+        let mut device = idle.clone();
+        device.pull(&db, &STOCK, 7);
+        assert_ne!(db.storage().epoch(), epoch, "another one has begun");
+        let mut other = halfway.clone();
+        other.pull(&db, &STOCK, 7);
+        for device in [&device, &other] {
+            assert_eq!(device.resets, 0, "{mode}");
+            assert_same(&db, device, &STOCK);
+        }
+        assert!(db.storage().knows(&db.storage().checkpoint()).unwrap());
+    }
+}
+
+/// What the beacon has not seen may be another history's; loading again is right in any.
+#[test]
+fn p5_what_no_beacon_has_seen_starts_over() {
+    let db = PostgresDatabase::alone();
+    fill(&db);
+    db.own().duties().unwrap();
+    db.execute("UPDATE stock SET words = 'late' WHERE id = 2");
+    let mut device = Replica::default();
+    device.pull(&db, &STOCK, 100);
+    let checkpoint = db.storage().checkpoint();
+    db.start_database_again("fast");
+    assert!(!db.storage().knows(&checkpoint).unwrap());
+    device.pull(&db, &STOCK, 7);
+    assert_eq!(device.resets, 1);
+    assert_same(&db, &device, &STOCK);
+    device.pull(&db, &STOCK, 7);
+    assert_eq!(device.resets, 1);
+}
+
+/// Any server goes on from what any other has told.
+#[test]
+fn p5_servers_that_share_a_database_share_positions() {
+    let mut db = PostgresDatabase::new();
+    fill(&db);
+    let mut device = Replica::default();
+    let mut other = db.another();
+    assert_eq!(db.storage().epoch(), db.another().epoch());
+    let mut round = 0;
+    device.pull_while(&db, &STOCK, 3, |_| ());
+    loop {
+        other = db.answered_by(other);
+        round += 1;
+        db.execute(&format!(
+            "UPDATE stock SET words = 'r{round}' WHERE id % 7 = {round} % 7; \
+             DELETE FROM stock WHERE id = {round}"
+        ));
+        if device.page(&db, &STOCK, 2, usize::MAX).end.complete && round > 20 {
+            break;
+        }
+        assert!(round < 200, "the pull never ends");
+        if round > 20 {
+            other = db.answered_by(other);
+            device.pull(&db, &STOCK, 2);
+            break;
+        }
+        other.duties().unwrap();
+    }
+    assert_eq!(device.resets, 0);
+    assert_same(&db, &device, &STOCK);
+}
+
+/// The team commits without waiting for the disk, and PostgreSQL would take its time: what a device
+/// is told is there after a crash all the same, and the device goes on.
+#[test]
+fn p5_nothing_is_told_that_a_crash_would_take_back() {
+    let db = PostgresDatabase::alone();
+    fill(&db);
+    db.foreign(|client| {
+        for setting in [
+            "wal_writer_delay = '10s'",
+            "wal_writer_flush_after = 0",
+            "fsync = on",
+        ] {
+            client
+                .batch_execute(&format!("ALTER SYSTEM SET {setting}"))
+                .unwrap();
+        }
+        client
+            .batch_execute("SELECT pg_reload_conf(); SET synchronous_commit = off")
+            .unwrap();
+    });
+    let mut device = Replica::default();
+    for round in 0..5 {
+        db.execute(&format!(
+            "INSERT INTO stock (id, words) VALUES (100 + {round}, 'unflushed')"
+        ));
+        device.pull(&db, &STOCK, 100);
+        let flushed =
+            "SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() - 1000::numeric";
+        assert_eq!(
+            db.query(flushed)[0][0],
+            1.into(),
+            "what was told is on disk"
+        );
+    }
+    // Nobody was told of this.
+    db.execute("INSERT INTO stock (id, words) VALUES (999, 'lost')");
+    db.start_database_again("immediate");
+    device.pull(&db, &STOCK, 100);
+    assert_eq!(
+        device.resets, 0,
+        "its position was noted when it was given out"
+    );
+    assert!(db.query("SELECT id FROM stock WHERE id = 104").len() == 1);
+    assert_same(&db, &device, &STOCK);
+}
+
+/// A copy made by a template goes on under the same start of the same cluster.
+#[test]
+fn p7_a_database_made_from_another_one_is_no_history_of_it() {
+    let db = PostgresDatabase::alone();
+    fill(&db);
+    let name = format!("{}_copy", db.database.name);
+    db.foreign(|client| {
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        client.batch_execute(end).unwrap();
+    });
+    db.forget_foreign();
+    let mut maker =
+        postgres::Client::connect(&db.cluster().url("postgres"), postgres::NoTls).unwrap();
+    let sql = format!("CREATE DATABASE {name} TEMPLATE {}", db.database.name);
+    maker.batch_execute(&sql).unwrap();
+    let url = db.cluster().url(&name);
+    let url =
+        afield_server::model::file::PostgresUrl::parse(&url, std::path::Path::new("")).unwrap();
+    let opened = afield_server::storage::postgres::PostgresStorage::open(&url, &db.model);
+    let message = opened.unwrap_err().message;
+    assert!(message.contains("copy"), "{message}");
+    // The server whose connections were ended goes on.
+    let mut device = Replica::default();
+    device.pull(&db, &STOCK, 100);
+    assert_same(&db, &device, &STOCK);
+}
