@@ -289,6 +289,10 @@ impl Pool {
 
     /// Runs `work` with a connection, and once more with a new one if that one is gone. Not to be
     /// called from asynchronous code.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a closure that is written where it is handed over"
+    )]
     pub(super) fn with<T>(
         &self,
         work: impl AsyncFn(&mut Link) -> Result<T, StorageError>,

@@ -200,11 +200,11 @@ pub(super) async fn pull(
     })))
 }
 
-/// The entities of a request, and what their positions say.
-fn asked<'a>(
-    known: &Known<'a>,
-    request: &'a PullRequest,
-) -> Result<Vec<(&'a str, &'a EntityTable, Option<Place>)>, StorageError> {
+/// An entity of a request, and what its position says.
+type Asked<'a> = (&'a str, &'a EntityTable, Option<Place>);
+
+/// The entities of a request.
+fn asked<'a>(known: &Known<'a>, request: &'a PullRequest) -> Result<Vec<Asked<'a>>, StorageError> {
     let mut asked = Vec::new();
     for (name, position) in &request.entities {
         let table = known.tables.pulled(name)?;

@@ -34,7 +34,7 @@ pub(super) use self::table::PushTable;
 use super::entity::{EntityTable, Found};
 use super::epoch::{self, IS_NOW, snapshot, xid};
 use super::error::{While, lasting};
-use super::pool::{Lease, Parameters};
+use super::pool::{Lease, Link, Parameters};
 use super::scope::Bound;
 use super::tables::Tables;
 use super::{PostgresStorage, history};
@@ -91,6 +91,14 @@ enum Remedy {
     LookAgain,
     /// The database was started anew.
     BeginEpoch,
+}
+
+/// What came of a statement that writes.
+enum Rows {
+    /// What it returns.
+    Written(Vec<Row>),
+    /// The refusal of the change.
+    Refused(Verdict),
 }
 
 /// A transaction of a caller.
@@ -196,41 +204,31 @@ impl<'a> Writes<'a> {
         target: &Target<'_>,
         sql: &str,
         parameters: Parameters<'_>,
-    ) -> Result<Result<Vec<Row>, Verdict>, StorageError> {
+    ) -> Result<Rows, StorageError> {
         let written = self.lease.wait(async |link| {
             let statement = link.prepare(sql, DOING).await?;
             Ok(link.client.query(&statement, parameters).await)
         });
         let error = match self.noted(written)? {
-            Ok(rows) => return Ok(Ok(rows)),
+            Ok(rows) => return Ok(Rows::Written(rows)),
             Err(error) => error,
         };
-        match error.as_db_error().and_then(|told| refusal(told, target)) {
-            Some(verdict) => {
-                let innermost = self.steps.borrow().last().copied();
-                if let Some(step) = innermost {
-                    self.run(&format!("ROLLBACK TO {}", step.savepoint()))?;
-                }
-                Ok(Err(verdict))
+        if let Some(verdict) = error.as_db_error().and_then(|told| refusal(told, target)) {
+            let innermost = self.steps.borrow().last().copied();
+            if let Some(step) = innermost {
+                self.run(&format!("ROLLBACK TO {}", step.savepoint()))?;
             }
-            None => {
-                let failed = self
-                    .lease
-                    .wait(async |link| link.noted::<()>(Err(error), "writing a change"));
-                self.noted(failed.map(|()| Ok(Vec::new())))
-            }
+            return Ok(Rows::Refused(verdict));
         }
+        let noted = async |link: &Link| link.noted(Err(error), "writing a change");
+        self.noted(self.lease.wait(noted))
     }
 
     /// What became of a statement that writes a row.
-    fn written(
-        &self,
-        table: &EntityTable,
-        rows: Result<Vec<Row>, Verdict>,
-    ) -> Result<Written<FoundKey>, StorageError> {
+    fn written(&self, table: &EntityTable, rows: Rows) -> Result<Written<FoundKey>, StorageError> {
         let rows = match rows {
-            Ok(rows) => rows,
-            Err(verdict) => return Ok(Written::Refused(verdict)),
+            Rows::Written(rows) => rows,
+            Rows::Refused(verdict) => return Ok(Written::Refused(verdict)),
         };
         let Some(row) = self.row(table, &rows)? else {
             return Ok(Written::Nothing);
@@ -528,9 +526,9 @@ impl Transaction for Writes<'_> {
         let target = Target::of(table, true);
         let sql = table.push_sql().delete();
         match self.write(&target, sql, &rows::borrowed(&cells))? {
-            Ok(rows) if rows.is_empty() => Ok(Written::Nothing),
-            Ok(_) => Ok(Written::Row(None)),
-            Err(verdict) => Ok(Written::Refused(verdict)),
+            Rows::Written(rows) if rows.is_empty() => Ok(Written::Nothing),
+            Rows::Written(_) => Ok(Written::Row(None)),
+            Rows::Refused(verdict) => Ok(Written::Refused(verdict)),
         }
     }
 
