@@ -43,6 +43,7 @@ mod postgres_logical;
 mod postgres_marks;
 mod postgres_prepare;
 mod postgres_pull;
+mod postgres_push;
 mod postgres_query;
 mod postgres_storage;
 mod postgres_support;

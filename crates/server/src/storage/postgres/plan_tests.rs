@@ -113,7 +113,7 @@ fn statements(table: &EntityTable) -> Vec<(&'static str, String)> {
     ];
     all.extend(sql.marks.iter().map(|sql| ("marks", sql.clone())));
     all.extend(sql.any_mark.iter().map(|sql| ("any mark", sql.clone())));
-    for (first, after) in &sql.entering {
+    if let Some((first, after)) = &sql.entering {
         all.push(("entering", first.clone()));
         all.push(("entering after", after.clone()));
     }

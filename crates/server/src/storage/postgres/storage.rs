@@ -273,6 +273,16 @@ impl Storage for PostgresStorage {
         push::push(self, model, caller, groups)
     }
 
+    fn tend(&self) -> Result<Vec<String>, StorageError> {
+        let changed = self.duties()?;
+        let of_capture = changed.into_iter().map(|changed| {
+            let (table, difference) = (changed.table, changed.difference);
+            format!("{table}: writes may have gone unmarked ({difference}); devices load it again")
+        });
+        let held = self.pool.with(async |link| duties::held_back(link).await)?;
+        Ok(of_capture.chain(held).collect())
+    }
+
     fn take_part(&self, user: &str, part: &Part) -> Result<PartTaken, StorageError> {
         parts::take(self, user, part)
     }
