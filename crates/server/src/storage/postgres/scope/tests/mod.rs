@@ -3,6 +3,7 @@
 
 mod equal;
 mod names;
+mod plans;
 mod refused;
 mod said;
 
