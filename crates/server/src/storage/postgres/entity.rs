@@ -95,7 +95,7 @@ impl EntityTable {
             .map(|column| column.read("r"))
             .collect();
         let own = own.join(", ");
-        let shown = [&[own.clone()], lookups.selects.as_slice()]
+        let shown = [std::slice::from_ref(&own), lookups.selects.as_slice()]
             .concat()
             .join(", ");
         let order: Vec<&ReadColumn> = scan_order.iter().map(|at| &key[*at].column).collect();

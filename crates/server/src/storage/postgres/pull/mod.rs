@@ -32,29 +32,23 @@
 //!   is on disk up to what its snapshot sees.
 
 mod at;
+mod begin;
 mod compare;
 mod part;
 mod whole;
 
-use std::collections::HashMap;
-
 use afield_protocol::{Frame, Page, PageEnd, Position};
-use futures_util::future::join3;
 
 pub(super) use self::at::{At, Batch, Ranges};
+use self::begin::{Asked, Opening, begin};
 use self::part::Part;
-use self::whole::Pulled;
-use super::entity::EntityTable;
-use super::epoch::{self, Beacon, IS_NOW};
-use super::error::lasting;
-use super::key::{RawKey, Xid};
+use super::key::RawKey;
 use super::marks::Snapshot;
 use super::pool::Link;
-use super::position::{self, Place};
+use super::position;
 use super::tables::Tables;
 use crate::position::CodeKey;
 use crate::storage::page::PageWriter;
-use crate::storage::window::Instants;
 use crate::storage::{PullRequest, PulledPage, StorageError};
 
 const DOING: &str = "reading a page";
@@ -137,24 +131,22 @@ pub(super) async fn pull(
     for (name, position) in &request.entities {
         let table = known.tables.pulled(name)?;
         let place = position.as_ref();
-        let place = place.and_then(|token| position::open(known.code_key, &table.label, token));
-        asked.push((name.as_str(), table, place));
+        asked.push(Asked {
+            name,
+            table,
+            place: place.and_then(|token| position::open(known.code_key, &table.label, token)),
+        });
     }
     let begun = match begin(link, &asked).await? {
         Ok(begun) => begun,
         Err(outcome) => return Ok(outcome),
     };
-    let mut opening = Opening {
-        link,
-        begun: &begun,
-        now: request.now,
-        beacons: HashMap::new(),
-    };
+    let mut opening = Opening::new(link, &begun, request.now);
     let mut reset = Vec::new();
     let mut entities = Vec::new();
-    for ((name, table, place), (_, position)) in asked.into_iter().zip(&request.entities) {
-        let (entity, starts_over) = opening.open(name, table, place).await?;
-        reset.extend((starts_over && position.is_some()).then(|| name.to_owned()));
+    for (at, (asked, (name, position))) in asked.into_iter().zip(&request.entities).enumerate() {
+        let (entity, starts_over) = opening.open(at, asked).await?;
+        reset.extend((starts_over && position.is_some()).then(|| name.clone()));
         entities.push(entity);
     }
     let mut page = PageWriter::new(request.rows_max, request.bytes_max);
@@ -194,176 +186,6 @@ pub(super) async fn pull(
         taken: begun.taken,
         is_flushed: begun.is_flushed,
     })))
-}
-
-/// What the first statements of a page say.
-struct Begun {
-    taken: Taken,
-    is_flushed: bool,
-    /// Marks of transactions from this one on are whole.
-    horizon: u64,
-    /// Captures that had a hole, and the transactions that noted it.
-    resets: Vec<(i32, u64)>,
-}
-
-/// Holds the tables and takes the snapshot.
-async fn begin(
-    link: &Link,
-    asked: &[(&str, &EntityTable, Option<Place>)],
-) -> Result<Result<Begun, Outcome>, StorageError> {
-    let pulled = || asked.iter().filter(|(_, table, _)| table.capture.is_some());
-    let mut held: Vec<(&str, u32)> = pulled().flat_map(|(_, table, _)| table.held()).collect();
-    held.sort_unstable();
-    held.dedup();
-    let (names, oids): (Vec<&str>, Vec<u32>) = held.into_iter().unzip();
-    let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
-    if !names.is_empty() {
-        begin += &format!("; LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
-    }
-    let captures: Vec<i32> = pulled()
-        .flat_map(|(_, table, _)| table.captures())
-        .collect();
-    let oldest = pulled()
-        .filter_map(|(.., place)| Some(place.as_ref()?.from.xmin))
-        .min();
-    let oldest = Xid(oldest.unwrap_or(u64::MAX));
-    let header = format!(
-        "SELECT pg_current_snapshot()::text, n.horizon::text, \
-         n.itself = 'afield.node'::regclass::oid AND n.database = (SELECT d.oid \
-         FROM pg_database d WHERE d.datname = current_database()), e.epoch, {IS_NOW}, \
-         pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn(), \
-         (SELECT count(*) = 0 FROM unnest($1::text[], $2::oid[]) u (name, oid) \
-         WHERE to_regclass(u.name)::oid IS DISTINCT FROM u.oid), \
-         ARRAY(SELECT coalesce(pg_relation_size(u.oid::regclass), 0) \
-         FROM unnest($2::oid[]) WITH ORDINALITY u (oid, at) ORDER BY u.at) \
-         FROM afield.node n LEFT JOIN LATERAL \
-         (SELECT * FROM afield.epoch e ORDER BY e.number DESC LIMIT 1) e ON true"
-    );
-    let resets = "SELECT capture, xid FROM afield.reset WHERE capture = ANY ($1) AND xid >= $2";
-    // Sent in one go: the first is through before the second takes the snapshot.
-    let (begun, header, resets) = join3(
-        link.begin(&begin, DOING),
-        link.query_one(&header, &[&names, &oids], DOING),
-        link.query(resets, &[&captures, &oldest], DOING),
-    )
-    .await;
-    begun?;
-    let (header, resets) = (header?, resets?);
-    if !header.get::<_, bool>(2) {
-        return Err(lasting(
-            "the database is a copy of one that was prepared: run `afield prepare`; devices will \
-             then load their tables again",
-        ));
-    }
-    if !header.get::<_, bool>(6) {
-        return Ok(Err(Outcome::OtherTables));
-    }
-    if header.get::<_, Option<bool>>(4) != Some(true) {
-        return Ok(Err(Outcome::OtherEpoch));
-    }
-    link.has_sizes(&oids, &header.get::<_, Vec<i64>>(7));
-    let reset = |row: &tokio_postgres::Row| (row.get(0), row.get::<_, Xid>(1).0);
-    Ok(Ok(Begun {
-        taken: Taken {
-            epoch: epoch::bytes(header.get(3))?,
-            snapshot: epoch::snapshot(header.get(0))?,
-        },
-        is_flushed: header.get(5),
-        horizon: epoch::xid(header.get(1))?,
-        resets: resets.iter().map(reset).collect(),
-    }))
-}
-
-/// Finds where the entities of a page stand.
-struct Opening<'a> {
-    link: &'a Link,
-    begun: &'a Begun,
-    /// The time of the pull.
-    now: i64,
-    /// The last beacons of other epochs.
-    beacons: HashMap<[u8; 8], Option<Beacon>>,
-}
-
-impl Opening<'_> {
-    /// An entity from its position on, and whether it starts over.
-    async fn open<'e>(
-        &mut self,
-        name: &'e str,
-        table: &'e EntityTable,
-        place: Option<Place>,
-    ) -> Result<(Part<'e>, bool), StorageError> {
-        let snapshot = &self.begun.taken.snapshot;
-        if table.capture.is_none() {
-            let never = Pulled::new(name, table, State::Never, None, None);
-            return Ok((Part::Whole(Box::new(never)), false));
-        }
-        if !table.entity.scope.is_everyone() {
-            return Err(lasting(format!(
-                "`{name}` has a scope, and this version does not pull such entities from \
-                 PostgreSQL yet"
-            )));
-        }
-        let place = match place {
-            Some(place) if self.is_known(table, &place).await? => Some(place),
-            _ => None,
-        };
-        let is_idle = |place: &Place| place.progress == position::Progress::Idle;
-        let known = place.as_ref();
-        let known = known.and_then(|place| Some((place.instant?, is_idle(place))));
-        let instants = Instants::of(&table.entity, known, self.now);
-        let resumed = match place {
-            Some(place) => {
-                Pulled::resume(self.link, name, table, place, instants, snapshot).await?
-            }
-            None => None,
-        };
-        let starts_over = resumed.is_none();
-        let entity = resumed.unwrap_or_else(|| {
-            let state = State::Scan {
-                began: snapshot.clone(),
-                after: None,
-            };
-            Pulled::new(name, table, state, instants.fresh, None)
-        });
-        Ok((Part::Whole(Box::new(entity)), starts_over))
-    }
-
-    /// Whether the database can go on from a place: it lies in this history, and everything that
-    /// came since is marked.
-    async fn is_known(&mut self, table: &EntityTable, place: &Place) -> Result<bool, StorageError> {
-        let Begun {
-            taken,
-            horizon,
-            resets,
-            ..
-        } = self.begun;
-        let is_unseen = |xid: u64| !place.from.sees(xid);
-        let is_reset = |(capture, xid): &(i32, u64)| {
-            is_unseen(*xid) && table.captures().any(|own| own == *capture)
-        };
-        if place.from.xmin < *horizon || resets.iter().any(is_reset) {
-            return Ok(false);
-        }
-        if place.epoch == taken.epoch {
-            return Ok(place.newest().xmax <= taken.snapshot.xmax);
-        }
-        let beacon = match self.beacons.get(&place.epoch) {
-            Some(beacon) => beacon.clone(),
-            None => {
-                let beacon = epoch::beacon(self.link, place.epoch).await?;
-                self.beacons.insert(place.epoch, beacon.clone());
-                beacon
-            }
-        };
-        let contains = |beacon: Beacon| {
-            let next = match &place.progress {
-                position::Progress::Delta { next, .. } => beacon.contains(next),
-                _ => true,
-            };
-            next && beacon.contains(&place.from) && beacon.contains(place.newest())
-        };
-        Ok(beacon.is_some_and(contains))
-    }
 }
 
 fn told(
