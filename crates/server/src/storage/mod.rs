@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod digests;
+mod lists;
 mod page;
 pub mod postgres;
 pub mod sqlite;

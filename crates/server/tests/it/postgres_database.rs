@@ -187,6 +187,10 @@ impl Database for PostgresDatabase {
         false
     }
 
+    fn keeps_spellings(&self) -> bool {
+        false
+    }
+
     fn set_time(&mut self, seconds: i64) {
         self.clock.store(seconds, Ordering::SeqCst);
     }

@@ -79,6 +79,11 @@ pub trait Database {
         true
     }
 
+    /// Whether columns keep what is written as it is spelled, UUIDs in capitals for example.
+    fn keeps_spellings(&self) -> bool {
+        true
+    }
+
     /// What the server's clock says from now on, in seconds since 1970; 1,000 before.
     fn set_time(&mut self, seconds: i64);
 

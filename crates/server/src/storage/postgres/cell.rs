@@ -262,7 +262,7 @@ impl Wire {
         }
     }
 
-    fn write(self, value: &Value) -> Result<Vec<u8>, Unwritable> {
+    pub(super) fn write(self, value: &Value) -> Result<Vec<u8>, Unwritable> {
         let holds = self.holds();
         let cannot = || Unwritable { holds };
         match (self, value) {

@@ -11,6 +11,7 @@ use super::error::{While, lasting};
 use super::key::{RawKey, stored};
 use super::lookups::Lookups;
 use super::pool::Link;
+use super::scope::{ByValue, ScopeSql};
 use super::shape::Shape;
 use super::statements::Sql;
 use crate::resolved::{ServerEntity, ServerModel};
@@ -36,6 +37,10 @@ pub(super) struct EntityTable {
     /// Names of the attributes that are sent as differences.
     #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub counters: Vec<String>,
+    /// Whose rows they are; `None` if they are everyone's.
+    pub scope: Option<ScopeSql>,
+    /// The statements of each of its columns.
+    scoped: Vec<ByValue>,
     /// What comes from other rows.
     pub lookups: Lookups,
     /// When its rows count as deleted; `None` if none does.
@@ -75,29 +80,16 @@ impl EntityTable {
         let local = &entity.local;
         let shape = Shape::named(tx, &entity.table).await?;
         let name = shape.sql();
-        let columns = entity
-            .columns
-            .iter()
-            .map(|column| ReadColumn::of(&shape, column));
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let named = entity.columns.iter().take(local.key_width).enumerate();
-        let key = named.map(|(at, column)| KeyColumn::of(&shape, at, column));
-        let key = key.collect::<Result<Vec<_>, _>>()?;
+        let (columns, key) = columns(&shape, entity)?;
         exact(&shape, entity, &key)?;
         let scan_order = scan_order(&shape, entity)?;
         let deletion = Deletion::learn(entity, &shape)?;
         let lookups = Lookups::compile(tx, entity, &shape, captures).await?;
-        let beside = deletion.iter().filter(|deletion| deletion.is_beside);
-        let beside = beside.map(|deletion| &deletion.column);
-        let own: Vec<String> = columns
-            .iter()
-            .chain(beside)
-            .map(|column| column.read("r"))
-            .collect();
-        let own = own.join(", ");
-        let shown = [std::slice::from_ref(&own), lookups.selects.as_slice()]
-            .concat()
-            .join(", ");
+        let scope = scope(tx, model, entity, &shape, captures).await?;
+        let own = own(&columns, deletion.as_ref());
+        let of_scope = scope.iter().flat_map(|scope| scope.beside("r"));
+        let shown = std::iter::once(own.clone()).chain(lookups.selects.iter().cloned());
+        let shown = shown.chain(of_scope).collect::<Vec<_>>().join(", ");
         let order: Vec<&ReadColumn> = scan_order.iter().map(|at| &key[*at].column).collect();
         let capture = captures
             .iter()
@@ -114,6 +106,13 @@ impl EntityTable {
         };
         let sql = Sql::build(&parts, &shown, &own);
         let lookups = lookups.over(&parts, &shown);
+        let scoped = match &scope {
+            Some(scope) => {
+                let table = (shape.oid, names(entity, &scan_order));
+                scope.statements(tx, &parts, &shown, table).await?
+            }
+            None => Vec::new(),
+        };
         let numbered_by = |attribute: &Attribute| {
             let numbering = model.device.numbered_by(local, &attribute.name)?;
             Some(numbering.name.clone())
@@ -130,6 +129,8 @@ impl EntityTable {
             columns,
             key: key.clone(),
             scan_order: scan_order.clone(),
+            scope,
+            scoped,
             lookups,
             deletion,
             sql,
@@ -192,6 +193,11 @@ impl EntityTable {
         }
     }
 
+    /// Its scope, and the statements of each of its columns.
+    pub(super) fn scoped(&self) -> Option<(&ScopeSql, &[ByValue])> {
+        Some((self.scope.as_ref()?, self.scoped.as_slice()))
+    }
+
     pub(super) fn key_width(&self) -> usize {
         self.entity.local.key_width
     }
@@ -213,7 +219,6 @@ impl EntityTable {
     }
 
     /// How many columns are read of a row as devices get it; others stand behind them.
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub(super) fn width(&self) -> usize {
         self.own_width() + self.lookups.forms.len()
     }
@@ -291,12 +296,9 @@ impl EntityTable {
     /// The tables that a page of it must hold.
     pub(super) fn held(&self) -> impl Iterator<Item = (&str, u32)> {
         let own = (self.name.as_str(), self.shape.oid);
-        std::iter::once(own).chain(
-            self.lookups
-                .tables
-                .iter()
-                .map(|(name, oid)| (name.as_str(), *oid)),
-        )
+        let scope = self.scope.iter().flat_map(|scope| &scope.tables);
+        let others = self.lookups.tables.iter().chain(scope);
+        std::iter::once(own).chain(others.map(|(name, oid)| (name.as_str(), *oid)))
     }
 
     /// The captures whose resets mean that it starts over.
@@ -320,6 +322,57 @@ pub(super) fn read<'r>(
 ) -> Result<Canonical<'r>, StorageError> {
     let cell = form.read(stored(row, at)?);
     cell.map_err(|error| lasting(format!("{DOING}: {error}")))
+}
+
+/// The columns of the attributes that are no lookups, and those of the key.
+fn columns(
+    shape: &Shape,
+    entity: &ServerEntity,
+) -> Result<(Vec<ReadColumn>, Vec<KeyColumn>), StorageError> {
+    let all = entity.columns.iter();
+    let all = all.map(|column| ReadColumn::of(shape, column));
+    let key = entity.columns.iter().take(entity.local.key_width);
+    let key = key.enumerate();
+    let key = key.map(|(at, column)| KeyColumn::of(shape, at, column));
+    Ok((
+        all.collect::<Result<_, _>>()?,
+        key.collect::<Result<_, _>>()?,
+    ))
+}
+
+/// What is read of a row without its lookups, in SQL.
+fn own(columns: &[ReadColumn], deletion: Option<&Deletion>) -> String {
+    let beside = deletion.filter(|deletion| deletion.is_beside);
+    let beside = beside.map(|deletion| &deletion.column);
+    let own = columns.iter().chain(beside).map(|column| column.read("r"));
+    own.collect::<Vec<_>>().join(", ")
+}
+
+/// The columns of the key in the order of their index.
+fn names(entity: &ServerEntity, scan_order: &[usize]) -> Vec<String> {
+    let order = scan_order.iter().filter_map(|at| entity.columns.get(*at));
+    order.map(|column| column.name.clone()).collect()
+}
+
+/// The scope of an entity, and the tables that say what is held.
+async fn scope(
+    tx: &Transaction<'_>,
+    model: &ServerModel,
+    entity: &ServerEntity,
+    shape: &Shape,
+    captures: &[Capture],
+) -> Result<Option<ScopeSql>, StorageError> {
+    let Some(mut scope) = ScopeSql::compile(tx, &model.scopes, entity, shape).await? else {
+        return Ok(None);
+    };
+    if scope.has_queries() {
+        let read = captures
+            .iter()
+            .filter(|capture| capture.kind == Kind::Table);
+        let read = read.map(|capture| (capture.shape.sql(), capture.shape.oid));
+        scope.tables.extend(read);
+    }
+    Ok(Some(scope))
 }
 
 /// Whether a capture is that of this entity's rows.

@@ -46,6 +46,7 @@ mod purge;
 pub mod query;
 mod quoted;
 mod run;
+mod scope;
 mod scope_reads;
 mod session;
 mod shape;

@@ -41,6 +41,11 @@ const GROWS_BYTES: i64 = 64 * 1024;
 
 /// For what is not ours, until the transaction ends: the team's queries and the catalogs are planned
 /// as everywhere else.
+pub(super) const PLANNED_BY_RANGES: &str = "
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
+    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+    SET LOCAL enable_hashagg = off";
+
 pub(super) const PLANNED_AS_EVER: &str = "
     SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; SET LOCAL enable_bitmapscan = on;
     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_hashagg = on";

@@ -3,7 +3,7 @@
 use tokio_postgres::Transaction;
 
 use super::error::{While, lasting};
-use super::quoted::without_parameters;
+use super::query::parameters::replaced;
 use crate::resolved::NamedScope;
 use crate::storage::StorageError;
 
@@ -28,7 +28,7 @@ pub(super) async fn tables(
     scope: &NamedScope,
 ) -> Result<Vec<u32>, StorageError> {
     let doing = format!("reading the query of the scope `{}`", scope.name);
-    let query = without_parameters(&scope.query, "NULL");
+    let query = replaced(&scope.query, |_| "NULL".to_owned());
     let query = query.trim().trim_end_matches(';');
     if query.contains('\0') {
         return Err(lasting(format!("{doing}: it has a zero byte")));

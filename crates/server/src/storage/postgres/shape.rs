@@ -38,6 +38,8 @@ pub(super) struct Column {
     /// `pg_type.typcategory`.
     category: String,
     pub collation: Option<(String, String)>,
+    /// Whether only the same bytes are equal by its collation; true of what has none.
+    pub is_deterministic: bool,
 }
 
 impl Column {
@@ -71,7 +73,8 @@ const FIND: &str = "
 
 const COLUMNS: &str = "
     SELECT a.attname::text, n.nspname::text, b.typname::text, b.typtype = 'e',
-           b.typcategory::text, cn.nspname::text, c.collname::text
+           b.typcategory::text, cn.nspname::text, c.collname::text,
+           coalesce(c.collisdeterministic, true)
     FROM pg_attribute a
     CROSS JOIN LATERAL (
       WITH RECURSIVE d AS (
@@ -149,6 +152,7 @@ impl Shape {
                     is_enum: row.get(3),
                     category: row.get(4),
                     collation: collation(row),
+                    is_deterministic: row.get(7),
                 })
                 .collect(),
             uniques: (uniques.iter())

@@ -17,6 +17,7 @@ use super::{duties, history, parts, position, purge};
 use crate::model::file::PostgresUrl;
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
+use crate::storage::lists::{LISTS_BYTES, Lists};
 use crate::storage::{
     Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError,
 };
@@ -32,6 +33,7 @@ pub struct PostgresStorage {
     epoch: Mutex<Epoch>,
     tables: Mutex<Arc<Tables>>,
     clock: Option<Box<dyn Fn() -> i64 + Send + Sync>>,
+    lists: Lists,
     pub(super) scope_values_max: usize,
     pub(super) group_changes_max: usize,
 }
@@ -68,6 +70,7 @@ impl PostgresStorage {
             epoch: Mutex::new(epoch),
             tables: Mutex::new(Arc::new(tables)),
             clock: None,
+            lists: Lists::new(LISTS_BYTES),
             scope_values_max: limits::SCOPE_VALUES_MAX,
             group_changes_max: limits::GROUP_CHANGES_MAX,
         })
@@ -220,6 +223,8 @@ impl Storage for PostgresStorage {
             let known = Known {
                 tables: &tables,
                 code_key: &self.code_key,
+                lists: &self.lists,
+                scope_values_max: self.scope_values_max,
             };
             let outcome = self.pool.with(async |link| {
                 let outcome = pull::pull(link, &known, request).await;

@@ -181,10 +181,15 @@ impl ChoosingDevice {
                 _ => None,
             })
             .collect();
+        // Not every database takes an empty list.
+        let listed = |all: Vec<String>| match all.is_empty() {
+            true => "NULL".to_owned(),
+            false => all.join(", "),
+        };
         let projects = format!(
             "project_id IN ({}) AND project_id IN \
              (SELECT project_id FROM project_member WHERE user_id = '{user}')",
-            projects.join(", ")
+            listed(projects)
         );
         let places: Vec<String> = of("places")
             .filter_map(|value| match value {
@@ -197,9 +202,9 @@ impl ChoosingDevice {
             "remark" => format!("visit_id IN (SELECT id FROM visit WHERE {projects})"),
             "sheet" => format!("owner = '{user}' AND {projects}"),
             _ => format!(
-                "lower(place_id) IN ({}) AND place_id IN \
+                "lower(CAST(place_id AS TEXT)) IN ({}) AND place_id IN \
                  (SELECT place_id FROM place_member WHERE user_id = '{user}')",
-                places.join(", ")
+                listed(places)
             ),
         };
         let sql = format!("SELECT id FROM {entity} WHERE {condition} ORDER BY id");

@@ -143,7 +143,10 @@ pub fn values_are_compared_as_their_column_stores_them(db: &mut dyn Database) {
         afield_protocol::Frame::Rows(block) => block.count,
         _ => 0,
     };
-    assert_eq!(page.frames.iter().map(rows).sum::<usize>(), 3, "{shown}");
+    // Where a column has no spellings, the last is Ada's too.
+    let expected = if db.keeps_spellings() { 3 } else { 4 };
+    let found = page.frames.iter().map(rows).sum::<usize>();
+    assert_eq!(found, expected, "{shown}");
     // Projects are numbers: a text that looks like one is of another type.
     let mut ada = ChoosingDevice::of("ada");
     ada.chosen.insert(

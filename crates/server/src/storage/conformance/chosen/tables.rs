@@ -12,7 +12,7 @@ const TABLES: &str = "
       user_id TEXT NOT NULL, project_id INTEGER NOT NULL, PRIMARY KEY (user_id, project_id)
     );
     CREATE TABLE place_member (
-      user_id TEXT NOT NULL, place_id TEXT NOT NULL, PRIMARY KEY (user_id, place_id)
+      user_id TEXT NOT NULL, place_id TEXT /*uuid*/ NOT NULL, PRIMARY KEY (user_id, place_id)
     );
     CREATE TABLE visit (id INTEGER PRIMARY KEY NOT NULL, project_id INTEGER, words TEXT);
     CREATE INDEX visit_project ON visit (project_id, id);
@@ -25,7 +25,7 @@ const TABLES: &str = "
     );
     CREATE INDEX sheet_owner ON sheet (owner, id);
     CREATE INDEX sheet_project ON sheet (project_id, id);
-    CREATE TABLE plan (id INTEGER PRIMARY KEY NOT NULL, place_id TEXT, words TEXT);
+    CREATE TABLE plan (id INTEGER PRIMARY KEY NOT NULL, place_id TEXT /*uuid*/, words TEXT);
     CREATE INDEX plan_place ON plan (place_id, id);
     INSERT INTO project_member VALUES
       ('ada', 1), ('ada', 2), ('ada', 3), ('eve', 3), ('eve', 4);

@@ -19,12 +19,13 @@ fn assert_holds(db: &dyn Database, device: &Mirror, entity: &str, sql: &str) {
     assert_eq!(device.rows(entity), expected, "{entity} differs");
 }
 
-const LIVE_ITEMS: &str = "SELECT id, label, tally FROM item WHERE is_active = 1";
+const LIVE_ITEMS: &str = "SELECT id, label, tally FROM item WHERE is_active";
 
 /// A download leaves them out.
 pub fn p5_soft_deleted_rows_are_not_there_for_pulls(db: &mut dyn Database) {
     db.execute(
-        "INSERT INTO item VALUES ('a', 'live', 1, 1), ('b', 'dead', 2, 0), ('c', 'live', 3, 1);
+        "INSERT INTO item VALUES ('a', 'live', 1, TRUE), ('b', 'dead', 2, FALSE),
+           ('c', 'live', 3, TRUE);
          INSERT INTO memo VALUES ('x', 'live', NULL), ('y', 'dead', '2024-02-29 10:00:00')",
     );
     let mut device = ada();
@@ -35,17 +36,17 @@ pub fn p5_soft_deleted_rows_are_not_there_for_pulls(db: &mut dyn Database) {
 
 /// A delta says `gone` of one that has become one, and brings one that is none any more.
 pub fn p5_soft_deleted_rows_leave_and_revived_ones_come_again(db: &mut dyn Database) {
-    db.execute("INSERT INTO item VALUES ('a', 'one', 1, 1), ('b', 'two', 2, 1)");
+    db.execute("INSERT INTO item VALUES ('a', 'one', 1, TRUE), ('b', 'two', 2, TRUE)");
     let mut device = ada();
     device.pull(db, &["item"], 10);
-    db.execute("UPDATE item SET is_active = 0 WHERE id = 'a'");
+    db.execute("UPDATE item SET is_active = FALSE WHERE id = 'a'");
     device.pull(db, &["item"], 10);
     assert_eq!(device.keys("item"), [Value::from("b")]);
     // What happens to it meanwhile is nobody's business.
     db.execute("UPDATE item SET label = 'edited' WHERE id = 'a'");
     device.pull(db, &["item"], 10);
     assert_eq!(device.keys("item"), [Value::from("b")]);
-    db.execute("UPDATE item SET is_active = 1 WHERE id = 'a'");
+    db.execute("UPDATE item SET is_active = TRUE WHERE id = 'a'");
     device.pull(db, &["item"], 10);
     assert_holds(db, &device, "item", LIVE_ITEMS);
     assert!(device.resets.is_empty());
@@ -54,7 +55,7 @@ pub fn p5_soft_deleted_rows_leave_and_revived_ones_come_again(db: &mut dyn Datab
 /// Pages of one row, with deleted rows at both ends and between.
 pub fn p5_pages_move_on_over_soft_deleted_rows(db: &mut dyn Database) {
     for at in 0..40 {
-        let is_active = i64::from(at % 7 == 3);
+        let is_active = at % 7 == 3;
         db.execute(&format!(
             "INSERT INTO item VALUES ('k{at:02}', 'x', {at}, {is_active})"
         ));
@@ -69,7 +70,7 @@ pub fn p5_pages_move_on_over_soft_deleted_rows(db: &mut dyn Database) {
 /// Rows become deleted, and come back, behind and in front of a download under way.
 pub fn p5_soft_deletes_between_pages_of_a_download_arrive(db: &mut dyn Database) {
     for at in 0..10 {
-        let is_active = i64::from(at % 2 == 0);
+        let is_active = at % 2 == 0;
         db.execute(&format!(
             "INSERT INTO item VALUES ('k{at}', 'x', {at}, {is_active})"
         ));
@@ -78,7 +79,7 @@ pub fn p5_soft_deletes_between_pages_of_a_download_arrive(db: &mut dyn Database)
     for _ in 0..2 {
         assert!(!device.page(db, &["item"], 1).end.complete);
     }
-    db.execute("UPDATE item SET is_active = 1 - is_active");
+    db.execute("UPDATE item SET is_active = NOT is_active");
     device.pull(db, &["item"], 1);
     assert_holds(db, &device, "item", LIVE_ITEMS);
 }
@@ -120,11 +121,11 @@ pub fn p5_soft_deletes_work_within_scopes(db: &mut dyn Database) {
 
 /// A whole entity is sent again, without the row.
 pub fn read_only_entities_start_over_without_soft_deleted_rows(db: &mut dyn Database) {
-    db.execute("INSERT INTO rate VALUES (1, 'a', 1), (2, 'b', NULL)");
+    db.execute("INSERT INTO rate VALUES (1, 'a', TRUE), (2, 'b', NULL)");
     let mut device = ada();
     device.pull(db, &["rate"], 10);
     assert_eq!(device.keys("rate"), [Value::from(1), 2.into()]);
-    db.execute("UPDATE rate SET is_active = 0 WHERE id = 1");
+    db.execute("UPDATE rate SET is_active = FALSE WHERE id = 1");
     device.pull(db, &["rate"], 10);
     assert_eq!(device.keys("rate"), [Value::from(2)]);
     assert_eq!(device.resets, ["rate"]);

@@ -9,7 +9,7 @@ use super::super::mirror::Mirror;
 use super::super::pushes::{assert_refused, cell, create, delete, group, push_one, set, update};
 use crate::storage::Caller;
 
-fn item(db: &dyn Database, is_active: i64) {
+fn item(db: &dyn Database, is_active: bool) {
     db.execute(&format!(
         "INSERT INTO item VALUES ('a', 'one', 10, {is_active})"
     ));
@@ -28,7 +28,7 @@ fn saw(change: Change, base: &[(&str, Value)]) -> Change {
 
 /// The row stays, and is gone for devices.
 pub fn p6_a_delete_makes_the_condition_hold(db: &mut dyn Database) {
-    item(db, 1);
+    item(db, true);
     let mut other = Mirror::of(&Caller::user("eve"));
     other.pull(db, &["item"], 10);
     assert_eq!(push_one(db, 1, delete("item", "a")), Verdict::applied());
@@ -54,7 +54,7 @@ pub fn p6_a_delete_sets_the_servers_time(db: &mut dyn Database) {
 
 /// An update finds nothing, whether the row is not there or counts as deleted.
 pub fn p6_soft_deleted_rows_are_gone_for_pushes(db: &mut dyn Database) {
-    item(db, 0);
+    item(db, false);
     let edit = update("item", "a", &[("label", "x".into())]);
     let verdict = push_one(db, 1, edit.clone());
     assert_refused(&verdict, Code::GONE, None);
@@ -102,19 +102,19 @@ pub fn p6_a_users_own_update_may_delete(db: &mut dyn Database) {
 
 /// A conflict that is told again shows no row that counts as deleted by now.
 pub fn p7_a_repeat_tells_nothing_of_a_soft_deleted_row(db: &mut dyn Database) {
-    item(db, 1);
+    item(db, true);
     let taken = create("item", "a", &[("label", "mine".into())]);
     let first = push_one(db, 1, taken.clone());
     assert!(matches!(first.theirs, Some(Theirs::Row(_))), "{first:?}");
     assert_eq!(push_one(db, 1, taken.clone()), first);
-    db.execute("UPDATE item SET is_active = 0");
+    db.execute("UPDATE item SET is_active = FALSE");
     assert_eq!(push_one(db, 1, taken).theirs, Some(Theirs::Gone));
 }
 
 /// The row of the same identifier lives again, with what the create says and, where it says
 /// nothing, with what was there.
 pub fn p6_a_create_revives_as_an_update(db: &mut dyn Database) {
-    item(db, 0);
+    item(db, false);
     let mut other = Mirror::of(&Caller::user("eve"));
     other.pull(db, &["item"], 10);
     let made = create("item", "a", &[("label", "new".into())]);
@@ -179,7 +179,7 @@ pub fn p7_a_foreign_soft_deleted_row_is_a_taken_identifier(db: &mut dyn Database
 
 /// The database's own foreign key is content with the row; a push is not.
 pub fn p7_references_to_soft_deleted_rows_are_references_to_nothing(db: &mut dyn Database) {
-    item(db, 0);
+    item(db, false);
     let line = |id: &str| create("line", id, &[("item", "a".into())]);
     let verdict = push_one(db, 1, line("l"));
     assert_refused(&verdict, Code::REFERENCE, Some("item"));
@@ -198,7 +198,7 @@ pub fn p7_references_to_soft_deleted_rows_are_references_to_nothing(db: &mut dyn
 
 /// What refers to a deleted row stays, and can be edited on.
 pub fn p3_a_delete_of_a_parent_touches_no_child(db: &mut dyn Database) {
-    item(db, 1);
+    item(db, true);
     db.execute("INSERT INTO line VALUES ('l', 'a', 'old')");
     assert_eq!(push_one(db, 1, delete("item", "a")), Verdict::applied());
     let edit = update("line", "l", &[("words", "new".into())]);
@@ -239,7 +239,7 @@ pub fn p6_numbered_rows_are_soft_deleted_by_their_temporary_identifiers(db: &mut
 
 /// A difference to a row that is gone is not added to it.
 pub fn p6_counters_of_soft_deleted_rows_do_not_count(db: &mut dyn Database) {
-    item(db, 0);
+    item(db, false);
     let edit = || {
         saw(
             update("item", "a", &[("tally", 4.into())]),

@@ -8,7 +8,7 @@ use super::super::pushes::{assert_refused, cell, create, delete, group, push, pu
 /// A delete behind which the row still lives was none, and its group is refused with it.
 pub fn p6_a_database_that_keeps_the_row_refuses_the_delete(db: &mut dyn Database) {
     db.execute(
-        "INSERT INTO item VALUES ('kept', 'one', 1, 1), ('other', 'two', 2, 1);
+        "INSERT INTO item VALUES ('kept', 'one', 1, TRUE), ('other', 'two', 2, TRUE);
          CREATE TRIGGER keep AFTER UPDATE OF is_active ON item WHEN NEW.id = 'kept' \
          BEGIN UPDATE item SET is_active = 1 WHERE id = NEW.id; END",
     );
@@ -23,7 +23,7 @@ pub fn p6_a_database_that_keeps_the_row_refuses_the_delete(db: &mut dyn Database
 /// Everybody reads an offer, its owner writes it. To the others a deleted one is gone, and its
 /// identifier is not theirs to use again.
 pub fn p7_rows_that_others_write_are_revived_by_nobody_else(db: &mut dyn Database) {
-    db.execute("INSERT INTO offer VALUES ('x', 'eve', 'hers', 0), ('y', 'ada', 'old', 0)");
+    db.execute("INSERT INTO offer VALUES ('x', 'eve', 'hers', FALSE), ('y', 'ada', 'old', FALSE)");
     let made = |id: &str| {
         let values = [("owner", "ada".into()), ("words", "new".into())];
         create("offer", id, &values)

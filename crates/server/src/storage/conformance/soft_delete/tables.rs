@@ -13,7 +13,7 @@ use crate::resolved::{
 /// The tables; SQL that every database takes, but for `NUMBERED_KEY`.
 const TABLES: &str = "
     CREATE TABLE item (
-      id TEXT PRIMARY KEY, label TEXT, tally INTEGER, is_active BOOLEAN NOT NULL DEFAULT 1
+      id TEXT PRIMARY KEY, label TEXT, tally INTEGER, is_active BOOLEAN NOT NULL DEFAULT TRUE
     );
     CREATE TABLE line (id TEXT PRIMARY KEY, item TEXT REFERENCES item (id), words TEXT);
     CREATE TABLE memo (id TEXT PRIMARY KEY, words TEXT, removed_at TIMESTAMP);

@@ -212,7 +212,7 @@ fn exact(
 
 /// Whether there is an index whose first columns are these: the rows of one value are then found in
 /// the order of the key.
-async fn has_index(
+pub(super) async fn has_index(
     tx: &Transaction<'_>,
     table: u32,
     column: &str,

@@ -13,11 +13,13 @@ use super::super::error::lasting;
 use super::super::key::Xid;
 use super::super::pool::Link;
 use super::super::position::{Place, Progress};
+use super::super::scope::{Now, ScopedPull};
 use super::super::statements::any_mark;
 use super::part::Part;
 use super::whole::Pulled;
 use super::{DOING, Outcome, Ranges, State, Taken};
 use crate::storage::StorageError;
+use crate::storage::lists::Listed;
 use crate::storage::window::Instants;
 
 /// An entity that a page is asked for.
@@ -156,6 +158,7 @@ async fn touched(
 pub(super) struct Opening<'a> {
     link: &'a Link,
     begun: &'a Begun,
+    listed: &'a Listed<'a>,
     /// The time of the pull.
     now: i64,
     /// The last beacons of other epochs.
@@ -163,20 +166,23 @@ pub(super) struct Opening<'a> {
 }
 
 impl<'b> Opening<'b> {
-    pub(super) fn new(link: &'b Link, begun: &'b Begun, now: i64) -> Self {
+    pub(super) fn new(link: &'b Link, begun: &'b Begun, listed: &'b Listed<'b>, now: i64) -> Self {
         Self {
             link,
             begun,
+            listed,
             now,
             beacons: HashMap::new(),
         }
     }
 
-    /// An entity from its position on, and whether it starts over; `at` is its place in the page.
+    /// An entity from its position on, and whether it starts over; `at` is its place in the page,
+    /// and `held` are the values that the user holds, if it has a scope.
     pub(super) async fn open<'e>(
         &mut self,
         at: usize,
         asked: Asked<'e>,
+        held: Option<Now>,
     ) -> Result<(Part<'e>, bool), StorageError>
     where
         'b: 'e,
@@ -187,12 +193,6 @@ impl<'b> Opening<'b> {
             let never = Pulled::new(name, table, State::Never, None);
             return Ok((Part::Whole(Box::new(never)), false));
         }
-        if !table.entity.scope.is_everyone() {
-            return Err(lasting(format!(
-                "`{name}` has a scope, and this version does not pull such entities from \
-                 PostgreSQL yet"
-            )));
-        }
         let place = match place {
             Some(place) if self.is_known(table, &place).await? => Some(place),
             _ => None,
@@ -201,6 +201,16 @@ impl<'b> Opening<'b> {
         let known = place.as_ref();
         let known = known.and_then(|place| Some((place.instant?, is_idle(place))));
         let instants = Instants::of(&table.entity, known, self.now);
+        if let Some((scoped, held)) = table.scoped().zip(held) {
+            let fresh = ScopedPull::fresh((name, table), scoped, held, snapshot, instants);
+            let mut entity = Box::new(fresh);
+            let (link, listed) = (self.link, self.listed);
+            let is_resumed = match &place {
+                Some(place) => entity.resume(link, place, listed, instants).await?,
+                None => false,
+            };
+            return Ok((Part::Scoped(entity), !is_resumed));
+        }
         let mut entity = Pulled::new(name, table, State::Done, instants.resumed);
         entity.touched = self.begun.touched.get(&at);
         let resumed = match place {

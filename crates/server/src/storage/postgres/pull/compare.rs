@@ -19,6 +19,7 @@ pub(super) async fn fetch(
     for Fetch { entity, keys } in asked {
         match of(entities, entity) {
             Some(Part::Whole(entity)) => entity.fetch(link, page, keys).await?,
+            Some(Part::Scoped(entity)) => entity.fetch(link, page, keys).await?,
             None => {}
         }
     }
@@ -40,6 +41,7 @@ pub(super) async fn verify(
         let mut counting = Counting::new(&part.table().entity.local, ask, &mut room);
         match part {
             Part::Whole(entity) => entity.count(link, &mut counting).await?,
+            Part::Scoped(entity) => entity.count(link, &mut counting).await?,
         }
         frames.push(counting.frame());
     }

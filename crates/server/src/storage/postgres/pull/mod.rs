@@ -38,6 +38,7 @@ mod part;
 mod whole;
 
 use afield_protocol::{Frame, Page, PageEnd, Position};
+use futures_util::future::join;
 
 pub(super) use self::at::{At, Batch, Ranges};
 use self::begin::{Asked, Opening, begin};
@@ -46,8 +47,10 @@ use super::key::RawKey;
 use super::marks::Snapshot;
 use super::pool::Link;
 use super::position;
+use super::scope::Questions;
 use super::tables::Tables;
 use crate::position::CodeKey;
+use crate::storage::lists::{Asking, Listed, Lists};
 use crate::storage::page::PageWriter;
 use crate::storage::{PullRequest, PulledPage, StorageError};
 
@@ -119,6 +122,9 @@ pub(super) enum Outcome {
 pub(super) struct Known<'a> {
     pub tables: &'a Tables,
     pub code_key: &'a CodeKey,
+    pub lists: &'a Lists,
+    /// Most values of a scope that are looked up for a user.
+    pub scope_values_max: usize,
 }
 
 /// Reads one page.
@@ -127,42 +133,37 @@ pub(super) async fn pull(
     known: &Known<'_>,
     request: &PullRequest,
 ) -> Result<Outcome, StorageError> {
-    let mut asked = Vec::new();
-    for (name, position) in &request.entities {
-        let table = known.tables.pulled(name)?;
-        let place = position.as_ref();
-        asked.push(Asked {
-            name,
-            table,
-            place: place.and_then(|token| position::open(known.code_key, &table.label, token)),
-        });
-    }
-    let begun = match begin(link, &asked).await? {
+    let asked = asked(known, request)?;
+    let listed = Listed {
+        lists: known.lists,
+        asking: Asking {
+            caller: &request.caller,
+            chosen: &request.chosen,
+            values_max: known.scope_values_max,
+        },
+        said: &request.held,
+    };
+    let pulled = asked.iter().map(|asked| (asked.name, asked.table));
+    let questions = Questions::prepare(link, pulled.collect(), listed.asking).await?;
+    // What is held is asked in the same go: all statements of it stand behind the snapshot's.
+    let answers = questions.answers(link, known.code_key);
+    let (begun, answers) = join(begin(link, &asked), answers).await;
+    let begun = match begun? {
         Ok(begun) => begun,
         Err(outcome) => return Ok(outcome),
     };
-    let mut opening = Opening::new(link, &begun, request.now);
+    let mut opening = Opening::new(link, &begun, &listed, request.now);
     let mut reset = Vec::new();
     let mut entities = Vec::new();
-    for (at, (asked, (name, position))) in asked.into_iter().zip(&request.entities).enumerate() {
-        let (entity, starts_over) = opening.open(at, asked).await?;
+    let held = asked.into_iter().zip(answers?);
+    for (at, ((asked, held), (name, position))) in held.zip(&request.entities).enumerate() {
+        let (entity, starts_over) = opening.open(at, asked, held).await?;
         reset.extend((starts_over && position.is_some()).then(|| name.clone()));
         entities.push(entity);
     }
     let mut page = PageWriter::new(request.rows_max, request.bytes_max);
     let now = &begun.taken.snapshot;
-    for entity in &mut entities {
-        match entity {
-            Part::Whole(entity) => entity.scan(link, &mut page, now).await?,
-        }
-    }
-    if !entities.iter().any(Part::is_scanning) {
-        for entity in &mut entities {
-            match entity {
-                Part::Whole(entity) => entity.delta(link, &mut page, now).await?,
-            }
-        }
-    }
+    fill(link, &mut entities, &mut page, now).await?;
     let is_complete = entities.iter().all(Part::is_done);
     if is_complete {
         compare::fetch(link, &entities, &request.compare.fetch, &mut page).await?;
@@ -177,9 +178,8 @@ pub(super) async fn pull(
         known.code_key,
         &begun.taken,
         request,
-        reset,
-        &entities,
-        page,
+        &listed,
+        (reset, &entities, page),
     );
     Ok(Outcome::Page(Box::new(Read {
         page,
@@ -188,13 +188,51 @@ pub(super) async fn pull(
     })))
 }
 
+/// The entities of a request, and what their positions say.
+fn asked<'a>(known: &Known<'a>, request: &'a PullRequest) -> Result<Vec<Asked<'a>>, StorageError> {
+    let mut asked = Vec::new();
+    for (name, position) in &request.entities {
+        let table = known.tables.pulled(name)?;
+        let place = position.as_ref();
+        asked.push(Asked {
+            name,
+            table,
+            place: place.and_then(|token| position::open(known.code_key, &table.label, token)),
+        });
+    }
+    Ok(asked)
+}
+
+/// Reads what fits of every entity: scans come first.
+async fn fill(
+    link: &Link,
+    entities: &mut [Part<'_>],
+    page: &mut PageWriter,
+    now: &Snapshot,
+) -> Result<(), StorageError> {
+    for entity in entities.iter_mut() {
+        match entity {
+            Part::Whole(entity) => entity.scan(link, page, now).await?,
+            Part::Scoped(entity) => entity.scan(link, page, now).await?,
+        }
+    }
+    if !entities.iter().any(Part::is_scanning) {
+        for entity in entities.iter_mut() {
+            match entity {
+                Part::Whole(entity) => entity.delta(link, page, now).await?,
+                Part::Scoped(entity) => entity.close(link, page, now).await?,
+            }
+        }
+    }
+    Ok(())
+}
+
 fn told(
     key: &CodeKey,
     taken: &Taken,
     request: &PullRequest,
-    reset: Vec<String>,
-    entities: &[Part<'_>],
-    content: PageWriter,
+    listed: &Listed<'_>,
+    (reset, entities, content): (Vec<String>, &[Part<'_>], PageWriter),
 ) -> PulledPage {
     let to = |entity: &Part<'_>| -> (String, Position) {
         let place = entity.place(taken);
@@ -217,6 +255,9 @@ fn told(
     PulledPage {
         frames,
         end,
-        held: entities.iter().filter_map(Part::held).collect(),
+        held: entities
+            .iter()
+            .filter_map(|part| part.held(listed))
+            .collect(),
     }
 }

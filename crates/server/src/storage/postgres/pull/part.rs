@@ -4,25 +4,31 @@ use afield_protocol::{Frame, Held, Window};
 
 use super::super::entity::EntityTable;
 use super::super::position::Place;
+use super::super::scope::ScopedPull;
 use super::whole::Pulled;
 use super::{State, Taken};
+use crate::storage::lists::Listed;
 
 /// An entity while its page is made.
 pub(super) enum Part<'a> {
     /// All its rows are everyone's.
     Whole(Box<Pulled<'a>>),
+    /// It has a scope.
+    Scoped(Box<ScopedPull<'a>>),
 }
 
 impl Part<'_> {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Whole(entity) => entity.name,
+            Self::Scoped(entity) => entity.name,
         }
     }
 
     pub(super) fn table(&self) -> &EntityTable {
         match self {
             Self::Whole(entity) => entity.table,
+            Self::Scoped(entity) => entity.table,
         }
     }
 
@@ -30,6 +36,7 @@ impl Part<'_> {
     pub(super) fn window(&self) -> Option<&Window> {
         match self {
             Self::Whole(entity) => entity.window.as_ref(),
+            Self::Scoped(entity) => entity.window.as_ref(),
         }
     }
 
@@ -38,12 +45,14 @@ impl Part<'_> {
             Self::Whole(entity) => {
                 matches!(entity.state, State::Scan { .. } | State::Enter { .. })
             }
+            Self::Scoped(entity) => entity.is_scanning(),
         }
     }
 
     pub(super) fn is_done(&self) -> bool {
         match self {
             Self::Whole(entity) => matches!(entity.state, State::Done | State::Never),
+            Self::Scoped(entity) => entity.is_done(),
         }
     }
 
@@ -51,6 +60,7 @@ impl Part<'_> {
     pub(super) fn is_never(&self) -> bool {
         match self {
             Self::Whole(entity) => matches!(entity.state, State::Never),
+            Self::Scoped(_) => false,
         }
     }
 
@@ -58,13 +68,15 @@ impl Part<'_> {
     pub(super) fn told(&self) -> Option<Frame> {
         match self {
             Self::Whole(_) => None,
+            Self::Scoped(entity) => entity.told(),
         }
     }
 
     /// The values whose rows the device has after this page.
-    pub(super) fn held(&self) -> Option<Held> {
+    pub(super) fn held(&self, listed: &Listed<'_>) -> Option<Held> {
         match self {
             Self::Whole(_) => None,
+            Self::Scoped(entity) => Some(entity.held(listed)),
         }
     }
 
@@ -72,6 +84,7 @@ impl Part<'_> {
     pub(super) fn place(&self, taken: &Taken) -> Place {
         match self {
             Self::Whole(entity) => entity.place(taken),
+            Self::Scoped(entity) => entity.place(taken),
         }
     }
 }

@@ -35,37 +35,99 @@ pub fn numbered(sql: &str) -> Result<Numbered, (usize, String)> {
         pieces: vec![(0, 0)],
         written: sql.to_owned(),
     };
-    let mut at = 0;
     let mut characters = 0;
-    while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {
-        let length = piece(rest).ok_or_else(|| (at, "does not end".to_owned()))?;
-        let text = rest.get(..length).unwrap_or(rest);
-        if let Some(name) = text
-            .strip_prefix(':')
-            .filter(|name| name.starts_with(is_letter))
-        {
-            let number = match found.names.iter().position(|known| known == name) {
-                Some(at) => at + 1,
-                None => {
-                    found.names.push(name.to_owned());
-                    found.names.len()
-                }
-            };
-            let text = format!("${number}");
-            found.pieces.push((characters, at));
-            characters += text.chars().count();
-            found.sql.push_str(&text);
-            found.pieces.push((characters, at + length));
-        } else if text.starts_with('$') && text.len() > 1 && text.get(1..).is_some_and(is_number) {
-            let what = "parameters have names: `:user`, or `:claim_NAME` for a claim";
-            return Err((at, format!("has the parameter `{text}`; {what}")));
-        } else {
-            characters += text.chars().count();
-            found.sql.push_str(text);
-        }
-        at += length;
+    for (at, piece) in pieces(sql) {
+        let text = match piece {
+            Piece::Parameter(name) => {
+                let number = match found.names.iter().position(|known| known == name) {
+                    Some(at) => at + 1,
+                    None => {
+                        found.names.push(name.to_owned());
+                        found.names.len()
+                    }
+                };
+                format!("${number}")
+            }
+            Piece::Text(text) => {
+                characters += text.chars().count();
+                found.sql.push_str(text);
+                continue;
+            }
+            Piece::Number(text) => {
+                let what = "parameters have names: `:user`, or `:claim_NAME` for a claim";
+                return Err((at, format!("has the parameter `{text}`; {what}")));
+            }
+            Piece::Open(_) => return Err((at, "does not end".to_owned())),
+        };
+        found.pieces.push((characters, at));
+        characters += text.chars().count();
+        found.sql.push_str(&text);
+        found.pieces.push((characters, at + piece.written()));
     }
     Ok(found)
+}
+
+/// `sql` with what `put` says in the place of every parameter; strings, quoted names, comments and
+/// casts stay as they are.
+pub(in super::super) fn replaced(sql: &str, mut put: impl FnMut(&str) -> String) -> String {
+    let mut written = String::with_capacity(sql.len());
+    for (_, piece) in pieces(sql) {
+        match piece {
+            Piece::Parameter(name) => written.push_str(&put(name)),
+            Piece::Text(text) | Piece::Number(text) | Piece::Open(text) => written.push_str(text),
+        }
+    }
+    written
+}
+
+/// A piece of a query.
+#[derive(Clone, Copy, Debug)]
+enum Piece<'s> {
+    /// The name of a parameter, without its colon.
+    Parameter(&'s str),
+    /// `$1`.
+    Number(&'s str),
+    /// A string, a name or a comment that does not end, and all behind it.
+    Open(&'s str),
+    /// Anything else.
+    Text(&'s str),
+}
+
+impl Piece<'_> {
+    /// Bytes of it in the query.
+    fn written(&self) -> usize {
+        match self {
+            Self::Parameter(name) => 1 + name.len(),
+            Self::Number(text) | Self::Open(text) | Self::Text(text) => text.len(),
+        }
+    }
+}
+
+/// The pieces of a query, each with its first byte.
+fn pieces(sql: &str) -> impl Iterator<Item = (usize, Piece<'_>)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = sql.get(at..).filter(|rest| !rest.is_empty())?;
+        let text = piece(rest).and_then(|length| rest.get(..length));
+        let piece = match text {
+            None => Piece::Open(rest),
+            Some(text) if let Some(name) = parameter(text) => Piece::Parameter(name),
+            Some(text) if text.len() > 1 && text.strip_prefix('$').is_some_and(is_number) => {
+                Piece::Number(text)
+            }
+            Some(text) => Piece::Text(text),
+        };
+        let begins = at;
+        at += piece.written();
+        Some((begins, piece))
+    })
+}
+
+/// The name of the parameter that a piece is.
+fn parameter(piece: &str) -> Option<&str> {
+    piece
+        .strip_prefix(':')
+        .filter(|name| name.starts_with(is_letter))
 }
 
 fn is_letter(c: char) -> bool {
@@ -198,6 +260,29 @@ mod tests {
             ("$x$ $y$", 0),
         ] {
             assert_eq!(numbered(wrong).unwrap_err().0, at, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_found_where_they_are_parameters() {
+        for (query, expected) in [
+            ("a = :user", "a = NULL"),
+            (
+                "a = :claim_x2::int AND b = :b",
+                "a = NULL::int AND b = NULL",
+            ),
+            (
+                "b::text = ':user' || \":user\"",
+                "b::text = ':user' || \":user\"",
+            ),
+            ("'it'':user' -- :user\n:user", "'it'':user' -- :user\nNULL"),
+            ("/* :a /* :b */ :c */ :d", "/* :a /* :b */ :c */ NULL"),
+            ("$$:a$$ $x$ $$ :b $x$ :c $1", "$$:a$$ $x$ $$ :b $x$ NULL $1"),
+            ("E'\\':a' :a", "E'\\':a' NULL"),
+            ("x[1:2] é :é", "x[1:2] é NULL"),
+            ("'open :user", "'open :user"),
+        ] {
+            assert_eq!(replaced(query, |_| "NULL".to_owned()), expected);
         }
     }
 

@@ -11,7 +11,6 @@
 
 mod check;
 mod chosen;
-mod lists;
 mod marks;
 mod now;
 mod pull;
@@ -21,17 +20,16 @@ mod tests;
 
 use std::ops::Range;
 
-use afield_protocol::Chosen;
 use rusqlite::{Connection, Statement};
 
 pub(super) use self::check::{columns, missing_index, missing_indexes, path_is_exact};
 use self::chosen::ChosenSql;
-pub(super) use self::lists::{LISTS_BYTES, Listed, Lists};
 pub(super) use self::pull::{EachRow, LOOKED_AT_MAX, ScopedPull};
 use super::raw::Raw;
 use super::schema::{Affinity, TableSchema};
 use super::sql_text::quote;
 use crate::resolved::{Condition, Holds, NamedScope, Scope, ServerEntity};
+pub(super) use crate::storage::lists::{Asking, LISTS_BYTES, Listed, Lists};
 use crate::storage::{Caller, StorageError};
 
 /// An entity's scope over its table.
@@ -57,15 +55,6 @@ pub(super) struct ConditionSql {
     /// The scope whose values the app chooses, if it is one, and the condition that a row's own
     /// value is one which the user may choose.
     chosen: Option<(ChosenSql, String)>,
-}
-
-/// Who asks for rows, and what the app on his device chose.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asking<'r> {
-    pub caller: &'r Caller,
-    pub chosen: &'r [Chosen],
-    /// Most values of one condition that are looked up; one more is read, to know that there is.
-    pub values_max: usize,
 }
 
 impl ScopeSql {

@@ -23,7 +23,7 @@ mod ways;
 use std::collections::HashSet;
 
 use afield_protocol::zoo::planted;
-use afield_protocol::{Code, Frame, Held, Pattern, Window};
+use afield_protocol::{Frame, Held, Pattern, Window};
 use rusqlite::{Connection, Row, params_from_iter};
 
 pub(in super::super) use self::every::EachRow;
@@ -35,12 +35,12 @@ use super::super::page::{EntityWriter, PageWriter, Reading};
 use super::super::raw::{Raw, write_raw_key};
 use super::super::statements::ScopedSql;
 use super::super::window::{self, Instants};
-use super::lists::Listed;
 use super::marks::{Mark, Marks};
-use super::now::{Now, digest};
-use super::{Asking, ScopeSql};
+use super::now::{self, Now};
+use super::{Asking, Listed, ScopeSql};
 use crate::position::{CodeKey, Place, Progress};
 use crate::storage::StorageError;
+use crate::storage::lists::digest;
 
 const DOING: &str = "reading a page of a scope";
 
@@ -95,15 +95,10 @@ impl<'a> ScopedPull<'a> {
         snapshot: i64,
         instants: Instants,
     ) -> Result<Self, StorageError> {
-        let now = Now::ask(conn, key, name, scope, asking)
+        let now = now::ask(conn, key, name, scope, asking)
             .while_(&format!("asking for the values of the scope of `{name}`"))?;
         if now.is_over {
-            let most = asking.values_max;
-            return Err(StorageError {
-                code: Code::TOO_MANY_VALUES,
-                message: format!("a user holds more than {most} values of the scope of `{name}`"),
-                is_retryable: false,
-            });
+            return Err(asking.too_many(name));
         }
         Ok(Self {
             at: instants.fresh,

@@ -1,13 +1,13 @@
 //! Scopes over tables of every kind: what is equal, what is refused, what is looked up how.
 
-use afield_protocol::{Attribute, Entity, Identifier, Model, Pattern, Type, Value};
+use afield_protocol::{Attribute, Chosen, Entity, Identifier, Model, Pattern, Type, Value};
 use rusqlite::Connection;
 use serde_json::json;
 
 use super::super::entity::EntityTable;
 use super::super::marks::Capture;
 use super::super::raw::Raw;
-use super::now::{Now, bytes_of};
+use super::now::{self, bytes_of};
 use super::*;
 use crate::resolved::{Hop, ServerColumn, ServerModel};
 
@@ -149,7 +149,7 @@ fn p7_values_are_equal_here_exactly_if_they_are_in_sql() {
             let table = load(&conn, &sql, &["id"], way, "SELECT +v FROM bag").unwrap();
             let caller = Caller::user("ada");
             let (scope, _) = table.scoped().unwrap();
-            let now = Now::ask(&conn, &KEY, "t", scope, asking(&caller)).unwrap();
+            let now = now::ask(&conn, &KEY, "t", scope, asking(&caller)).unwrap();
             for (id, cell) in (0_i64..).zip(ZOO) {
                 let insert = format!("INSERT INTO t VALUES ({id}, {cell})");
                 conn.execute_batch(&insert).unwrap();

@@ -1,21 +1,44 @@
-//! A memory of which values stand behind a digest, so that devices seldom have to say it. It only
-//! saves a round: whatever is missing here comes from the device.
+//! The values of a scope that a user holds, the numbers that devices know them by, and a memory of
+//! which values stand behind a digest, so that devices seldom have to say it. The memory only saves
+//! a round: whatever is missing there comes from the device.
+
+mod now;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use afield_protocol::{Code, Held};
+use afield_protocol::{Chosen, Code, Held};
 
-use super::Asking;
-use super::now::{Now, digest};
-use crate::storage::StorageError;
+pub(super) use self::now::{Now, Numbering, digest};
+use super::{Caller, StorageError};
 
 /// Bytes of lists that a server remembers: those of some ten thousand users with a hundred
 /// values each.
-pub(in super::super) const LISTS_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const LISTS_BYTES: usize = 8 * 1024 * 1024;
+
+/// Who asks for rows, and what the app on his device chose.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking<'r> {
+    pub caller: &'r Caller,
+    pub chosen: &'r [Chosen],
+    /// Most values of one condition that are looked up; one more is read, to know that there is.
+    pub values_max: usize,
+}
+
+impl Asking<'_> {
+    /// What is said to who holds more values than are looked up.
+    pub(super) fn too_many(&self, entity: &str) -> StorageError {
+        let most = self.values_max;
+        StorageError {
+            code: Code::TOO_MANY_VALUES,
+            message: format!("a user holds more than {most} values of the scope of `{entity}`"),
+            is_retryable: false,
+        }
+    }
+}
 
 /// Where lists of values come from.
-pub(in super::super) struct Listed<'r> {
+pub(super) struct Listed<'r> {
     pub lists: &'r Lists,
     pub asking: Asking<'r>,
     /// What the request says that the device has.
@@ -36,7 +59,7 @@ struct Key {
 
 /// Lists by entity and digest, the oldest forgotten first.
 #[derive(Debug)]
-pub(in super::super) struct Lists {
+pub(super) struct Lists {
     bytes_max: usize,
     kept: Mutex<Kept>,
 }
@@ -49,7 +72,7 @@ struct Kept {
 }
 
 impl Lists {
-    pub(in super::super) fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
             kept: Mutex::default(),
@@ -104,11 +127,11 @@ impl Lists {
 
 impl Listed<'_> {
     /// The values behind a digest; `None` if the request says others.
-    pub(super) fn find(
+    pub(super) fn find<V>(
         &self,
         entity: &str,
         held: u64,
-        now: &Now,
+        now: &Now<V>,
     ) -> Result<Option<HashSet<i64>>, StorageError> {
         if let Some(said) = self.said.iter().find(|said| said.entity == entity) {
             let said: HashSet<i64> = said.gained.iter().copied().collect();

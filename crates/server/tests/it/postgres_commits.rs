@@ -1,0 +1,146 @@
+//! Scopes against transactions that commit in another order than they wrote.
+
+use afield_server::storage::conformance::{Database, SCOPED, ScopedDevice};
+use postgres::Client;
+
+use crate::postgres_database::PostgresDatabase;
+
+const WRITERS: usize = 3;
+const SEEDS: u64 = 12;
+const STEPS: usize = 120;
+
+/// A program that writes beside the others. Each has rows, parents and a user of its own, so that
+/// none waits for another; what they write meets on the devices.
+struct Writer {
+    client: Client,
+    number: usize,
+    is_open: bool,
+}
+
+impl Writer {
+    fn write(&mut self, rng: &mut fastrand::Rng, entities: &[&str]) {
+        if !self.is_open {
+            self.run("BEGIN");
+            self.is_open = true;
+        }
+        let sql = self.statement(rng, entities);
+        match rng.u32(..6) {
+            // Numbers of subtransactions are those of the whole.
+            0 => self.run(&format!("SAVEPOINT s; {sql}; ROLLBACK TO s; {sql}")),
+            1 => self.run(&format!("SAVEPOINT s; {sql}; RELEASE s")),
+            _ => self.run(&sql),
+        }
+    }
+
+    fn end(&mut self, how: &str) {
+        if std::mem::take(&mut self.is_open) {
+            self.run(how);
+        }
+    }
+
+    fn run(&mut self, sql: &str) {
+        let done = self.client.batch_execute(sql);
+        done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    fn statement(&self, rng: &mut fastrand::Rng, entities: &[&str]) -> String {
+        let entity = entities[rng.usize(..entities.len())];
+        let own = self.number;
+        let (key, conflict, mine) = match entity {
+            "any_task" => {
+                let key = format!("'k{}', {own}", rng.u32(..4));
+                (key, "id, part", format!("part = {own}"))
+            }
+            _ => {
+                let key = (rng.usize(..4) * WRITERS + own).to_string();
+                (key, "id", format!("id % {WRITERS} = {own}"))
+            }
+        };
+        let owner = ["'u0'", "'u1'", "'u2'", "NULL"][rng.usize(..4)];
+        let region = ["1", "2", "3", "NULL"][rng.usize(..4)];
+        let firm = ["'f0'", "'f1'", "'f2'", "NULL"][rng.usize(..4)];
+        let team = ["'t1'", "'t2'", "NULL"][rng.usize(..3)];
+        let word = rng.u32(..1_000);
+        match rng.u32(..12) {
+            0..=3 => format!(
+                "INSERT INTO {entity} VALUES ({key}, {owner}, {region}, {firm}, {team}, 'w{word}') \
+                 ON CONFLICT ({conflict}) DO UPDATE SET owner = excluded.owner, \
+                 region_id = excluded.region_id, words = excluded.words"
+            ),
+            4 => format!("UPDATE {entity} SET region_id = {region} WHERE {mine}"),
+            5 => {
+                format!("UPDATE {entity} SET owner = {owner} WHERE region_id = {region} AND {mine}")
+            }
+            6 => format!(
+                "UPDATE {entity} SET firm_id = {firm}, team = {team} WHERE {mine} \
+                 AND words < 'w5'"
+            ),
+            7 => format!("DELETE FROM {entity} WHERE {mine} AND region_id = {region}"),
+            8 => format!("INSERT INTO region_member VALUES ('u{own}', {region})"),
+            9 => format!(
+                "DELETE FROM region_member WHERE user_id = 'u{own}' AND region_id = {region}"
+            ),
+            10 => format!("UPDATE firm SET region_id = {region} WHERE id = 'f{own}'"),
+            _ => format!(
+                "DELETE FROM firm WHERE id = 'f{own}'; INSERT INTO firm VALUES ('f{own}', {region})"
+            ),
+        }
+    }
+}
+
+/// Transactions that stay open while others commit and devices pull page by page: whenever a page
+/// is complete, the device has exactly what is committed.
+#[test]
+fn p5_p7_no_order_of_commits_loses_or_shows_a_row() {
+    let db = PostgresDatabase::new();
+    for seed in 0..SEEDS {
+        let run = std::panic::AssertUnwindSafe(|| commits(&db, seed));
+        assert!(std::panic::catch_unwind(run).is_ok(), "seed {seed}");
+    }
+}
+
+fn commits(db: &PostgresDatabase, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut all = SCOPED;
+    rng.shuffle(&mut all);
+    let entities = &all[..rng.usize(1..4)];
+    let tables = entities.iter().chain(&["firm", "region_member"]);
+    let empty: Vec<String> = tables.map(|table| format!("DELETE FROM {table}")).collect();
+    db.execute(&empty.join("; "));
+    let mut devices = [
+        ScopedDevice::of("u0", Some("t1")),
+        ScopedDevice::of("u0", Some("t1")),
+        ScopedDevice::of("u1", Some("t2")),
+        ScopedDevice::of("u2", None),
+    ];
+    for device in &mut devices {
+        device.is_strict = false;
+    }
+    let writer = |number| Writer {
+        client: db.database.connect(),
+        number,
+        is_open: false,
+    };
+    let mut writers: Vec<Writer> = (0..WRITERS).map(writer).collect();
+    for _ in 0..STEPS {
+        let writer = &mut writers[rng.usize(..WRITERS)];
+        match rng.u32(..20) {
+            0..=9 => writer.write(&mut rng, entities),
+            10 => writer.end("ROLLBACK"),
+            11..=13 => {
+                writer.end("COMMIT");
+                devices.iter_mut().for_each(|device| device.note(db));
+            }
+            14..=18 => {
+                devices[rng.usize(..4)].page(db, entities, rng.usize(1..5));
+            }
+            _ => devices[rng.usize(..4)].pull(db, entities, rng.usize(1..9)),
+        }
+    }
+    writers.iter_mut().for_each(|writer| writer.end("COMMIT"));
+    for mut device in devices {
+        device.pull(db, entities, 3);
+        let is_whole = entities.contains(&"whole_task");
+        assert!(is_whole || device.resets == 0, "nothing gave a reason");
+    }
+}
