@@ -9,6 +9,7 @@ use afield_testbed::postgres::Cluster;
 use super::entity::EntityTable;
 use super::pool::{Link, Pool};
 use super::session::Session;
+use super::statements::any_mark;
 use super::tables::Tables;
 use crate::model::file::PostgresUrl;
 use crate::resolved::{Hop, Keep, Lookup, ServerModel};
@@ -113,8 +114,12 @@ fn statements(table: &EntityTable) -> Vec<(&'static str, String)> {
         ("by key", sql.by_key.clone()),
     ];
     all.extend(sql.marks.iter().map(|sql| ("marks", sql.clone())));
-    all.extend(sql.any_mark.iter().map(|sql| ("any mark", sql.clone())));
-    for (first, after) in &sql.entering {
+    all.extend(
+        table
+            .captures()
+            .map(|capture| ("any mark", any_mark(capture))),
+    );
+    if let Some((first, after)) = &sql.entering {
         all.push(("entering", first.clone()));
         all.push(("entering after", after.clone()));
     }

@@ -240,6 +240,10 @@ impl Pool {
 
     /// Runs `work` with a connection, and once more with a new one if that one is gone. Not to be
     /// called from asynchronous code.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it is written where it is passed, and may run twice"
+    )]
     pub(super) fn with<T>(
         &self,
         work: impl AsyncFn(&mut Link) -> Result<T, StorageError>,
