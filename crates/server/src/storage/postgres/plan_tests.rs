@@ -9,6 +9,7 @@ use afield_testbed::postgres::Cluster;
 use super::entity::EntityTable;
 use super::pool::{Link, Pool};
 use super::session::Session;
+use super::statements::any_mark;
 use super::tables::Tables;
 use crate::model::file::PostgresUrl;
 use crate::resolved::{Hop, Keep, Lookup, ServerModel};
@@ -87,7 +88,7 @@ fn made() -> ServerModel {
     ])
 }
 
-async fn plan(link: &Link, sql: &str) -> Result<String, StorageError> {
+pub(super) async fn plan(link: &Link, sql: &str) -> Result<String, StorageError> {
     let statement = link.prepare(sql, "planning").await?;
     let nulls = vec!["NULL"; statement.params().len()];
     let nulls = match nulls.is_empty() {
@@ -112,7 +113,11 @@ fn statements(table: &EntityTable) -> Vec<(&'static str, String)> {
         ("shown", sql.shown.clone()),
     ];
     all.extend(sql.marks.iter().map(|sql| ("marks", sql.clone())));
-    all.extend(sql.any_mark.iter().map(|sql| ("any mark", sql.clone())));
+    all.extend(
+        table
+            .captures()
+            .map(|capture| ("any mark", any_mark(capture))),
+    );
     if let Some((first, after)) = &sql.entering {
         all.push(("entering", first.clone()));
         all.push(("entering after", after.clone()));

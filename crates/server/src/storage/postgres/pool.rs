@@ -291,7 +291,7 @@ impl Pool {
     /// called from asynchronous code.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "a closure that is written where it is handed over"
+        reason = "it is written where it is passed, and may run twice"
     )]
     pub(super) fn with<T>(
         &self,

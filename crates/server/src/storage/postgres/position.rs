@@ -69,9 +69,15 @@ pub(super) enum Progress {
 }
 
 impl Place {
-    /// The newest snapshot of which the device may have rows.
-    pub(super) fn newest(&self) -> &Snapshot {
-        self.seen.as_ref().unwrap_or(&self.from)
+    /// The snapshots that it names: of each, the device may have what it sees.
+    pub(super) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        let next = match &self.progress {
+            Progress::Delta { next, .. } => Some(next),
+            _ => None,
+        };
+        [Some(&self.from), self.seen.as_ref(), next]
+            .into_iter()
+            .flatten()
     }
 }
 

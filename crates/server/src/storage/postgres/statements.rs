@@ -22,8 +22,6 @@ pub(super) struct Sql {
     /// Transaction and key of marks, and what is there now. `$2` and `$3` are the ends of ranges of
     /// transactions; before these come the marks of `$4` behind the key that is `$5` and on.
     pub marks: Option<String>,
-    /// Whether there are marks in ranges, `$1` and `$2`.
-    pub any_mark: Option<String>,
     /// Of an entity whose window rows come into by time: the rows whose attribute is between `$3`
     /// and `$2`, in the order of that and of the key; and those behind an attribute and a key, `$3`
     /// and on.
@@ -71,7 +69,6 @@ impl Sql {
                     marks(id, key)
                 )
             }),
-            any_mark: parts.capture.map(any_mark),
             entering: parts
                 .entering
                 .and_then(|at| entering(parts, columns.get(at)?, shown)),

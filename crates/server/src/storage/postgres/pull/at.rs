@@ -80,6 +80,12 @@ impl Ranges {
         Self(old.unseen(new))
     }
 
+    /// Those that a snapshot does not see, whatever comes.
+    pub(in super::super) fn since(old: &Snapshot) -> Self {
+        let running = old.running.iter().map(|xid| (*xid, *xid));
+        Self(running.chain([(old.xmax, u64::MAX)]).collect())
+    }
+
     pub(in super::super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

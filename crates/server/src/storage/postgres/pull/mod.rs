@@ -32,31 +32,26 @@
 //!   is on disk up to what its snapshot sees.
 
 mod at;
+mod begin;
 mod compare;
 mod part;
 mod whole;
 
-use std::collections::HashMap;
-
 use afield_protocol::{Frame, Page, PageEnd, Position};
-use futures_util::future::{join, join3};
+use futures_util::future::join;
 
 pub(super) use self::at::{At, Batch, Ranges};
+use self::begin::{Asked, Opening, begin};
 use self::part::Part;
-use self::whole::Pulled;
-use super::entity::EntityTable;
-use super::epoch::{self, Beacon, IS_NOW};
-use super::error::lasting;
-use super::key::{RawKey, Xid};
+use super::key::RawKey;
 use super::marks::Snapshot;
 use super::pool::Link;
-use super::position::{self, Place};
-use super::scope::{Now, Questions, ScopedPull};
+use super::position;
+use super::scope::Questions;
 use super::tables::Tables;
 use crate::position::CodeKey;
 use crate::storage::lists::{Asking, Listed, Lists};
 use crate::storage::page::PageWriter;
-use crate::storage::window::Instants;
 use crate::storage::{PullRequest, PulledPage, StorageError};
 
 const DOING: &str = "reading a page";
@@ -148,7 +143,7 @@ pub(super) async fn pull(
         },
         said: &request.held,
     };
-    let pulled = asked.iter().map(|(name, table, _)| (*name, *table));
+    let pulled = asked.iter().map(|asked| (asked.name, asked.table));
     let questions = Questions::prepare(link, pulled.collect(), listed.asking).await?;
     // What is held is asked in the same go: all statements of it stand behind the snapshot's.
     let answers = questions.answers(link, known.code_key);
@@ -157,20 +152,13 @@ pub(super) async fn pull(
         Ok(begun) => begun,
         Err(outcome) => return Ok(outcome),
     };
-    let mut opening = Opening {
-        link,
-        begun: &begun,
-        listed: &listed,
-        now: request.now,
-        beacons: HashMap::new(),
-    };
+    let mut opening = Opening::new(link, &begun, &listed, request.now);
     let mut reset = Vec::new();
     let mut entities = Vec::new();
-    let answers = answers?;
-    let entities_asked = asked.into_iter().zip(&request.entities).zip(answers);
-    for (((name, table, place), (_, position)), held) in entities_asked {
-        let (entity, starts_over) = opening.open((name, table), place, held).await?;
-        reset.extend((starts_over && position.is_some()).then(|| name.to_owned()));
+    let held = asked.into_iter().zip(answers?);
+    for (at, ((asked, held), (name, position))) in held.zip(&request.entities).enumerate() {
+        let (entity, starts_over) = opening.open(at, asked, held).await?;
+        reset.extend((starts_over && position.is_some()).then(|| name.clone()));
         entities.push(entity);
     }
     let mut page = PageWriter::new(request.rows_max, request.bytes_max);
@@ -200,17 +188,17 @@ pub(super) async fn pull(
     })))
 }
 
-/// An entity of a request, and what its position says.
-type Asked<'a> = (&'a str, &'a EntityTable, Option<Place>);
-
-/// The entities of a request.
+/// The entities of a request, and what their positions say.
 fn asked<'a>(known: &Known<'a>, request: &'a PullRequest) -> Result<Vec<Asked<'a>>, StorageError> {
     let mut asked = Vec::new();
     for (name, position) in &request.entities {
         let table = known.tables.pulled(name)?;
         let place = position.as_ref();
-        let place = place.and_then(|token| position::open(known.code_key, &table.label, token));
-        asked.push((name.as_str(), table, place));
+        asked.push(Asked {
+            name,
+            table,
+            place: place.and_then(|token| position::open(known.code_key, &table.label, token)),
+        });
     }
     Ok(asked)
 }
@@ -237,181 +225,6 @@ async fn fill(
         }
     }
     Ok(())
-}
-
-/// What the first statements of a page say.
-struct Begun {
-    taken: Taken,
-    is_flushed: bool,
-    /// Marks of transactions from this one on are whole.
-    horizon: u64,
-    /// Captures that had a hole, and the transactions that noted it.
-    resets: Vec<(i32, u64)>,
-}
-
-/// Holds the tables and takes the snapshot.
-async fn begin(
-    link: &Link,
-    asked: &[(&str, &EntityTable, Option<Place>)],
-) -> Result<Result<Begun, Outcome>, StorageError> {
-    let pulled = || asked.iter().filter(|(_, table, _)| table.capture.is_some());
-    let mut held: Vec<(&str, u32)> = pulled().flat_map(|(_, table, _)| table.held()).collect();
-    held.sort_unstable();
-    held.dedup();
-    let (names, oids): (Vec<&str>, Vec<u32>) = held.into_iter().unzip();
-    let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
-    if !names.is_empty() {
-        begin += &format!("; LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
-    }
-    let captures: Vec<i32> = pulled()
-        .flat_map(|(_, table, _)| table.captures())
-        .collect();
-    let oldest = pulled()
-        .filter_map(|(.., place)| Some(place.as_ref()?.from.xmin))
-        .min();
-    let oldest = Xid(oldest.unwrap_or(u64::MAX));
-    let header = format!(
-        "SELECT pg_current_snapshot()::text, n.horizon::text, \
-         n.itself = 'afield.node'::regclass::oid AND n.database = (SELECT d.oid \
-         FROM pg_database d WHERE d.datname = current_database()), e.epoch, {IS_NOW}, \
-         pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn(), \
-         (SELECT count(*) = 0 FROM unnest($1::text[], $2::oid[]) u (name, oid) \
-         WHERE to_regclass(u.name)::oid IS DISTINCT FROM u.oid), \
-         ARRAY(SELECT coalesce(pg_relation_size(u.oid::regclass), 0) \
-         FROM unnest($2::oid[]) WITH ORDINALITY u (oid, at) ORDER BY u.at) \
-         FROM afield.node n LEFT JOIN LATERAL \
-         (SELECT * FROM afield.epoch e ORDER BY e.number DESC LIMIT 1) e ON true"
-    );
-    let resets = "SELECT capture, xid FROM afield.reset WHERE capture = ANY ($1) AND xid >= $2";
-    // Sent in one go: the first is through before the second takes the snapshot.
-    let (begun, header, resets) = join3(
-        link.begin(&begin, DOING),
-        link.query_one(&header, &[&names, &oids], DOING),
-        link.query(resets, &[&captures, &oldest], DOING),
-    )
-    .await;
-    begun?;
-    let (header, resets) = (header?, resets?);
-    if !header.get::<_, bool>(2) {
-        return Err(lasting(
-            "the database is a copy of one that was prepared: run `afield prepare`; devices will \
-             then load their tables again",
-        ));
-    }
-    if !header.get::<_, bool>(6) {
-        return Ok(Err(Outcome::OtherTables));
-    }
-    if header.get::<_, Option<bool>>(4) != Some(true) {
-        return Ok(Err(Outcome::OtherEpoch));
-    }
-    link.has_sizes(&oids, &header.get::<_, Vec<i64>>(7));
-    let reset = |row: &tokio_postgres::Row| (row.get(0), row.get::<_, Xid>(1).0);
-    Ok(Ok(Begun {
-        taken: Taken {
-            epoch: epoch::bytes(header.get(3))?,
-            snapshot: epoch::snapshot(header.get(0))?,
-        },
-        is_flushed: header.get(5),
-        horizon: epoch::xid(header.get(1))?,
-        resets: resets.iter().map(reset).collect(),
-    }))
-}
-
-/// Finds where the entities of a page stand.
-struct Opening<'a> {
-    link: &'a Link,
-    begun: &'a Begun,
-    listed: &'a Listed<'a>,
-    /// The time of the pull.
-    now: i64,
-    /// The last beacons of other epochs.
-    beacons: HashMap<[u8; 8], Option<Beacon>>,
-}
-
-impl Opening<'_> {
-    /// An entity from its position on, and whether it starts over.
-    async fn open<'e>(
-        &mut self,
-        (name, table): (&'e str, &'e EntityTable),
-        place: Option<Place>,
-        held: Option<Now>,
-    ) -> Result<(Part<'e>, bool), StorageError> {
-        let snapshot = &self.begun.taken.snapshot;
-        if table.capture.is_none() {
-            let never = Pulled::new(name, table, State::Never, None, None);
-            return Ok((Part::Whole(Box::new(never)), false));
-        }
-        let place = match place {
-            Some(place) if self.is_known(table, &place).await? => Some(place),
-            _ => None,
-        };
-        let is_idle = |place: &Place| place.progress == position::Progress::Idle;
-        let known = place.as_ref();
-        let known = known.and_then(|place| Some((place.instant?, is_idle(place))));
-        let instants = Instants::of(&table.entity, known, self.now);
-        if let Some((scoped, held)) = table.scoped().zip(held) {
-            let fresh = ScopedPull::fresh((name, table), scoped, held, snapshot, instants);
-            let mut entity = Box::new(fresh);
-            let (link, listed) = (self.link, self.listed);
-            let is_resumed = match &place {
-                Some(place) => entity.resume(link, place, listed, instants).await?,
-                None => false,
-            };
-            return Ok((Part::Scoped(entity), !is_resumed));
-        }
-        let resumed = match place {
-            Some(place) => {
-                Pulled::resume(self.link, name, table, place, instants, snapshot).await?
-            }
-            None => None,
-        };
-        let starts_over = resumed.is_none();
-        let entity = resumed.unwrap_or_else(|| {
-            let state = State::Scan {
-                began: snapshot.clone(),
-                after: None,
-            };
-            Pulled::new(name, table, state, instants.fresh, None)
-        });
-        Ok((Part::Whole(Box::new(entity)), starts_over))
-    }
-
-    /// Whether the database can go on from a place: it lies in this history, and everything that
-    /// came since is marked.
-    async fn is_known(&mut self, table: &EntityTable, place: &Place) -> Result<bool, StorageError> {
-        let Begun {
-            taken,
-            horizon,
-            resets,
-            ..
-        } = self.begun;
-        let is_unseen = |xid: u64| !place.from.sees(xid);
-        let is_reset = |(capture, xid): &(i32, u64)| {
-            is_unseen(*xid) && table.captures().any(|own| own == *capture)
-        };
-        if place.from.xmin < *horizon || resets.iter().any(is_reset) {
-            return Ok(false);
-        }
-        if place.epoch == taken.epoch {
-            return Ok(place.newest().xmax <= taken.snapshot.xmax);
-        }
-        let beacon = match self.beacons.get(&place.epoch) {
-            Some(beacon) => beacon.clone(),
-            None => {
-                let beacon = epoch::beacon(self.link, place.epoch).await?;
-                self.beacons.insert(place.epoch, beacon.clone());
-                beacon
-            }
-        };
-        let contains = |beacon: Beacon| {
-            let next = match &place.progress {
-                position::Progress::Delta { next, .. } => beacon.contains(next),
-                _ => true,
-            };
-            next && beacon.contains(&place.from) && beacon.contains(place.newest())
-        };
-        Ok(beacon.is_some_and(contains))
-    }
 }
 
 fn told(

@@ -37,6 +37,9 @@ pub(super) struct Pulled<'a> {
     /// The instant by which rows are chosen, and which that are: if they stay for a time.
     at: Option<i64>,
     pub window: Option<Window>,
+    /// The captures that have marks which the position's snapshot does not see; `None` if nobody
+    /// asked. What follows in the same snapshot sees more and has no others.
+    pub touched: Option<&'a HashSet<i32>>,
 }
 
 impl<'a> Pulled<'a> {
@@ -45,27 +48,27 @@ impl<'a> Pulled<'a> {
         table: &'a EntityTable,
         state: State,
         at: Option<i64>,
-        seen: Option<Snapshot>,
     ) -> Self {
         Self {
             name,
             table,
             state,
-            seen,
+            seen: None,
             at,
             window: table.window(at),
+            touched: None,
         }
     }
 
     /// Where an entity goes on; `None` if it starts over.
     pub(super) async fn resume(
+        self,
         link: &Link,
-        name: &'a str,
-        table: &'a EntityTable,
         place: Place,
         instants: Instants,
         now: &Snapshot,
     ) -> Result<Option<Self>, StorageError> {
+        let table = self.table;
         if place.held.is_some() || place.instant.is_some() != table.entity.keep.is_some() {
             return Ok(None);
         }
@@ -97,7 +100,7 @@ impl<'a> Pulled<'a> {
             Progress::Closing => Some(State::Delta { from, round: None }),
             Progress::Idle => {
                 let is_whole = table.entity.local.pattern == Pattern::ReadOnly;
-                match is_whole && has_changed(link, table, &from, now, instants).await? {
+                match is_whole && self.has_changed(link, &from, now, instants).await? {
                     true => None,
                     false => Some(match instants.before.filter(|_| !is_whole) {
                         Some(before) => State::Enter {
@@ -110,7 +113,39 @@ impl<'a> Pulled<'a> {
                 }
             }
         };
-        Ok(state.map(|state| Self::new(name, table, state, instants.resumed, place.seen)))
+        Ok(state.map(|state| Self {
+            state,
+            seen: place.seen,
+            ..self
+        }))
+    }
+
+    /// Whether a row, or something that a row shows, was touched since a snapshot, or a row has come
+    /// into the window.
+    async fn has_changed(
+        &self,
+        link: &Link,
+        from: &Snapshot,
+        now: &Snapshot,
+        instants: Instants,
+    ) -> Result<bool, StorageError> {
+        let table = self.table;
+        let is_touched = |capture| is_touched(self.touched, capture);
+        if table.capture.is_some_and(is_touched) {
+            return Ok(true);
+        }
+        if table.lookups.captures.iter().copied().any(is_touched) {
+            let ranges = Ranges::between(from, now);
+            let window = table.window(instants.resumed);
+            let mut is_sent = |row: &Row, first: usize| table.is_sent(row, first, window.as_ref());
+            if is_any_shown(link, table, &ranges, &mut is_sent).await? {
+                return Ok(true);
+            }
+        }
+        match instants.before.zip(instants.resumed) {
+            Some(span) => table.any_entered(link, span, &mut |_| Ok(true)).await,
+            None => Ok(false),
+        }
     }
 
     /// Sends the rows that have come into the window by time, if there may be any.
@@ -240,6 +275,7 @@ impl<'a> Pulled<'a> {
             link,
             table: self.table,
             window: self.window.as_ref(),
+            touched: self.touched,
             told: HashSet::new(),
             fan: Fan::new(self.table),
             has_told: false,
@@ -377,6 +413,7 @@ struct Telling<'a> {
     link: &'a Link,
     table: &'a EntityTable,
     window: Option<&'a Window>,
+    touched: Option<&'a HashSet<i32>>,
     /// The rows that were sent, where one may be found in several ways.
     told: HashSet<RawKey>,
     fan: Fan<'a>,
@@ -400,6 +437,10 @@ impl Telling<'_> {
             *at = At::of(1);
         }
         while let Some(route) = at.stage.checked_sub(1).and_then(|stage| routes.get(stage)) {
+            if !is_touched(self.touched, route.capture) {
+                *at = At::of(at.stage + 1);
+                continue;
+            }
             let (table, window, told) = (self.table, self.window, &mut self.told);
             let has_told = &mut self.has_told;
             let left = content.page.rows_left();
@@ -436,9 +477,12 @@ impl Telling<'_> {
         at: &mut At,
     ) -> Result<bool, StorageError> {
         let (link, table) = (self.link, self.table);
-        let Some(sql) = &table.sql.marks else {
+        let (Some(sql), Some(capture)) = (&table.sql.marks, table.capture) else {
             return Ok(true);
         };
+        if !is_touched(self.touched, capture) {
+            return Ok(true);
+        }
         let mut batch = Batch::new(content.page.rows_left());
         let width = table.key_width();
         loop {
@@ -496,6 +540,11 @@ impl Telling<'_> {
     }
 }
 
+/// Whether a capture may have marks to come.
+fn is_touched(touched: Option<&HashSet<i32>>, capture: i32) -> bool {
+    touched.is_none_or(|touched| touched.contains(&capture))
+}
+
 fn unordered() -> StorageError {
     super::super::error::lasting("marks came in another order than they were asked for")
 }
@@ -508,33 +557,4 @@ fn send(content: &mut Content<'_>, cells: &[Canonical<'_>]) {
 fn is_named(cells: &[Canonical<'_>], key: &[afield_protocol::Value]) -> bool {
     let mut both = cells.iter().zip(key);
     both.all(|(cell, part)| cell.as_ref() == part.as_ref())
-}
-
-/// Whether a row, or something that a row shows, was touched since a snapshot, or a row has come
-/// into the window.
-async fn has_changed(
-    link: &Link,
-    table: &EntityTable,
-    from: &Snapshot,
-    now: &Snapshot,
-    instants: Instants,
-) -> Result<bool, StorageError> {
-    let ranges = Ranges::between(from, now);
-    if !ranges.is_empty() {
-        if let Some(sql) = &table.sql.any_mark {
-            let (first, last) = ranges.ends();
-            if link.query_one(sql, &[&first, &last], DOING).await?.get(0) {
-                return Ok(true);
-            }
-        }
-        let window = table.window(instants.resumed);
-        let mut is_sent = |row: &Row, first: usize| table.is_sent(row, first, window.as_ref());
-        if is_any_shown(link, table, &ranges, &mut is_sent).await? {
-            return Ok(true);
-        }
-    }
-    match instants.before.zip(instants.resumed) {
-        Some(span) => table.any_entered(link, span, &mut |_| Ok(true)).await,
-        None => Ok(false),
-    }
 }

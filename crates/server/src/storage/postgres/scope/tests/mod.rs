@@ -3,6 +3,7 @@
 
 mod equal;
 mod names;
+mod plans;
 mod refused;
 mod said;
 
@@ -12,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
 use super::super::cell::Stored;
+use super::super::key::RawKey;
 use super::super::shape::Shape;
 use super::ScopeSql;
 use super::asks::Bound;
