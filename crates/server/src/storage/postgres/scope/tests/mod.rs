@@ -13,7 +13,6 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls};
 
 use super::super::cell::Stored;
-use super::super::key::RawKey;
 use super::super::shape::Shape;
 use super::ScopeSql;
 use super::asks::Bound;
