@@ -25,9 +25,14 @@ pub(super) fn knows(
     let Some((epoch, told)) = open_checkpoint(&storage.code_key, checkpoint) else {
         return Ok(false);
     };
-    storage
+    let knows = storage
         .pool
-        .with(async |link| contains(link, epoch, &told).await)
+        .with(async |link| contains(link, epoch, &told).await)?;
+    if !knows {
+        // What the device is told instead must not be of a history that is over.
+        storage.begin_epoch()?;
+    }
+    Ok(knows)
 }
 
 /// Whether everything that a snapshot of an epoch sees is in the history of this database.
@@ -68,6 +73,8 @@ pub(super) fn lost(
     user: &str,
     offered: &[History],
 ) -> Result<Vec<GroupId>, StorageError> {
+    // The checkpoint that goes with the answer must not be of a history that is over.
+    storage.begin_epoch()?;
     storage.pool.with(async |link| {
         let mut lost = Vec::new();
         for history in offered {

@@ -15,12 +15,18 @@ use crate::storage::StorageError;
 
 const DOING: &str = "looking at the tables of the model";
 
+/// Tells apart which triggers the database has, those of its constraints included, and which of
+/// them are switched off: what else a write does may be another thing then.
+pub(super) const TRIGGERS: &str = "(SELECT count(*) || ' ' || \
+    coalesce(sum(t.oid::bigint * ascii(t.tgenabled)), 0) FROM pg_catalog.pg_trigger t)";
+
 /// All entities over their tables.
 #[derive(Debug)]
 pub(super) struct Tables {
     model: ServerModel,
     entities: HashMap<String, EntityTable>,
     has_deferrable: bool,
+    triggers: String,
 }
 
 impl Tables {
@@ -40,6 +46,9 @@ impl Tables {
         model: &ServerModel,
     ) -> Result<Self, StorageError> {
         tx.batch_execute(PLANNED_AS_EVER).await.while_(DOING)?;
+        // First, so that what changes meanwhile is noticed with the next push.
+        let sql = format!("SELECT {TRIGGERS}");
+        let triggers = tx.query_one(&sql, &[]).await.while_(DOING)?.get(0);
         let captures = installed(tx, model).await?;
         let reads = ScopeReads::of(tx, &model.scopes).await?;
         let mut entities = HashMap::new();
@@ -51,6 +60,7 @@ impl Tables {
             model: model.clone(),
             entities,
             has_deferrable: has_deferrable(tx).await?,
+            triggers,
         })
     }
 
@@ -66,6 +76,11 @@ impl Tables {
     /// Whether anything in the database is looked at only when a transaction ends.
     pub(super) fn has_deferrable(&self) -> bool {
         self.has_deferrable
+    }
+
+    /// Whether they were looked at when the database had these triggers, see [`TRIGGERS`].
+    pub(super) fn have(&self, triggers: &str) -> bool {
+        self.triggers == triggers
     }
 
     /// The entity of a pull, which must exist.

@@ -144,13 +144,7 @@ pub fn p5_what_is_no_time_is_in_no_window(db: &mut dyn Database) {
             "'soon'",
             "'never'",
         ],
-        false => &[
-            "NULL",
-            "'infinity'",
-            "'-infinity'",
-            "'0044-03-15 BC'",
-            "'12024-01-01'",
-        ],
+        false => &["NULL", "'infinity'", "'-infinity'"],
     };
     let entities = ["log", "past_job", "plan", "job", "rota"];
     for entity in entities {

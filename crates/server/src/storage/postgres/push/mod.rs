@@ -36,7 +36,7 @@ use super::epoch::{self, IS_NOW, snapshot, xid};
 use super::error::{While, lasting};
 use super::pool::{Lease, Link, Parameters};
 use super::scope::Bound;
-use super::tables::Tables;
+use super::tables::{TRIGGERS, Tables};
 use super::{PostgresStorage, history};
 use crate::resolved::ServerModel;
 use crate::storage::push::{
@@ -87,7 +87,7 @@ pub(super) fn push(
 enum Remedy {
     /// It met a deadlock, or could not be serialized.
     Again,
-    /// A table is another one than when it was looked at.
+    /// A table is another one than when it was looked at, or has other triggers.
     LookAgain,
     /// The database was started anew.
     BeginEpoch,
@@ -129,7 +129,7 @@ impl<'a> Writes<'a> {
         let lease = storage.pool.lend(begin, DOING)?;
         let sql = format!(
             "SELECT n.ledger_horizon::text, \
-             floor(extract(epoch FROM clock_timestamp()))::bigint, e.epoch \
+             floor(extract(epoch FROM clock_timestamp()))::bigint, e.epoch, {TRIGGERS} \
              FROM afield.node n LEFT JOIN afield.epoch e \
              ON e.number = (SELECT max(number) FROM afield.epoch) AND {IS_NOW}"
         );
@@ -144,6 +144,10 @@ impl<'a> Writes<'a> {
             remedy.set(Some(Remedy::BeginEpoch));
             return Err(lasting("the database was started anew"));
         };
+        if !tables.have(head.get(3)) {
+            remedy.set(Some(Remedy::LookAgain));
+            return Err(lasting("the triggers of the database changed"));
+        }
         Ok(Self {
             now: storage.now(head.get(1)),
             ledger_horizon: xid(head.get(0))?,
