@@ -2,11 +2,13 @@
 //! another order than they began, tables that change under the server, values without a word.
 
 use afield_protocol::{Code, Type, Value};
+use afield_server::model::file::PostgresUrl;
 use afield_server::resolved::{Hop, Lookup, ServerModel};
 use afield_server::storage::conformance::{
     Database, Replica, Rows, assert_same, entity, server_model, table,
 };
-use afield_server::storage::{Caller, PullRequest};
+use afield_server::storage::postgres::PostgresStorage;
+use afield_server::storage::{Caller, PullRequest, Retention, Storage};
 
 use crate::postgres_database::PostgresDatabase;
 
@@ -353,4 +355,32 @@ fn p9_a_large_fan_out_goes_on_where_it_ended() {
         );
         assert_eq!(device.resets, 0);
     }
+}
+
+/// Nothing that a server does takes more than the rights of the tables' owner.
+#[test]
+fn an_owner_who_is_no_superuser_can_serve() {
+    let made = crate::postgres_support::database(&crate::postgres_database::tables());
+    let model = afield_server::storage::conformance::model();
+    crate::postgres_support::prepared(&made, &model);
+    let url = crate::postgres_support::url(&made, "owner");
+    let url = PostgresUrl::parse(&url, std::path::Path::new("")).unwrap();
+    let storage = PostgresStorage::open(&url, &model).unwrap();
+    made.execute("INSERT INTO stock (words) VALUES ('w')");
+    let request = PullRequest {
+        caller: Caller::user("ada"),
+        held: Vec::new(),
+        now: 1_000,
+        chosen: Vec::new(),
+        entities: vec![("stock".to_owned(), None), ("area_task".to_owned(), None)],
+        rows_max: 10,
+        bytes_max: 1_000,
+        compare: afield_server::storage::Compare::default(),
+    };
+    assert!(storage.pull(&model, &request).unwrap().end.complete);
+    assert!(storage.duties().unwrap().is_empty());
+    let purged = storage.purge(Retention::of(1_000), &mut || true).unwrap();
+    assert!(!purged.is_clock_behind);
+    assert!(storage.knows(&storage.checkpoint()).unwrap());
+    storage.health().unwrap();
 }

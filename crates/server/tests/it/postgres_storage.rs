@@ -41,35 +41,19 @@ mod alone {
 }
 
 mod lookups {
-    use afield_server::storage::conformance::{
-        for_postgres, lookups_model, lookups_schema, random_lookups,
-    };
+    use afield_server::storage::conformance::{for_postgres, lookups_model, lookups_schema};
 
     use super::*;
 
-    fn made() -> PostgresDatabase {
-        PostgresDatabase::with(&for_postgres(&lookups_schema()), lookups_model())
-    }
-
-    /// Those that are everyone's, each seed by itself.
-    #[test]
-    fn p5_random_writes_against_random_pages_of_everyones_lookups() {
-        let mut db = made();
-        let asked = std::env::var("AFIELD_SEEDS").ok();
-        let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
-        for seed in 0..seeds {
-            let work = std::panic::AssertUnwindSafe(|| {
-                random_lookups(&mut db, seed, &["job", "far_job", "whole_job", "tree"]);
-            });
-            assert!(std::panic::catch_unwind(work).is_ok(), "seed {seed}");
-        }
+    // The others of them stand with the scopes.
+    afield_server::storage_conformance! {
+        @ PostgresDatabase::alone_with(&for_postgres(&lookups_schema()), lookups_model());
+        p5_a_restored_copy_is_noticed_within_a_fan_out
     }
 }
 
 mod windows {
-    use afield_server::storage::conformance::{
-        for_postgres, random_windows, windows_model, windows_schema,
-    };
+    use afield_server::storage::conformance::{for_postgres, windows_model, windows_schema};
 
     use super::*;
 
@@ -77,15 +61,35 @@ mod windows {
         PostgresDatabase::with(&for_postgres(&windows_schema()), windows_model())
     }
 
+    // A column of PostgreSQL's holds nothing but times: `p5_what_is_no_time_is_in_no_window` has
+    // no rows here.
     afield_server::storage_conformance! { @ made();
+        p5_downloads_bring_what_is_in_the_window
+        p5_rows_leave_as_time_passes
+        p5_edits_bring_rows_in_and_take_them_out
+        p5_every_spelling_of_a_time_counts
+        p5_a_value_gained_brings_what_is_in_the_window
+        p5_rows_enter_as_time_passes
+        p5_rows_enter_in_pages_of_every_size
+        p5_rows_of_one_instant_are_cut_without_loss
+        p5_rows_enter_and_are_modified_in_the_same_pull
+        p5_rows_enter_while_a_download_is_under_way
+        p5_rows_enter_within_scopes_alone
         p5_soft_deleted_rows_do_not_enter
         read_only_entities_start_over_when_a_row_enters
+        p5_a_device_that_was_long_away_catches_up
+        p5_a_clock_that_steps_back_moves_nothing
         p5_another_window_starts_over
+        p9_nothing_is_sent_again_when_nothing_entered
+        p5_random_windows_hold_exactly_what_they_should
     }
 
-    /// Those that are everyone's.
-    #[test]
-    fn p5_random_windows_of_everyone_hold_exactly_what_they_should() {
-        random_windows(&mut made(), &["log", "plan", "rota"]);
+    mod alone {
+        use super::*;
+
+        afield_server::storage_conformance! {
+            @ PostgresDatabase::alone_with(&for_postgres(&windows_schema()), windows_model());
+            p5_a_restored_copy_starts_over_by_its_own_clock
+        }
     }
 }

@@ -41,6 +41,8 @@ const DOING: &str = "reading the epoch";
 /// An epoch, and what of it is known to be durable.
 #[derive(Clone, Debug)]
 pub(super) struct Epoch {
+    /// Its place among the epochs of this database.
+    pub number: i64,
     pub epoch: [u8; 8],
     /// The newest snapshot that a device may be told of.
     pub durable: Snapshot,
@@ -135,15 +137,16 @@ pub(super) async fn raise_in(link: &Link) -> Result<Option<Epoch>, StorageError>
         "UPDATE afield.epoch e SET beacon_xid = pg_current_xact_id(), \
          beacon = pg_current_snapshot(), at = clock_timestamp() FROM afield.node n \
          WHERE e.number = (SELECT max(number) FROM afield.epoch) AND {IS_NOW} \
-         RETURNING e.epoch, e.beacon::text"
+         RETURNING e.number, e.epoch, e.beacon::text"
     );
     let rows = link.query(&sql, &[], "writing the beacon").await?;
     let Some(row) = rows.first() else {
         return Ok(None);
     };
     Ok(Some(Epoch {
-        epoch: bytes(row.get(0))?,
-        durable: snapshot(row.get(1))?,
+        number: row.get(0),
+        epoch: bytes(row.get(1))?,
+        durable: snapshot(row.get(2))?,
     }))
 }
 

@@ -175,3 +175,20 @@ fn p9_every_statement_of_a_pull_follows_indexes() {
     });
     assert!(checked.unwrap() > 40);
 }
+
+/// A plan that was made over an empty table is not kept for a full one.
+#[test]
+fn p9_statements_are_planned_anew_when_a_table_grows() {
+    let database = Cluster::shared().database(TEAM);
+    let url = PostgresUrl::parse(&database.url, Path::new("")).unwrap();
+    let kept = Pool::new(url).with(async |link| {
+        let mut kept = Vec::new();
+        for size in [0, 8_192, 8_192, 90_000, 100_000, 200_000, 300_000, 600_000] {
+            link.prepare("SELECT 1", "preparing").await?;
+            link.has_sizes(&[1, 2], &[size, 0]);
+            kept.push(link.kept());
+        }
+        Ok(kept)
+    });
+    assert_eq!(kept.unwrap(), [1, 1, 1, 0, 1, 1, 0, 1]);
+}

@@ -187,6 +187,12 @@ impl Link {
         }
     }
 
+    /// How many statements are prepared.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.statements.borrow().len()
+    }
+
     /// A table is another one than when it was looked at.
     pub(super) fn other_tables(&self, doing: &str) -> StorageError {
         *self.failed.borrow_mut() = Some(OF_OTHER_TABLES[0].to_owned());

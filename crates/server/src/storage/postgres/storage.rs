@@ -31,6 +31,8 @@ pub struct PostgresStorage {
     pub(super) pool: Pool,
     pub(super) code_key: CodeKey,
     epoch: Mutex<Epoch>,
+    /// Held by who writes the beacon.
+    raising: Mutex<()>,
     tables: Mutex<Arc<Tables>>,
     clock: Option<Box<dyn Fn() -> i64 + Send + Sync>>,
     lists: Lists,
@@ -68,6 +70,7 @@ impl PostgresStorage {
             pool,
             code_key,
             epoch: Mutex::new(epoch),
+            raising: Mutex::default(),
             tables: Mutex::new(Arc::new(tables)),
             clock: None,
             lists: Lists::new(LISTS_BYTES),
@@ -132,7 +135,9 @@ impl PostgresStorage {
     /// Remembers what is durable.
     pub(super) fn learn(&self, epoch: Epoch) {
         let mut known = self.epoch_lock();
-        if known.epoch != epoch.epoch || epoch.durable.contains(&known.durable) {
+        let is_newer = epoch.number > known.number
+            || (epoch.number == known.number && epoch.durable.contains(&known.durable));
+        if is_newer {
             *known = epoch;
         }
     }
@@ -168,26 +173,35 @@ impl PostgresStorage {
     /// was started anew since.
     fn release(&self, read: &Read) -> Result<bool, StorageError> {
         let taken = &read.taken;
-        let known = self.known_epoch();
-        let is_durable = || known.epoch == taken.epoch && known.durable.contains(&taken.snapshot);
         if read.is_flushed {
             self.learn(Epoch {
+                number: taken.number,
                 epoch: taken.epoch,
                 durable: taken.snapshot.clone(),
             });
             return Ok(true);
         }
+        let is_durable = || {
+            let known = self.known_epoch();
+            known.epoch == taken.epoch && known.durable.contains(&taken.snapshot)
+        };
         if is_durable() {
             return Ok(true);
         }
-        match self.pool.with(async |link| epoch::raise(link).await)? {
-            Some(epoch) => {
-                let is_same = epoch.epoch == taken.epoch;
-                self.learn(epoch);
-                Ok(is_same)
-            }
-            None => Ok(false),
+        // One writes for all who wait.
+        let turn = self.raising.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_durable() {
+            return Ok(true);
         }
+        let raised = self.pool.with(async |link| epoch::raise(link).await)?;
+        let is_same = raised
+            .as_ref()
+            .is_some_and(|epoch| epoch.epoch == taken.epoch);
+        if let Some(epoch) = raised {
+            self.learn(epoch);
+        }
+        drop(turn);
+        Ok(is_same)
     }
 }
 
@@ -197,7 +211,7 @@ impl Storage for PostgresStorage {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        let Epoch { epoch, durable } = self.known_epoch();
+        let Epoch { epoch, durable, .. } = self.known_epoch();
         position::seal_checkpoint(&self.code_key, epoch, &durable)
     }
 

@@ -33,7 +33,8 @@ pub(super) struct Asked<'a> {
 /// What the first statements of a page say.
 pub(super) struct Begun {
     pub taken: Taken,
-    pub is_flushed: bool,
+    /// The end of the log behind the snapshot; `None` if it was on disk.
+    unflushed: Option<String>,
     /// Marks of transactions from this one on are whole.
     horizon: u64,
     /// Captures that had a hole, and the transactions that noted it.
@@ -41,6 +42,45 @@ pub(super) struct Begun {
     /// For each entity, by its place, the captures that have marks since its position; not there
     /// if it was not asked.
     touched: HashMap<usize, HashSet<i32>>,
+}
+
+impl Begun {
+    /// Whether the log is on disk now up to what the snapshot sees: others who commit see to it.
+    pub(super) async fn is_flushed(&self, link: &Link) -> Result<bool, StorageError> {
+        let Some(lsn) = &self.unflushed else {
+            return Ok(true);
+        };
+        let sql = "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn";
+        Ok(link.query_one(sql, &[lsn], DOING).await?.get(0))
+    }
+}
+
+const RESETS: &str = "SELECT capture, xid FROM afield.reset WHERE capture = ANY ($1) AND xid >= $2";
+
+/// Prepares what [`begin`] sends, so that all of it is sent at once: what has to be prepared first
+/// would come behind the team's queries, and be planned by their settings.
+pub(super) async fn prepare(link: &Link, asked: &[Asked<'_>]) -> Result<(), StorageError> {
+    link.prepare(&header_sql(), DOING).await?;
+    link.prepare(RESETS, DOING).await?;
+    for asked in asked.iter().filter(|asked| asked.is_probed()) {
+        for capture in asked.table.captures() {
+            link.prepare(&any_mark(capture), DOING).await?;
+        }
+    }
+    Ok(())
+}
+
+impl Asked<'_> {
+    /// Whether it goes on with a delta, and it is worth while to ask if there is anything in it.
+    fn is_probed(&self) -> bool {
+        let goes_on = |place: &Place| {
+            matches!(
+                place.progress,
+                Progress::Idle | Progress::Closing | Progress::Delta { .. }
+            )
+        };
+        self.table.entity.scope.is_everyone() && self.place.as_ref().is_some_and(goes_on)
+    }
 }
 
 /// Holds the tables and takes the snapshot.
@@ -62,14 +102,13 @@ pub(super) async fn begin(
         .filter_map(|asked| Some(asked.place.as_ref()?.from.xmin))
         .min();
     let oldest = Xid(oldest.unwrap_or(u64::MAX));
-    let resets = "SELECT capture, xid FROM afield.reset WHERE capture = ANY ($1) AND xid >= $2";
     let header = header_sql();
     // The first is through before the second takes the snapshot.
     let ((begun, header, resets), touched) = join(
         join3(
             link.begin(&begin, DOING),
             link.query_one(&header, &[&names, &oids], DOING),
-            link.query(resets, &[&captures, &oldest], DOING),
+            link.query(RESETS, &[&captures, &oldest], DOING),
         ),
         touched(link, asked),
     )
@@ -93,9 +132,10 @@ pub(super) async fn begin(
     Ok(Ok(Begun {
         taken: Taken {
             epoch: epoch::bytes(header.get(3))?,
+            number: header.get(8),
             snapshot: epoch::snapshot(header.get(0))?,
         },
-        is_flushed: header.get(5),
+        unflushed: header.get(5),
         horizon: epoch::xid(header.get(1))?,
         resets: resets.iter().map(reset).collect(),
         touched,
@@ -109,12 +149,13 @@ fn header_sql() -> String {
         "SELECT pg_current_snapshot()::text, n.horizon::text, \
          n.itself = 'afield.node'::regclass::oid AND n.database = (SELECT d.oid \
          FROM pg_database d WHERE d.datname = current_database()), e.epoch, {IS_NOW}, \
-         pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn(), \
+         CASE WHEN l.lsn <= pg_current_wal_flush_lsn() THEN NULL ELSE l.lsn::text END, \
          (SELECT count(*) = 0 FROM unnest($1::text[], $2::oid[]) u (name, oid) \
          WHERE to_regclass(u.name)::oid IS DISTINCT FROM u.oid), \
          ARRAY(SELECT coalesce(pg_relation_size(u.oid::regclass), 0) \
-         FROM unnest($2::oid[]) WITH ORDINALITY u (oid, at) ORDER BY u.at) \
-         FROM afield.node n LEFT JOIN LATERAL \
+         FROM unnest($2::oid[]) WITH ORDINALITY u (oid, at) ORDER BY u.at), e.number \
+         FROM afield.node n CROSS JOIN LATERAL \
+         (SELECT pg_current_wal_insert_lsn() AS lsn OFFSET 0) l LEFT JOIN LATERAL \
          (SELECT * FROM afield.epoch e ORDER BY e.number DESC LIMIT 1) e ON true"
     )
 }
@@ -125,18 +166,12 @@ async fn touched(
     asked: &[Asked<'_>],
 ) -> Result<HashMap<usize, HashSet<i32>>, StorageError> {
     let mut probes = Vec::new();
-    for (at, Asked { table, place, .. }) in asked.iter().enumerate() {
-        let Some(place) = place.as_ref().filter(|_| table.entity.scope.is_everyone()) else {
+    for (at, asked) in asked.iter().enumerate() {
+        let Some(place) = asked.place.as_ref().filter(|_| asked.is_probed()) else {
             continue;
         };
-        if !matches!(
-            place.progress,
-            Progress::Idle | Progress::Closing | Progress::Delta { .. }
-        ) {
-            continue;
-        }
         let (first, last) = Ranges::since(&place.from).ends();
-        for capture in table.captures() {
+        for capture in asked.table.captures() {
             let (first, last) = (first.clone(), last.clone());
             probes.push(async move {
                 let sql = any_mark(capture);

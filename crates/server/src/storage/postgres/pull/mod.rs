@@ -41,7 +41,7 @@ use afield_protocol::{Frame, Page, PageEnd, Position};
 use futures_util::future::join;
 
 pub(super) use self::at::{At, Batch, Ranges};
-use self::begin::{Asked, Opening, begin};
+use self::begin::{Asked, Opening, begin, prepare};
 use self::part::Part;
 use super::key::RawKey;
 use super::marks::Snapshot;
@@ -95,7 +95,9 @@ pub(super) struct Round {
 /// What the transaction of a page sees.
 #[derive(Clone, Debug)]
 pub(super) struct Taken {
+    /// The epoch, and its place among those of this database.
     pub epoch: [u8; 8],
+    pub number: i64,
     pub snapshot: Snapshot,
 }
 
@@ -145,6 +147,7 @@ pub(super) async fn pull(
     };
     let pulled = asked.iter().map(|asked| (asked.name, asked.table));
     let questions = Questions::prepare(link, pulled.collect(), listed.asking).await?;
+    prepare(link, &asked).await?;
     // What is held is asked in the same go: all statements of it stand behind the snapshot's.
     let answers = questions.answers(link, known.code_key);
     let (begun, answers) = join(begin(link, &asked), answers).await;
@@ -173,7 +176,8 @@ pub(super) async fn pull(
         let digests = compare::verify(link, &entities, &request.compare.verify).await?;
         page.frames.extend(digests);
     }
-    link.commit(DOING).await?;
+    let (is_flushed, ended) = join(begun.is_flushed(link), link.commit(DOING)).await;
+    ended?;
     let page = told(
         known.code_key,
         &begun.taken,
@@ -184,7 +188,7 @@ pub(super) async fn pull(
     Ok(Outcome::Page(Box::new(Read {
         page,
         taken: begun.taken,
-        is_flushed: begun.is_flushed,
+        is_flushed: is_flushed?,
     })))
 }
 
