@@ -144,3 +144,28 @@ fn commits(db: &PostgresDatabase, seed: u64) {
         assert!(is_whole || device.resets == 0, "nothing gave a reason");
     }
 }
+
+/// Which condition of a way has the fewest values may change between two pages of a delta. The next
+/// page goes on under the one that it began with: the numbers of others mean something else.
+#[test]
+fn p5_a_way_is_gone_through_by_one_condition() {
+    let db = PostgresDatabase::new();
+    for round in 0..12 {
+        let team = format!("t{round}");
+        db.execute(&format!(
+            "DELETE FROM region_member; DELETE FROM firm; DELETE FROM any_task;
+             INSERT INTO region_member VALUES ('ada', 1), ('ada', 2);
+             INSERT INTO firm VALUES ('f1', 1), ('f2', 2);
+             INSERT INTO any_task SELECT 'k' || n, n, NULL, NULL, 'f' || (1 + n % 2), '{team}', 'w'
+             FROM generate_series(1, 10) n"
+        ));
+        let mut ada = ScopedDevice::of("ada", Some(&team));
+        ada.pull(&db, &["any_task"], 100);
+        db.execute("UPDATE any_task SET words = 'x'");
+        ada.note(&db);
+        ada.page(&db, &["any_task"], 3);
+        db.execute("DELETE FROM firm WHERE id = 'f2'");
+        ada.pull(&db, &["any_task"], 3);
+        assert_eq!(ada.rows("any_task").len(), 5);
+    }
+}

@@ -14,6 +14,7 @@ use super::pool::Link;
 use super::scope::{ByValue, ScopeSql};
 use super::shape::Shape;
 use super::statements::Sql;
+use super::writes::Writes;
 use crate::resolved::{ServerEntity, ServerModel};
 use crate::storage::StorageError;
 use crate::storage::window::{label, window};
@@ -41,6 +42,8 @@ pub(super) struct EntityTable {
     pub scope: Option<ScopeSql>,
     /// The statements of each of its columns.
     scoped: Vec<ByValue>,
+    /// Which of its rows may be written, and what they may become.
+    pub writes: Writes,
     /// What comes from other rows.
     pub lookups: Lookups,
     /// When its rows count as deleted; `None` if none does.
@@ -117,6 +120,8 @@ impl EntityTable {
             let numbering = model.device.numbered_by(local, &attribute.name)?;
             Some(numbering.name.clone())
         };
+        let held = (&shape, key.as_slice());
+        let writes = Writes::compile(tx, (model, entity), held, scope.as_ref()).await?;
         let mut table = Self {
             capture: parts.capture,
             numbered_by: local.attributes.iter().map(numbered_by).collect(),
@@ -129,6 +134,7 @@ impl EntityTable {
             columns,
             key: key.clone(),
             scan_order: scan_order.clone(),
+            writes,
             scope,
             scoped,
             lookups,

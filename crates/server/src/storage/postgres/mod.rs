@@ -54,6 +54,7 @@ mod statements;
 mod storage;
 mod tables;
 mod window;
+mod writes;
 
 pub use self::bookkeeping::{SCHEMA_VERSION, TABLES_SQL};
 pub use self::duties::{Changed, Forgotten, beacon, check_capture, purge};

@@ -88,7 +88,7 @@ fn made() -> ServerModel {
     ])
 }
 
-async fn plan(link: &Link, sql: &str) -> Result<String, StorageError> {
+pub(super) async fn plan(link: &Link, sql: &str) -> Result<String, StorageError> {
     let statement = link.prepare(sql, "planning").await?;
     let nulls = vec!["NULL"; statement.params().len()];
     let nulls = match nulls.is_empty() {

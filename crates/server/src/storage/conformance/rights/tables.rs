@@ -28,11 +28,11 @@ const TABLES: &str = "
       id TEXT PRIMARY KEY, who TEXT, region TEXT REFERENCES region (code)
     );
     CREATE TABLE site (
-      id TEXT PRIMARY KEY, region TEXT REFERENCES region (code), title TEXT, tally INTEGER,
-      buddy TEXT REFERENCES site (id)
+      id TEXT /*uuid*/ PRIMARY KEY, region TEXT REFERENCES region (code), title TEXT, tally INTEGER,
+      buddy TEXT /*uuid*/ REFERENCES site (id)
     );
     CREATE TABLE task (
-      id NUMBERED_KEY, owner TEXT, site TEXT REFERENCES site (id), label TEXT,
+      id NUMBERED_KEY, owner TEXT, site TEXT /*uuid*/ REFERENCES site (id), label TEXT,
       parent INTEGER REFERENCES task (id) DEFERRABLE INITIALLY DEFERRED
     );
     CREATE TABLE shelf (

@@ -58,6 +58,15 @@ impl Asks {
         }
     }
 
+    /// The same as one statement.
+    pub(in super::super) fn whole(self, rest: &str) -> Self {
+        Self {
+            sql: self.statement(rest),
+            with: Vec::new(),
+            parameters: self.parameters,
+        }
+    }
+
     /// What the parameters are, from the first that was left free on.
     pub(in super::super) fn bound(&self, asking: Asking<'_>) -> Vec<Bound> {
         let all = self.parameters.iter();

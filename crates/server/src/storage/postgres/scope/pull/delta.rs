@@ -174,22 +174,23 @@ impl Telling<'_, '_> {
         }
         let (row, first) = (mark.row, mark.is_there + 1);
         let key = table.marked_key(&mark.key)?;
-        let is_there = stored(row, mark.is_there)?.0.is_some() && table.is_alive(row, first)?;
-        let mut is_it = false;
-        if is_there && let Some(beside) = ways.of_row(table, row, first)? {
-            if has_lookups(table) {
-                self.told.insert(table.raw_key(row, first)?);
-            }
+        if stored(row, mark.is_there)?.0.is_some()
+            && table.is_alive(row, first)?
+            && let Some(beside) = ways.of_row(table, row, first)?
+        {
             let cells = table.cells(row, first)?;
-            send(content, &cells, &beside);
-            // The device compares byte by byte: what the database finds under this key may have
-            // another for it.
+            // The device compares byte by byte. What the database finds under this key may have
+            // another, and came to it in a transaction that marked that too.
             let mut both = cells.iter().zip(&key);
-            is_it = both.all(|(cell, part)| Canonical::as_ref(cell) == part.as_ref());
+            if both.all(|(cell, part)| Canonical::as_ref(cell) == part.as_ref()) {
+                if has_lookups(table) {
+                    self.told.insert(table.raw_key(row, first)?);
+                }
+                send(content, &cells, &beside);
+                return Ok(());
+            }
         }
-        if !is_it {
-            content.gone(key);
-        }
+        content.gone(key);
         Ok(())
     }
 }
