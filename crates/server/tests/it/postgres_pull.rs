@@ -187,25 +187,26 @@ fn connections_that_were_ended_are_replaced() {
     db.storage().health().unwrap();
 }
 
+/// A table for each kind of key.
+const KINDS: &str = r#"
+    CREATE EXTENSION citext;
+    CREATE TYPE mood AS ENUM ('zeal', 'bad', 'good');
+    CREATE DOMAIN code AS varchar(20);
+    CREATE COLLATION danish (provider = icu, locale = 'da');
+    CREATE SCHEMA "Sales ""x""";
+    CREATE TABLE "Sales ""x"""."Größe; --" ("a'b" code COLLATE danish PRIMARY KEY, words text);
+    CREATE TABLE folded (id citext PRIMARY KEY, words text);
+    CREATE TABLE feeling (id mood, n smallint, words text, PRIMARY KEY (n, id));
+    CREATE TABLE price (id numeric PRIMARY KEY, words text);
+    CREATE TABLE pad (id char(6) PRIMARY KEY, words text);
+    CREATE TABLE thing (id uuid PRIMARY KEY, words text);
+    CREATE TABLE day (id date, at timestamptz, ok boolean, words text, UNIQUE (at, ok, id));
+    CREATE TABLE raw (id bytea PRIMARY KEY, words text);"#;
+
 /// Keys of every kind, in every order that their columns have.
 #[test]
 fn p5_keys_of_every_kind_are_pulled_in_pages_of_every_size() {
-    let sql = r#"
-        CREATE EXTENSION citext;
-        CREATE TYPE mood AS ENUM ('zeal', 'bad', 'good');
-        CREATE DOMAIN code AS varchar(20);
-        CREATE COLLATION danish (provider = icu, locale = 'da');
-        CREATE SCHEMA "Sales ""x""";
-        CREATE TABLE "Sales ""x"""."Größe; --" ("a'b" code COLLATE danish PRIMARY KEY, words text);
-        CREATE TABLE folded (id citext PRIMARY KEY, words text);
-        CREATE TABLE feeling (id mood, n smallint, words text, PRIMARY KEY (n, id));
-        CREATE TABLE price (id numeric PRIMARY KEY, words text);
-        CREATE TABLE pad (id char(6) PRIMARY KEY, words text);
-        CREATE TABLE thing (id uuid PRIMARY KEY, words text);
-        CREATE TABLE day (id date, at timestamptz, ok boolean, words text, UNIQUE (at, ok, id));
-        CREATE TABLE raw (id bytea PRIMARY KEY, words text);
-    "#;
-    let db = PostgresDatabase::with(sql, kinds());
+    let db = PostgresDatabase::with(KINDS, kinds());
     let names = [
         "odd", "folded", "feeling", "price", "pad", "thing", "day", "raw",
     ];
