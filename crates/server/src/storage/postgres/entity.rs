@@ -116,6 +116,8 @@ impl EntityTable {
             }
             None => Vec::new(),
         };
+        let held = (&shape, key.as_slice());
+        let writes = Writes::compile(tx, (model, entity), held, scope.as_ref()).await?;
         let mut table = Self {
             capture: parts.capture,
             numbered_by: numbered_by(model, local),
