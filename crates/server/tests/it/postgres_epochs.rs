@@ -166,6 +166,10 @@ fn p5_a_recovery_within_an_epoch_loses_nothing() {
 }
 
 /// PostgreSQL ends the other processes first, in its own time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "another process takes its time to recover"
+)]
 fn wait_until_it_answers(db: &PostgresDatabase) {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
     let mut answered = 0;
