@@ -1,16 +1,19 @@
 //! The team's database: what stands behind its URL.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use afield_protocol::Code;
 use afield_server::catalog::Catalog;
 use afield_server::model::file::{DatabaseUrl, PostgresUrl};
 use afield_server::model::{Checked, ModelFile, check};
 use afield_server::resolved::ServerModel;
-use afield_server::storage::postgres::Session;
-use afield_server::storage::sqlite::{self, catalog};
+use afield_server::storage::Storage;
+use afield_server::storage::postgres::{PostgresStorage, Session};
+use afield_server::storage::sqlite::{self, SqliteStorage, catalog};
 
 use crate::failure::Failure;
+use crate::model::random;
 
 /// The SQLite file of a model; `doing` says what is not built on anything else: "serving from".
 pub(crate) fn sqlite_file<'f>(file: &'f ModelFile, doing: &str) -> Result<&'f Path, Failure> {
@@ -21,6 +24,19 @@ pub(crate) fn sqlite_file<'f>(file: &'f ModelFile, doing: &str) -> Result<&'f Pa
             format!("{doing} PostgreSQL is not built yet; with SQLite (sqlite:FILE) it works"),
         )),
     }
+}
+
+/// The storage over a model's database, which must be prepared, with the limits of the model file.
+pub(crate) fn opened(file: &ModelFile, model: &ServerModel) -> Result<Arc<dyn Storage>, Failure> {
+    let (values, changes) = (file.limits.scope_values, file.limits.group_changes_max);
+    Ok(match &file.server.database {
+        DatabaseUrl::Sqlite(path) => {
+            Arc::new(SqliteStorage::open(path, model, random)?.with_limits(values, changes))
+        }
+        DatabaseUrl::Postgres(url) => {
+            Arc::new(PostgresStorage::open(url, model)?.with_limits(values, changes))
+        }
+    })
 }
 
 /// The database that `init --from` names: a file, `sqlite:FILE` or `postgres://…`.
@@ -143,6 +159,15 @@ pub(crate) fn remove(database: &DatabaseUrl) -> Result<Vec<String>, Failure> {
             removed.map(|statement| statement.sql).collect()
         }
     })
+}
+
+/// Says that it is another database than devices knew.
+pub(crate) fn new_incarnation(database: &DatabaseUrl) -> Result<(), Failure> {
+    match database {
+        DatabaseUrl::Sqlite(path) => sqlite::new_incarnation(path)?,
+        DatabaseUrl::Postgres(url) => Session::connect(url)?.new_incarnation()?,
+    }
+    Ok(())
 }
 
 impl Step {

@@ -5,6 +5,7 @@ mod demo;
 mod device;
 mod failure;
 mod generate;
+mod incarnation;
 mod model;
 mod output;
 mod purge;
@@ -53,6 +54,8 @@ enum Command {
     Serve(server::ServeArgs),
     /// Forget what is older than the retention; a server does it by itself.
     Purge(purge::PurgeArgs),
+    /// Make every device load its tables again, after a restore that no server can see.
+    NewIncarnation(incarnation::IncarnationArgs),
     /// Write code for an app: a type for each local entity.
     Generate(generate::GenerateArgs),
     /// See it work: a sample database, the server, two devices.
@@ -88,6 +91,7 @@ fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
         Command::Prepare(args) => model::prepare(args, out),
         Command::Serve(args) => server::serve(args, out),
         Command::Purge(args) => purge::run(args, out),
+        Command::NewIncarnation(args) => incarnation::run(args, out),
         Command::Generate(args) => generate::run(args, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Token(args) => server::token(args, out),

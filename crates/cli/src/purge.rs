@@ -1,13 +1,12 @@
 //! `afield purge`.
 
-use afield_server::storage::sqlite::SqliteStorage;
-use afield_server::storage::{Retention, Storage as _};
+use afield_server::storage::Retention;
 use clap::Args;
 use serde_json::json;
 
-use crate::database::sqlite_file;
+use crate::database::opened;
 use crate::failure::Failure;
-use crate::model::{ModelArgs, checked, random};
+use crate::model::{ModelArgs, checked};
 use crate::output::Output;
 
 /// `afield purge`.
@@ -28,9 +27,8 @@ pub(crate) struct PurgeArgs {
 /// Forgets once, beside a server or without one. What is committed stays if it is interrupted.
 pub(crate) fn run(args: &PurgeArgs, out: &Output) -> Result<(), Failure> {
     let file = args.model.read(None, out)?;
-    let path = sqlite_file(&file, "purging")?;
     let model = checked(&file, out)?;
-    let storage = SqliteStorage::open(path, &model, random)?;
+    let storage = opened(&file, &model)?;
     let retention = Retention::of(file.server.retention_s());
     let mut batches = 0_u64;
     let mut goes_on = || {

@@ -1,20 +1,18 @@
 //! `afield serve` and `afield token`.
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 
 use afield_server::auth::Auth;
 use afield_server::http::{HttpLimits, ServerState};
 use afield_server::model::ModelFile;
 use afield_server::serve::{self, ServeOptions, system_clock};
 use afield_server::storage::Retention;
-use afield_server::storage::sqlite::SqliteStorage;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::database::sqlite_file;
+use crate::database::opened;
 use crate::failure::Failure;
-use crate::model::{ModelArgs, checked, random};
+use crate::model::{ModelArgs, checked};
 use crate::output::Output;
 
 /// `afield serve`.
@@ -85,17 +83,13 @@ pub(crate) fn serve(args: &ServeArgs, out: &Output) -> Result<(), Failure> {
 
 /// Everything the server needs, opened.
 pub(crate) fn state(file: &ModelFile, out: &Output) -> Result<ServerState, Failure> {
-    let path = sqlite_file(file, "serving from")?;
     let model = checked(file, out)?;
-    let limits = &file.limits;
-    let storage = SqliteStorage::open(path, &model, random)?
-        .with_limits(limits.scope_values, limits.group_changes_max);
     let limits = HttpLimits {
         model_version_min: file.server.min_version,
-        ..HttpLimits::from(limits)
+        ..HttpLimits::from(&file.limits)
     };
     Ok(ServerState::new(
-        Arc::new(storage),
+        opened(file, &model)?,
         model,
         auth(file)?,
         limits,

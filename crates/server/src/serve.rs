@@ -109,6 +109,9 @@ const OTHER_FILES: u64 = 128;
 /// Longest time for a TLS handshake: some round trips on a very slow network.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Between two looks at what the database needs.
+const TENDED_APART: Duration = Duration::from_secs(1);
+
 /// Pause after the system refused a connection, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -143,6 +146,7 @@ pub fn serve(
     let served = runtime.block_on(async {
         let stop = stop_signal()?;
         tokio::spawn(forget(state.clone(), options.retention));
+        tokio::spawn(tend(state.clone()));
         serve_until(options, router(state), stop, ready).await
     });
     // A storage call that is still running has had the drain's time already.
@@ -179,6 +183,25 @@ async fn forget(state: ServerState, retention: Retention) {
             Ok(_) | Err(_) => {}
         }
         tokio::time::sleep(Duration::from_secs(apart)).await;
+    }
+}
+
+/// Does what the database needs all the time, for ever; what the team should know goes to the log
+/// once.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the driver that waits for time to pass"
+)]
+async fn tend(state: ServerState) {
+    let mut before: Vec<String> = Vec::new();
+    loop {
+        // What failed is in the log already.
+        let told = state.tend().await.unwrap_or_default();
+        for message in told.iter().filter(|message| !before.contains(message)) {
+            tracing::warn!("{message}");
+        }
+        before = told;
+        tokio::time::sleep(TENDED_APART).await;
     }
 }
 

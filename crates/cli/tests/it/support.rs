@@ -88,6 +88,18 @@ impl Site {
             );
             fs::write(path.join("afield.toml"), model).unwrap();
         }
+        Self::served(folder)
+    }
+
+    /// A PostgreSQL by its address, with the model that `init` proposes.
+    pub(crate) fn on(url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        succeed(folder.path(), &format!("init --from {url}"));
+        Self::served(folder)
+    }
+
+    fn served(folder: TempDir) -> Self {
+        let path = folder.path();
         succeed(path, "prepare");
         let token = succeed(path, "token --user ann").trim().to_owned();
         let (server, address) = serve(path);
@@ -118,8 +130,13 @@ impl Site {
 
     /// A command of the device `phone`, signed in.
     pub(crate) fn device(&self, words: &[&str]) -> Output {
+        self.device_of("phone", words)
+    }
+
+    /// A command of a device, signed in.
+    pub(crate) fn device_of(&self, store: &str, words: &[&str]) -> Output {
         let mut command = afield(self.path());
-        command.args(["device", "phone", "--server", &self.address]);
+        command.args(["device", store, "--server", &self.address]);
         command.args(words).env("AFIELD_TOKEN", &self.token);
         command.output().unwrap()
     }

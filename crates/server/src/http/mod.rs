@@ -128,6 +128,14 @@ impl ServerState {
             .await
     }
 
+    /// What must be done about once a second.
+    ///
+    /// # Errors
+    /// The database failed, which the log says.
+    pub(crate) async fn tend(&self) -> Result<Vec<String>, StorageError> {
+        self.blocking(move |inner| inner.storage.tend()).await
+    }
+
     /// Runs `work` on a thread that may block.
     async fn blocking<T: Send + 'static>(
         &self,

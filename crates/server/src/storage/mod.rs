@@ -9,6 +9,7 @@ mod digests;
 mod lists;
 mod page;
 pub mod postgres;
+mod push;
 pub mod sqlite;
 pub mod why;
 mod window;
@@ -90,6 +91,15 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// The database failed.
     fn forget_parts(&self, user: &str, group: GroupId) -> Result<(), StorageError>;
+
+    /// Does what must be done about once a second, once for all servers of a database, and says
+    /// what the team should know of it, for the log.
+    ///
+    /// # Errors
+    /// The database failed; it is done the next time.
+    fn tend(&self) -> Result<Vec<String>, StorageError> {
+        Ok(Vec::new())
+    }
 
     /// Asks the database for a sign of life.
     ///

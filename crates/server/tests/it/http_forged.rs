@@ -1,7 +1,6 @@
 //! A hundred pushes of a user who writes them by hand, over real HTTP: they change nothing, tell
 //! nothing of another user's rows, and are no reason to fail.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use afield_protocol::codec::Format;
@@ -9,8 +8,9 @@ use afield_protocol::{
     Attributes, Change, FIRST_TEMPORARY, Frame, Group, GroupId, Op, Origin, Position, Value,
     VerdictKind,
 };
+use afield_server::resolved::ServerModel;
 use afield_server::storage::Storage;
-use afield_server::storage::conformance::{MARKER, eve, rights_model, rights_schema};
+use afield_server::storage::conformance::{MARKER, eve, for_postgres, rights_model, rights_schema};
 use afield_server::storage::sqlite::{SqliteStorage, prepare};
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::http_support::client::Ask;
 use crate::http_support::{NOW, Server, auth};
+use crate::postgres_database::PostgresDatabase;
 
 const MINE: &str = "0190b3a1-5c1e-7cc3-98a1-00000000000a";
 const FOREIGN: &str = "0190b3a1-5c1e-7cc3-98a1-00000000000b";
@@ -380,29 +381,71 @@ fn forged_grant() -> Group {
     }
 }
 
-fn served(folder: &Path) -> (Server, Connection) {
-    let path = folder.join("team.db");
+/// The database behind the server.
+enum Behind {
+    Sqlite(tempfile::TempDir, Connection),
+    Postgres(PostgresDatabase),
+}
+
+/// What a table holds, row by row.
+type Dump = Vec<(String, Vec<String>)>;
+
+fn served(storage: impl Storage + 'static, model: ServerModel) -> Server {
+    let outcomes = storage.push(&model, &eve(), &[of_eve()]).unwrap();
+    assert!(outcomes[0].is_applied(), "{outcomes:?}");
+    Server::start_on(Arc::new(storage) as Arc<dyn Storage>, model)
+}
+
+fn on_sqlite() -> (Server, Behind) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("team.db");
     let conn = Connection::open(&path).unwrap();
-    conn.execute_batch(&rights_schema("INTEGER PRIMARY KEY AUTOINCREMENT"))
-        .unwrap();
+    conn.execute_batch(&rights_schema(NUMBERED)).unwrap();
     let model = rights_model();
     let random = |bytes: &mut [u8]| bytes.fill(4);
     prepare(&path, &model, random).unwrap();
     let storage = SqliteStorage::open(&path, &model, random).unwrap();
-    let outcomes = storage.push(&model, &eve(), &[of_eve()]).unwrap();
-    assert!(outcomes[0].is_applied(), "{outcomes:?}");
-    (
-        Server::start_on(Arc::new(storage) as Arc<dyn Storage>, model),
-        conn,
-    )
+    (served(storage, model), Behind::Sqlite(folder, conn))
 }
 
-/// Every row of every table, the team's and Afield's, but the ledger's.
-fn dump(conn: &Connection) -> Vec<(String, Vec<Vec<Cell>>)> {
+fn on_postgres() -> (Server, Behind) {
+    let schema = for_postgres(&rights_schema(NUMBERED));
+    let database = PostgresDatabase::with(&schema, rights_model());
+    let server = served(database.another(), rights_model());
+    (server, Behind::Postgres(database))
+}
+
+/// As the schema calls a key that the database numbers.
+const NUMBERED: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
+
+impl Behind {
+    /// Every row of every table, the team's and those of Afield's that a push may write, but the
+    /// ledger's.
+    fn dump(&self) -> Dump {
+        match self {
+            Self::Sqlite(_, conn) => dump(conn),
+            Self::Postgres(database) => database.foreign(|client| {
+                let sql = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
+                           WHERE schemaname IN ('public', 'afield') AND tablename NOT IN \
+                           ('ledger', 'epoch', 'beacon') ORDER BY 1";
+                let names = client.query(sql, &[]).unwrap();
+                let names = names.iter().map(|row| row.get::<_, String>(0));
+                let rows = |name: String| {
+                    let sql = format!("SELECT t::text FROM {name} t ORDER BY 1");
+                    let rows = client.query(&sql, &[]).unwrap();
+                    (name, rows.iter().map(|row| row.get(0)).collect())
+                };
+                names.map(rows).collect()
+            }),
+        }
+    }
+}
+
+fn dump(conn: &Connection) -> Dump {
     let mut names = conn
         .prepare(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'afield_ledger' \
-             ORDER BY name",
+            "SELECT name FROM sqlite_schema WHERE type = 'table' \
+             AND name NOT IN ('afield_ledger', 'afield_epoch') ORDER BY name",
         )
         .unwrap();
     let names = names.query_map([], |row| row.get(0)).unwrap();
@@ -411,7 +454,10 @@ fn dump(conn: &Connection) -> Vec<(String, Vec<Vec<Cell>>)> {
             let name: String = name.unwrap();
             let mut rows = conn.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
             let width = rows.column_count();
-            let row = |row: &rusqlite::Row<'_>| (0..width).map(|at| row.get(at)).collect();
+            let row = |row: &rusqlite::Row<'_>| {
+                let cells = (0..width).map(|at| row.get::<_, Cell>(at));
+                Ok(format!("{:?}", cells.collect::<Result<Vec<_>, _>>()?))
+            };
             let rows = rows.query_map([], row).unwrap().map(Result::unwrap);
             (name, rows.collect())
         })
@@ -440,8 +486,17 @@ fn forged() -> Vec<Group> {
 
 #[test]
 fn p7_a_hundred_forged_pushes_change_nothing_and_tell_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, conn) = served(folder.path());
+    let (server, behind) = on_sqlite();
+    a_hundred_pushes(&server, &behind);
+}
+
+#[test]
+fn p7_a_hundred_forged_pushes_to_postgresql_change_nothing_and_tell_nothing() {
+    let (server, behind) = on_postgres();
+    a_hundred_pushes(&server, &behind);
+}
+
+fn a_hundred_pushes(server: &Server, behind: &Behind) {
     let claims = json!({ "team": "red" });
     let token = auth()
         .issue("ada", NOW + 3_600, claims.as_object().unwrap())
@@ -460,7 +515,7 @@ fn p7_a_hundred_forged_pushes_change_nothing_and_tell_nothing() {
         String::from_utf8_lossy(&first.body).contains(MINE),
         "Ada's own rows come"
     );
-    let before = dump(&conn);
+    let before = behind.dump();
     let forged = forged();
     assert!(forged.len() >= 100, "{}", forged.len());
     let mut answered = 0;
@@ -470,7 +525,7 @@ fn p7_a_hundred_forged_pushes_change_nothing_and_tell_nothing() {
             assert!(answer.status < 500, "{group:?}: {answer:?}");
             let text = String::from_utf8_lossy(&answer.body);
             assert!(!text.contains(MARKER), "{group:?}: {text}");
-            assert_eq!(dump(&conn), before, "{group:?} changed something");
+            assert_eq!(behind.dump(), before, "{group:?} changed something");
             if answer.status != 200 {
                 continue;
             }
@@ -494,22 +549,38 @@ fn p7_a_hundred_forged_pushes_change_nothing_and_tell_nothing() {
         }
     }
     assert!(answered >= 200, "most were read, and refused: {answered}");
+    // Many in one request, where they may be decided together; each under another id.
+    for (at, some) in forged.chunks(8).enumerate() {
+        let renamed = some.iter().zip(0_u8..).map(|(group, number)| Group {
+            id: match group.id == OF_EVE {
+                true => OF_EVE,
+                false => GroupId([number; 16].map(|byte| byte ^ u8::try_from(at).unwrap() ^ 0x5a)),
+            },
+            ..group.clone()
+        });
+        let frames = std::iter::once(hello()).chain(renamed.map(Frame::Group));
+        let frames: Vec<Frame> = frames.chain([Frame::End]).collect();
+        let answer = send(Format::Cbor, &frames);
+        assert!(answer.status < 500, "{some:?}: {answer:?}");
+        let text = String::from_utf8_lossy(&answer.body);
+        assert!(!text.contains(MARKER), "{some:?}: {text}");
+        assert_eq!(behind.dump(), before, "{some:?} changed something");
+    }
 }
 
 #[test]
 fn p7_forged_units_entities_and_positions_bring_no_rows_of_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, conn) = served(folder.path());
+    for (server, behind) in [on_sqlite(), on_postgres()] {
+        forged_units(&server, &behind);
+    }
+}
+
+fn forged_units(server: &Server, behind: &Behind) {
     let claims = json!({ "team": ["red", "blue"], "sub": "eve", "user": "eve" });
     let mut claims = claims.as_object().unwrap().clone();
     claims.remove("sub");
     let token = auth().issue("ada", NOW + 3_600, &claims).unwrap();
-    let before = |conn: &Connection| {
-        let mut tables = dump(conn);
-        tables.retain(|(name, _)| name != "afield_epoch");
-        tables
-    };
-    let there = before(&conn);
+    let there = behind.dump();
     let names = [
         "site",
         "shelf",
@@ -534,5 +605,5 @@ fn p7_forged_units_entities_and_positions_bring_no_rows_of_others() {
             }
         }
     }
-    assert_eq!(before(&conn), there);
+    assert_eq!(behind.dump(), there);
 }

@@ -191,6 +191,15 @@ impl Database for PostgresDatabase {
         false
     }
 
+    fn after_update(&self, table: &str, when: &str, then: &str) -> String {
+        format!(
+            "CREATE FUNCTION after_update_{table}() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN {then} RETURN NULL; END $$; \
+             CREATE TRIGGER after_update_{table} AFTER UPDATE ON {table} FOR EACH ROW \
+             WHEN ({when}) EXECUTE FUNCTION after_update_{table}()"
+        )
+    }
+
     fn set_time(&mut self, seconds: i64) {
         self.clock.store(seconds, Ordering::SeqCst);
     }

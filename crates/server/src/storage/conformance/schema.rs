@@ -75,10 +75,21 @@ pub fn for_postgres(schema: &str) -> String {
         ("INTEGER", "BIGINT"),
     ]
     .iter()
-    .fold(schema.to_owned(), |sql, (word, other)| {
+    .fold(schema.to_owned() + NUMBERED_BEHIND, |sql, (word, other)| {
         sql.replace(word, other)
     })
 }
+
+/// Rows that came with their numbers do not count for an identity column as they do for SQLite.
+const NUMBERED_BEHIND: &str = r#"
+    DO $$ DECLARE c record; BEGIN
+      FOR c IN SELECT table_name AS t, column_name AS k, identity_start AS s
+        FROM information_schema.columns WHERE is_identity = 'YES' AND table_schema = 'public'
+      LOOP
+        EXECUTE format('SELECT setval(pg_get_serial_sequence(%L, %L),
+          greatest(%s, coalesce((SELECT max(%I) + 1 FROM %I), 1)), false)', c.t, c.k, c.s, c.k, c.t);
+      END LOOP;
+    END $$;"#;
 
 /// The model over [`schema`].
 pub fn model() -> ServerModel {

@@ -134,7 +134,7 @@ impl<'a> FromSql<'a> for Stored<'a> {
 }
 
 /// A value as a statement's parameter, in the format of its column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Param {
     bytes: Option<Vec<u8>>,
     is_text: bool,

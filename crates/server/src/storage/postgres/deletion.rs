@@ -15,13 +15,12 @@ use crate::storage::StorageError;
 #[derive(Debug)]
 pub(super) struct Deletion {
     /// The column's place in what the statements read.
-    at: usize,
+    pub at: usize,
     /// Whether it is none of the attributes.
     pub is_beside: bool,
     pub column: ReadColumn,
     pub when: DeletedWhen,
     /// What it gets when the row is created anew and nothing else is said.
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub revived: Value,
 }
 

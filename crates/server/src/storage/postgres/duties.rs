@@ -95,6 +95,36 @@ pub async fn check_capture(client: &Client) -> Result<Vec<Changed>, StorageError
     Ok(rows.iter().map(changed).collect())
 }
 
+/// Transactions that have written and not ended for a minute, in words: what they wrote is on no
+/// device before they end, and marks are kept from then on.
+///
+/// # Errors
+/// The database failed.
+pub(super) async fn held_back(link: &Link) -> Result<Vec<String>, StorageError> {
+    let sql = "
+        SELECT format('a transaction of `%s` (process %s, `%s`) has been open since %s UTC',
+            a.usename, a.pid, a.application_name,
+            to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'))
+        FROM pg_stat_activity a
+        WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL
+          AND a.xact_start < clock_timestamp() - interval '1 minute'
+        UNION ALL
+        SELECT format('the prepared transaction `%s` of `%s` has waited since %s UTC',
+            p.gid, p.owner, to_char(p.prepared AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'))
+        FROM pg_prepared_xacts p
+        WHERE p.database = current_database()
+          AND p.prepared < clock_timestamp() - interval '1 minute'
+        ORDER BY 1";
+    let rows = link
+        .query(sql, &[], "looking for open transactions")
+        .await?;
+    let told = |row: &tokio_postgres::Row| {
+        let who: String = row.get(0);
+        format!("{who}: what it wrote is on no device before it ends")
+    };
+    Ok(rows.iter().map(told).collect())
+}
+
 /// Forgets marks that only checkpoints older than `keep` could ask for, in transactions of a few
 /// pages, and asks `goes_on` between them. Each notes first how far it forgets.
 ///

@@ -4,19 +4,21 @@ use afield_protocol::{Attribute, Entity, Key, Value, Window};
 use tokio_postgres::{Row, Statement, Transaction};
 
 use super::capture::{Capture, Kind};
-use super::cell::{Canonical, Form, Param, Wire};
+use super::cell::{Canonical, Form, Param, Stored, Wire};
 use super::columns::{KeyColumn, ReadColumn};
 use super::deletion::Deletion;
 use super::error::{While, lasting};
 use super::key::{RawKey, stored};
 use super::lookups::Lookups;
 use super::pool::Link;
+use super::push::PushTable;
 use super::scope::{ByValue, ScopeSql};
+use super::scope_reads::ScopeReads;
 use super::shape::Shape;
 use super::statements::Sql;
-use super::writes::Writes;
 use crate::resolved::{ServerEntity, ServerModel};
 use crate::storage::StorageError;
+use crate::storage::push::FoundRow;
 use crate::storage::window::{label, window};
 
 const DOING: &str = "reading rows";
@@ -36,14 +38,11 @@ pub(super) struct EntityTable {
     /// For each attribute the entity whose server-made identifiers it holds, if it does.
     pub numbered_by: Vec<Option<String>>,
     /// Names of the attributes that are sent as differences.
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub counters: Vec<String>,
     /// Whose rows they are; `None` if they are everyone's.
     pub scope: Option<ScopeSql>,
     /// The statements of each of its columns.
     scoped: Vec<ByValue>,
-    /// Which of its rows may be written, and what they may become.
-    pub writes: Writes,
     /// What comes from other rows.
     pub lookups: Lookups,
     /// When its rows count as deleted; `None` if none does.
@@ -52,13 +51,15 @@ pub(super) struct EntityTable {
     pub label: String,
     /// The capture of its rows; `None` if these do not go to devices.
     pub capture: Option<i32>,
+    /// What pushes know of it.
+    pub push: PushTable,
     pub sql: Sql,
-    /// What is read of a row as devices get it, in SQL.
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
-    pub shown: String,
     /// The types of that, as PostgreSQL gives them.
     types: Vec<u32>,
 }
+
+/// A row as the table has it.
+pub(super) type Found = FoundRow<RawKey>;
 
 /// What the statements are made of.
 pub(super) struct Parts<'a> {
@@ -79,6 +80,7 @@ impl EntityTable {
         model: &ServerModel,
         entity: &ServerEntity,
         captures: &[Capture],
+        reads: &ScopeReads,
     ) -> Result<Self, StorageError> {
         let local = &entity.local;
         let shape = Shape::named(tx, &entity.table).await?;
@@ -107,7 +109,7 @@ impl EntityTable {
                 .map(|capture| capture.id),
             entering: entering(entity, &columns)?,
         };
-        let sql = Sql::build(&parts, &shown, &own);
+        let sql = Sql::build(&parts, &shown);
         let lookups = lookups.over(&parts, &shown);
         let scoped = match &scope {
             Some(scope) => {
@@ -116,9 +118,16 @@ impl EntityTable {
             }
             None => Vec::new(),
         };
-        let held = (&shape, key.as_slice());
-        let writes = Writes::compile(tx, (model, entity), held, scope.as_ref()).await?;
+        let push = PushTable::of(
+            tx,
+            model,
+            entity,
+            (&shape, reads),
+            (&columns, &key, &deletion),
+        )
+        .await?;
         let mut table = Self {
+            push,
             capture: parts.capture,
             numbered_by: numbered_by(model, local),
             counters: local.counters(),
@@ -130,13 +139,11 @@ impl EntityTable {
             columns,
             key: key.clone(),
             scan_order: scan_order.clone(),
-            writes,
             scope,
             scoped,
             lookups,
             deletion,
             sql,
-            shown,
         };
         table.types = table.types_of(&tx.prepare(&table.sql.shown).await.while_(DOING)?)?;
         Ok(table)
@@ -293,6 +300,30 @@ impl EntityTable {
         cells
             .collect::<Option<Vec<_>>>()
             .filter(|cells| cells.len() == self.key.len())
+    }
+
+    /// A row that a statement read for a push: its attributes that are no lookups, and whether it
+    /// counts as deleted, from a column on.
+    pub(super) fn found(&self, row: &Row, first: usize) -> Result<Found, StorageError> {
+        let cell = |(at, column): (usize, &ReadColumn)| {
+            Ok(read(&column.form, row, first + at)?.as_ref().to_value())
+        };
+        let values = self.columns.iter().enumerate().map(cell);
+        Ok(Found {
+            place: self.raw_key(row, first)?,
+            values: values.collect::<Result<_, StorageError>>()?,
+            is_deleted: !self.is_alive(row, first)?,
+        })
+    }
+
+    /// The canonical form of a stored key. `None`: it is none of this table.
+    pub(super) fn canonical(&self, key: &RawKey) -> Option<Key> {
+        let cells = key.0.iter().zip(&self.key);
+        let value = |(cell, key): (&Vec<u8>, &KeyColumn)| {
+            let value = key.column.form.read(Stored(Some(cell)));
+            Some(value.ok()?.as_ref().to_value())
+        };
+        cells.map(value).collect()
     }
 
     /// The tables that a page of it must hold.

@@ -8,6 +8,7 @@ use super::epoch::{self, IS_NOW};
 use super::marks::Snapshot;
 use super::pool::Link;
 use super::position::open_checkpoint;
+use crate::position::CodeKey;
 use crate::storage::StorageError;
 
 const DOING: &str = "reading the epochs";
@@ -47,6 +48,18 @@ pub(super) async fn contains(
             Ok(beacon.is_some_and(|beacon| beacon.contains(told)))
         }
     }
+}
+
+/// What a checkpoint sees, if that is in the history of this database.
+pub(super) async fn known(
+    link: &Link,
+    key: &CodeKey,
+    checkpoint: &Checkpoint,
+) -> Result<Option<Snapshot>, StorageError> {
+    let Some((epoch, told)) = open_checkpoint(key, checkpoint) else {
+        return Ok(None);
+    };
+    Ok(contains(link, epoch, &told).await?.then_some(told))
 }
 
 /// See [`crate::storage::Storage::lost`].

@@ -99,6 +99,34 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// The same, and one transaction more that is seen.
+    pub(super) fn seeing(mut self, xid: u64) -> Self {
+        self.running.retain(|running| *running != xid);
+        if xid >= self.xmax {
+            self.running.extend(self.xmax..xid);
+            self.xmax = xid + 1;
+        }
+        self.xmin = self.running.first().copied().unwrap_or(self.xmax);
+        self
+    }
+
+    /// What sees what either of them sees.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        let (older, newer) = match self.xmax <= other.xmax {
+            true => (self, other),
+            false => (other, self),
+        };
+        let hidden = newer.running.iter().filter(|xid| !older.sees(**xid));
+        let running: Vec<u64> = hidden.copied().collect();
+        Self {
+            xmin: running.first().copied().unwrap_or(newer.xmax),
+            xmax: newer.xmax,
+            running,
+        }
+    }
+}
+
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let running: Vec<String> = self.running.iter().map(u64::to_string).collect();

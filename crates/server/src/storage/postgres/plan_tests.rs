@@ -111,7 +111,6 @@ fn statements(table: &EntityTable) -> Vec<(&'static str, String)> {
         ("scan first", sql.scan_first.clone()),
         ("scan after", sql.scan_after.clone()),
         ("shown", sql.shown.clone()),
-        ("by key", sql.by_key.clone()),
     ];
     all.extend(sql.marks.iter().map(|sql| ("marks", sql.clone())));
     all.extend(

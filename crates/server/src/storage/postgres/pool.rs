@@ -14,7 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::connect::connect;
-use super::error::While;
+use super::error::{While, lasting};
 use crate::model::file::PostgresUrl;
 use crate::storage::StorageError;
 
@@ -230,6 +230,55 @@ struct Driven {
     runtime: Runtime,
 }
 
+/// A connection that is lent, with a transaction in it.
+pub(super) struct Lease<'p> {
+    pool: &'p Pool,
+    /// There until it is given back.
+    driven: Option<Driven>,
+}
+
+impl Lease<'_> {
+    /// Waits for what `work` does with the connection.
+    pub(super) fn wait<T>(
+        &self,
+        work: impl AsyncFnOnce(&Link) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        match &self.driven {
+            Some(Driven { link, runtime }) => runtime.block_on(work(link)),
+            None => Err(lasting("a connection was given back too early")),
+        }
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.driven
+            .as_ref()
+            .is_none_or(|driven| driven.link.has_ended())
+    }
+
+    /// The state of the last statement that failed.
+    pub(super) fn failed(&self) -> Option<String> {
+        let driven = self.driven.as_ref()?;
+        driven.link.failed.borrow().clone()
+    }
+
+    /// Whether the last failure came of a table that is another one now.
+    pub(super) fn has_met_other_tables(&self) -> bool {
+        let driven = self.driven.as_ref();
+        driven.is_some_and(|driven| driven.link.has_met_other_tables())
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if let Some(driven) = self.driven.take()
+            && !driven.link.has_ended()
+        {
+            self.pool.keep(driven, true);
+        }
+    }
+}
+
 /// The connections of a storage.
 pub(super) struct Pool {
     url: PostgresUrl,
@@ -270,6 +319,30 @@ impl Pool {
         let result = driven.runtime.block_on(work(&mut driven.link));
         self.keep(driven, result.is_ok());
         result
+    }
+
+    /// Lends a connection in which a transaction has begun, with `begin`; what is still open when it
+    /// is given back is undone. Not to be called, nor anything of it, from asynchronous code.
+    pub(super) fn lend(&self, begin: &str, doing: &str) -> Result<Lease<'_>, StorageError> {
+        let begun = |driven: Driven| {
+            driven.link.failed.take();
+            let begun = driven.link.begin(begin, doing);
+            let begun = driven.runtime.block_on(begun);
+            let lease = Lease {
+                pool: self,
+                driven: Some(driven),
+            };
+            begun.map(|()| lease)
+        };
+        let pooled = self.kept().pop();
+        if let Some(driven) = pooled {
+            match begun(driven) {
+                Ok(lease) => return Ok(lease),
+                // The others are as old.
+                Err(_) => self.kept().clear(),
+            }
+        }
+        begun(self.connect()?)
     }
 
     /// Closes what is idle: its statements are those of other tables.

@@ -151,6 +151,25 @@ pub(super) async fn installed(
     Ok(captures)
 }
 
+/// Says that this is another database than devices knew: its history begins anew, for servers that
+/// run now too.
+///
+/// # Errors
+/// The database is not prepared, or failed; nothing is changed then.
+pub(super) async fn new_incarnation(client: &mut Client) -> Result<(), StorageError> {
+    let doing = "beginning another history";
+    let tx = client.transaction().await.while_(doing)?;
+    take_turn(&tx).await?;
+    if Present::read(&tx).await?.version.is_none() {
+        return Err(lasting(
+            "the database is not prepared: run `afield prepare`",
+        ));
+    }
+    let sql = "UPDATE afield.node SET incarnation = gen_random_uuid(); DELETE FROM afield.epoch";
+    tx.batch_execute(sql).await.while_(doing)?;
+    tx.commit().await.while_(doing)
+}
+
 async fn may_create(tx: &Transaction<'_>, statements: &[Statement]) -> Result<(), StorageError> {
     if !statements
         .iter()

@@ -80,6 +80,15 @@ impl Session {
     pub fn remove(&mut self) -> Result<Vec<Statement>, StorageError> {
         self.runtime.block_on(prepare::remove(&mut self.client))
     }
+
+    /// Says that this is another database than devices knew: they load their tables again.
+    ///
+    /// # Errors
+    /// The database is not prepared, or failed.
+    pub fn new_incarnation(&mut self) -> Result<(), StorageError> {
+        self.runtime
+            .block_on(prepare::new_incarnation(&mut self.client))
+    }
 }
 
 impl Queries for Session {

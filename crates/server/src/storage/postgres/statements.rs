@@ -19,8 +19,6 @@ pub(super) struct Sql {
     pub every: String,
     /// The row with a key, as devices get it; the key's cells are `$1` and on.
     pub shown: String,
-    /// The same without its lookups: for who writes.
-    pub by_key: String,
     /// Transaction and key of marks, and what is there now. `$2` and `$3` are the ends of ranges of
     /// transactions; before these come the marks of `$4` behind the key that is `$5` and on.
     pub marks: Option<String>,
@@ -31,7 +29,7 @@ pub(super) struct Sql {
 }
 
 impl Sql {
-    pub(super) fn build(parts: &Parts<'_>, shown: &str, own: &str) -> Self {
+    pub(super) fn build(parts: &Parts<'_>, shown: &str) -> Self {
         let Parts {
             table,
             key,
@@ -52,7 +50,6 @@ impl Sql {
             ),
             every: format!("SELECT {shown} FROM {table} r WHERE {named} LIMIT $1"),
             shown: format!("SELECT {shown} FROM {table} r WHERE {is_it} LIMIT 1"),
-            by_key: format!("SELECT {own} FROM {table} r WHERE {is_it} LIMIT 1"),
             marks: parts.capture.map(|id| {
                 let found = (key.iter())
                     .map(|key| {

@@ -10,10 +10,11 @@ use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, l
 use super::duties::Changed;
 use super::epoch::{self, Epoch};
 use super::error::lasting;
+use super::marks::Snapshot;
 use super::pool::{Link, Pool};
 use super::pull::{self, Known, Outcome, Read};
 use super::tables::Tables;
-use super::{duties, history, parts, position, purge};
+use super::{duties, history, parts, position, purge, push};
 use crate::model::file::PostgresUrl;
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
@@ -123,6 +124,11 @@ impl PostgresStorage {
         Ok(link.query_one(sql, &[], "reading the clock").await?.get(0))
     }
 
+    /// The time that a transaction read from the database, unless another clock counts.
+    pub(super) fn now(&self, read: i64) -> i64 {
+        self.clock.as_ref().map_or(read, |clock| clock())
+    }
+
     /// The present epoch, as far as it is known here.
     pub(super) fn known_epoch(&self) -> Epoch {
         self.epoch_lock().clone()
@@ -130,6 +136,14 @@ impl PostgresStorage {
 
     fn epoch_lock(&self) -> MutexGuard<'_, Epoch> {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that what a snapshot of the present epoch sees is on disk, beside what is known to be.
+    pub(super) fn is_durable(&self, epoch: [u8; 8], told: &Snapshot) {
+        let mut known = self.epoch_lock();
+        if known.epoch == epoch {
+            known.durable = known.durable.and(told);
+        }
     }
 
     /// Remembers what is durable.
@@ -266,13 +280,21 @@ impl Storage for PostgresStorage {
 
     fn push(
         &self,
-        _: &ServerModel,
-        _: &Caller,
-        _: &[Group],
+        model: &ServerModel,
+        caller: &Caller,
+        groups: &[Group],
     ) -> Result<Vec<GroupOutcome>, StorageError> {
-        Err(lasting(
-            "this version writes no changes of devices to PostgreSQL yet",
-        ))
+        push::push(self, model, caller, groups)
+    }
+
+    fn tend(&self) -> Result<Vec<String>, StorageError> {
+        let changed = self.duties()?;
+        let of_capture = changed.into_iter().map(|changed| {
+            let (table, difference) = (changed.table, changed.difference);
+            format!("{table}: writes may have gone unmarked ({difference}); devices load it again")
+        });
+        let held = self.pool.with(async |link| duties::held_back(link).await)?;
+        Ok(of_capture.chain(held).collect())
     }
 
     fn take_part(&self, user: &str, part: &Part) -> Result<PartTaken, StorageError> {

@@ -9,6 +9,8 @@ use super::entity::EntityTable;
 use super::error::While;
 use super::pool::{Link, PLANNED_AS_EVER};
 use super::prepare::installed;
+use super::push::has_deferrable;
+use super::scope_reads::ScopeReads;
 use crate::resolved::ServerModel;
 use crate::storage::StorageError;
 
@@ -19,6 +21,7 @@ const DOING: &str = "looking at the tables of the model";
 pub(super) struct Tables {
     model: ServerModel,
     entities: HashMap<String, EntityTable>,
+    has_deferrable: bool,
 }
 
 impl Tables {
@@ -39,14 +42,16 @@ impl Tables {
     ) -> Result<Self, StorageError> {
         tx.batch_execute(PLANNED_AS_EVER).await.while_(DOING)?;
         let captures = installed(tx, model).await?;
+        let reads = ScopeReads::of(tx, &model.scopes).await?;
         let mut entities = HashMap::new();
         for entity in &model.entities {
-            let table = EntityTable::load(tx, model, entity, &captures).await?;
+            let table = EntityTable::load(tx, model, entity, &captures, &reads).await?;
             entities.insert(entity.local.name.clone(), table);
         }
         Ok(Self {
             model: model.clone(),
             entities,
+            has_deferrable: has_deferrable(tx).await?,
         })
     }
 
@@ -55,9 +60,13 @@ impl Tables {
         self.model.entities == model.entities && self.model.scopes == model.scopes
     }
 
-    #[allow(dead_code, reason = "pushes and scopes ask for it")]
     pub(super) fn entity(&self, name: &str) -> Option<&EntityTable> {
         self.entities.get(name)
+    }
+
+    /// Whether anything in the database is looked at only when a transaction ends.
+    pub(super) fn has_deferrable(&self) -> bool {
+        self.has_deferrable
     }
 
     /// The entity of a pull, which must exist.

@@ -5,62 +5,18 @@
 //! fifteen digits of a decimal for certain. No error says so. So what would come back as another
 //! value is refused before it is written.
 
-use std::borrow::Cow;
-
 use afield_protocol::{Attributes, Change, Code, Op, Type, Value, ValueRef, Verdict};
 use rusqlite::Connection;
 
 use super::catalog::precision_and_scale;
 use super::cell::Form;
-use super::entity::{EntityTable, FoundRow};
-use super::numbers;
+use super::entity::{EntityTable, Row};
 use super::raw::Raw;
 use super::schema::Affinity;
+use crate::storage::push::made_by;
 
 /// Longest text that a refusal shows, in characters.
 const SHOWN_CHARS: usize = 40;
-
-/// The change with its values in the types of the model: a device with an earlier model sends them
-/// in those of that one.
-pub(super) fn as_model_has_it<'c>(table: &EntityTable, change: &'c Change) -> Cow<'c, Change> {
-    let mut found = Cow::Borrowed(change);
-    for attribute in table.entity.local.values() {
-        let (name, kind) = (&attribute.name, attribute.kind);
-        let converted = |values: &Attributes| {
-            let value = values.get(name)?;
-            let other = kind.converted(value)?;
-            (other != *value).then_some(other)
-        };
-        if let Some(value) = converted(&change.set) {
-            found.to_mut().set.insert(name.clone(), value);
-        }
-        if let Some(value) = converted(&change.base) {
-            found.to_mut().base.insert(name.clone(), value);
-        }
-    }
-    found
-}
-
-/// The change with its decimals as their columns have them: other zeros at the end are no change.
-pub(super) fn as_columns_have_it<'c>(table: &EntityTable, change: &'c Change) -> Cow<'c, Change> {
-    let attributes = table.entity.local.attributes.iter().enumerate();
-    let mut found = Cow::Borrowed(change);
-    for (at, attribute) in attributes.filter(|(_, it)| it.kind == Type::Decimal && !it.lookup) {
-        let form = table.form(at);
-        let respelled = |values: &Attributes| {
-            let value = values.get(&attribute.name)?;
-            let other = form.spelled(value)?;
-            (other != *value).then_some(other)
-        };
-        if let Some(value) = respelled(&change.set) {
-            found.to_mut().set.insert(attribute.name.clone(), value);
-        }
-        if let Some(value) = respelled(&change.base) {
-            found.to_mut().base.insert(attribute.name.clone(), value);
-        }
-    }
-    found
-}
 
 /// The refusal of a change of which the columns would make something else. What the row has
 /// already is not written.
@@ -68,12 +24,12 @@ pub(super) fn unkept(
     conn: &Connection,
     table: &EntityTable,
     change: &Change,
-    row: Option<&FoundRow>,
+    row: Option<&Row>,
     set: &Attributes,
 ) -> rusqlite::Result<Option<Verdict>> {
     let local = &table.entity.local;
     let is_new = change.op == Op::Create && row.is_none();
-    let has_key = is_new && numbers::made_by(table, change).is_none();
+    let has_key = is_new && made_by(table, change).is_none();
     let attributes = local.attributes.iter().enumerate();
     for (at, attribute) in attributes.filter(|(_, attribute)| !attribute.lookup) {
         let value = match at < local.key_width {
@@ -99,7 +55,7 @@ pub(super) fn unkept(
 
 impl Form {
     /// A decimal with the zeros at its end that the column gives it.
-    fn spelled(&self, value: &Value) -> Option<Value> {
+    pub(super) fn spelled(&self, value: &Value) -> Option<Value> {
         if self.kind != Type::Decimal || !self.kind.accepts(value.as_ref()) {
             return None;
         }

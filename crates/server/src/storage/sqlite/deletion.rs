@@ -1,21 +1,19 @@
-//! Rows that count as deleted: which are, how one becomes one, and how it comes back.
+//! Rows that count as deleted: which are.
 //!
 //! The column is read beside the attributes, if it is none of them, and held against the model's
 //! value in canonical form: so a table that spells its truth values in several ways is understood
 //! in all of them.
 
-use afield_protocol::zoo::planted;
-use afield_protocol::{Attributes, Type, Value};
+use afield_protocol::Value;
 use rusqlite::{Connection, Row};
 
 use super::cell::Form;
-use super::entity::{EntityTable, FoundRow};
 use super::error::{While, lasting};
 use super::raw::Raw;
 use super::schema::TableSchema;
-use super::write::{Beside, Written, update};
 use crate::resolved::{DeletedWhen, ServerEntity};
 use crate::storage::StorageError;
+use crate::storage::push::Deleting;
 
 /// How the rows of a table count as deleted.
 #[derive(Debug)]
@@ -25,7 +23,7 @@ pub(super) struct Deletion {
     /// Its name, if it is none of the attributes.
     pub beside: Option<String>,
     column: String,
-    form: Form,
+    pub form: Form,
     when: DeletedWhen,
     revived: Value,
 }
@@ -76,49 +74,14 @@ impl Deletion {
         })
     }
 
-    /// Makes a row a deleted one, at a time in seconds since 1970.
-    pub(super) fn delete(
-        &self,
-        conn: &Connection,
-        table: &EntityTable,
-        row: &FoundRow,
-        now: i64,
-    ) -> rusqlite::Result<Written> {
-        let value = match &self.when {
-            DeletedWhen::Is(value) => value.clone(),
-            DeletedWhen::NotNull if self.form.kind == Type::Text => Type::Instant.at(now),
-            DeletedWhen::NotNull => self.form.kind.at(now),
-        };
-        let beside = self.beside(&value);
-        let written = update(conn, table, row, &Attributes::new(), Some(beside))?;
-        // No row is left behind that its author would have to be allowed to leave.
-        Ok(match written {
-            Written::Row(Some(row)) if !row.is_deleted => Written::Kept,
-            Written::Row(_) => Written::Row(None),
-            other => other,
-        })
-    }
-
-    /// Writes what a create says to a deleted row of its key, which thereby is none any more;
-    /// unless the create itself says that it is.
-    pub(super) fn revive(
-        &self,
-        conn: &Connection,
-        table: &EntityTable,
-        row: &FoundRow,
-        set: &Attributes,
-    ) -> rusqlite::Result<Written> {
-        let attribute = table.entity.local.attributes.get(self.at);
-        let is_said = attribute.is_some_and(|attribute| set.contains_key(&attribute.name));
-        let revives = !is_said && !planted("server-create-does-not-revive");
-        let beside = revives.then(|| self.beside(&self.revived));
-        update(conn, table, row, set, beside)
-    }
-
-    fn beside(&self, value: &Value) -> Beside<'_> {
-        Beside {
+    /// The same, for a push.
+    pub(super) fn deleting(&self) -> Deleting<'_> {
+        Deleting {
             column: &self.column,
-            cell: self.form.write(value),
+            attribute: self.beside.is_none().then_some(self.at),
+            kind: self.form.kind,
+            when: &self.when,
+            revived: &self.revived,
         }
     }
 }

@@ -1,20 +1,21 @@
 //! An entity over its table: the statements that read its rows, ready to run.
 
 use afield_protocol::zoo::planted;
-use afield_protocol::{Attribute, Attributes, Identifier, Key, Value};
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use afield_protocol::{Attribute, Key, Value};
+use rusqlite::{Connection, OptionalExtension, Row as Stored, params_from_iter};
 
 use super::cell::{Canonical, Form, Spelling};
 use super::deletion::Deletion;
 use super::error::{While, lasting};
 use super::lookups::Lookups;
-use super::raw::Raw;
+use super::raw::{Raw, write_raw_key};
 use super::schema::TableSchema;
 use super::scope::{self, ScopeSql};
 use super::statements::{Parts, ScopedSql, Sql, key_terms};
 use super::window;
 use super::writes::Writes;
 use crate::resolved::{ServerEntity, ServerModel};
+use crate::storage::push::{Deleting, FoundRow, Place, Table};
 use crate::storage::{Caller, StorageError};
 
 /// A local entity and its table.
@@ -29,7 +30,9 @@ pub(super) struct EntityTable {
     /// For each attribute the entity whose server-made identifiers it holds, if it does.
     numbered_by: Vec<Option<String>>,
     /// Names of the attributes that are sent as differences.
-    pub counters: Vec<String>,
+    counters: Vec<String>,
+    /// For each reference, whether a push must ask for the row that it names.
+    asked: Vec<bool>,
     /// Whose rows they are; `None` if they are everyone's.
     pub scope: Option<ScopeSql>,
     /// What comes from other rows.
@@ -43,16 +46,29 @@ pub(super) struct EntityTable {
     sql: Sql,
 }
 
-/// A row as the table has it.
-#[derive(Debug)]
-pub(super) struct FoundRow {
-    /// The key as it is stored.
-    pub raw_key: Vec<Raw>,
+/// Where a row is.
+#[derive(Clone, Debug)]
+pub(super) struct RowPlace {
+    /// Its key as it is stored.
+    pub key: Vec<Raw>,
+    /// By which it is found if a trigger gave it another key.
     pub rowid: Option<i64>,
-    /// Canonical values of all attributes that are no lookups.
-    pub values: Vec<Value>,
-    /// Whether it counts as deleted.
-    pub is_deleted: bool,
+}
+
+/// A row as the table has it.
+pub(super) type Row = FoundRow<RowPlace>;
+
+impl RowPlace {
+    /// That of a key.
+    pub(super) fn of_key(key: Vec<Raw>) -> Self {
+        Self { key, rowid: None }
+    }
+}
+
+impl Place for RowPlace {
+    fn bytes(&self) -> Vec<u8> {
+        write_raw_key(&self.key)
+    }
 }
 
 impl EntityTable {
@@ -107,19 +123,16 @@ impl EntityTable {
             schema,
             forms,
             scan_order,
+            asked: Vec::new(),
         })
     }
 
-    /// Whether the server makes the identifiers of its rows.
-    pub(super) fn is_numbered(&self) -> bool {
-        self.entity.local.identifier == Identifier::Server
+    /// With what is known of its references.
+    pub(super) fn asking(self, asked: Vec<bool>) -> Self {
+        Self { asked, ..self }
     }
 
-    /// The entity whose server-made identifiers an attribute holds.
-    pub(super) fn numbered_by(&self, attribute: usize) -> Option<&str> {
-        self.numbered_by.get(attribute)?.as_deref()
-    }
-
+    /// How many attributes its identifier has.
     pub(super) fn key_width(&self) -> usize {
         self.entity.local.key_width
     }
@@ -204,7 +217,10 @@ impl EntityTable {
     }
 
     /// Change number and stored key of a mark that this statement returned.
-    pub(super) fn mark(&self, row: Option<&Row<'_>>) -> rusqlite::Result<Option<(i64, Vec<Raw>)>> {
+    pub(super) fn mark(
+        &self,
+        row: Option<&Stored<'_>>,
+    ) -> rusqlite::Result<Option<(i64, Vec<Raw>)>> {
         row.map(|row| Ok((row.get(0)?, self.raw_key(row, 1)?)))
             .transpose()
     }
@@ -221,7 +237,7 @@ impl EntityTable {
     }
 
     /// The canonical cells of a row as devices get it, lookups included.
-    pub(super) fn cells<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Vec<Canonical<'r>>> {
+    pub(super) fn cells<'r>(&self, row: &'r Stored<'_>) -> rusqlite::Result<Vec<Canonical<'r>>> {
         let cell = |(at, form): (usize, &Form)| Ok(form.read(row.get_ref(at)?));
         let lookups = self.lookups.forms.iter().enumerate();
         let lookups = lookups.map(|(at, form)| (self.own_width() + at, form));
@@ -240,7 +256,7 @@ impl EntityTable {
     }
 
     /// Whether a row that one of these statements returned does not count as deleted.
-    pub(super) fn is_alive(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+    pub(super) fn is_alive(&self, row: &Stored<'_>) -> rusqlite::Result<bool> {
         match &self.deletion {
             None => Ok(true),
             Some(_) if planted("server-soft-deleted-rows-sent") => Ok(true),
@@ -249,7 +265,7 @@ impl EntityTable {
     }
 
     /// The key of such a row as it is stored.
-    pub(super) fn raw_key(&self, row: &Row<'_>, first: usize) -> rusqlite::Result<Vec<Raw>> {
+    pub(super) fn raw_key(&self, row: &Stored<'_>, first: usize) -> rusqlite::Result<Vec<Raw>> {
         (first..first + self.key_width())
             .map(|at| Ok(Raw::from_stored(row.get_ref(at)?)))
             .collect()
@@ -266,7 +282,7 @@ impl EntityTable {
         &self,
         conn: &Connection,
         raw: &[Raw],
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+        read: impl FnOnce(&Stored<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
         conn.prepare_cached(&self.sql.by_key)?
             .query_row(params_from_iter(raw), read)
@@ -274,11 +290,7 @@ impl EntityTable {
     }
 
     /// The row with this canonical key, however the table spells it.
-    pub(super) fn find(
-        &self,
-        conn: &Connection,
-        key: &[Value],
-    ) -> rusqlite::Result<Option<FoundRow>> {
+    pub(super) fn find(&self, conn: &Connection, key: &[Value]) -> rusqlite::Result<Option<Row>> {
         for raw in self.spellings(key) {
             if let Some(row) = self.with_stored_key(conn, &raw)? {
                 return Ok(Some(row));
@@ -292,7 +304,7 @@ impl EntityTable {
         &self,
         conn: &Connection,
         raw: &[Raw],
-    ) -> rusqlite::Result<Option<FoundRow>> {
+    ) -> rusqlite::Result<Option<Row>> {
         self.with_row(conn, raw, |row| self.found(row))
     }
 
@@ -301,7 +313,7 @@ impl EntityTable {
         &self,
         conn: &Connection,
         rowid: Option<i64>,
-    ) -> rusqlite::Result<Option<FoundRow>> {
+    ) -> rusqlite::Result<Option<Row>> {
         let (Some(sql), Some(rowid)) = (&self.sql.by_rowid, rowid) else {
             return Ok(None);
         };
@@ -336,23 +348,7 @@ impl EntityTable {
         &self.sql.key_is
     }
 
-    /// The attributes of a found row without its identifier and its lookups: what changes speak of.
-    pub(super) fn attributes(&self, row: &FoundRow) -> Attributes {
-        let named = self.entity.local.attributes.iter().zip(&row.values);
-        named
-            .skip(self.key_width())
-            .map(|(attribute, value)| (attribute.name.clone(), value.clone()))
-            .collect()
-    }
-
-    /// One of them.
-    pub(super) fn value<'r>(&self, row: &'r FoundRow, name: &str) -> Option<&'r Value> {
-        let attributes = self.entity.local.attributes.iter();
-        let mut named = attributes.zip(&row.values).skip(self.key_width());
-        named.find_map(|(attribute, value)| (attribute.name == name).then_some(value))
-    }
-
-    fn found(&self, row: &Row<'_>) -> rusqlite::Result<FoundRow> {
+    fn found(&self, row: &Stored<'_>) -> rusqlite::Result<Row> {
         let cell = |(at, form): (usize, &Form)| {
             let cell = form.read(row.get_ref(at)?);
             Ok(cell.as_ref().to_value())
@@ -363,18 +359,46 @@ impl EntityTable {
             Some(_) => row.get(self.own_width())?,
             None => None,
         };
-        Ok(FoundRow {
-            raw_key: self.raw_key(row, 0)?,
-            rowid,
+        Ok(Row {
+            place: RowPlace {
+                key: self.raw_key(row, 0)?,
+                rowid,
+            },
             is_deleted: !self.is_alive(row)?,
             values,
         })
     }
 }
 
+impl Table for EntityTable {
+    fn entity(&self) -> &ServerEntity {
+        &self.entity
+    }
+
+    fn numbered_by(&self, attribute: usize) -> Option<&str> {
+        self.numbered_by.get(attribute)?.as_deref()
+    }
+
+    fn counters(&self) -> &[String] {
+        &self.counters
+    }
+
+    fn deletion(&self) -> Option<Deleting<'_>> {
+        self.deletion.as_ref().map(Deletion::deleting)
+    }
+
+    fn spelled(&self, attribute: usize, value: &Value) -> Option<Value> {
+        self.form(attribute).spelled(value)
+    }
+
+    fn asks_reference(&self, reference: usize) -> bool {
+        self.asked.get(reference).copied().unwrap_or(true)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use afield_protocol::{Entity, Model, Pattern, Type};
+    use afield_protocol::{Entity, Identifier, Model, Pattern, Type};
 
     use super::*;
     use crate::resolved::ServerColumn;

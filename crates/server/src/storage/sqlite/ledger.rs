@@ -1,29 +1,16 @@
-//! The ledger: what became of every group that a user sent, so that a repeat takes no effect
-//! and gets the same answer.
+//! The ledger's tables.
 
-use afield_protocol::codec::{read_verdicts, write_verdicts};
-use afield_protocol::zoo::planted;
+use afield_protocol::codec::write_verdicts;
 use afield_protocol::{Group, GroupHash, GroupId, Verdict};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::error::{While, lasting};
+use super::error::While;
 use crate::storage::StorageError;
+use crate::storage::push::{Entry, Temporary, folded, is_applied};
 
 const DOING: &str = "reading the ledger";
 
-/// What the ledger knows of a group.
-pub(super) enum Entry {
-    /// It came, and this became of it.
-    Settled {
-        hash: GroupHash,
-        verdicts: Vec<Verdict>,
-    },
-    /// It took effect as part of a later group of the same device, before it came itself.
-    Folded {
-        /// That group.
-        by: GroupId,
-    },
-}
+const NUMBERS: &str = "reading the numbers that rows were given";
 
 /// What is known of `user`'s group.
 pub(super) fn find(
@@ -45,17 +32,10 @@ pub(super) fn find(
                 .optional()
         })
         .while_(DOING)?;
-    match found {
-        None => Ok(None),
-        Some((Some(hash), Some(verdicts), _)) => {
-            let verdicts = read_verdicts(&verdicts)
-                .map_err(|error| lasting(format!("{DOING}: group {id}: {error}")))?;
-            Ok(Some(Entry::Settled { hash, verdicts }))
-        }
-        Some((.., by)) => Ok(Some(Entry::Folded {
-            by: GroupId(by.unwrap_or_default()),
-        })),
-    }
+    let entry = |(hash, verdicts, absorbed_by): Stored| {
+        Entry::read(id, hash, verdicts.as_deref(), absorbed_by)
+    };
+    found.map(entry).transpose()
 }
 
 /// Whether anything is known of `user`'s group.
@@ -91,12 +71,7 @@ pub(super) fn record(
     at: i64,
 ) -> Result<(), StorageError> {
     let doing = "writing the ledger";
-    let applied = verdicts
-        .iter()
-        .all(|v| v.kind == afield_protocol::VerdictKind::Applied);
-    if planted("server-skips-ledger") || (planted("server-forgets-refusals") && !applied) {
-        return Ok(());
-    }
+    let applied = is_applied(verdicts);
     conn.prepare_cached(
         "INSERT INTO afield_ledger (user, group_id, hash, verdicts, applied, at, change) \
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, change FROM afield_clock WHERE 1 \
@@ -109,12 +84,7 @@ pub(super) fn record(
         statement.execute((user, group.id.0, group.hash(), verdicts, applied, at))
     })
     .while_(doing)?;
-    let folded = if applied {
-        group.absorbed.as_slice()
-    } else {
-        &[]
-    };
-    for id in folded {
+    for id in folded(group, verdicts) {
         conn.prepare_cached(
             "INSERT INTO afield_ledger (user, group_id, applied, absorbed_by, at, change) \
              SELECT ?1, ?2, 1, ?3, ?4, change FROM afield_clock WHERE 1 \
@@ -123,6 +93,50 @@ pub(super) fn record(
         )
         .and_then(|mut statement| statement.execute((user, id.0, group.id.0, at)))
         .while_(doing)?;
+    }
+    Ok(())
+}
+
+/// The number that a row was given when one of `groups`, or one that has absorbed it, created it.
+pub(super) fn given(
+    conn: &Connection,
+    user: &str,
+    groups: &[GroupId],
+    row: &Temporary,
+) -> Result<Option<i64>, StorageError> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT number FROM afield_number WHERE user = ?1 AND entity = ?3 AND temporary = ?4 \
+             AND group_id IN (?2, (SELECT absorbed_by FROM afield_ledger \
+               WHERE user = ?1 AND group_id = ?2))",
+        )
+        .while_(NUMBERS)?;
+    for group in groups {
+        let number = statement
+            .query_row((user, group.0, &row.0, row.1), |row| row.get(0))
+            .optional()
+            .while_(NUMBERS)?;
+        if number.is_some() {
+            return Ok(number);
+        }
+    }
+    Ok(None)
+}
+
+/// Keeps the numbers that the creates of `group` gave.
+pub(super) fn keep_numbers(
+    conn: &Connection,
+    user: &str,
+    group: GroupId,
+    made: &[(Temporary, i64)],
+) -> Result<(), StorageError> {
+    for ((entity, temporary), number) in made {
+        conn.prepare_cached(
+            "INSERT INTO afield_number (user, group_id, entity, temporary, number) \
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+        )
+        .and_then(|mut statement| statement.execute((user, group.0, entity, temporary, number)))
+        .while_("writing the ledger")?;
     }
     Ok(())
 }

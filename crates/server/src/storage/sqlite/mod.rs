@@ -14,7 +14,6 @@
 //! There is one connection that writes, behind a mutex, and a few that read. None is held while
 //! anything but SQLite is waited for.
 
-mod apply;
 mod captures;
 pub mod catalog;
 mod cell;
@@ -27,7 +26,6 @@ mod history;
 mod ledger;
 mod lookups;
 mod marks;
-mod numbers;
 mod page;
 mod parts;
 mod prepare;
@@ -36,14 +34,11 @@ mod purge;
 mod push;
 mod raw;
 mod references;
-mod rights;
 mod schema;
 mod scope;
 mod sql_text;
 mod statements;
-mod stops;
 mod tables;
-mod turns;
 mod why;
 mod window;
 mod write;
@@ -59,7 +54,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use self::error::{While, crashed, lasting};
 pub use self::prepare::{
-    Report, SCHEMA_VERSION, Statement, TABLES_SQL, plan, prepare, remove, warnings,
+    Report, SCHEMA_VERSION, Statement, TABLES_SQL, new_incarnation, plan, prepare, remove, warnings,
 };
 use self::scope::{LISTS_BYTES, Lists};
 use self::tables::Tables;

@@ -7,8 +7,8 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::SqliteStorage;
 use super::error::{While, crashed};
-use super::ledger::{self, Entry};
-use super::rights;
+use super::ledger;
+use crate::storage::push::{self, Entry};
 use crate::storage::{PartTaken, StorageError};
 
 const DOING: &str = "keeping a part of a group";
@@ -31,7 +31,7 @@ pub(super) fn take(
     // the whole group says, so it comes once more, as a repeat.
     if let Some(Entry::Settled { hash, verdicts }) = ledger::find(&tx, user, part.group)?
         && hash == part.hash
-        && !verdicts.iter().any(rights::tells)
+        && !verdicts.iter().any(push::tells)
     {
         let group = part.group;
         return Ok(PartTaken::Known(GroupOutcome { group, verdicts }));

@@ -102,6 +102,23 @@ pub fn prepare(
     Ok(report)
 }
 
+/// Says that this is another database than devices knew: they load their tables again. A server
+/// that runs now must be started again.
+///
+/// # Errors
+/// The database is not prepared, or cannot be written; nothing is changed then.
+pub fn new_incarnation(path: &Path) -> Result<(), StorageError> {
+    let doing = "beginning another history";
+    let conn = open_existing(path)?;
+    if !objects(&conn).while_(doing)?.contains_key("afield_node") {
+        return Err(lasting(
+            "the database is not prepared: run `afield prepare`",
+        ));
+    }
+    conn.execute("DELETE FROM afield_epoch", []).while_(doing)?;
+    Ok(())
+}
+
 /// Takes change capture out: nothing of Afield is left in the database, which is as it was but
 /// for the rows that people changed meanwhile. Returns the statements that were run.
 ///

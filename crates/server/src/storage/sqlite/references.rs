@@ -3,23 +3,15 @@
 //! References are checked at the end of a transaction, so that the order within a group does not
 //! matter; SQLite then says only that one failed. This looks for it, and runs only after that.
 
-use afield_protocol::{Change, Code, Op, Reference, Verdict};
+use afield_protocol::{Change, Code, Op, Verdict};
 use rusqlite::{Connection, params_from_iter};
 
 use super::entity::EntityTable;
 use super::raw::Raw;
 use super::sql_text::quote;
 use super::tables::Tables;
-use crate::resolved::{ServerEntity, ServerModel};
-
-/// A foreign key: from columns of one table to columns of another.
-#[derive(Debug, Default)]
-struct ForeignKey {
-    parent: String,
-    from: Vec<String>,
-    /// Empty where it points to the primary key.
-    to: Vec<String>,
-}
+use crate::resolved::ServerModel;
+use crate::storage::push::{self, ForeignKey};
 
 /// The change to blame, and the verdict for it. No temporary identifier is left in `changes`.
 pub(super) fn culprit(
@@ -50,8 +42,7 @@ pub(super) fn culprit(
     ))
 }
 
-/// For each reference of an entity, whether a push must ask for the row itself: rows of everyone
-/// are left to the database's own foreign key, if it has one for it.
+/// For each reference of an entity, whether a push must ask for the row itself.
 pub(super) fn asked(
     conn: &Connection,
     model: &ServerModel,
@@ -60,52 +51,14 @@ pub(super) fn asked(
     let mut keys = Vec::new();
     for foreign in foreign_keys(conn, &table.schema.name)? {
         let to = target(conn, &foreign)?;
-        keys.push((foreign, to));
+        keys.push(ForeignKey { to, ..foreign });
     }
-    let is_asked = |reference: &Reference| {
-        let Some(parent) = model.entity(&reference.entity) else {
-            return false;
-        };
-        !parent.scope.is_everyone()
-            || parent.delete.is_some()
-            || !keys
-                .iter()
-                .any(|(foreign, to)| is_the_same(table, reference, parent, foreign, to))
-    };
-    let references = table.entity.local.references.iter();
-    Ok(references.map(is_asked).collect())
-}
-
-/// Whether a foreign key says what a reference does.
-fn is_the_same(
-    table: &EntityTable,
-    reference: &Reference,
-    parent: &ServerEntity,
-    foreign: &ForeignKey,
-    to: &[String],
-) -> bool {
-    let names = |attributes: &[String]| -> Option<Vec<String>> {
-        let column = |name: &String| {
-            let known = &table.entity.local.attributes;
-            let at = known.iter().position(|attribute| attribute.name == *name)?;
-            Some(table.entity.columns.get(at)?.name.to_ascii_lowercase())
-        };
-        attributes.iter().map(column).collect()
-    };
-    let key = parent.columns.iter().take(parent.local.key_width);
-    let Some(columns) = names(&reference.attributes) else {
-        return false;
-    };
-    let mut wanted: Vec<(String, String)> = columns
-        .into_iter()
-        .zip(key.map(|column| column.name.to_ascii_lowercase()))
-        .collect();
-    let mut found: Vec<(String, String)> = (foreign.from.iter().zip(to))
-        .map(|(from, to)| (from.to_ascii_lowercase(), to.to_ascii_lowercase()))
-        .collect();
-    wanted.sort();
-    found.sort();
-    foreign.parent.eq_ignore_ascii_case(&parent.table) && wanted == found
+    Ok(push::asked(
+        model,
+        &table.entity,
+        &keys,
+        str::to_ascii_lowercase,
+    ))
 }
 
 fn refers_to_nothing(
@@ -136,7 +89,7 @@ fn refers_to_nothing(
             quote(&foreign.parent),
             equal.join(" AND "),
         );
-        if exists(conn, &sql, &row.raw_key)? {
+        if exists(conn, &sql, &row.place.key)? {
             let message = format!(
                 "it refers to a row of `{}` that is not there",
                 foreign.parent

@@ -10,6 +10,7 @@ use super::error::{While, lasting};
 use super::references;
 use crate::resolved::{ServerColumn, ServerModel};
 use crate::storage::StorageError;
+use crate::storage::push::Table;
 
 /// All entities over their tables, at one version of the schema.
 #[derive(Debug)]
@@ -19,15 +20,12 @@ pub(super) struct Tables {
     entities: HashMap<String, EntityTable>,
     /// Since which change number an entity's marks are whole.
     since: HashMap<String, i64>,
-    /// For each reference of an entity, whether a push must ask for the row that it names.
-    asked: HashMap<String, Vec<bool>>,
 }
 
 impl Tables {
     pub(super) fn load(conn: &Connection, model: &ServerModel) -> Result<Self, StorageError> {
         let mut entities = HashMap::new();
         let mut since = HashMap::new();
-        let mut asked = HashMap::new();
         for entity in &model.entities {
             let name = &entity.local.name;
             let table = EntityTable::load(conn, model, entity)?;
@@ -55,15 +53,13 @@ impl Tables {
             }
             let references = references::asked(conn, model, &table);
             let references = references.while_("reading the references of a table")?;
-            asked.insert(name.clone(), references);
-            entities.insert(name.clone(), table);
+            entities.insert(name.clone(), table.asking(references));
         }
         Ok(Self {
             model: model.clone(),
             schema_version: schema_version(conn)?,
             entities,
             since,
-            asked,
         })
     }
 
@@ -79,13 +75,6 @@ impl Tables {
 
     pub(super) fn entity(&self, name: &str) -> Option<&EntityTable> {
         self.entities.get(name)
-    }
-
-    /// Whether a push must ask for the row that a reference names: the database does not, or not
-    /// whether it is the caller's.
-    pub(super) fn asks_reference(&self, entity: &str, at: usize) -> bool {
-        let asked = self.asked.get(entity).and_then(|asked| asked.get(at));
-        asked.copied().unwrap_or(true)
     }
 
     /// The entity of a pull, which must exist, and since which change number its marks are whole:

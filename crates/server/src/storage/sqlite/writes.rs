@@ -91,16 +91,4 @@ impl EntityTable {
             Rule::Asked(sql) => self.asked(conn, caller, sql, raw_key),
         }
     }
-
-    /// Whether what a change of this entity may do depends on whose row it is, or becomes.
-    pub(super) fn has_rights(&self) -> bool {
-        let is_asked = |rule: &Rule| matches!(rule, Rule::Asked(_));
-        let Writes { before, after } = &self.writes;
-        !self.entity.scope.is_everyone() || is_asked(before) || is_asked(after)
-    }
-
-    /// Whether a row that a change wrote may be outside its author's scope.
-    pub(super) fn may_leave(&self) -> bool {
-        !self.entity.scope.is_everyone() && !matches!(self.writes.after, Rule::Scope)
-    }
 }

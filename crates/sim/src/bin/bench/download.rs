@@ -115,7 +115,7 @@ fn round(arguments: &Arguments, rows: &[Visit]) -> Result<Round, Box<dyn Error>>
 }
 
 /// CPU seconds of the plain INSERT, default settings; then bytes of the file with its index.
-fn plain(folder: &Path, rows: &[Visit]) -> Result<(f64, f64), Box<dyn Error>> {
+pub(super) fn plain(folder: &Path, rows: &[Visit]) -> Result<(f64, f64), Box<dyn Error>> {
     let mut db = Connection::open(folder.join("plain.db"))?;
     db.execute_batch(TABLE)?;
     let before = cpu_seconds("self")?;
@@ -127,7 +127,7 @@ fn plain(folder: &Path, rows: &[Visit]) -> Result<(f64, f64), Box<dyn Error>> {
 }
 
 /// Waits for the device and watches its memory meanwhile.
-fn watch(mut device: Child) -> Result<(f64, String), Box<dyn Error>> {
+pub(super) fn watch(mut device: Child) -> Result<(f64, String), Box<dyn Error>> {
     let pid = device.id().to_string();
     let stdout = device.stdout.take().ok_or("the device has no output")?;
     let reader = std::thread::spawn(move || std::io::read_to_string(stdout));
@@ -148,7 +148,7 @@ fn watch(mut device: Child) -> Result<(f64, String), Box<dyn Error>> {
 }
 
 /// Checks that every row came, and says how many bytes they took.
-fn received(report: &str, rows: usize) -> Result<f64, Box<dyn Error>> {
+pub(super) fn received(report: &str, rows: usize) -> Result<f64, Box<dyn Error>> {
     let report: serde_json::Value = serde_json::from_str(report)?;
     if report["pulled"].as_u64() != Some(rows as u64) {
         return Err(format!("the device pulled {} of {rows} rows", report["pulled"]).into());

@@ -14,6 +14,7 @@ mod download;
 mod encryption;
 mod limits;
 mod local;
+mod postgres;
 mod process;
 mod quiet;
 mod rows;
@@ -67,6 +68,14 @@ enum What {
     Scopes,
     /// Syncs while the server is attacked.
     Limits,
+    /// A first download from PostgreSQL.
+    PostgresDownload,
+    /// Pulls from a large table of PostgreSQL.
+    PostgresPulls,
+    /// Edits made offline, sent to PostgreSQL and settled.
+    PostgresPush,
+    /// What the capture costs the team's own writes to PostgreSQL.
+    PostgresTriggers,
     /// A store with a key. Only where it is asked for by name, because the whole run is with
     /// SQLCipher in place of SQLite then.
     #[cfg(feature = "encryption")]
@@ -102,6 +111,10 @@ const BENCHES: &[(What, Run)] = &[
     (What::Wait, wait::run),
     (What::Scopes, scopes::run),
     (What::Limits, limits::run),
+    (What::PostgresDownload, postgres::download),
+    (What::PostgresPulls, postgres::pulls),
+    (What::PostgresPush, postgres::push),
+    (What::PostgresTriggers, postgres::triggers),
     #[cfg(feature = "encryption")]
     (What::Encryption, encryption::run),
 ];

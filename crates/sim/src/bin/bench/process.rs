@@ -14,7 +14,12 @@ pub(crate) fn cpu_seconds(process: &str) -> io::Result<f64> {
 
 /// CPU seconds of this process's children that ended and were waited for.
 pub(crate) fn children_cpu_seconds() -> io::Result<f64> {
-    Ok(fields("self")?.1)
+    reaped_cpu_seconds("self")
+}
+
+/// CPU seconds of a process's children that ended and were waited for.
+pub(crate) fn reaped_cpu_seconds(process: &str) -> io::Result<f64> {
+    Ok(fields(process)?.1)
 }
 
 fn fields(process: &str) -> io::Result<(f64, f64)> {

@@ -42,6 +42,14 @@ impl Visit {
         &self.planned
     }
 
+    /// The row as a line of PostgreSQL's COPY.
+    pub(crate) fn copied(&self) -> String {
+        let cells = self.values().map(|value| value.to_value().to_string());
+        let mut cells: Vec<String> = cells.into();
+        cells[7] = self.done.to_string();
+        cells.join("\t") + "\n"
+    }
+
     fn values(&self) -> [ValueRef<'_>; 10] {
         [
             ValueRef::Text(&self.id),

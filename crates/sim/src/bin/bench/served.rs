@@ -30,8 +30,26 @@ impl Served {
         let mut db = Connection::open(folder.path().join("team.db"))?;
         fill(&mut db)?;
         db.close().map_err(|(_, error)| error)?;
+        Self::over(folder, afield, "team.db", edit)
+    }
+
+    /// On a database that is there.
+    pub(crate) fn on(
+        afield: &Path,
+        database: &str,
+        edit: impl FnOnce(String) -> String,
+    ) -> Result<Self, Box<dyn Error>> {
+        Self::over(tempfile::tempdir()?, afield, database, edit)
+    }
+
+    fn over(
+        folder: TempDir,
+        afield: &Path,
+        database: &str,
+        edit: impl FnOnce(String) -> String,
+    ) -> Result<Self, Box<dyn Error>> {
         let run = |words: &[&str]| output(&mut command(afield, folder.path(), words));
-        run(&["init", "--from", "team.db"])?;
+        run(&["init", "--from", database])?;
         let model = folder.path().join("afield.toml");
         std::fs::write(&model, edit(std::fs::read_to_string(&model)?))?;
         run(&["prepare"])?;

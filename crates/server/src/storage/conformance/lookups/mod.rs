@@ -50,6 +50,12 @@ fn fill(db: &dyn Database) {
 #[macro_export]
 macro_rules! storage_lookups_conformance {
     ($make:expr) => {
+        $crate::storage_lookups_conformance!($make, $make);
+    };
+    ($make:expr, $alone:expr) => {
+        $crate::storage_conformance! { @ $alone;
+            p5_a_restored_copy_is_noticed_within_a_fan_out
+        }
         $crate::storage_conformance! { @ $make;
             p5_lookups_come_with_their_rows
             p5_a_renamed_source_brings_the_rows_that_show_it
@@ -65,7 +71,6 @@ macro_rules! storage_lookups_conformance {
             p5_rows_that_move_meanwhile
             p5_values_gained_and_lost_meanwhile
             p5_a_source_that_changes_while_rows_are_downloaded
-            p5_a_restored_copy_is_noticed_within_a_fan_out
             p9_rows_of_others_take_pages_and_no_time
             p6_lookups_are_no_conflict
             p7_a_lookup_is_never_written

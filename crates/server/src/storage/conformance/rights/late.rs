@@ -32,15 +32,14 @@ pub fn p8_what_is_handed_on_comes_last_whatever_the_order(db: &mut dyn Database)
             stamp("c"),
         ]
     };
-    let texts = "SELECT group_concat(words, ',') FROM \
-                 (SELECT words FROM step WHERE job = 1 UNION ALL SELECT words FROM stamp \
-                  WHERE id = 't1' ORDER BY words)";
+    let texts = "SELECT words FROM step WHERE job = 1 UNION ALL SELECT words FROM stamp \
+                 WHERE id = 't1' ORDER BY words";
     for (id, turn) in (1..).zip(0..4) {
         let mut changes = steps();
         changes.rotate_left(turn);
         let verdicts = push(db, id, changes);
         assert_eq!(codes(&verdicts), ["applied"; 4], "{verdicts:?}");
-        assert_eq!(cell(db, texts), Some("a,b,c".into()));
+        assert_eq!(db.query(texts), [["a".into()], ["b".into()], ["c".into()]]);
         db.execute(
             "UPDATE job SET owner = 'ada' WHERE id = 1; UPDATE stamp SET words = 'one' \
              WHERE id = 't1'; UPDATE step SET words = 'one' WHERE id = 'p1'; \

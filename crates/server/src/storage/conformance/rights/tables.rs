@@ -28,8 +28,8 @@ const TABLES: &str = "
       id TEXT PRIMARY KEY, who TEXT, region TEXT REFERENCES region (code)
     );
     CREATE TABLE site (
-      id TEXT /*uuid*/ PRIMARY KEY, region TEXT REFERENCES region (code), title TEXT, tally INTEGER,
-      buddy TEXT /*uuid*/ REFERENCES site (id)
+      id TEXT /*uuid*/ PRIMARY KEY, region TEXT REFERENCES region (code), title TEXT,
+      tally INTEGER, buddy TEXT /*uuid*/ REFERENCES site (id)
     );
     CREATE TABLE task (
       id NUMBERED_KEY, owner TEXT, site TEXT /*uuid*/ REFERENCES site (id), label TEXT,

@@ -87,10 +87,14 @@ pub fn p5_soft_deletes_between_pages_of_a_download_arrive(db: &mut dyn Database)
 /// A truth value is what it means, however the table spells it. What is no truth value at all is
 /// not the one that counts.
 pub fn p5_every_spelling_of_the_value_counts(db: &mut dyn Database) {
-    db.execute(
+    let [naught, perhaps] = match db.keeps_spellings() {
+        true => ["0.0", "'perhaps'"],
+        false => ["'no'", "NULL"],
+    };
+    db.execute(&format!(
         "INSERT INTO item VALUES ('a', 'dead', 1, 'false'), ('b', 'dead', 2, 'F'),
-           ('c', 'dead', 3, 0.0), ('d', 'live', 4, 'true'), ('e', 'live', 5, 'perhaps')",
-    );
+           ('c', 'dead', 3, {naught}), ('d', 'live', 4, 'true'), ('e', 'live', 5, {perhaps})"
+    ));
     let mut device = ada();
     device.pull(db, &["item"], 10);
     assert_eq!(device.keys("item"), [Value::from("d"), "e".into()]);

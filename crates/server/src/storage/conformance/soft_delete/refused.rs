@@ -7,11 +7,13 @@ use super::super::pushes::{assert_refused, cell, create, delete, group, push, pu
 
 /// A delete behind which the row still lives was none, and its group is refused with it.
 pub fn p6_a_database_that_keeps_the_row_refuses_the_delete(db: &mut dyn Database) {
-    db.execute(
-        "INSERT INTO item VALUES ('kept', 'one', 1, TRUE), ('other', 'two', 2, TRUE);
-         CREATE TRIGGER keep AFTER UPDATE OF is_active ON item WHEN NEW.id = 'kept' \
-         BEGIN UPDATE item SET is_active = 1 WHERE id = NEW.id; END",
-    );
+    db.execute("INSERT INTO item VALUES ('kept', 'one', 1, TRUE), ('other', 'two', 2, TRUE)");
+    let when = "NEW.id = 'kept' AND NOT NEW.is_active";
+    db.execute(&db.after_update(
+        "item",
+        when,
+        "UPDATE item SET is_active = TRUE WHERE id = NEW.id;",
+    ));
     let sent = group(1, vec![delete("item", "other"), delete("item", "kept")]);
     let verdicts = push(db, &[sent]).remove(0).verdicts;
     assert_refused(&verdicts[0], Code::GROUP_REFUSED, None);

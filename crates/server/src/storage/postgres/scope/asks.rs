@@ -58,13 +58,9 @@ impl Asks {
         }
     }
 
-    /// The same as one statement.
-    pub(in super::super) fn whole(self, rest: &str) -> Self {
-        Self {
-            sql: self.statement(rest),
-            with: Vec::new(),
-            parameters: self.parameters,
-        }
+    /// How many parameters it has.
+    pub(in super::super) fn width(&self) -> usize {
+        self.parameters.len()
     }
 
     /// What the parameters are, from the first that was left free on.

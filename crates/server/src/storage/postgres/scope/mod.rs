@@ -33,7 +33,7 @@ use std::ops::Range;
 
 use tokio_postgres::Transaction;
 
-pub(super) use self::asks::Asks;
+pub(super) use self::asks::{Asks, Bound};
 use self::asks::{Holes, Token};
 use self::check::{Ends, Step};
 use self::chosen::ChosenSql;

@@ -10,20 +10,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use afield_protocol::zoo::planted;
-use afield_protocol::{Attributes, Change, Group, GroupId, Op, Value, is_temporary};
-use rusqlite::{Connection, OptionalExtension};
+use afield_protocol::{Attributes, Change, Group, Op, Value, is_temporary};
 
-use super::entity::EntityTable;
-use super::error::While;
-use super::ledger;
-use super::sql_text::quote;
-use super::tables::Tables;
+use super::transaction::{Table, Transaction};
 use crate::storage::StorageError;
 
-const DOING: &str = "reading the numbers that rows were given";
-
 /// A row that has no number on its device yet: its entity, and its identifier there meanwhile.
-pub(super) type Temporary = (String, i64);
+pub(in crate::storage) type Temporary = (String, i64);
 
 /// The numbers of the rows that a group names by temporary identifiers.
 #[derive(Clone, Debug, Default)]
@@ -51,21 +44,17 @@ pub(super) struct Numbered<'c> {
 }
 
 /// Looks up the rows that `group` says other groups create.
-pub(super) fn of_origins(
-    conn: &Connection,
-    user: &str,
-    group: &Group,
-) -> Result<Origins, StorageError> {
+pub(super) fn of_origins(tx: &impl Transaction, group: &Group) -> Result<Origins, StorageError> {
     let mut known = Numbers::default();
     let mut missing = None;
     let others = group.origins.iter().filter(|o| o.group != group.id);
     for origin in others.filter(|_| !planted("server-origin-ignored")) {
         let row = (origin.entity.clone(), origin.temporary);
-        match given(conn, user, &[origin.group], &row)? {
+        match tx.given(&[origin.group], &row)? {
             Some(number) => {
                 known.0.insert(row, number);
             }
-            None if ledger::took_effect(conn, user, &[origin.group])? => {}
+            None if tx.took_effect(&[origin.group])? => {}
             None => missing = missing.or(Some(row.0)),
         }
     }
@@ -75,79 +64,14 @@ pub(super) fn of_origins(
     })
 }
 
-/// The number that a row was given when one of `groups`, or one that has absorbed it, created it.
-pub(super) fn given(
-    conn: &Connection,
-    user: &str,
-    groups: &[GroupId],
-    row: &Temporary,
-) -> Result<Option<i64>, StorageError> {
-    let mut statement = conn
-        .prepare_cached(
-            "SELECT number FROM afield_number WHERE user = ?1 AND entity = ?3 AND temporary = ?4 \
-             AND group_id IN (?2, (SELECT absorbed_by FROM afield_ledger \
-               WHERE user = ?1 AND group_id = ?2))",
-        )
-        .while_(DOING)?;
-    for group in groups {
-        let number = statement
-            .query_row((user, group.0, &row.0, row.1), |row| row.get(0))
-            .optional()
-            .while_(DOING)?;
-        if number.is_some() {
-            return Ok(number);
-        }
-    }
-    Ok(None)
-}
-
-/// Keeps the numbers that the creates of `group` gave.
-pub(super) fn record(
-    conn: &Connection,
-    user: &str,
-    group: GroupId,
-    made: &[(Temporary, i64)],
-) -> Result<(), StorageError> {
-    for ((entity, temporary), number) in made {
-        conn.prepare_cached(
-            "INSERT INTO afield_number (user, group_id, entity, temporary, number) \
-             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-        )
-        .and_then(|mut statement| statement.execute((user, group.0, entity, temporary, number)))
-        .while_("writing the ledger")?;
-    }
-    Ok(())
-}
-
 /// The row that a change creates under a temporary identifier.
-pub(super) fn made_by(table: &EntityTable, change: &Change) -> Option<Temporary> {
+pub(in crate::storage) fn made_by(table: &impl Table, change: &Change) -> Option<Temporary> {
     match change.key.as_slice() {
         [Value::Integer(id)] if change.op == Op::Create && table.is_numbered() => {
             is_temporary(&Value::Integer(*id)).then(|| (change.entity.clone(), *id))
         }
         _ => None,
     }
-}
-
-/// The number that the table would give to its next row.
-pub(super) fn next(conn: &Connection, table: &EntityTable) -> rusqlite::Result<i64> {
-    let key = table.entity.columns.first().map_or("rowid", |c| &c.name);
-    let sql = format!(
-        "SELECT coalesce(max({}), 0) FROM {}",
-        quote(key),
-        quote(&table.schema.name)
-    );
-    let highest: i64 = conn.query_row(&sql, [], |row| row.get(0))?;
-    let has_sequence = conn
-        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'")?
-        .exists([])?;
-    let counted: Option<i64> = if has_sequence {
-        conn.prepare_cached("SELECT max(seq) FROM sqlite_sequence WHERE name = ?1 COLLATE NOCASE")?
-            .query_row([&table.schema.name], |row| row.get(0))?
-    } else {
-        None
-    };
-    Ok(highest.max(counted.unwrap_or(0)).saturating_add(1))
 }
 
 impl Numbers {
@@ -162,11 +86,15 @@ impl Numbers {
     }
 
     /// The changes with the numbers that are known.
-    pub(super) fn put_all<'c>(&self, tables: &Tables, changes: &'c [Change]) -> Cow<'c, [Change]> {
+    pub(super) fn put_all<'c>(
+        &self,
+        tx: &impl Transaction,
+        changes: &'c [Change],
+    ) -> Cow<'c, [Change]> {
         if self.0.is_empty() {
             return Cow::Borrowed(changes);
         }
-        let put = |change: &'c Change| match tables.entity(&change.entity) {
+        let put = |change: &'c Change| match tx.table(&change.entity) {
             Some(table) => self.put(table, change).change.into_owned(),
             None => change.clone(),
         };
@@ -174,13 +102,13 @@ impl Numbers {
     }
 
     /// One change with the numbers that are known.
-    pub(super) fn put<'c>(&self, table: &EntityTable, change: &'c Change) -> Numbered<'c> {
+    pub(super) fn put<'c>(&self, table: &impl Table, change: &'c Change) -> Numbered<'c> {
         let mut numbered = Numbered {
             change: Cow::Borrowed(change),
             unknown: None,
         };
         let own = made_by(table, change);
-        let attributes = &table.entity.local.attributes;
+        let attributes = &table.entity().local.attributes;
         for (at, attribute) in attributes.iter().enumerate() {
             let Some(entity) = table.numbered_by(at) else {
                 continue;

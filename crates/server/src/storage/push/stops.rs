@@ -7,7 +7,7 @@ use afield_protocol::dependence::{Blocked, Stopped};
 use afield_protocol::{Group, Model, Verdict, VerdictKind};
 
 use super::numbers::Numbers;
-use super::tables::Tables;
+use super::transaction::Transaction;
 use crate::resolved::ServerModel;
 
 /// A group that was applied or refused, now or when it came first.
@@ -20,6 +20,7 @@ pub(super) struct Settled {
 }
 
 /// The changes of a request that did not take effect so far.
+#[derive(Clone)]
 pub(super) struct Stops<'a> {
     model: &'a Model,
     blocked: Blocked,
@@ -34,11 +35,16 @@ impl<'a> Stops<'a> {
     }
 
     /// Why `group` must wait, if it must.
-    pub(super) fn hold(&self, tables: &Tables, group: &Group, numbers: &Numbers) -> Option<String> {
+    pub(super) fn hold(
+        &self,
+        tx: &impl Transaction,
+        group: &Group,
+        numbers: &Numbers,
+    ) -> Option<String> {
         if self.blocked.is_empty() {
             return None;
         }
-        let changes = numbers.put_all(tables, &group.changes);
+        let changes = numbers.put_all(tx, &group.changes);
         let held = changes
             .iter()
             .find(|change| self.blocked.holds(self.model, (*change).into()))?;
@@ -49,12 +55,12 @@ impl<'a> Stops<'a> {
     }
 
     /// Adds what did not take effect of a group.
-    pub(super) fn add(&mut self, tables: &Tables, group: &Group, settled: &Settled) {
+    pub(super) fn add(&mut self, tx: &impl Transaction, group: &Group, settled: &Settled) {
         let is_applied = |verdict: &Verdict| verdict.kind == VerdictKind::Applied;
         if settled.verdicts.iter().all(is_applied) {
             return;
         }
-        let changes = settled.numbers.put_all(tables, &group.changes);
+        let changes = settled.numbers.put_all(tx, &group.changes);
         for (change, verdict) in changes.iter().zip(&settled.verdicts) {
             if let Some(stopped) = Stopped::of(self.model, change, verdict) {
                 self.blocked.add(change.into(), stopped);

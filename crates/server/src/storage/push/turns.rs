@@ -11,15 +11,13 @@
 
 use std::collections::HashSet;
 
-use afield_protocol::{Group, Op, Verdict};
-use rusqlite::Connection;
+use afield_protocol::{Group, Op, Value, Verdict};
 
 use super::apply::{self, Applied, Run};
-use super::error::While;
+use super::checks;
 use super::numbers::Numbers;
-use super::raw::{Raw, write_raw_key};
-use super::rights::Rights;
-use super::write;
+use super::rights;
+use super::transaction::{Step, Transaction};
 use crate::storage::StorageError;
 
 /// How many orders are tried: longer chains of rows that lead to each other, all handed on in one
@@ -40,8 +38,8 @@ pub(super) enum Through {
 
 /// Carries out the changes of `group` in the savepoint `afield_group`, which is still there when
 /// they are through, unless the whole transaction was rolled back by a trigger.
-pub(super) fn run(
-    rights: Rights<'_>,
+pub(super) fn run<T: Transaction>(
+    tx: &T,
     group: &Group,
     numbers: &Numbers,
 ) -> Result<Through, StorageError> {
@@ -55,17 +53,17 @@ pub(super) fn run(
             Some(allowed) => allowed.contains(&at),
             None => true,
         };
-        let run = apply::changes(rights, group, numbers.clone(), &order, &may_be_late)?;
+        let run = apply::changes(tx, group, numbers.clone(), &order, &may_be_late)?;
         let late = match run {
             Run::Applied(applied) => return Ok(Through::Applied(applied)),
             Run::Refused { at, verdict } => return Ok(Through::Refused { at, verdict }),
             Run::Late(late) => late,
         };
         tried += 1;
-        take_back(rights.conn)?;
+        tx.take_back(Step::Group)?;
         let known = match allowed.take() {
             Some(known) => known,
-            None => allowed_before(rights, group, numbers)?,
+            None => allowed_before(tx, group, numbers)?,
         };
         if known.contains(&late.at) {
             let is_first = |at: &usize| known.contains(at) && !late.before.contains(at);
@@ -79,34 +77,28 @@ pub(super) fn run(
     }
 }
 
-fn take_back(conn: &Connection) -> Result<(), StorageError> {
-    conn.execute_batch("ROLLBACK TO afield_group")
-        .while_("taking a group back")
-}
-
 /// Places of the updates and deletes whose rows their author may write before anything of the
 /// group is there; of several of one row, the first.
-fn allowed_before(
-    rights: Rights<'_>,
+fn allowed_before<T: Transaction>(
+    tx: &T,
     group: &Group,
     numbers: &Numbers,
 ) -> Result<HashSet<usize>, StorageError> {
-    let mut rows: HashSet<(&str, Vec<u8>)> = HashSet::new();
+    let mut rows: HashSet<(&str, &[Value])> = HashSet::new();
     let mut allowed = HashSet::new();
     for (at, change) in group.changes.iter().enumerate() {
-        let key: Vec<Raw> = change.key.iter().map(Raw::from_value).collect();
-        let is_first = rows.insert((&change.entity, write_raw_key(&key)));
-        let Some(table) = rights.tables.entity(&change.entity) else {
+        let is_first = rows.insert((&change.entity, &change.key));
+        let Some(table) = tx.table(&change.entity) else {
             continue;
         };
         if !is_first || change.op == Op::Create {
             continue;
         }
         let numbered = numbers.put(table, change);
-        if write::unwritable(table, &numbered.change).is_some() {
+        if checks::unwritable(table, &numbered.change).is_some() {
             continue;
         }
-        if rights.has_before(table, &numbered.change)? {
+        if rights::has_before(tx, table, &numbered.change)? {
             allowed.insert(at);
         }
     }

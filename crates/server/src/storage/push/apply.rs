@@ -18,10 +18,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use afield_protocol::{Change, Code, Group, Key, Value, Verdict, VerdictKind};
 
-use super::entity::EntityTable;
-use super::error::While;
 use super::numbers::{self, Numbers, Temporary};
-use super::rights::{Own, Rights, Written};
+use super::rights::{self, Own, Wrote};
+use super::transaction::{Step, Table, Transaction};
 use super::write::{self, Done};
 use crate::storage::StorageError;
 
@@ -65,16 +64,16 @@ pub(super) struct Applied {
 
 /// Carries out the changes of `group` in this order; `numbers` are those of the rows that other
 /// groups created. `may_be_late` says of which changes it is told that their turn came too late.
-pub(super) fn changes(
-    rights: Rights<'_>,
+pub(super) fn changes<T: Transaction>(
+    tx: &T,
     group: &Group,
     numbers: Numbers,
     order: &[usize],
     may_be_late: &dyn Fn(usize) -> bool,
 ) -> Result<Run, StorageError> {
-    let own = |change: &Change| numbers::made_by(rights.tables.entity(&change.entity)?, change);
+    let own = |change: &Change| numbers::made_by(tx.table(&change.entity)?, change);
     let mut applying = Applying {
-        rights,
+        tx,
         group,
         to_come: group.changes.iter().filter_map(own).collect(),
         numbers,
@@ -103,8 +102,8 @@ pub(super) fn changes(
     }
 }
 
-struct Applying<'a> {
-    rights: Rights<'a>,
+struct Applying<'a, T: Transaction> {
+    tx: &'a T,
     group: &'a Group,
     numbers: Numbers,
     /// Rows that the group creates and has not created yet.
@@ -120,7 +119,7 @@ struct Applying<'a> {
     rounds: usize,
     stood: usize,
     /// Places of the changes that stand, with what they wrote.
-    standing: Vec<(usize, Option<Written>)>,
+    standing: Vec<(usize, Option<Wrote<T::Place>>)>,
     verdicts: Vec<Verdict>,
     may_be_late: &'a dyn Fn(usize) -> bool,
 }
@@ -133,13 +132,13 @@ struct Postponed {
     is_missed: bool,
 }
 
-impl Applying<'_> {
+impl<T: Transaction> Applying<'_, T> {
     /// Tries one change; returns how the group ends, if it ends with it.
     fn change(&mut self, at: usize) -> Result<Option<Run>, StorageError> {
         let Some(sent) = self.group.changes.get(at) else {
             return Ok(None);
         };
-        let Some(table) = self.rights.tables.entity(&sent.entity) else {
+        let Some(table) = self.tx.table(&sent.entity) else {
             let message = format!("the server has no entity `{}`", sent.entity);
             let verdict = Verdict::rejected(Code::UNKNOWN_ENTITY, message);
             return Ok(Some(Run::Refused { at, verdict }));
@@ -161,7 +160,7 @@ impl Applying<'_> {
         } = done;
         // Where nobody's rights are asked, a row that is missed is not there.
         let is_missed = is_missed && table.has_rights();
-        if verdict.code == Some(Code::FORBIDDEN) && self.can_wait(table) {
+        if may_wait::<T>(&verdict) && self.can_wait(table) {
             self.postponed.push(Postponed {
                 at,
                 verdict,
@@ -195,8 +194,8 @@ impl Applying<'_> {
     }
 
     /// Whether a change of this table that is forbidden now may be allowed behind the others.
-    fn can_wait(&self, table: &EntityTable) -> bool {
-        table.has_rights() && self.group.changes.len() > 1
+    fn can_wait(&self, table: &T::Table) -> bool {
+        (table.has_rights() || !T::DEFERS_REFERENCES) && self.group.changes.len() > 1
     }
 
     /// Whether a change whose row was none of its author's may have come too late.
@@ -223,23 +222,21 @@ impl Applying<'_> {
     /// One change; what it wrote is taken back if it is forbidden.
     fn carry_out(
         &self,
-        table: &EntityTable,
+        table: &T::Table,
         change: &Change,
         sent: &Key,
-    ) -> Result<Done, StorageError> {
-        let conn = self.rights.conn;
-        let run = |sql| conn.execute_batch(sql).while_("applying a change");
+    ) -> Result<Done<T::Place>, StorageError> {
         if !self.can_wait(table) {
-            return write::change(self.rights, table, change, sent);
+            return write::change(self.tx, table, change, sent);
         }
-        run("SAVEPOINT afield_change")?;
-        let done = write::change(self.rights, table, change, sent)?;
+        self.tx.begin(Step::Change)?;
+        let done = write::change(self.tx, table, change, sent)?;
         // A trigger that rolls back has ended the savepoint too.
-        if !conn.is_autocommit() {
-            if done.verdict.code == Some(Code::FORBIDDEN) {
-                run("ROLLBACK TO afield_change")?;
+        if !self.tx.is_undone() {
+            if may_wait::<T>(&done.verdict) {
+                self.tx.take_back(Step::Change)?;
             }
-            run("RELEASE afield_change")?;
+            self.tx.keep(Step::Change)?;
         }
         Ok(done)
     }
@@ -282,10 +279,10 @@ impl Applying<'_> {
             let (Some(written), Some(change)) = (written, self.group.changes.get(at)) else {
                 continue;
             };
-            let Some(table) = self.rights.tables.entity(&change.entity) else {
+            let Some(table) = self.tx.table(&change.entity) else {
                 continue;
             };
-            if let Some(verdict) = self.rights.staying(table, change, &written, &own)? {
+            if let Some(verdict) = rights::staying(self.tx, table, change, &written, &own)? {
                 return Ok(Run::Refused { at, verdict });
             }
         }
@@ -302,24 +299,31 @@ impl Applying<'_> {
         let postponed = self.postponed.drain(..).map(|one| one.at);
         let mut places: Vec<usize> = waiting.chain(postponed).collect();
         places.sort_unstable();
-        let mut next: HashMap<&str, i64> = HashMap::new();
+        let mut last: HashMap<&str, i64> = HashMap::new();
         for change in places.iter().filter_map(|at| self.group.changes.get(*at)) {
-            let Some(table) = self.rights.tables.entity(&change.entity) else {
+            let Some(table) = self.tx.table(&change.entity) else {
                 continue;
             };
             let row = numbers::made_by(table, change);
             let Some(row) = row.filter(|row| self.numbers.get(row).is_none()) else {
                 continue;
             };
-            let number = match next.get(change.entity.as_str()) {
-                Some(number) => *number,
-                None => numbers::next(self.rights.conn, table).while_("numbering a row")?,
-            };
-            next.insert(&change.entity, number.saturating_add(1));
+            let before = last.get(change.entity.as_str()).copied();
+            let number = self.tx.next_number(table, before)?;
+            last.insert(&change.entity, number);
             self.numbers.insert(row, number);
         }
         self.queue.extend(places);
         Ok(())
+    }
+}
+
+/// Whether a change that is refused so may be allowed behind others of its group.
+fn may_wait<T: Transaction>(verdict: &Verdict) -> bool {
+    match &verdict.code {
+        Some(code) if *code == Code::FORBIDDEN => true,
+        Some(code) if *code == Code::REFERENCE => !T::DEFERS_REFERENCES,
+        _ => false,
     }
 }
 
