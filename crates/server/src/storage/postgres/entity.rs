@@ -96,17 +96,14 @@ impl EntityTable {
         let shown = std::iter::once(own.clone()).chain(lookups.selects.iter().cloned());
         let shown = shown.chain(of_scope).collect::<Vec<_>>().join(", ");
         let order: Vec<&ReadColumn> = scan_order.iter().map(|at| &key[*at].column).collect();
-        let capture = captures
-            .iter()
-            .find(|capture| is_of(capture, &shape, entity));
+        let is_own = |capture: &&Capture| !local.insert_only && is_of(capture, &shape, entity);
+        let capture = captures.iter().find(is_own);
         let parts = Parts {
             table: &name,
             key: &key,
             order: &order,
             columns: &columns,
-            capture: capture
-                .filter(|_| !local.insert_only)
-                .map(|capture| capture.id),
+            capture: capture.map(|capture| capture.id),
             entering: entering(entity, &columns)?,
         };
         let sql = Sql::build(&parts, &shown);

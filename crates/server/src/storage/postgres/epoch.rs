@@ -62,12 +62,9 @@ impl Beacon {
     pub(super) fn contains(&self, snapshot: &Snapshot) -> bool {
         let Self { xid, snapshot: own } = self;
         let is_hidden = |xid: &u64| snapshot.running.binary_search(xid).is_ok();
-        let running = own.running.iter().take_while(|xid| **xid < snapshot.xmax);
-        // One more than the beacon's own: a loop over more would find one that is seen.
-        snapshot.xmax <= xid.saturating_add(1)
-            && running
-                .into_iter()
-                .all(|other| other == xid || is_hidden(other))
+        let mut running = own.running.iter().take_while(|xid| **xid < snapshot.xmax);
+        // However far it is ahead: the first of what ended since is not hidden.
+        running.all(|other| other == xid || is_hidden(other))
             && (own.xmax..snapshot.xmax).all(|other| other == *xid || is_hidden(&other))
     }
 }

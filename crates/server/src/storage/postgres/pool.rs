@@ -321,8 +321,8 @@ impl Pool {
         result
     }
 
-    /// Lends a connection in which a transaction has begun, with `begin`; what is still open when it
-    /// is given back is undone. Not to be called, nor anything of it, from asynchronous code.
+    /// Lends a connection in which a transaction has begun, with `begin`; what is still open when
+    /// it is given back is undone. Not to be called, nor anything of it, from asynchronous code.
     pub(super) fn lend(&self, begin: &str, doing: &str) -> Result<Lease<'_>, StorageError> {
         let begun = |driven: Driven| {
             driven.link.failed.take();
