@@ -1,6 +1,6 @@
 //! An entity over its table: the statements that read its rows, and how these become values.
 
-use afield_protocol::{Attribute, Key, Value, Window};
+use afield_protocol::{Attribute, Entity, Key, Value, Window};
 use tokio_postgres::{Row, Statement, Transaction};
 
 use super::capture::{Capture, Kind};
@@ -96,17 +96,14 @@ impl EntityTable {
         let shown = std::iter::once(own.clone()).chain(lookups.selects.iter().cloned());
         let shown = shown.chain(of_scope).collect::<Vec<_>>().join(", ");
         let order: Vec<&ReadColumn> = scan_order.iter().map(|at| &key[*at].column).collect();
-        let capture = captures
-            .iter()
-            .find(|capture| is_of(capture, &shape, entity));
+        let is_own = |capture: &&Capture| !local.insert_only && is_of(capture, &shape, entity);
+        let capture = captures.iter().find(is_own);
         let parts = Parts {
             table: &name,
             key: &key,
             order: &order,
             columns: &columns,
-            capture: capture
-                .filter(|_| !local.insert_only)
-                .map(|capture| capture.id),
+            capture: capture.map(|capture| capture.id),
             entering: entering(entity, &columns)?,
         };
         let sql = Sql::build(&parts, &shown);
@@ -117,10 +114,6 @@ impl EntityTable {
                 scope.statements(tx, &parts, &shown, table).await?
             }
             None => Vec::new(),
-        };
-        let numbered_by = |attribute: &Attribute| {
-            let numbering = model.device.numbered_by(local, &attribute.name)?;
-            Some(numbering.name.clone())
         };
         let push = PushTable::of(
             tx,
@@ -133,7 +126,7 @@ impl EntityTable {
         let mut table = Self {
             push,
             capture: parts.capture,
-            numbered_by: local.attributes.iter().map(numbered_by).collect(),
+            numbered_by: numbered_by(model, local),
             counters: local.counters(),
             label: label(entity) + &lookups.meaning,
             entity: entity.clone(),
@@ -359,6 +352,15 @@ pub(super) fn read<'r>(
 ) -> Result<Canonical<'r>, StorageError> {
     let cell = form.read(stored(row, at)?);
     cell.map_err(|error| lasting(format!("{DOING}: {error}")))
+}
+
+/// For each attribute the entity whose server-made identifiers it holds, if it does.
+fn numbered_by(model: &ServerModel, local: &Entity) -> Vec<Option<String>> {
+    let numbered_by = |attribute: &Attribute| {
+        let numbering = model.device.numbered_by(local, &attribute.name)?;
+        Some(numbering.name.clone())
+    };
+    local.attributes.iter().map(numbered_by).collect()
 }
 
 /// The columns of the attributes that are no lookups, and those of the key.

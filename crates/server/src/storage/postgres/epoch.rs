@@ -3,7 +3,7 @@
 //! ```text
 //!   start of PostgreSQL: epoch A ──●beacon────●beacon──► stop      all of A up to its last beacon
 //!                                  │backup              └─ B ──►   is also a part of B's history
-//!                                  └─ start of the copy: C ──►     and C's knows A up to the backup
+//!                                  └─ start of the copy: C ──►    and C knows A up to the backup
 //! ```
 //!
 //! Several servers share one database and see one epoch. Another one begins when PostgreSQL is
@@ -62,12 +62,9 @@ impl Beacon {
     pub(super) fn contains(&self, snapshot: &Snapshot) -> bool {
         let Self { xid, snapshot: own } = self;
         let is_hidden = |xid: &u64| snapshot.running.binary_search(xid).is_ok();
-        let running = own.running.iter().take_while(|xid| **xid < snapshot.xmax);
-        // One more than the beacon's own: a loop over more would find one that is seen.
-        snapshot.xmax <= xid.saturating_add(1)
-            && running
-                .into_iter()
-                .all(|other| other == xid || is_hidden(other))
+        let mut running = own.running.iter().take_while(|xid| **xid < snapshot.xmax);
+        // However far it is ahead: the first of what ended since is not hidden.
+        running.all(|other| other == xid || is_hidden(other))
             && (own.xmax..snapshot.xmax).all(|other| other == *xid || is_hidden(&other))
     }
 }
