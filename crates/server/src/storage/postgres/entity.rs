@@ -94,9 +94,8 @@ impl EntityTable {
         let shown = std::iter::once(own.clone()).chain(lookups.selects.iter().cloned());
         let shown = shown.chain(of_scope).collect::<Vec<_>>().join(", ");
         let order: Vec<&ReadColumn> = scan_order.iter().map(|at| &key[*at].column).collect();
-        let capture = captures
-            .iter()
-            .find(|capture| is_of(capture, &shape, entity));
+        let mut captures = captures.iter();
+        let capture = captures.find(|capture| is_of(capture, &shape, entity));
         let parts = Parts {
             table: &name,
             key: &key,
