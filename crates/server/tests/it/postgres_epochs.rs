@@ -127,6 +127,57 @@ fn p5_nothing_is_told_that_a_crash_would_take_back() {
     assert_same(&db, &device, &STOCK);
 }
 
+/// One process of PostgreSQL is killed: it recovers from its log without a new start, so the epoch
+/// stays, and numbers of transactions that never came to disk are given out again.
+#[test]
+fn p5_a_recovery_within_an_epoch_loses_nothing() {
+    let db = PostgresDatabase::alone();
+    fill(&db);
+    let unflushed = "ALTER SYSTEM SET wal_writer_delay = '10s'";
+    db.foreign(|client| {
+        client.batch_execute(unflushed).unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").unwrap();
+    });
+    let epoch = db.storage().epoch();
+    let mut device = Replica::default();
+    for round in 0..3 {
+        db.execute("SET LOCAL synchronous_commit = off; UPDATE stock SET words = words || 'a'");
+        device.pull(&db, &STOCK, 100);
+        db.execute("SET LOCAL synchronous_commit = off; UPDATE stock SET words = words || 'lost'");
+        let mut victim = db.database.connect();
+        let pid: i32 = victim
+            .query_one("SELECT pg_backend_pid()", &[])
+            .unwrap()
+            .get(0);
+        let killed = std::process::Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .status();
+        assert!(killed.unwrap().success());
+        db.forget_foreign();
+        wait_until_it_answers(&db);
+        for _ in 0..round {
+            db.execute("UPDATE stock SET words = words || 'b' WHERE id = 3");
+        }
+        device.pull(&db, &STOCK, 100);
+        assert_same(&db, &device, &STOCK);
+    }
+    assert_eq!(db.storage().epoch(), epoch);
+    assert_eq!(device.resets, 0);
+}
+
+/// PostgreSQL ends the other processes first, in its own time.
+fn wait_until_it_answers(db: &PostgresDatabase) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mut answered = 0;
+    while answered < 20 {
+        assert!(std::time::Instant::now() < until, "it does not recover");
+        let client = postgres::Client::connect(&db.database.url, postgres::NoTls);
+        let is_there = client.is_ok_and(|mut client| client.simple_query("SELECT 1").is_ok());
+        answered = if is_there { answered + 1 } else { 0 };
+        std::thread::yield_now();
+    }
+}
+
 /// A copy made by a template goes on under the same start of the same cluster.
 #[test]
 fn p7_a_database_made_from_another_one_is_no_history_of_it() {

@@ -187,41 +187,48 @@ fn connections_that_were_ended_are_replaced() {
     db.storage().health().unwrap();
 }
 
+/// A table for each kind of key.
+const KINDS: &str = r#"
+    CREATE EXTENSION citext;
+    CREATE TYPE mood AS ENUM ('zeal', 'bad', 'good');
+    CREATE DOMAIN code AS varchar(20);
+    CREATE COLLATION danish (provider = icu, locale = 'da');
+    CREATE SCHEMA "Sales ""x""";
+    CREATE TABLE "Sales ""x"""."Größe; --" ("a'b" code COLLATE danish PRIMARY KEY, words text);
+    CREATE TABLE folded (id citext PRIMARY KEY, words text);
+    CREATE TABLE feeling (id mood, n smallint, words text, PRIMARY KEY (n, id));
+    CREATE TABLE price (id numeric PRIMARY KEY, words text);
+    CREATE TABLE pad (id char(6) PRIMARY KEY, words text);
+    CREATE TABLE thing (id uuid PRIMARY KEY, words text);
+    CREATE TABLE day (id date, at timestamptz, ok boolean, words text, UNIQUE (at, ok, id));
+    CREATE TABLE raw (id bytea PRIMARY KEY, words text);"#;
+
 /// Keys of every kind, in every order that their columns have.
 #[test]
 fn p5_keys_of_every_kind_are_pulled_in_pages_of_every_size() {
-    let sql = r#"
-        CREATE EXTENSION citext;
-        CREATE TYPE mood AS ENUM ('zeal', 'bad', 'good');
-        CREATE DOMAIN code AS varchar(20);
-        CREATE COLLATION danish (provider = icu, locale = 'da');
-        CREATE SCHEMA "Sales ""x""";
-        CREATE TABLE "Sales ""x"""."Größe; --" ("a'b" code COLLATE danish PRIMARY KEY, words text);
-        CREATE TABLE folded (id citext PRIMARY KEY, words text);
-        CREATE TABLE feeling (id mood, n smallint, words text, PRIMARY KEY (n, id));
-        CREATE TABLE price (id numeric PRIMARY KEY, words text);
-        CREATE TABLE pad (id char(6) PRIMARY KEY, words text);
-        CREATE TABLE thing (id uuid PRIMARY KEY, words text);
-        CREATE TABLE day (id date, at timestamptz, ok boolean, words text, UNIQUE (at, ok, id));
-        CREATE TABLE raw (id bytea PRIMARY KEY, words text);
-    "#;
-    let db = PostgresDatabase::with(sql, kinds());
+    let db = PostgresDatabase::with(KINDS, kinds());
     let names = [
         "odd", "folded", "feeling", "price", "pad", "thing", "day", "raw",
     ];
     db.execute(
-        r#"INSERT INTO "Sales ""x"""."Größe; --" SELECT chr(60 + n) || n, 'w' FROM generate_series(1, 60) n;
+        r#"INSERT INTO "Sales ""x"""."Größe; --" SELECT chr(60 + n) || n, 'w'
+          FROM generate_series(1, 60) n;
         INSERT INTO folded SELECT chr(64 + n), 'w' FROM generate_series(1, 26) n;
-        INSERT INTO feeling SELECT m, n, 'w' FROM unnest(enum_range(NULL::mood)) m, generate_series(1, 9) n;
+        INSERT INTO feeling SELECT m, n, 'w'
+          FROM unnest(enum_range(NULL::mood)) m, generate_series(1, 9) n;
         INSERT INTO price SELECT n / 3.0, 'w' FROM generate_series(-9, 9) n;
         INSERT INTO price VALUES ('NaN', 'w'), ('Infinity', 'w'), (1e40, 'w'), (1e-20, 'w');
         INSERT INTO pad SELECT n, 'w' FROM generate_series(1, 20) n;
         INSERT INTO thing SELECT md5(n::text)::uuid, 'w' FROM generate_series(1, 20) n;
-        INSERT INTO day SELECT '2024-01-01'::date + n % 5, '2024-01-01'::timestamptz + n * interval '1h', n % 2 = 0,
-          'w' FROM generate_series(1, 20) n;
-        INSERT INTO day VALUES ('infinity', 'infinity', true, 'w'), ('0044-03-15 BC', '-infinity', true, 'w');
-        INSERT INTO day VALUES (NULL, now(), true, 'nobody''s'), ('2024-01-01', NULL, true, 'nobody''s');
-        INSERT INTO raw SELECT decode(lpad(to_hex(n), 4, '0'), 'hex'), 'w' FROM generate_series(0, 20) n;
+        INSERT INTO day SELECT '2024-01-01'::date + n % 5,
+          '2024-01-01'::timestamptz + n * interval '1h', n % 2 = 0, 'w'
+          FROM generate_series(1, 20) n;
+        INSERT INTO day VALUES ('infinity', 'infinity', true, 'w'),
+          ('0044-03-15 BC', '-infinity', true, 'w');
+        INSERT INTO day VALUES (NULL, now(), true, 'nobody''s'),
+          ('2024-01-01', NULL, true, 'nobody''s');
+        INSERT INTO raw SELECT decode(lpad(to_hex(n), 4, '0'), 'hex'), 'w'
+          FROM generate_series(0, 20) n;
         INSERT INTO raw VALUES ('', 'w')"#,
     );
     let same = |device: &Replica| {
@@ -239,8 +246,10 @@ fn p5_keys_of_every_kind_are_pulled_in_pages_of_every_size() {
              UPDATE folded SET words = words || 'x' WHERE id > 'x'; \
              DELETE FROM feeling WHERE n = 1; UPDATE feeling SET n = n - 1; \
              INSERT INTO feeling SELECT m, 9, 'w' FROM unnest(enum_range(NULL::mood)) m; \
-             UPDATE price SET id = id * 1.000 WHERE id < 0; UPDATE price SET words = 'y' WHERE id > 2; \
-             UPDATE pad SET id = id || 'z' WHERE length(id) < 5; UPDATE thing SET words = words || '1'; \
+             UPDATE price SET id = id * 1.000 WHERE id < 0; \
+             UPDATE price SET words = 'y' WHERE id > 2; \
+             UPDATE pad SET id = id || 'z' WHERE length(id) < 5; \
+             UPDATE thing SET words = words || '1'; \
              UPDATE day SET words = words || '1' WHERE id = 'infinity' OR ok; \
              UPDATE raw SET words = words || '1' WHERE id < '\\x0004'",
         );

@@ -13,7 +13,8 @@ const TABLES: &str = "
       code TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, rank INTEGER CHECK (rank >= 0)
     );
     CREATE TABLE visit (
-      id TEXT /*uuid*/ PRIMARY KEY, company TEXT REFERENCES company (code), note TEXT, minutes INTEGER
+      id TEXT /*uuid*/ PRIMARY KEY, company TEXT REFERENCES company (code), note TEXT,
+      minutes INTEGER
     );
     CREATE TABLE part (
       id INTEGER PRIMARY KEY NOT NULL,
@@ -24,7 +25,8 @@ const TABLES: &str = "
     );
     CREATE TABLE rate (id INTEGER PRIMARY KEY NOT NULL, value TEXT);
     CREATE TABLE stock (
-      id INTEGER PRIMARY KEY NOT NULL /*or made*/, code TEXT UNIQUE, shelf INTEGER, bin INTEGER, words TEXT,
+      id INTEGER PRIMARY KEY NOT NULL /*or made*/, code TEXT UNIQUE, shelf INTEGER, bin INTEGER,
+      words TEXT,
       UNIQUE (shelf, bin)
     );
     CREATE TABLE orders (

@@ -1,6 +1,6 @@
 //! An entity over its table: the statements that read its rows, and how these become values.
 
-use afield_protocol::{Attribute, Key, Value, Window};
+use afield_protocol::{Attribute, Entity, Key, Value, Window};
 use tokio_postgres::{Row, Statement, Transaction};
 
 use super::capture::{Capture, Kind};
@@ -115,15 +115,11 @@ impl EntityTable {
             }
             None => Vec::new(),
         };
-        let numbered_by = |attribute: &Attribute| {
-            let numbering = model.device.numbered_by(local, &attribute.name)?;
-            Some(numbering.name.clone())
-        };
         let held = (&shape, key.as_slice());
         let writes = Writes::compile(tx, (model, entity), held, scope.as_ref()).await?;
         let mut table = Self {
             capture: parts.capture,
-            numbered_by: local.attributes.iter().map(numbered_by).collect(),
+            numbered_by: numbered_by(model, local),
             counters: local.counters(),
             label: label(entity) + &lookups.meaning,
             entity: entity.clone(),
@@ -327,6 +323,15 @@ pub(super) fn read<'r>(
 ) -> Result<Canonical<'r>, StorageError> {
     let cell = form.read(stored(row, at)?);
     cell.map_err(|error| lasting(format!("{DOING}: {error}")))
+}
+
+/// For each attribute the entity whose server-made identifiers it holds, if it does.
+fn numbered_by(model: &ServerModel, local: &Entity) -> Vec<Option<String>> {
+    let numbered_by = |attribute: &Attribute| {
+        let numbering = model.device.numbered_by(local, &attribute.name)?;
+        Some(numbering.name.clone())
+    };
+    local.attributes.iter().map(numbered_by).collect()
 }
 
 /// The columns of the attributes that are no lookups, and those of the key.

@@ -3,7 +3,7 @@
 //! ```text
 //!   start of PostgreSQL: epoch A ──●beacon────●beacon──► stop      all of A up to its last beacon
 //!                                  │backup              └─ B ──►   is also a part of B's history
-//!                                  └─ start of the copy: C ──►     and C's knows A up to the backup
+//!                                  └─ start of the copy: C ──►    and C knows A up to the backup
 //! ```
 //!
 //! Several servers share one database and see one epoch. Another one begins when PostgreSQL is

@@ -43,7 +43,7 @@ const TEAM: &str = "
 const ROWS: &str = "
     INSERT INTO region SELECT n, 'r' FROM generate_series(1, 2000) n;
     INSERT INTO firm SELECT n, n % 2000, 'f' FROM generate_series(1, 9000) n;
-    INSERT INTO visit SELECT gen_random_uuid(), n % 9000, now(), 'w' FROM generate_series(1, 9000) n;
+    INSERT INTO visit SELECT gen_random_uuid(), n % 9000, now() FROM generate_series(1, 9000) n;
     INSERT INTO line SELECT n % 100, n, 'w' FROM generate_series(1, 9000) n;
     INSERT INTO tag SELECT n, 'w' FROM generate_series(1, 9000) n;
     INSERT INTO feeling VALUES ('bad', 'w'), ('good', 'w');

@@ -39,8 +39,8 @@ const SETTINGS: &str = "
 /// What a table may grow by before its statements are planned anew: a few pages.
 const GROWS_BYTES: i64 = 64 * 1024;
 
-/// For what is not ours, until the transaction ends: the team's queries and the catalogs are planned
-/// as everywhere else.
+/// For what is not ours, until the transaction ends: the team's queries and the catalogs are
+/// planned as everywhere else.
 pub(super) const PLANNED_BY_RANGES: &str = "
     SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;

@@ -5,9 +5,9 @@
 //!   a snapshot: xmax varint | number of running varint | xmax − last running, … varints
 //! ```
 //!
-//! `from` is the snapshot of which the device has everything. `held`, `instant` and `seen` are there
-//! if the flags say so. `seen` is the newest snapshot that rows were read from, where these are
-//! newer than `from`: a copy of the database that does not contain it has another history.
+//! `from` is the snapshot of which the device has everything. `held`, `instant` and `seen` are
+//! there if the flags say so. `seen` is the newest snapshot that rows were read from, where these
+//! are newer than `from`: a copy of the database that does not contain it has another history.
 //!
 //! The entity's name, with what else decides which rows a token stands for, is part of what the
 //! code is computed over, and not of the token. A token that cannot be read is no error: its entity

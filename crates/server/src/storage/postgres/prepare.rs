@@ -223,8 +223,8 @@ fn version_fits(version: i32) -> Result<(), StorageError> {
     }
 }
 
-/// What a copy of a database needs: its marks and its ledger have numbers of transactions of another
-/// one. What the other one's ledger had forgotten this one does not know either.
+/// What a copy of a database needs: its marks and its ledger have numbers of transactions of
+/// another one. What the other one's ledger had forgotten this one does not know either.
 fn incarnation() -> Vec<Statement> {
     let sql = "UPDATE afield.node SET incarnation = gen_random_uuid(), horizon = '0', \
                ledger_horizon = CASE WHEN ledger_horizon = '0' THEN '0' \

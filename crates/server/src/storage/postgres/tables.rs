@@ -1,4 +1,5 @@
-//! The model's tables as the database has them, looked at again whenever they turn out to be others.
+//! The model's tables as the database has them, looked at again whenever they turn out to be
+//! others.
 
 use std::collections::HashMap;
 

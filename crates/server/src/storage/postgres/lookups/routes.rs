@@ -1,9 +1,9 @@
 //! The statements of a route: from the marks of a source to the rows that show it.
 //!
-//! A mark's rows come in the order of the keys on the way, then of their own, each statement a chain
-//! of look-ups that is followed as far as its rows are taken. A page may end behind any row; the
-//! next goes on from the innermost level outwards: the rest of the rows under the last key on the
-//! way, then the keys behind that one, and at last the marks behind this one.
+//! A mark's rows come in the order of the keys on the way, then of their own, each statement a
+//! chain of look-ups that is followed as far as its rows are taken. A page may end behind any row;
+//! the next goes on from the innermost level outwards: the rest of the rows under the last key on
+//! the way, then the keys behind that one, and at last the marks behind this one.
 
 use super::super::columns::{KeyColumn, ReadColumn, behind};
 use super::super::entity::Parts;

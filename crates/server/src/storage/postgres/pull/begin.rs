@@ -1,6 +1,6 @@
-//! How a page begins: the tables are held, the snapshot is taken, and every position is held against
-//! what that says. All of it is sent in one go, with a question for each capture whether anything
-//! was marked: where nothing was, nothing more is asked.
+//! How a page begins: the tables are held, the snapshot is taken, and every position is held
+//! against what that says. All of it is sent in one go, with a question for each capture whether
+//! anything was marked: where nothing was, nothing more is asked.
 
 use std::collections::{HashMap, HashSet};
 

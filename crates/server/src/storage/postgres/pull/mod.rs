@@ -10,11 +10,11 @@
 //! it is read. Scans come first, since a delta before them would be read again.
 //!
 //! **A delta** is of the transactions that the position's snapshot does not see. What fits is told
-//! in one page and the device has that page's snapshot. Else it is a round: the marks that its first
-//! page saw, in their order, each page reading the rows as they are in its own snapshot. When the
-//! round is through, the device has everything that its first page's snapshot sees, and the next
-//! round is of what that does not see. Each is shorter than the one before; the page that finds
-//! nothing more is complete.
+//! in one page and the device has that page's snapshot. Else it is a round: the marks that its
+//! first page saw, in their order, each page reading the rows as they are in its own snapshot. When
+//! the round is through, the device has everything that its first page's snapshot sees, and the
+//! next round is of what that does not see. Each is shorter than the one before; the page that
+//! finds nothing more is complete.
 //!
 //! What could lose, repeat or leak a change, and why it does not:
 //!
@@ -35,6 +35,7 @@ mod at;
 mod begin;
 mod compare;
 mod part;
+mod telling;
 mod whole;
 
 use afield_protocol::{Frame, Page, PageEnd, Position};
