@@ -66,7 +66,8 @@ fn p5_two_servers_share_the_devices_of_one_database() {
     let db = PostgresDatabase::new();
     db.execute(
         "INSERT INTO region_member VALUES ('ada', 1), ('ada', 2);
-         INSERT INTO area_task SELECT n, NULL, 1 + n % 3, NULL, NULL, 'w' FROM generate_series(1, 20) n",
+         INSERT INTO area_task SELECT n, NULL, 1 + n % 3, NULL, NULL, 'w'
+         FROM generate_series(1, 20) n",
     );
     let other = db.another();
     let mut ada = ScopedDevice::of("ada", None);
