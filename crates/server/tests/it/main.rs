@@ -45,6 +45,7 @@ mod postgres_prepare;
 mod postgres_pull;
 mod postgres_push;
 mod postgres_query;
+mod postgres_scopes;
 mod postgres_storage;
 mod postgres_support;
 mod postgres_types;

@@ -1,5 +1,7 @@
 //! Scopes against transactions that commit in another order than they wrote.
 
+use afield_protocol::Frame;
+use afield_server::storage::Storage;
 use afield_server::storage::conformance::{Database, SCOPED, ScopedDevice};
 use postgres::Client;
 
@@ -167,5 +169,46 @@ fn p5_a_way_is_gone_through_by_one_condition() {
         db.execute("DELETE FROM firm WHERE id = 'f2'");
         ada.pull(&db, &["any_task"], 3);
         assert_eq!(ada.rows("any_task").len(), 5);
+    }
+}
+
+/// A table of memberships that is emptied and filled again in one transaction: a pull that began
+/// before it ended would find it empty, and take every row from the device.
+#[test]
+fn p4_memberships_that_are_written_anew_take_nothing_away() {
+    let db = PostgresDatabase::new();
+    db.execute(
+        "INSERT INTO region_member VALUES ('ada', 1); INSERT INTO firm VALUES ('f1', 1);
+         INSERT INTO area_task VALUES (1, NULL, 1, NULL, NULL, 'w');
+         INSERT INTO firm_task VALUES (1, NULL, NULL, 'f1', NULL, 'w')",
+    );
+    let entities = ["area_task", "firm_task"];
+    let mut ada = ScopedDevice::of("ada", None);
+    ada.pull(&db, &entities, 10);
+    for anew in [
+        "TRUNCATE region_member; INSERT INTO region_member VALUES ('ada', 1)",
+        "TRUNCATE firm; INSERT INTO firm VALUES ('f1', 1)",
+        "ALTER TABLE region_member ALTER user_id TYPE varchar(99)",
+        "ALTER TABLE firm ADD COLUMN made timestamptz DEFAULT clock_timestamp()",
+    ] {
+        let mut writer = db.database.connect();
+        writer.batch_execute(&format!("BEGIN; {anew}")).unwrap();
+        let request = ada.request(&entities, 10);
+        let (server, model) = (db.own(), db.model().clone());
+        let page = std::thread::scope(|threads| {
+            let pulls = threads.spawn(|| server.pull(&model, &request).unwrap());
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                         AND datname = current_database()";
+            while db.query(waits) == [[0.into()]] {
+                assert!(!pulls.is_finished(), "{anew}: the pull does not wait");
+                std::thread::yield_now();
+            }
+            writer.batch_execute("COMMIT").unwrap();
+            pulls.join().unwrap()
+        });
+        let is_held = |frame: &Frame| matches!(frame, Frame::Held(_) | Frame::Gone { .. });
+        assert!(!page.frames.iter().any(is_held), "{anew}: {page:?}");
+        assert!(page.end.complete, "{anew}");
+        ada.pull(&db, &entities, 10);
     }
 }

@@ -80,6 +80,13 @@ impl PostgresStorage {
         })
     }
 
+    /// Remembers so many bytes of lists of values. What is forgotten devices are asked for.
+    #[must_use]
+    pub fn with_list_memory(mut self, bytes: usize) -> Self {
+        self.lists = Lists::new(bytes);
+        self
+    }
+
     /// Looks up so many values of a scope for a user, and takes so many changes in one group.
     #[must_use]
     pub fn with_limits(mut self, scope_values: usize, group_changes: usize) -> Self {

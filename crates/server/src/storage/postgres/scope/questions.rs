@@ -38,7 +38,9 @@ impl<'a> Questions<'a> {
         let mut all = Vec::new();
         for (entity, (name, table)) in entities.iter().enumerate() {
             let doing = format!("asking for the values of the scope of `{name}`");
-            let Some((scope, _)) = table.scoped() else {
+            // Of rows that go to nobody nothing is held.
+            let pulled = table.scoped().filter(|_| table.capture.is_some());
+            let Some((scope, _)) = pulled else {
                 continue;
             };
             for condition in 0..scope.conditions.len() {
