@@ -383,7 +383,10 @@ fn forged_grant() -> Group {
 
 /// The database behind the server.
 enum Behind {
-    Sqlite(tempfile::TempDir, Connection),
+    Sqlite(
+        #[expect(dead_code, reason = "removed when the test ends")] tempfile::TempDir,
+        Connection,
+    ),
     Postgres(PostgresDatabase),
 }
 

@@ -4,7 +4,6 @@
 //!
 //! A few seconds by default. `AFIELD_STRESS="20 30"` runs 20 seeds of 30 seconds.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,22 +18,16 @@ use afield_server::storage::postgres::{
 };
 use afield_testbed::postgres::Database;
 use fastrand::Rng;
-use postgres::{Client as Blocking, NoTls};
-use tokio_postgres::{Client, GenericClient, IsolationLevel};
+use postgres::Client as Blocking;
+use tokio_postgres::{Client, IsolationLevel};
 
 use crate::postgres_support::{
     by_columns, capture_of, connect, database, made, prepared, run, url,
 };
+use crate::postgres_writers::{Rows, Writer, by_time, pause, seeds_and_seconds, select, stamped};
 
 const TABLES: &str = "
     CREATE TABLE item (id int PRIMARY KEY, region text, words text, modified timestamptz);
-    CREATE TABLE tomb (id int, at timestamptz DEFAULT clock_timestamp());
-    CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS \
-      'BEGIN NEW.modified := clock_timestamp(); RETURN NEW; END';
-    CREATE FUNCTION bury() RETURNS trigger LANGUAGE plpgsql AS \
-      'BEGIN INSERT INTO tomb (id) VALUES (OLD.id); RETURN NULL; END';
-    CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON item FOR EACH ROW EXECUTE FUNCTION stamp();
-    CREATE TRIGGER bury AFTER DELETE OR UPDATE OF id ON item FOR EACH ROW EXECUTE FUNCTION bury();
     CREATE TABLE swap (id int PRIMARY KEY DEFERRABLE, region text, words text);
     CREATE TABLE log (id int, region text, words text, PRIMARY KEY (id, region))
       PARTITION BY LIST (region);
@@ -95,12 +88,9 @@ struct Stress {
     counts: Counts,
 }
 
-/// Rows by key.
-type Rows = BTreeMap<String, String>;
-
 /// Runs it; what the timestamp pattern ended with: missing, ghosts, stale.
 fn stress(seed: u64, seconds: u64, fault: Fault) -> (Counts, [usize; 3]) {
-    let database = database(TABLES);
+    let database = database(&format!("{TABLES};{}", stamped("item")));
     prepared(&database, &model());
     if let Fault::NoTrigger(name) = fault {
         database.execute(&format!("DROP TRIGGER {name} ON item"));
@@ -139,7 +129,7 @@ fn stress(seed: u64, seconds: u64, fault: Fault) -> (Counts, [usize; 3]) {
     for table in ["item", "swap", "log"] {
         readers.push(stress.apart(move |s| run(s.read(table, None, 80))));
     }
-    let by_time = stress.apart(|s| run(s.read_by_time()));
+    let by_time = stress.apart(|s| by_time(&s.database.url, "item", &s.over));
     // Readers go on until no writer is left, and pull once more.
     for writer in writers {
         writer.join().unwrap();
@@ -167,30 +157,15 @@ impl Stress {
 
     /// One who writes, in transactions of every kind.
     fn write(&self, at: u64) {
-        let mut rng = Rng::with_seed(self.seed * 1_000 + at);
-        let mut client = Blocking::connect(&self.database.url, NoTls).unwrap();
-        client
-            .batch_execute("SET lock_timeout = '1s'; SET deadlock_timeout = '50ms'")
-            .unwrap();
-        for number in 0..self.transactions(at) {
-            let name = format!("{}-{at}-{number}", self.database.name);
-            let done = transaction(&mut client, &mut rng, &name, at == 0);
-            let count = match done {
-                Ok(()) => &self.counts.commits,
-                Err(error) => {
-                    let state = error
-                        .code()
-                        .unwrap_or_else(|| panic!("{error:?}"))
-                        .code()
-                        .to_owned();
-                    let expected = ["40001", "40P01", "23505", "55P03", "23514"].contains(&&*state);
-                    assert!(expected, "{error:?}");
-                    client.batch_execute("ROLLBACK").unwrap();
-                    &self.counts.refused
-                }
-            };
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        let writer = Writer {
+            url: &self.database.url,
+            name: &format!("{}-{at}", self.database.name),
+            seed: self.seed * 1_000 + at,
+            is_long: at == 0,
+        };
+        let (commits, refused) = writer.write(self.transactions(at), operation);
+        self.counts.commits.fetch_add(commits, Ordering::Relaxed);
+        self.counts.refused.fetch_add(refused, Ordering::Relaxed);
     }
 
     /// So many transactions that all writers end at about the same time, when the seconds are over.
@@ -300,39 +275,6 @@ impl Stress {
         }
         found.snapshot
     }
-
-    /// One who asks for what is not older than the server's clock was at the last time.
-    async fn read_by_time(&self) -> [usize; 3] {
-        let client = connect(&self.database.url).await;
-        let (mut rows, mut last) = (Rows::new(), "-infinity".to_owned());
-        loop {
-            let is_last = self.is_over();
-            let clock = client
-                .query_one("SELECT clock_timestamp()::text", &[])
-                .await
-                .unwrap();
-            let sql = "SELECT id::text, words FROM item WHERE modified >= $1::text::timestamptz";
-            let changed = select(&client, sql, &[&last]).await;
-            let sql = "SELECT id::text, '' FROM tomb t WHERE at >= $1::text::timestamptz \
-                       AND NOT EXISTS (SELECT FROM item WHERE item.id = t.id)";
-            for id in select(&client, sql, &[&last]).await.keys() {
-                rows.remove(id);
-            }
-            rows.extend(changed);
-            last = clock.get(0);
-            if is_last {
-                break;
-            }
-            pause(&client, 50).await;
-        }
-        let truth = select(&client, "SELECT id::text, words FROM item", &[]).await;
-        let missing = truth.keys().filter(|key| !rows.contains_key(*key)).count();
-        let ghosts = rows.keys().filter(|key| !truth.contains_key(*key)).count();
-        let stale = rows
-            .iter()
-            .filter(|(key, words)| truth.get(*key).is_some_and(|w| w != *words));
-        [missing, ghosts, stale.count()]
-    }
 }
 
 fn difference(rows: &Rows, truth: &Rows) -> String {
@@ -349,71 +291,6 @@ fn key_of(capture: &Captured) -> String {
         .map(|name| format!("{name}::text"))
         .collect();
     parts.join(" || '/' || ")
-}
-
-async fn select(
-    client: &impl GenericClient,
-    sql: &str,
-    parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-) -> Rows {
-    let rows = client.query(sql, parameters).await.unwrap();
-    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
-}
-
-async fn pause(client: &Client, ms: u64) {
-    let sql = "SELECT pg_sleep($1)";
-    client
-        .execute(sql, &[&(ms as f64 / 1_000.0)])
-        .await
-        .unwrap();
-}
-
-/// Delays are random: none, some, and now and then one that others commit within.
-fn delay(client: &mut Blocking, rng: &mut Rng, is_long: bool) -> Result<(), postgres::Error> {
-    let ms = match rng.u32(..10) {
-        0..4 => 0,
-        4..9 => rng.u32(1..20),
-        _ => rng.u32(20..150),
-    };
-    let ms = if is_long { ms + 150 } else { ms };
-    client
-        .execute("SELECT pg_sleep($1)", &[&(f64::from(ms) / 1_000.0)])
-        .map(drop)
-}
-
-fn transaction(
-    client: &mut Blocking,
-    rng: &mut Rng,
-    name: &str,
-    is_long: bool,
-) -> Result<(), postgres::Error> {
-    let level = [
-        "READ COMMITTED",
-        "READ COMMITTED",
-        "REPEATABLE READ",
-        "SERIALIZABLE",
-    ];
-    client.batch_execute(&format!("BEGIN ISOLATION LEVEL {}", level[rng.usize(..4)]))?;
-    for at in 0..rng.usize(1..5) {
-        if rng.u32(..5) == 0 {
-            client.batch_execute("SAVEPOINT s")?;
-            operation(client, rng, &format!("{name}-{at}-undone"))?;
-            delay(client, rng, false)?;
-            client.batch_execute(["ROLLBACK TO s", "RELEASE s"][rng.usize(..2)])?;
-        }
-        operation(client, rng, &format!("{name}-{at}"))?;
-        delay(client, rng, is_long)?;
-    }
-    match rng.u32(..10) {
-        0 => client.batch_execute("ROLLBACK"),
-        1 => {
-            client.batch_execute(&format!("PREPARE TRANSACTION '{name}'"))?;
-            delay(client, rng, is_long)?;
-            let end = ["COMMIT", "COMMIT", "ROLLBACK"][rng.usize(..3)];
-            client.batch_execute(&format!("{end} PREPARED '{name}'"))
-        }
-        _ => client.batch_execute("COMMIT"),
-    }
 }
 
 fn operation(client: &mut Blocking, rng: &mut Rng, words: &str) -> Result<(), postgres::Error> {
@@ -481,15 +358,6 @@ fn operation(client: &mut Blocking, rng: &mut Rng, words: &str) -> Result<(), po
     client.batch_execute(&sql)
 }
 
-/// How many seeds, and seconds of each.
-fn seeds_and_seconds() -> (u64, u64) {
-    let Ok(text) = std::env::var("AFIELD_STRESS") else {
-        return (2, 2);
-    };
-    let numbers: Vec<u64> = text.split(' ').map(|word| word.parse().unwrap()).collect();
-    (numbers[0], numbers[1])
-}
-
 #[test]
 fn marks_lose_nothing_whatever_the_order_of_commits() {
     let (seeds, seconds) = seeds_and_seconds();
@@ -521,12 +389,15 @@ fn the_stress_sees_a_hole_in_the_marks() {
         Fault::NoTrigger("afield_1_row"),
         Fault::FirstWriterStays,
     ] {
-        let (counts, _) = stress(1, 1, fault);
-        let counts = Counts {
-            told: Mutex::default(),
-            ..counts
+        let is_seen = |seed| {
+            let (counts, _) = stress(seed, 1, fault);
+            let counts = Counts {
+                told: Mutex::default(),
+                ..counts
+            };
+            println!("{fault:?}: {counts:?}");
+            counts.wrong.into_inner() > 0
         };
-        println!("{fault:?}: {counts:?}");
-        assert!(counts.wrong.into_inner() > 0, "{fault:?}");
+        assert!((1..=5).any(is_seen), "{fault:?}");
     }
 }

@@ -73,6 +73,22 @@ impl PostgresDatabase {
         made
     }
 
+    /// Another server on the same database, with a program that writes beside it.
+    pub(crate) fn aside(&self) -> Self {
+        let database = Made {
+            url: self.database.url.clone(),
+            name: self.database.name.clone(),
+        };
+        Self {
+            cluster: None,
+            database,
+            model: self.model.clone(),
+            foreign: RefCell::default(),
+            storage: Some(self.another()),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
     /// The cluster of this database alone.
     pub(crate) fn cluster(&self) -> &Cluster {
         self.cluster.as_ref().unwrap()

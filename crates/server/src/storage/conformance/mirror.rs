@@ -14,10 +14,12 @@ type Brought = (Vec<Value>, Vec<Option<i64>>);
 
 /// A device of one user.
 #[derive(Clone, Debug)]
-pub(super) struct Mirror {
+pub struct Mirror {
+    /// Whose it is.
     pub caller: Caller,
     rows: BTreeMap<String, BTreeMap<Vec<u8>, Brought>>,
     values: BTreeMap<String, BTreeSet<i64>>,
+    /// Its position in each entity.
     pub positions: BTreeMap<String, Position>,
     /// Entities that started over, each time.
     pub resets: Vec<String>,
@@ -30,7 +32,8 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    pub(super) fn of(caller: &Caller) -> Self {
+    /// One that holds nothing yet.
+    pub fn of(caller: &Caller) -> Self {
         Self {
             caller: caller.clone(),
             rows: BTreeMap::new(),
@@ -44,20 +47,23 @@ impl Mirror {
     }
 
     /// What it holds of an entity, by identifier.
-    pub(super) fn rows(&self, entity: &str) -> Rows {
+    pub fn rows(&self, entity: &str) -> Rows {
         let rows = self.rows.get(entity).into_iter().flatten();
         rows.map(|(key, (row, _))| (key.clone(), row.clone()))
             .collect()
     }
 
     /// The first cells of the rows that it holds, in the order of their identifiers.
-    pub(super) fn keys(&self, entity: &str) -> Vec<Value> {
+    pub fn keys(&self, entity: &str) -> Vec<Value> {
         let rows = self.rows(entity).into_values();
         rows.filter_map(|row| row.into_iter().next()).collect()
     }
 
     /// Pulls until a page is complete.
-    pub(super) fn pull(&mut self, db: &dyn Database, entities: &[&str], rows_max: usize) {
+    ///
+    /// # Panics
+    /// As with a page, or there is no end.
+    pub fn pull(&mut self, db: &dyn Database, entities: &[&str], rows_max: usize) {
         for _ in 0..10_000 {
             if self.page(db, entities, rows_max).end.complete {
                 return;
@@ -67,12 +73,10 @@ impl Mirror {
     }
 
     /// Pulls one page and applies it.
-    pub(super) fn page(
-        &mut self,
-        db: &dyn Database,
-        entities: &[&str],
-        rows_max: usize,
-    ) -> PulledPage {
+    ///
+    /// # Panics
+    /// The pull fails, or a complete page's digests are others than of what it holds.
+    pub fn page(&mut self, db: &dyn Database, entities: &[&str], rows_max: usize) -> PulledPage {
         let position = |name: &&str| ((*name).to_owned(), self.positions.get(*name).cloned());
         let request = PullRequest {
             caller: self.caller.clone(),

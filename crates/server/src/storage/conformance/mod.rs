@@ -37,6 +37,7 @@ pub use self::copies::*;
 pub use self::dependants::*;
 pub use self::history::*;
 pub use self::lookups::*;
+pub use self::mirror::Mirror;
 pub use self::numbers::*;
 pub use self::parts::*;
 pub use self::patterns::*;
