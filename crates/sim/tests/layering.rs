@@ -33,7 +33,13 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     (
         "afield-sim",
-        &["afield", "afield-protocol", "afield-server"],
+        &[
+            "afield",
+            "afield-protocol",
+            "afield-server",
+            // For benches.
+            "afield-testbed",
+        ],
     ),
     // An app has the library alone; its tests bring a server.
     ("inspections", &["afield", "afield-server"]),

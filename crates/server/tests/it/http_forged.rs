@@ -1,24 +1,17 @@
 //! A hundred pushes of a user who writes them by hand, over real HTTP: they change nothing, tell
 //! nothing of another user's rows, and are no reason to fail.
 
-use std::sync::Arc;
-
 use afield_protocol::codec::Format;
 use afield_protocol::{
     Attributes, Change, FIRST_TEMPORARY, Frame, Group, GroupId, Op, Origin, Position, Value,
-    VerdictKind,
+    Verdict, VerdictKind,
 };
-use afield_server::resolved::ServerModel;
-use afield_server::storage::Storage;
-use afield_server::storage::conformance::{MARKER, eve, for_postgres, rights_model, rights_schema};
-use afield_server::storage::sqlite::{SqliteStorage, prepare};
-use rusqlite::Connection;
-use rusqlite::types::Value as Cell;
+use afield_server::storage::conformance::{MARKER, eve};
 use serde_json::json;
 
+use crate::http_forged_behind::{Behind, on_postgres, on_sqlite};
 use crate::http_support::client::Ask;
 use crate::http_support::{NOW, Server, auth};
-use crate::postgres_database::PostgresDatabase;
 
 const MINE: &str = "0190b3a1-5c1e-7cc3-98a1-00000000000a";
 const FOREIGN: &str = "0190b3a1-5c1e-7cc3-98a1-00000000000b";
@@ -381,92 +374,6 @@ fn forged_grant() -> Group {
     }
 }
 
-/// The database behind the server.
-enum Behind {
-    Sqlite(
-        #[expect(dead_code, reason = "removed when the test ends")] tempfile::TempDir,
-        Connection,
-    ),
-    Postgres(PostgresDatabase),
-}
-
-/// What a table holds, row by row.
-type Dump = Vec<(String, Vec<String>)>;
-
-fn served(storage: impl Storage + 'static, model: ServerModel) -> Server {
-    let outcomes = storage.push(&model, &eve(), &[of_eve()]).unwrap();
-    assert!(outcomes[0].is_applied(), "{outcomes:?}");
-    Server::start_on(Arc::new(storage) as Arc<dyn Storage>, model)
-}
-
-fn on_sqlite() -> (Server, Behind) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("team.db");
-    let conn = Connection::open(&path).unwrap();
-    conn.execute_batch(&rights_schema(NUMBERED)).unwrap();
-    let model = rights_model();
-    let random = |bytes: &mut [u8]| bytes.fill(4);
-    prepare(&path, &model, random).unwrap();
-    let storage = SqliteStorage::open(&path, &model, random).unwrap();
-    (served(storage, model), Behind::Sqlite(folder, conn))
-}
-
-fn on_postgres() -> (Server, Behind) {
-    let schema = for_postgres(&rights_schema(NUMBERED));
-    let database = PostgresDatabase::with(&schema, rights_model());
-    let server = served(database.another(), rights_model());
-    (server, Behind::Postgres(database))
-}
-
-/// As the schema calls a key that the database numbers.
-const NUMBERED: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
-
-impl Behind {
-    /// Every row of every table, the team's and those of Afield's that a push may write, but the
-    /// ledger's.
-    fn dump(&self) -> Dump {
-        match self {
-            Self::Sqlite(_, conn) => dump(conn),
-            Self::Postgres(database) => database.foreign(|client| {
-                let sql = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
-                           WHERE schemaname IN ('public', 'afield') AND tablename NOT IN \
-                           ('ledger', 'epoch', 'beacon') ORDER BY 1";
-                let names = client.query(sql, &[]).unwrap();
-                let names = names.iter().map(|row| row.get::<_, String>(0));
-                let rows = |name: String| {
-                    let sql = format!("SELECT t::text FROM {name} t ORDER BY 1");
-                    let rows = client.query(&sql, &[]).unwrap();
-                    (name, rows.iter().map(|row| row.get(0)).collect())
-                };
-                names.map(rows).collect()
-            }),
-        }
-    }
-}
-
-fn dump(conn: &Connection) -> Dump {
-    let mut names = conn
-        .prepare(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' \
-             AND name NOT IN ('afield_ledger', 'afield_epoch') ORDER BY name",
-        )
-        .unwrap();
-    let names = names.query_map([], |row| row.get(0)).unwrap();
-    names
-        .map(|name| {
-            let name: String = name.unwrap();
-            let mut rows = conn.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
-            let width = rows.column_count();
-            let row = |row: &rusqlite::Row<'_>| {
-                let cells = (0..width).map(|at| row.get::<_, Cell>(at));
-                Ok(format!("{:?}", cells.collect::<Result<Vec<_>, _>>()?))
-            };
-            let rows = rows.query_map([], row).unwrap().map(Result::unwrap);
-            (name, rows.collect())
-        })
-        .collect()
-}
-
 fn forged() -> Vec<Group> {
     let changes = [
         rows_of_others(),
@@ -489,14 +396,26 @@ fn forged() -> Vec<Group> {
 
 #[test]
 fn p7_a_hundred_forged_pushes_change_nothing_and_tell_nothing() {
-    let (server, behind) = on_sqlite();
+    let (server, behind) = on_sqlite(&(eve(), of_eve()));
     a_hundred_pushes(&server, &behind);
 }
 
 #[test]
 fn p7_a_hundred_forged_pushes_to_postgresql_change_nothing_and_tell_nothing() {
-    let (server, behind) = on_postgres();
+    let (server, behind) = on_postgres(&(eve(), of_eve()));
     a_hundred_pushes(&server, &behind);
+}
+
+fn assert_tells_nothing(group: &Group, verdicts: &[Verdict]) {
+    for (verdict, change) in verdicts.iter().zip(&group.changes) {
+        let is_done = verdict.kind == VerdictKind::Applied;
+        assert!(
+            !is_done || change.op == Op::Delete,
+            "{group:?}: {verdict:?}"
+        );
+        let is_bare = verdict.values.is_empty() && verdict.key.is_none();
+        assert!(is_bare, "{verdict:?}");
+    }
 }
 
 fn a_hundred_pushes(server: &Server, behind: &Behind) {
@@ -534,19 +453,8 @@ fn a_hundred_pushes(server: &Server, behind: &Behind) {
             }
             answered += 1;
             for frame in server.decode(format, &answer.body) {
-                let Frame::Outcome(outcome) = frame else {
-                    continue;
-                };
-                for (verdict, change) in outcome.verdicts.iter().zip(&group.changes) {
-                    let is_done = verdict.kind == VerdictKind::Applied;
-                    assert!(
-                        !is_done || change.op == Op::Delete,
-                        "{group:?}: {verdict:?}"
-                    );
-                    assert!(
-                        verdict.values.is_empty() && verdict.key.is_none(),
-                        "{verdict:?}"
-                    );
+                if let Frame::Outcome(outcome) = frame {
+                    assert_tells_nothing(group, &outcome.verdicts);
                 }
             }
         }
@@ -573,7 +481,10 @@ fn a_hundred_pushes(server: &Server, behind: &Behind) {
 
 #[test]
 fn p7_forged_units_entities_and_positions_bring_no_rows_of_others() {
-    for (server, behind) in [on_sqlite(), on_postgres()] {
+    for (server, behind) in [
+        on_sqlite(&(eve(), of_eve())),
+        on_postgres(&(eve(), of_eve())),
+    ] {
         forged_units(&server, &behind);
     }
 }

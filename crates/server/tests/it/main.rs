@@ -7,6 +7,7 @@
 mod http_attacks;
 mod http_coding;
 mod http_forged;
+mod http_forged_behind;
 mod http_forged_chosen;
 mod http_limits;
 mod http_limits_each;

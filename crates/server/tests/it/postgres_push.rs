@@ -18,7 +18,8 @@ const ROWS: &str = "
     INSERT INTO paper VALUES (1, 1, 1, 1, 1), (2, 2, 2, 2, NULL), (3, 3, 3, 3, 2);
     INSERT INTO card VALUES (1, 1, 1, 1, 1), (2, 2, 2, 2, NULL), (3, 3, 3, 3, 2);
     INSERT INTO slip VALUES (1, 1, 1, 1, 1), (2, 2, 2, 2, NULL), (3, 3, 3, 3, 2);
-    INSERT INTO own_task (id, owner, words) VALUES (1, 'ada', 'w'), (2, 'eve', 'w'), (3, 'ada', 'x');
+    INSERT INTO own_task (id, owner, words)
+      VALUES (1, 'ada', 'w'), (2, 'eve', 'w'), (3, 'ada', 'x');
     INSERT INTO company VALUES ('k', 'one', 1), ('l', 'two', 2);";
 
 const ENTITIES: [&str; 6] = ["stock", "paper", "card", "slip", "own_task", "company"];

@@ -85,7 +85,8 @@ pub trait Database {
         true
     }
 
-    /// The statement that makes a trigger: for each row of `table` that is updated, `then` if `when`.
+    /// The statement that makes a trigger: for each row of `table` that is updated, `then` if
+    /// `when`.
     fn after_update(&self, table: &str, when: &str, then: &str) -> String {
         format!(
             "CREATE TRIGGER after_update_{table} AFTER UPDATE ON {table} WHEN {when} \

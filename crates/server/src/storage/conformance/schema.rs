@@ -87,7 +87,8 @@ const NUMBERED_BEHIND: &str = r#"
         FROM information_schema.columns WHERE is_identity = 'YES' AND table_schema = 'public'
       LOOP
         EXECUTE format('SELECT setval(pg_get_serial_sequence(%L, %L),
-          greatest(%s, coalesce((SELECT max(%I) + 1 FROM %I), 1)), false)', c.t, c.k, c.s, c.k, c.t);
+          greatest(%s, coalesce((SELECT max(%I) + 1 FROM %I), 1)), false)',
+          c.t, c.k, c.s, c.k, c.t);
       END LOOP;
     END $$;"#;
 

@@ -130,8 +130,8 @@ pub(super) fn staying<T: Transaction>(
 }
 
 /// The refusal of a change that the database refused, since it refers to a row that is not there:
-/// in the words for one that is somebody else's, so that nobody learns which of both it is. `row` is
-/// the row as it is, if there is one, and `set` what it would get.
+/// in the words for one that is somebody else's, so that nobody learns which of both it is. `row`
+/// is the row as it is, if there is one, and `set` what it would get.
 pub(super) fn missing<T: Transaction>(
     tx: &T,
     table: &T::Table,

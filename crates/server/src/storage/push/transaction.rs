@@ -118,9 +118,9 @@ pub(in crate::storage) trait Transaction {
     /// Whether the caller may leave a row as it is now, having written it.
     fn may_become(&self, table: &Self::Table, place: &Self::Place) -> Result<bool, StorageError>;
 
-    /// Whether the caller could leave a row behind that has the values of a change which the database
-    /// refused for a reference; asked only where it looks at references at once. `row` is the row as
-    /// it is, if there is one.
+    /// Whether the caller could leave a row behind that has the values of a change which the
+    /// database refused for a reference; asked only where it looks at references at once. `row` is
+    /// the row as it is, if there is one.
     fn could_become(
         &self,
         _table: &Self::Table,

@@ -9,14 +9,16 @@
 //!
 //! What could go wrong, and why it does not:
 //!
-//! | what | why not |
-//! |---|---|
-//! | a trigger of the team's changes another row, or refuses one of many | tables with triggers or rules of the team's are never written ahead |
-//! | a write changes whose rows others are | nor are tables that a scope reads; nor rows whose change touches a column that decides about it |
-//! | an update cascades to rows that were read | nor are tables whose columns others refer to with an action |
-//! | a constraint refuses one of many | the statement fails, and all are decided one by one |
-//! | a row stands twice in a statement | changes of one row are one there, its last values |
-//! | the database makes another value of one | what it returns is compared with what was thought |
+//! - A trigger of the team's changes another row, or refuses one of many: tables with
+//!   triggers or rules of the team's are never written ahead.
+//! - A write changes whose rows others are: nor are tables that a scope reads; nor rows whose
+//!   change touches a column that decides about it.
+//! - An update cascades to rows that were read: nor are tables whose columns others refer to
+//!   with an action.
+//! - A constraint refuses one of many: the statement fails, and all are decided one by one.
+//! - A row stands twice in a statement: changes of one row are one there, its last values.
+//! - The database makes another value of one: what it returns is compared with what was
+//!   thought.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -556,7 +558,8 @@ impl Ahead {
             return Ok(());
         }
         let sql = "INSERT INTO afield.ledger (user_name, group_id, applied, absorbed_by, at) \
-                   SELECT $1, f.id, true, f.by, $2 FROM unnest($3::bytea[], $4::bytea[]) f (id, by) \
+                   SELECT $1, f.id, true, f.by, $2 \
+                   FROM unnest($3::bytea[], $4::bytea[]) f (id, by) \
                    ON CONFLICT (user_name, group_id) DO UPDATE \
                    SET applied = true, absorbed_by = excluded.absorbed_by, xid = excluded.xid";
         link.execute(sql, &[user, &now, &folded, &by], DOING)

@@ -72,14 +72,16 @@ const TRIGGERS: &str = "
       UNION SELECT relid::oid FROM pg_partition_tree($1::text::regclass)
     )
     SELECT EXISTS (
-        SELECT FROM part JOIN pg_trigger t ON t.tgrelid = part.oid JOIN pg_proc f ON f.oid = t.tgfoid
+        SELECT FROM part JOIN pg_trigger t ON t.tgrelid = part.oid
+        JOIN pg_proc f ON f.oid = t.tgfoid
         WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
           AND f.pronamespace IS DISTINCT FROM to_regnamespace('afield'))
       OR EXISTS (SELECT FROM part JOIN pg_class r ON r.oid = part.oid WHERE r.relhasrules)";
 
 const ACTIONS: &str = "
     SELECT EXISTS (
-      SELECT FROM pg_constraint WHERE confrelid = $1::text::regclass AND confupdtype NOT IN ('a', 'r'))";
+      SELECT FROM pg_constraint
+      WHERE confrelid = $1::text::regclass AND confupdtype NOT IN ('a', 'r'))";
 
 const NUMBERS: &str = "
     SELECT a.attidentity::text, pg_get_serial_sequence($1::text, a.attname::text),
