@@ -31,7 +31,9 @@ pub(crate) type First = (Caller, Group);
 pub(crate) type Dump = Vec<(String, Vec<String>)>;
 
 fn served(storage: impl Storage + 'static, model: ServerModel, first: &First) -> Server {
-    let outcomes = storage.push(&model, &first.0, &[first.1.clone()]).unwrap();
+    let outcomes = storage
+        .push(&model, &first.0, std::slice::from_ref(&first.1))
+        .unwrap();
     assert!(outcomes[0].is_applied(), "{outcomes:?}");
     Server::start_on(Arc::new(storage) as Arc<dyn Storage>, model)
 }

@@ -62,7 +62,7 @@ impl Team {
     /// With the rows of the benches, all of them everybody's.
     fn with_visits(afield: &Path, rows: &[Visit]) -> Result<Self, Box<dyn Error>> {
         let fill = |client: &mut Client| insert(client, rows);
-        Self::start(afield, TABLE, fill, unlimited)
+        Self::start(afield, TABLE, fill, |proposed| unlimited(&proposed))
     }
 
     /// CPU seconds of the database so far.
@@ -72,7 +72,7 @@ impl Team {
 }
 
 /// A model that takes as many requests as there are.
-fn unlimited(proposed: String) -> String {
+fn unlimited(proposed: &str) -> String {
     format!("{proposed}\n[limits]\ndevice_rate = 60000\n")
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .take_while(|line| !line.starts_with("[unit") && !line.starts_with("[scope"))
             .flat_map(|line| [line, "\n"])
             .collect();
-        unlimited(head + MODEL)
+        unlimited(&(head + MODEL))
     };
     let team = Team::start(&arguments.afield, TABLES, fill, model)?;
     let mut one = Device::open(&team.served, "one")?;

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                 kept += &format!("{line}\n");
             }
         }
-        unlimited(kept)
+        unlimited(&kept)
     };
     let team = Team::start(&arguments.afield, &tables, |_| Ok(()), model)?;
     let mut client = team.database.connect();
@@ -43,9 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut bulks: [[Vec<f64>; 2]; 3] = Default::default();
     for round in 0..ROUNDS {
         for (at, table) in TABLES.iter().enumerate() {
-            for kind in 0..3 {
-                let spent = single(&mut client, &backend, table, kind, round)?;
-                singles[at][kind].push(spent);
+            for (kind, all) in singles[at].iter_mut().enumerate() {
+                all.push(single(&mut client, &backend, table, kind, round)?);
             }
         }
         for (at, table) in TABLES.iter().enumerate() {
