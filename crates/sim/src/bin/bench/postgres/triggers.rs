@@ -117,7 +117,8 @@ fn single(
 
 /// Seconds of the backend's CPU, and of the clock, for an update of all rows.
 fn bulk(client: &mut Client, backend: &str, table: &str) -> Result<[f64; 2], Box<dyn Error>> {
-    client.batch_execute(&format!("VACUUM {table}; CHECKPOINT"))?;
+    client.batch_execute(&format!("VACUUM {table}"))?;
+    client.batch_execute("CHECKPOINT")?;
     let sql = format!("UPDATE {table} SET minutes = minutes + 1 WHERE id <= {ROWS}");
     let (before, start) = (on_cpu(backend)?, super::super::device::now());
     client.batch_execute(&sql)?;
