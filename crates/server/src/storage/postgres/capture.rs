@@ -288,12 +288,16 @@ impl Capture {
                 self.rows("afield_new", &self.is_nowhere("afield_old")),
             ),
         };
+        let both = self.upsert(&format!("{left}\n    UNION\n    {came}"));
+        // The same twice, so that few rows and many have a plan each: one that was made for many
+        // fills tables of their size for a single row too.
+        let is_small =
+            "(SELECT pg_catalog.count(*) < 100 FROM (SELECT FROM afield_new LIMIT 100) l)";
         format!(
-            "\nBEGIN\n  IF TG_OP = 'INSERT' THEN\n{}  ELSIF TG_OP = 'DELETE' THEN\n{}  ELSE\n{}  \
-             END IF;\n  RETURN NULL;\nEND\n",
+            "\nBEGIN\n  IF TG_OP = 'INSERT' THEN\n{}  ELSIF TG_OP = 'DELETE' THEN\n{}  \
+             ELSIF {is_small} THEN\n{both}  ELSE\n{both}  END IF;\n  RETURN NULL;\nEND\n",
             self.upsert(&new),
             self.upsert(&old),
-            self.upsert(&format!("{left}\n    UNION\n    {came}")),
         )
     }
 

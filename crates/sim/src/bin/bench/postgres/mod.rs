@@ -77,9 +77,9 @@ fn unlimited(proposed: &str) -> String {
 }
 
 fn postmaster(database: &Database) -> Result<String, Box<dyn Error>> {
-    let row = database
-        .connect()
-        .query_one("SELECT pg_backend_pid()", &[])?;
+    // Connected until its parent is known.
+    let mut client = database.connect();
+    let row = client.query_one("SELECT pg_backend_pid()", &[])?;
     let backend: i32 = row.get(0);
     parent(&backend.to_string()).ok_or_else(|| "the database's process has no parent".into())
 }
