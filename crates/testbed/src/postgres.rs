@@ -182,6 +182,48 @@ impl Cluster {
     /// # Panics
     /// There is no copy, or the server does not start.
     pub fn restore(&self) {
+        self.put_back();
+        self.start_again();
+    }
+
+    /// What is written from now on no standby receives.
+    ///
+    /// # Panics
+    /// The log cannot be copied.
+    pub fn ship(&self) {
+        let switch = "CHECKPOINT; SELECT pg_switch_wal()";
+        let done = self.connect("postgres").batch_execute(switch);
+        done.unwrap_or_else(|error| panic!("{}", told(&error)));
+        let to = self.folder.join("shipped");
+        let log = self.data().join("pg_wal");
+        run(command(Path::new("cp")).arg("-a").arg(log).arg(to)).expect("the log is copied");
+    }
+
+    /// Lets the copy take over, as a standby does that has received what was shipped: on a timeline
+    /// of its own.
+    ///
+    /// # Panics
+    /// There is no copy, or the server does not start.
+    pub fn take_over(&self) {
+        self.put_back();
+        let settings = self.data().join("postgresql.auto.conf");
+        let shipped = self.folder.join("shipped");
+        let text = fs::read_to_string(&settings).expect("the copy has settings");
+        let text = format!(
+            "{text}\nrestore_command = 'cp \"{}/%f\" \"%p\"'\n",
+            shipped.display()
+        );
+        fs::write(&settings, text).expect("the settings are written");
+        fs::write(self.data().join("recovery.signal"), "").expect("the signal is written");
+        self.start_again();
+        let wait = "DO $$ BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.02); \
+                    END LOOP; END $$";
+        let done = self.connect("postgres").batch_execute(wait);
+        done.unwrap_or_else(|error| panic!("{}", told(&error)));
+    }
+
+    /// Stops the server, and puts the copy in the place of the databases.
+    fn put_back(&self) {
         self.stop("immediate").expect("the server stops");
         let backup = self.folder.join("backup");
         run(command(Path::new("rm")).arg("-rf").arg(self.data())).expect("the data goes");
@@ -190,7 +232,6 @@ impl Cluster {
         // The copy has what says that the server of the original runs.
         let lock = self.data().join(format!(".s.PGSQL.{}.lock", self.port));
         run(command(Path::new("rm")).arg("-f").arg(lock)).expect("the lock goes");
-        self.start_again();
     }
 
     fn data(&self) -> PathBuf {

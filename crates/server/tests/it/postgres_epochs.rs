@@ -58,6 +58,43 @@ fn p5_what_no_beacon_has_seen_starts_over() {
     assert_eq!(device.resets, 1);
 }
 
+/// A standby takes over that has not received the last writes: whoever was told of them loads
+/// again, all others go on. The server runs all the while.
+#[test]
+fn p5_a_standby_that_takes_over_lets_devices_go_on() {
+    let db = PostgresDatabase::alone();
+    fill(&db);
+    db.cluster().back_up();
+    let mut early = Replica::default();
+    early.pull(&db, &STOCK, 100);
+    db.execute("UPDATE stock SET words = 'received' WHERE id < 6; DELETE FROM stock WHERE id = 7");
+    let mut on_time = early.clone();
+    on_time.pull(&db, &STOCK, 100);
+    db.own().duties().unwrap();
+    let received = db.storage().checkpoint();
+    db.cluster().ship();
+    db.execute("UPDATE stock SET words = 'lost' WHERE id = 9; DELETE FROM stock WHERE id = 3");
+    let mut late = on_time.clone();
+    late.pull(&db, &STOCK, 100);
+    let lost = db.storage().checkpoint();
+    db.forget_foreign();
+    db.cluster().take_over();
+    let timeline = db.query("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)");
+    assert_eq!(timeline[0][0], "00000002".into());
+    assert_eq!(
+        db.query("SELECT id FROM stock WHERE words = 'lost'").len(),
+        0
+    );
+    db.execute("UPDATE stock SET words = words || 'x' WHERE id BETWEEN 4 AND 12");
+    for (device, resets) in [(&mut early, 0), (&mut on_time, 0), (&mut late, 1)] {
+        device.pull(&db, &STOCK, 7);
+        assert_eq!(device.resets, resets);
+        assert_same(&db, device, &STOCK);
+    }
+    assert!(db.storage().knows(&received).unwrap());
+    assert!(!db.storage().knows(&lost).unwrap());
+}
+
 /// Any server goes on from what any other has told.
 #[test]
 fn p5_servers_that_share_a_database_share_positions() {
