@@ -216,6 +216,10 @@ impl Database for PostgresDatabase {
         )
     }
 
+    fn seeds_of(&self, all: u64) -> u64 {
+        all.div_ceil(4)
+    }
+
     fn set_time(&mut self, seconds: i64) {
         self.clock.store(seconds, Ordering::SeqCst);
     }

@@ -94,6 +94,12 @@ pub trait Database {
         )
     }
 
+    /// How many seeds of a random case are enough, of so many that take seconds where no step waits
+    /// for another process.
+    fn seeds_of(&self, all: u64) -> u64 {
+        all
+    }
+
     /// What the server's clock says from now on, in seconds since 1970; 1,000 before.
     fn set_time(&mut self, seconds: i64);
 
@@ -105,6 +111,13 @@ pub trait Database {
 
     /// Puts the copy back in the database's place and starts the server on it.
     fn restore(&mut self);
+}
+
+/// The seeds of a random case; `AFIELD_SEEDS` asks for another number of them.
+fn seeds(db: &dyn Database, all: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("AFIELD_SEEDS").ok();
+    let asked = asked.and_then(|seeds| seeds.parse().ok());
+    0..asked.unwrap_or_else(|| db.seeds_of(all))
 }
 
 /// What the table of `entity` holds, in the form of [`Replica::rows`].

@@ -1,15 +1,14 @@
 //! Random writes to rows, to what they show and to what leads there, against small pages.
 
+use super::super::seeds;
 use super::{Database, ShowingDevice, all};
 
 const SEEDS: u64 = 40;
 const STEPS: usize = 60;
 
-/// Runs [`random_lookups`]; `AFIELD_SEEDS` asks for more seeds.
+/// Runs [`random_lookups`].
 pub fn p5_random_writes_against_random_pages_of_lookups(db: &mut dyn Database) {
-    let asked = std::env::var("AFIELD_SEEDS").ok();
-    let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
-    for seed in 0..seeds {
+    for seed in seeds(db, SEEDS) {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             random_lookups(db, seed, &all());
         }));

@@ -1,16 +1,15 @@
 //! Random writes, grants and moves against devices of several users with small pages. Each page
 //! is watched, and each complete one compared with plain SQL.
 
+use super::super::seeds;
 use super::{Database, SCOPED, ScopedDevice, run};
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 60;
 
-/// Runs [`random_scopes`]; `AFIELD_SEEDS` asks for more seeds.
+/// Runs [`random_scopes`].
 pub fn p7_random_scopes_against_random_pages(db: &mut dyn Database) {
-    let asked = std::env::var("AFIELD_SEEDS").ok();
-    let seeds = asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
-    for seed in 0..seeds {
+    for seed in seeds(db, SEEDS) {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             random_scopes(db, seed);
         }));

@@ -2,6 +2,7 @@
 
 use super::super::Database;
 use super::super::mirror::Mirror;
+use super::super::seeds;
 use super::tables::{OF_INSTANTS, START, assert_exact, instant};
 use crate::storage::Caller;
 
@@ -15,7 +16,7 @@ pub fn p5_random_windows_hold_exactly_what_they_should(db: &mut dyn Database) {
 
 /// The same with some of the entities.
 pub fn random_windows(db: &mut dyn Database, entities: &[&str]) {
-    for seed in 0..SEEDS {
+    for seed in seeds(db, SEEDS) {
         let mut random = fastrand::Rng::with_seed(seed);
         let users = ["ada", "ada", "eve"];
         let mut devices: Vec<Mirror> = users.map(|user| Mirror::of(&Caller::user(user))).into();
