@@ -3,6 +3,7 @@
 //! a round: whatever is missing there comes from the device.
 
 mod now;
+mod on_device;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use afield_protocol::{Chosen, Code, Held};
 
 pub(super) use self::now::{Now, Numbering, digest};
+pub(super) use self::on_device::OnDevice;
 use super::{Caller, StorageError};
 
 /// Bytes of lists that a server remembers: those of some ten thousand users with a hundred

@@ -40,7 +40,7 @@ use super::now::{self, Now};
 use super::{Asking, Listed, ScopeSql};
 use crate::position::{CodeKey, Place, Progress};
 use crate::storage::StorageError;
-use crate::storage::lists::digest;
+use crate::storage::lists::OnDevice;
 
 const DOING: &str = "reading a page of a scope";
 
@@ -58,10 +58,7 @@ pub(in super::super) struct ScopedPull<'a> {
     scope: &'a ScopeSql,
     sql: &'a ScopedSql,
     now: Now,
-    /// The values whose rows the device has.
-    has: HashSet<i64>,
-    gained: Vec<i64>,
-    lost: Vec<i64>,
+    has: OnDevice,
     /// The changes above this number are to come.
     from: i64,
     /// How far the rows are delivered that show what has the next number.
@@ -109,9 +106,7 @@ impl<'a> ScopedPull<'a> {
             scope,
             sql,
             now,
-            has: HashSet::new(),
-            gained: Vec::new(),
-            lost: Vec::new(),
+            has: OnDevice::default(),
             from: snapshot,
             begun: None,
             seen: None,
@@ -170,12 +165,12 @@ impl<'a> ScopedPull<'a> {
         self.from = place.change;
         let begun = place.fan_out.as_deref();
         self.begun = begun.and_then(|bytes| Begun::read(bytes, self.table));
-        self.has = has;
+        self.has = OnDevice::of(has);
         let has_changed = is_whole
             && (self.is_touched(conn, snapshot).while_(DOING)?
                 || self.has_entered(conn, instants).while_(DOING)?);
         if has_changed {
-            self.has.clear();
+            self.has = OnDevice::default();
             self.from = snapshot;
             return Ok(false);
         }
@@ -188,7 +183,7 @@ impl<'a> ScopedPull<'a> {
         self.entering = entering.filter(|_| !is_whole);
         self.let_go();
         if planted("server-grant-without-touch-missed") && is_idle {
-            self.has.extend(self.now.all());
+            self.has.take_for_there(self.now.all());
         }
         Ok(true)
     }
@@ -196,18 +191,17 @@ impl<'a> ScopedPull<'a> {
     /// Drops what the user holds no more.
     fn let_go(&mut self) {
         let held: HashSet<i64> = match planted("server-scope-from-old-rights") {
-            true => self.has.clone(),
+            true => self.has.numbers().clone(),
             false => self.now.all().collect(),
         };
-        self.lost = self.has.difference(&held).copied().collect();
-        self.lost.sort_unstable();
-        self.has.retain(|number| held.contains(number));
-        if let Some(reached) = &self.scan
-            && self.now.value(reached.condition, reached.number).is_none()
-        {
-            self.lost.push(reached.number);
+        if self.has.let_go(&held, &self.now, self.begun_value()) {
             self.scan = None;
         }
+    }
+
+    /// The value whose scan goes on.
+    fn begun_value(&self) -> Option<(usize, i64)> {
+        self.scan.as_ref().map(|scan| (scan.condition, scan.number))
     }
 
     /// Downloads missing values, as far as the page goes.
@@ -222,7 +216,9 @@ impl<'a> ScopedPull<'a> {
             return Ok(());
         }
         let mut looked_at = 0;
-        for (condition, number) in self.missing() {
+        let conditions = self.scope.conditions.len();
+        let missing = self.has.missing(&self.now, conditions, self.begun_value());
+        for (condition, number) in missing {
             let resumed = self.scan.take_if(|reached| reached.number == number);
             if resumed.is_none() {
                 self.delta(conn, page, snapshot)?;
@@ -243,25 +239,10 @@ impl<'a> ScopedPull<'a> {
                 });
                 return Ok(());
             }
-            self.has.insert(number);
-            self.gained.push(number);
+            self.has.gain(number);
             page.count_bytes(NUMBER_BYTES);
         }
         Ok(())
-    }
-
-    /// The values whose rows the device lacks, in the order of their scans: the one that is being
-    /// scanned, then those of the last condition first, since there is nothing to scan as long as
-    /// a way's other conditions hold nothing.
-    fn missing(&self) -> Vec<(usize, i64)> {
-        let begun = self.scan.as_ref().map(|scan| (scan.condition, scan.number));
-        let conditions = (0..self.scope.conditions.len()).rev();
-        let all = conditions.flat_map(|condition| {
-            let values = self.now.values(condition).iter();
-            values.map(move |(number, _)| (condition, *number))
-        });
-        let missing = all.filter(|value| !self.has.contains(&value.1) && Some(*value) != begun);
-        begun.into_iter().chain(missing).collect()
     }
 
     /// Sends the rows of a value. The last key that was looked at, if the page ended before.
@@ -279,7 +260,7 @@ impl<'a> ScopedPull<'a> {
         let way = self.scope.ways[self.scope.conditions[condition].way].clone();
         let is_empty = |other| {
             let mut values = self.now.values(other).iter();
-            other != condition && !values.any(|(number, _)| self.has.contains(number))
+            other != condition && !values.any(|(number, _)| self.has.contains(*number))
         };
         if way.clone().any(is_empty) {
             return Ok(None);
@@ -330,7 +311,7 @@ impl<'a> ScopedPull<'a> {
         if self.from >= snapshot || page.is_full() {
             return Ok(());
         }
-        let has = |number: i64| self.has.contains(&number);
+        let has = |number: i64| self.has.contains(number);
         let (sql, width) = (self.sql, self.table.key_width());
         let mut marks = Marks::of(sql, self.scope, width, &self.now, has);
         let beside = |row: &Row<'_>| {
@@ -399,7 +380,7 @@ impl<'a> ScopedPull<'a> {
 
     /// Whether values are missing, or rows that have come in by time.
     pub(in super::super) fn is_scanning(&self) -> bool {
-        self.entering.is_some() || self.now.all().any(|number| !self.has.contains(&number))
+        self.entering.is_some() || self.has.is_missing_any(&self.now)
     }
 
     /// Whether the device has this snapshot.
@@ -409,28 +390,12 @@ impl<'a> ScopedPull<'a> {
 
     /// What changed in the values, if anything did.
     pub(in super::super) fn told(&self) -> Option<Frame> {
-        let is_nothing = self.gained.is_empty() && self.lost.is_empty();
-        (!is_nothing).then(|| {
-            Frame::Held(Held {
-                entity: self.name.to_owned(),
-                gained: self.gained.clone(),
-                lost: self.lost.clone(),
-            })
-        })
+        self.has.told(self.name)
     }
 
     /// What the device has after this page, which is remembered for its next one.
     pub(in super::super) fn held(&self, listed: &Listed<'_>) -> Held {
-        let held = digest(self.has.iter().copied());
-        let mut numbers: Vec<i64> = self.has.iter().copied().collect();
-        numbers.sort_unstable();
-        let by = (held != self.now.digest).then_some(listed.asking.caller.user.as_str());
-        listed.lists.keep(self.name, held, by, || numbers.clone());
-        Held {
-            entity: self.name.to_owned(),
-            gained: numbers,
-            lost: Vec::new(),
-        }
+        self.has.held(self.name, &self.now, listed)
     }
 
     /// Where the device stands after this page.
@@ -452,14 +417,14 @@ impl<'a> ScopedPull<'a> {
             epoch,
             change,
             progress,
-            held: Some(digest(self.has.iter().copied())),
+            held: Some(self.has.digest()),
             instant: self.at,
             fan_out: self.begun.as_ref().map(Begun::write),
         }
     }
 
     fn is_touched(&self, conn: &Connection, snapshot: i64) -> rusqlite::Result<bool> {
-        let has = |number: i64| self.has.contains(&number);
+        let has = |number: i64| self.has.contains(number);
         let width = self.table.key_width();
         let mut marks = Marks::of(self.sql, self.scope, width, &self.now, has);
         let mut from = self.from;

@@ -46,7 +46,7 @@ use super::super::position::{Place, Progress};
 use super::super::pull::{Ranges, Taken};
 use super::{ByValue, Now, ScopeSql};
 use crate::storage::StorageError;
-use crate::storage::lists::{Listed, digest};
+use crate::storage::lists::{Listed, OnDevice};
 use crate::storage::page::{Content, PageWriter};
 use crate::storage::window::Instants;
 
@@ -66,10 +66,7 @@ pub(in super::super) struct ScopedPull<'a> {
     scope: &'a ScopeSql,
     sql: &'a [ByValue],
     now: Now,
-    /// The values whose rows the device has.
-    has: HashSet<i64>,
-    gained: Vec<i64>,
-    lost: Vec<i64>,
+    has: OnDevice,
     /// What this snapshot does not see is to come.
     from: Snapshot,
     /// A delta of several pages that has begun.
@@ -112,9 +109,7 @@ impl<'a> ScopedPull<'a> {
             scope,
             sql,
             now,
-            has: HashSet::new(),
-            gained: Vec::new(),
-            lost: Vec::new(),
+            has: OnDevice::default(),
             from: snapshot.clone(),
             round: None,
             seen: None,
@@ -171,12 +166,12 @@ impl<'a> ScopedPull<'a> {
             return Ok(false);
         };
         let snapshot = std::mem::replace(&mut self.from, place.from.clone());
-        self.has = has;
+        self.has = OnDevice::of(has);
         let has_changed = is_whole
             && (self.is_touched(link, &snapshot).await?
                 || self.has_entered(link, instants).await?);
         if has_changed {
-            self.has.clear();
+            self.has = OnDevice::default();
             self.from = snapshot;
             return Ok(false);
         }
@@ -195,15 +190,14 @@ impl<'a> ScopedPull<'a> {
     /// Drops what the user holds no more.
     fn let_go(&mut self) {
         let held: HashSet<i64> = self.now.all().collect();
-        self.lost = self.has.difference(&held).copied().collect();
-        self.lost.sort_unstable();
-        self.has.retain(|number| held.contains(number));
-        if let Some(reached) = &self.scan
-            && self.now.value(reached.condition, reached.number).is_none()
-        {
-            self.lost.push(reached.number);
+        if self.has.let_go(&held, &self.now, self.begun_value()) {
             self.scan = None;
         }
+    }
+
+    /// The value whose scan goes on.
+    fn begun_value(&self) -> Option<(usize, i64)> {
+        self.scan.as_ref().map(|scan| (scan.condition, scan.number))
     }
 
     /// Whose rows are whose, going by what the device has now.
@@ -211,7 +205,7 @@ impl<'a> ScopedPull<'a> {
         Ways {
             scope: self.scope,
             now: &self.now,
-            has: &self.has,
+            has: self.has.numbers(),
         }
     }
 
@@ -234,7 +228,7 @@ impl<'a> ScopedPull<'a> {
 
     /// Whether values are missing, or rows that have come in by time.
     pub(in super::super) fn is_scanning(&self) -> bool {
-        self.entering.is_some() || self.now.all().any(|number| !self.has.contains(&number))
+        self.entering.is_some() || self.has.is_missing_any(&self.now)
     }
 
     /// Whether the device has this snapshot.
@@ -244,28 +238,12 @@ impl<'a> ScopedPull<'a> {
 
     /// What changed in the values, if anything did.
     pub(in super::super) fn told(&self) -> Option<Frame> {
-        let is_nothing = self.gained.is_empty() && self.lost.is_empty();
-        (!is_nothing).then(|| {
-            Frame::Held(Held {
-                entity: self.name.to_owned(),
-                gained: self.gained.clone(),
-                lost: self.lost.clone(),
-            })
-        })
+        self.has.told(self.name)
     }
 
     /// What the device has after this page, which is remembered for its next one.
     pub(in super::super) fn held(&self, listed: &Listed<'_>) -> Held {
-        let held = digest(self.has.iter().copied());
-        let mut numbers: Vec<i64> = self.has.iter().copied().collect();
-        numbers.sort_unstable();
-        let by = (held != self.now.digest).then_some(listed.asking.caller.user.as_str());
-        listed.lists.keep(self.name, held, by, || numbers.clone());
-        Held {
-            entity: self.name.to_owned(),
-            gained: numbers,
-            lost: Vec::new(),
-        }
+        self.has.held(self.name, &self.now, listed)
     }
 
     /// Where the device stands after this page.
@@ -294,7 +272,7 @@ impl<'a> ScopedPull<'a> {
                 .clone()
                 .filter(|seen| !self.is_done && seen != from),
             progress,
-            held: Some(digest(self.has.iter().copied())),
+            held: Some(self.has.digest()),
             instant: self.at,
         }
     }

@@ -29,7 +29,9 @@ impl ScopedPull<'_> {
             return Ok(());
         }
         let mut looked_at = 0;
-        for (condition, number) in self.missing() {
+        let conditions = self.scope.conditions.len();
+        let missing = self.has.missing(&self.now, conditions, self.begun_value());
+        for (condition, number) in missing {
             let resumed = self.scan.take_if(|reached| reached.number == number);
             if resumed.is_none() {
                 self.delta(link, page, now).await?;
@@ -52,25 +54,10 @@ impl ScopedPull<'_> {
                 });
                 return Ok(());
             }
-            self.has.insert(number);
-            self.gained.push(number);
+            self.has.gain(number);
             page.count_bytes(NUMBER_BYTES);
         }
         Ok(())
-    }
-
-    /// The values whose rows the device lacks, in the order of their scans: the one that is being
-    /// scanned, then those of the last condition first, since there is nothing to scan as long as
-    /// a way's other conditions hold nothing.
-    fn missing(&self) -> Vec<(usize, i64)> {
-        let begun = self.scan.as_ref().map(|scan| (scan.condition, scan.number));
-        let conditions = (0..self.scope.conditions.len()).rev();
-        let all = conditions.flat_map(|condition| {
-            let values = self.now.values(condition).iter();
-            values.map(move |(number, _)| (condition, *number))
-        });
-        let missing = all.filter(|value| !self.has.contains(&value.1) && Some(*value) != begun);
-        begun.into_iter().chain(missing).collect()
     }
 
     /// Whether no row of a way comes by this condition yet: another has no value that the device

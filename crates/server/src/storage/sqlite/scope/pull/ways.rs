@@ -27,7 +27,7 @@ impl ScopedPull<'_> {
     ) -> Vec<Option<i64>> {
         let number = |(at, condition): (usize, &ConditionSql)| {
             let number = self.now.number(at, cells.get(condition.column)?)?;
-            (self.has.contains(&number) || told == Some((at, number))).then_some(number)
+            (self.has.contains(number) || told == Some((at, number))).then_some(number)
         };
         let conditions = self.scope.conditions.iter().enumerate();
         conditions.map(number).collect()
