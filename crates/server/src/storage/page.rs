@@ -3,6 +3,10 @@
 use afield_protocol::limits::ROWS_FRAME_BYTES;
 use afield_protocol::{Entity, Frame, Key, RowBlockWriter, ValueRef};
 
+/// Rows or marks that one page looks at for one entity, whether they are sent or not: what is
+/// mostly somebody else's, or out of a window, takes more pages, none of which lasts.
+pub(super) const LOOKED_AT_MAX: usize = 20_000;
+
 /// The content of a page, within its limits.
 pub(super) struct PageWriter {
     pub frames: Vec<Frame>,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use afield_protocol::{Chosen, Code, Held};
 
 pub(super) use self::now::{Now, Numbering, digest};
-pub(super) use self::on_device::OnDevice;
+pub(super) use self::on_device::{NUMBER_BYTES, OnDevice};
 use super::{Caller, StorageError};
 
 /// Bytes of lists that a server remembers: those of some ten thousand users with a hundred

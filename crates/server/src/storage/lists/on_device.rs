@@ -6,6 +6,9 @@ use afield_protocol::{Frame, Held};
 
 use super::{Listed, Now, digest};
 
+/// Bytes that a value takes on the wire at most.
+pub(in super::super) const NUMBER_BYTES: usize = 9;
+
 /// The values whose rows a device has while its page is made.
 #[derive(Debug, Default)]
 pub(in super::super) struct OnDevice {

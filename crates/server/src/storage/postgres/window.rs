@@ -14,9 +14,7 @@ use super::key::{RawKey, stored};
 use super::pool::Link;
 use super::pull::Batch;
 use crate::storage::StorageError;
-
-/// Rows that one page looks at, whether they are sent or not.
-const LOOKED_AT_MAX: usize = 20_000;
+use crate::storage::page::LOOKED_AT_MAX;
 
 const DOING: &str = "reading rows that have come in";
 

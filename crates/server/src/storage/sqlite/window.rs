@@ -9,8 +9,8 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::entity::EntityTable;
 use super::raw::{Raw, read_raw_key};
-use super::scope::LOOKED_AT_MAX;
 use crate::resolved::Keep;
+use crate::storage::page::LOOKED_AT_MAX;
 use crate::storage::window::window;
 
 pub(super) use crate::storage::window::{Instants, label};

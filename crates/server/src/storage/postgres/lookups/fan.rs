@@ -17,10 +17,7 @@ use super::super::pool::Link;
 use super::super::pull::{At, Batch, Ranges};
 use super::Route;
 use crate::storage::StorageError;
-
-/// Marks and rows that one page looks at for one entity, whether they are sent or not: what many
-/// rows show that are not the user's takes more pages, none of which lasts.
-const LOOKED_AT_MAX: usize = 20_000;
+use crate::storage::page::LOOKED_AT_MAX;
 
 const DOING: &str = "reading rows that show what changed";
 

@@ -20,12 +20,8 @@ use super::telling::{Telling, is_touched};
 use super::{At, Batch, DOING, Ranges, Round, State, Taken};
 use crate::storage::StorageError;
 use crate::storage::digests::Counting;
-use crate::storage::page::{Content, PageWriter};
+use crate::storage::page::{Content, LOOKED_AT_MAX, PageWriter};
 use crate::storage::window::Instants;
-
-/// Rows that one page looks at in its scans, whether they are sent or not: a window that leaves
-/// most of a table out takes more pages, none of which lasts.
-const LOOKED_AT_MAX: usize = 20_000;
 
 /// An entity while its page is made.
 pub(super) struct Pulled<'a> {

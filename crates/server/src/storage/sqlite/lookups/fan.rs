@@ -16,10 +16,7 @@ use super::super::entity::EntityTable;
 use super::super::raw::{Raw, read_raw_key, write_raw_key};
 use super::Route;
 use crate::position::{read_varint, write_varint};
-
-/// Marks and rows that one page looks at for one entity, whether they are sent or not: what many
-/// rows show that are not the user's takes more pages, none of which lasts.
-const LOOKED_AT_MAX: usize = 20_000;
+use crate::storage::page::LOOKED_AT_MAX;
 
 /// Marks that are read at once.
 const MARKS_READ: usize = 64;

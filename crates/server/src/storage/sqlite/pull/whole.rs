@@ -11,8 +11,8 @@ use super::super::lookups::{Fan, Walked};
 use super::super::page::{EntityWriter, PageWriter, Reading};
 use super::super::raw::write_raw_key;
 use super::super::scope::EachRow;
-use super::super::scope::LOOKED_AT_MAX;
 use super::{Pulled, Seen, State};
+use crate::storage::page::LOOKED_AT_MAX;
 
 impl<'a> Pulled<'a> {
     pub(super) fn new(

@@ -24,7 +24,7 @@ use rusqlite::{Connection, Statement};
 
 pub(super) use self::check::{columns, missing_index, missing_indexes, path_is_exact};
 use self::chosen::ChosenSql;
-pub(super) use self::pull::{EachRow, LOOKED_AT_MAX, ScopedPull};
+pub(super) use self::pull::{EachRow, ScopedPull};
 use super::raw::Raw;
 use super::schema::{Affinity, TableSchema};
 use super::sql_text::quote;

@@ -40,16 +40,10 @@ use super::now::{self, Now};
 use super::{Asking, Listed, ScopeSql};
 use crate::position::{CodeKey, Place, Progress};
 use crate::storage::StorageError;
-use crate::storage::lists::OnDevice;
+use crate::storage::lists::{NUMBER_BYTES, OnDevice};
+use crate::storage::page::LOOKED_AT_MAX;
 
 const DOING: &str = "reading a page of a scope";
-
-/// Rows that one page looks at in its scans, whether they are sent or not: a value whose rows are
-/// mostly out of the other conditions' reach takes more pages, none of which lasts.
-pub(in super::super) const LOOKED_AT_MAX: usize = 20_000;
-
-/// Bytes that a value takes on the wire at most.
-const NUMBER_BYTES: usize = 9;
 
 /// An entity with a scope while its page is made.
 pub(in super::super) struct ScopedPull<'a> {

@@ -17,10 +17,11 @@ use super::super::super::key::{RawKey, Xid};
 use super::super::super::pool::Link;
 use super::super::super::pull::{At, Batch, Ranges};
 use super::super::ByValue;
+use super::DOING;
 use super::reached::Along;
 use super::ways::Ways;
-use super::{DOING, LOOKED_AT_MAX};
 use crate::storage::StorageError;
+use crate::storage::page::LOOKED_AT_MAX;
 
 /// A mark, and the row that has its key now.
 pub(super) struct Mark<'r> {

@@ -52,13 +52,6 @@ use crate::storage::window::Instants;
 
 const DOING: &str = "reading a page of a scope";
 
-/// Rows or marks that one page looks at, whether they are sent or not: a value whose rows are
-/// mostly out of the other conditions' reach takes more pages, none of which lasts.
-const LOOKED_AT_MAX: usize = 20_000;
-
-/// Bytes that a value takes on the wire at most.
-const NUMBER_BYTES: usize = 9;
-
 /// An entity with a scope while its page is made.
 pub(in super::super) struct ScopedPull<'a> {
     pub name: &'a str,

@@ -12,9 +12,10 @@ use super::super::super::marks::Snapshot;
 use super::super::super::pool::Link;
 use super::super::super::pull::Batch;
 use super::reached::Reached;
-use super::{DOING, LOOKED_AT_MAX, NUMBER_BYTES, ScopedPull, send};
+use super::{DOING, ScopedPull, send};
 use crate::storage::StorageError;
-use crate::storage::page::{Content, PageWriter};
+use crate::storage::lists::NUMBER_BYTES;
+use crate::storage::page::{Content, LOOKED_AT_MAX, PageWriter};
 
 impl ScopedPull<'_> {
     /// Downloads missing values, as far as the page goes.
