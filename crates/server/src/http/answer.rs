@@ -4,8 +4,8 @@
 use afield_protocol::codec::Format;
 use afield_protocol::limits::PAGE_BYTES_FIRST;
 use afield_protocol::{
-    Chosen, Code, Frame, GroupId, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd, Position,
-    Problem, Received, Welcome,
+    Checkpoint, Chosen, Code, Frame, GroupId, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd,
+    Position, Problem, Received, Welcome,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -36,6 +36,10 @@ pub(super) struct Answer {
     seen: Observed,
     /// What is still to be pulled; `None` when nothing is.
     pull: Option<Positions>,
+    /// What the device was told of this database before, if the first page is to say whether that
+    /// is in its history.
+    told: Vec<Checkpoint>,
+    is_of_other_history: bool,
     /// Bytes of pages so far.
     carried: usize,
     /// Why nothing can be pulled.
@@ -63,10 +67,27 @@ impl Answer {
             packer: Some(Packer::new(packing)),
             seen,
             pull: Some(hello.pull).filter(|pull| !pull.is_empty()),
+            told: Vec::new(),
+            is_of_other_history: false,
             carried: 0,
             problem,
             is_ended: false,
         }
+    }
+
+    /// Whether the first step reads a page.
+    pub(super) fn begins_with_page(&self) -> bool {
+        self.problem.is_none() && self.pull.is_some()
+    }
+
+    /// Has the first page say whether the database knows what the device was told before.
+    pub(super) fn knows(&mut self, told: Vec<Checkpoint>) {
+        self.told = told;
+    }
+
+    /// Whether the first page said that it does not.
+    pub(super) fn is_of_other_history(&self) -> bool {
+        self.is_of_other_history
     }
 
     /// Welcome, the outcomes, what came of a large group, settled.
@@ -193,9 +214,20 @@ impl Answer {
                 .min(limits.page_bytes),
             compare: self.compare.clone(),
         };
-        let format = self.format;
+        let (format, told) = (self.format, std::mem::take(&mut self.told));
         let page = self.server.blocking(move |inner| {
-            let page = inner.storage.pull(&inner.model, &request)?;
+            let (storage, model) = (&inner.storage, &inner.model);
+            let page = storage.pull(model, &request);
+            for told in &told {
+                let is_known = match page {
+                    Ok(_) => storage.knows_as_read(told)?,
+                    Err(_) => storage.knows(told)?,
+                };
+                if !is_known {
+                    return Ok(None);
+                }
+            }
+            let page = page?;
             let held = page.held;
             let next = following(&request.entities, page.end)?;
             let rows = page.frames.iter().map(rows_in).sum();
@@ -203,9 +235,13 @@ impl Answer {
             page.frames
                 .iter()
                 .for_each(|f| format.write(&inner.model.device, f, &mut bytes));
-            Ok((bytes, rows, next, held))
+            Ok(Some((bytes, rows, next, held)))
         });
-        let (bytes, rows, next, held): (_, usize, _, _) = page.await?;
+        let page: Option<(_, usize, _, _)> = page.await?;
+        let Some((bytes, rows, next, held)) = page else {
+            self.is_of_other_history = true;
+            return Ok(self.history_wanted());
+        };
         // The next page goes on from here, whatever the storage remembers.
         self.held = held;
         self.seen.add_rows(rows);

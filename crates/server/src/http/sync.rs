@@ -63,7 +63,7 @@ async fn answer(
     let place = places.take(&claims.user, limits).await?;
     seen.add_groups(groups.len());
     let caller = Caller::from(claims);
-    let checkpoints = hello.checkpoints.clone();
+    let mut checkpoints = hello.checkpoints.clone();
     let mut answer = Answer::new(
         server.clone(),
         caller.clone(),
@@ -72,6 +72,9 @@ async fn answer(
         seen.clone(),
     );
     let opening = if history.is_empty() {
+        if groups.is_empty() && part.is_none() && answer.begins_with_page() {
+            answer.knows(std::mem::take(&mut checkpoints));
+        }
         let pushed = push(server, caller, checkpoints, groups, part, room).await?;
         opening(&mut answer, pushed).await?
     } else {
@@ -168,6 +171,9 @@ async fn opening(answer: &mut Answer, pushed: Pushed) -> Result<Vec<u8>, Refusal
             // The page is read first, so that the checkpoint in front of it is not older.
             let page = answer.step().await;
             let page = page.map_err(|error| Refusal::of_storage(&error))?;
+            if answer.is_of_other_history() {
+                return Ok(page);
+            }
             let mut bytes = answer.outcomes(Vec::new(), None);
             bytes.extend(page);
             Ok(bytes)

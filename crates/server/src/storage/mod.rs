@@ -39,6 +39,14 @@ pub trait Storage: Send + Sync {
     /// The database failed.
     fn knows(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError>;
 
+    /// The same, right behind a page that this storage has read: it may go by what that has shown.
+    ///
+    /// # Errors
+    /// The database failed.
+    fn knows_as_read(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError> {
+        self.knows(checkpoint)
+    }
+
     /// Which groups of `user`, applied as far as a device knows, this history never had: the ledger
     /// does not know them, and they did not leave it by age either.
     ///

@@ -104,6 +104,62 @@ fn equal_values_that_differ_on_a_device_are_marked() {
 }
 
 #[test]
+fn an_update_between_equal_values_of_a_scope_is_marked_once() {
+    let database = database(
+        "RESET ROLE; CREATE EXTENSION citext; SET ROLE owner;
+         CREATE TABLE item (id citext PRIMARY KEY, region citext, name numeric);
+         INSERT INTO item VALUES ('a', 'n', 1.0), ('b', 'n', 2), ('c', NULL, NULL)",
+    );
+    for scope in [
+        vec!["region"],
+        vec!["id"],
+        vec!["name"],
+        vec!["region", "name"],
+    ] {
+        let mut model = item();
+        model.entities[0].scope = by_columns(&scope);
+        prepared(&database, &model);
+        run(async {
+            let mut watch = Watch::of(&database, "public.item").await;
+            for (sql, expected) in [
+                ("UPDATE item SET region = 'N' WHERE id = 'a'", "a"),
+                ("UPDATE item SET name = 1.00 WHERE id = 'a'", "a"),
+                ("UPDATE item SET id = 'A' WHERE id = 'a'", "A a"),
+                ("UPDATE item SET id = 'x' WHERE id = 'A'", "A x"),
+                ("UPDATE item SET region = region", ""),
+                (
+                    "UPDATE item SET id = 'a', region = 'n', name = 1.0 WHERE id = 'x'",
+                    "a x",
+                ),
+            ] {
+                let marked = watch.after(sql).await;
+                let of_somebody: Vec<&str> = marked
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|key| *key != "c")
+                    .collect();
+                assert_eq!(of_somebody.join(" "), expected, "{scope:?}: {sql}");
+            }
+        });
+    }
+}
+
+#[test]
+fn rows_without_a_key_stand_for_no_other_row() {
+    let database = database(
+        "CREATE TABLE item (id bpchar UNIQUE, region text, name text);
+         INSERT INTO item SELECT NULL, n FROM generate_series(1, 30000) n;
+         INSERT INTO item VALUES ('', 'a')",
+    );
+    prepared(&database, &item());
+    run(async {
+        let mut watch = Watch::of(&database, "public.item").await;
+        let all = watch.after("UPDATE item SET name = 'x'").await;
+        assert_eq!(all.len(), 1, "{all:?}");
+    });
+}
+
+#[test]
 fn rows_without_a_key_are_no_reason_to_refuse_a_write() {
     let database = database(
         "CREATE TABLE item (id int UNIQUE, region text, name text);

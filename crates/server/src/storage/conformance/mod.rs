@@ -245,6 +245,7 @@ macro_rules! storage_conformance {
             p5_random_writers_against_random_pages
             p7_a_first_download_brings_the_scope_and_nothing_else
             p7_rows_enter_and_leave_by_their_own_columns
+            p1_a_page_ends_between_rows_and_never_between_marks_of_one
             p5_a_grant_brings_untouched_rows_and_its_end_takes_them
             p5_a_moved_parent_moves_its_rows
             p5_a_row_leaves_with_its_last_way_in

@@ -12,6 +12,8 @@
 //! the other way round; so nothing depends on which row of before became which of after. Forms are
 //! compared byte by byte (`*=`), in the watched columns.
 
+mod body;
+
 use super::kinds::MarkColumn;
 use super::quoted::{dollars, literal, literals, quote};
 use super::run::Statement;
@@ -277,134 +279,6 @@ impl Capture {
             dollars(&function.body)
         );
         self.statement(sql, function.reason)
-    }
-
-    fn statement_body(&self) -> String {
-        let (old, new) = (self.rows("afield_old", ""), self.rows("afield_new", ""));
-        let (left, came) = match self.kind {
-            Kind::Table => (old.clone(), new.clone()),
-            _ => (
-                self.rows("afield_old", &self.is_nowhere("afield_new")),
-                self.rows("afield_new", &self.is_nowhere("afield_old")),
-            ),
-        };
-        let both = self.upsert(&format!("{left}\n    UNION\n    {came}"));
-        // The same twice, so that few rows and many have a plan each: one that was made for many
-        // fills tables of their size for a single row too.
-        let is_small =
-            "(SELECT pg_catalog.count(*) < 100 FROM (SELECT FROM afield_new LIMIT 100) l)";
-        format!(
-            "\nBEGIN\n  IF TG_OP = 'INSERT' THEN\n{}  ELSIF TG_OP = 'DELETE' THEN\n{}  \
-             ELSIF {is_small} THEN\n{both}  ELSE\n{both}  END IF;\n  RETURN NULL;\nEND\n",
-            self.upsert(&new),
-            self.upsert(&old),
-        )
-    }
-
-    /// The cells of marks of the rows of a transition table.
-    fn rows(&self, table: &str, condition: &str) -> String {
-        if self.kind == Kind::Table {
-            return format!(
-                "SELECT pg_catalog.pg_current_xact_id() WHERE EXISTS (SELECT FROM {table})"
-            );
-        }
-        let distinct = if self.is_unique { "" } else { "DISTINCT " };
-        format!(
-            "SELECT {distinct}{} FROM {table} r\n    WHERE {}{condition}",
-            self.cells("r"),
-            self.is_marked("r")
-        )
-    }
-
-    /// That a row of `r` does not stand in the same form in `table`.
-    fn is_nowhere(&self, table: &str) -> String {
-        let same = |column: &MarkColumn| format!("{} = {}", column.cell("z"), column.cell("r"));
-        let key: Vec<String> = self.key.iter().map(same).collect();
-        format!(
-            "\n      AND NOT EXISTS (SELECT FROM {table} z WHERE {}\n        AND {})",
-            key.join(" AND "),
-            self.is_same("z", "r"),
-        )
-    }
-
-    fn is_same(&self, one: &str, other: &str) -> String {
-        let row = |alias: &str| {
-            let cells = (self.watched.iter()).map(|name| format!("{alias}.{}", quote(name)));
-            // As one value: `ROW(…) *= ROW(…)` would be taken apart into columns.
-            let cells = cells.collect::<Vec<_>>().join(", ");
-            format!("ROW({cells})::pg_catalog.record")
-        };
-        format!("{} OPERATOR(pg_catalog.*=) {}", row(one), row(other))
-    }
-
-    fn cells(&self, row: &str) -> String {
-        let cells: Vec<String> = self.columns().map(|column| column.cell(row)).collect();
-        cells.join(", ")
-    }
-
-    /// That a row has a key, and a value that anybody could hold.
-    fn is_marked(&self, row: &str) -> String {
-        let is_there = |column: &MarkColumn| format!("{row}.{} IS NOT NULL", quote(&column.of));
-        let mut conditions: Vec<String> = self.key.iter().map(is_there).collect();
-        let scopes: Vec<String> = self.scope.iter().map(is_there).collect();
-        if !scopes.is_empty() {
-            conditions.push(format!("({})", scopes.join(" OR ")));
-        }
-        conditions.join(" AND ")
-    }
-
-    fn upsert(&self, select: &str) -> String {
-        let mark = self.mark();
-        if self.kind == Kind::Table {
-            return format!(
-                "    INSERT INTO {mark} (xid)\n    {select}\n    ON CONFLICT (xid) DO NOTHING;\n"
-            );
-        }
-        let columns: Vec<&str> = self.columns().map(|column| column.name.as_str()).collect();
-        let columns = columns.join(", ");
-        format!(
-            "    INSERT INTO {mark} AS m ({columns}, xid)\n    \
-             SELECT q.*, pg_catalog.pg_current_xact_id() FROM (\n    {select}\n    \
-             ) q ({columns})\n    ON CONFLICT ({}) DO UPDATE SET xid = excluded.xid \
-             WHERE m.xid <> excluded.xid;\n",
-            self.conflict()
-        )
-    }
-
-    fn row_body(&self) -> String {
-        if self.kind == Kind::Table {
-            let mark = self.upsert("VALUES (pg_catalog.pg_current_xact_id())");
-            return format!("\nBEGIN\n{mark}  RETURN NULL;\nEND\n");
-        }
-        // The row as a whole: a plan that was made for one of its columns would refuse the column
-        // with another type.
-        let one = |row: &str| {
-            let select = format!(
-                "SELECT {} FROM (SELECT ({row}).*) r\n    WHERE {}",
-                self.cells("r"),
-                self.is_marked("r")
-            );
-            self.upsert(&select)
-        };
-        let unchanged = format!(
-            "  IF TG_OP = 'UPDATE' THEN\n    IF {} THEN\n      RETURN NULL;\n    END IF;\n  \
-             END IF;\n",
-            self.is_same("NEW", "OLD")
-        );
-        let old = format!("  IF TG_OP <> 'INSERT' THEN\n{}  END IF;\n", one("OLD"));
-        let new = format!("  IF TG_OP <> 'DELETE' THEN\n{}  END IF;\n", one("NEW"));
-        format!("\nBEGIN\n{unchanged}{old}{new}  RETURN NULL;\nEND\n")
-    }
-
-    fn truncate_body(&self) -> String {
-        let note = match self.kind {
-            Kind::Table => self.upsert("VALUES (pg_catalog.pg_current_xact_id())"),
-            _ => format!(
-                "    INSERT INTO afield.reset (capture, why) VALUES ({}, 'truncated');\n",
-                self.id
-            ),
-        };
-        format!("\nBEGIN\n{note}  RETURN NULL;\nEND\n")
     }
 
     /// Its triggers, as they are made.

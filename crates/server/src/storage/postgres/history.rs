@@ -35,6 +35,20 @@ pub(super) fn knows(
     Ok(knows)
 }
 
+/// See [`crate::storage::Storage::knows_as_read`]: a page is given out only if the epoch in which
+/// it was read is noted here, or a later one. So a checkpoint of the epoch that is noted is of this
+/// history, without another question.
+pub(super) fn knows_as_read(
+    storage: &PostgresStorage,
+    checkpoint: &Checkpoint,
+) -> Result<bool, StorageError> {
+    let now = storage.known_epoch();
+    match open_checkpoint(&storage.code_key, checkpoint) {
+        Some((epoch, told)) if epoch == now.epoch && told.xmax <= now.durable.xmax => Ok(true),
+        _ => knows(storage, checkpoint),
+    }
+}
+
 /// Whether everything that a snapshot of an epoch sees is in the history of this database.
 pub(super) async fn contains(
     link: &Link,

@@ -77,6 +77,11 @@ impl MarkColumn {
         }
     }
 
+    /// That the row has a value.
+    pub(super) fn is_there(&self, row: &str) -> String {
+        format!("{row}.{} IS NOT NULL", quote(&self.of))
+    }
+
     fn native(name: String, column: &Column) -> Result<Self, String> {
         if !column.is_own_type() {
             return Err(format!(

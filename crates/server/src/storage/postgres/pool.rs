@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use afield_protocol::Code;
+use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -41,7 +42,7 @@ const GROWS_BYTES: i64 = 64 * 1024;
 
 /// For what is not ours, until the transaction ends: the team's queries and the catalogs are
 /// planned as everywhere else.
-pub(super) const PLANNED_BY_RANGES: &str = "
+const PLANNED_BY_RANGES: &str = "
     SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
     SET LOCAL enable_hashagg = off";
@@ -49,6 +50,12 @@ pub(super) const PLANNED_BY_RANGES: &str = "
 pub(super) const PLANNED_AS_EVER: &str = "
     SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; SET LOCAL enable_bitmapscan = on;
     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_hashagg = on";
+
+/// The same as [`PLANNED_AS_EVER`], as columns of a statement: for those that follow it.
+pub(super) const AS_EVER: &str = "set_config('enable_seqscan', 'on', true), \
+    set_config('enable_sort', 'on', true), set_config('enable_bitmapscan', 'on', true), \
+    set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true), \
+    set_config('enable_hashagg', 'on', true)";
 
 /// The states of statements that fail because a table, or something that captures it, is another
 /// one than when it was looked at.
@@ -62,12 +69,16 @@ const OF_AN_END: [&str; 4] = ["57P01", "57P02", "57P03", "25P03"];
 /// A connection in a request's hands.
 pub(super) struct Link {
     pub client: Client,
+    /// The oid of its database.
+    pub database: u32,
     statements: RefCell<HashMap<String, Statement>>,
     /// How large tables were, in bytes, when statements over them were planned.
     planned: RefCell<HashMap<u32, i64>>,
     /// The state of the last statement that failed.
     failed: RefCell<Option<String>>,
     is_open: Cell<bool>,
+    /// Whether the transaction plans as ever.
+    is_as_ever: Cell<bool>,
 }
 
 /// Parameters of a statement.
@@ -80,17 +91,25 @@ impl Link {
             .batch_execute(SETTINGS)
             .await
             .while_("setting a connection up")?;
+        let sql = "SELECT oid FROM pg_database WHERE datname = current_database()";
+        let database = client.query_one(sql, &[]).await;
+        let database = database.while_("setting a connection up")?.get(0);
         Ok(Self {
             client,
+            database,
             statements: RefCell::default(),
             planned: RefCell::default(),
             failed: RefCell::default(),
             is_open: Cell::new(false),
+            is_as_ever: Cell::new(false),
         })
     }
 
-    /// The prepared form of a statement.
+    /// The prepared form of a statement, which is planned by ranges.
     pub(super) async fn prepare(&self, sql: &str, doing: &str) -> Result<Statement, StorageError> {
+        if self.is_as_ever.replace(false) {
+            self.send(PLANNED_BY_RANGES);
+        }
         let known = self.statements.borrow().get(sql).cloned();
         if let Some(statement) = known {
             return Ok(statement);
@@ -148,8 +167,32 @@ impl Link {
     /// Ends it and keeps what it wrote.
     pub(super) async fn commit(&self, doing: &str) -> Result<(), StorageError> {
         self.run("COMMIT", doing).await?;
-        self.is_open.set(false);
+        self.has_ended_transaction();
         Ok(())
+    }
+
+    /// Ends a transaction that wrote nothing, without waiting for it.
+    pub(super) async fn end_reading(&self) {
+        self.send("COMMIT");
+        self.has_ended_transaction();
+        // What drives the connection takes its turn, and writes it.
+        tokio::task::yield_now().await;
+    }
+
+    fn has_ended_transaction(&self) {
+        self.is_open.set(false);
+        self.is_as_ever.set(false);
+    }
+
+    /// Notes that the transaction plans as ever until the next statement is prepared.
+    pub(super) fn plans_as_ever(&self) {
+        self.is_as_ever.set(true);
+    }
+
+    /// Sends statements without waiting for what becomes of them. They stand in front of what is
+    /// sent later.
+    fn send(&self, sql: &str) {
+        let _ = self.client.batch_execute(sql).now_or_never();
     }
 
     /// Remembers why a statement failed.
@@ -372,7 +415,7 @@ impl Pool {
             if driven.runtime.block_on(undone).is_err() {
                 return;
             }
-            driven.link.is_open.set(false);
+            driven.link.has_ended_transaction();
         }
         let mut kept = self.kept();
         if (is_sound || !driven.link.has_met_other_tables()) && kept.len() < KEPT {

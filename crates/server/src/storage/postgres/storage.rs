@@ -240,6 +240,10 @@ impl Storage for PostgresStorage {
         history::knows(self, checkpoint)
     }
 
+    fn knows_as_read(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError> {
+        history::knows_as_read(self, checkpoint)
+    }
+
     fn lost(&self, user: &str, offered: &[History]) -> Result<Vec<GroupId>, StorageError> {
         history::lost(self, user, offered)
     }

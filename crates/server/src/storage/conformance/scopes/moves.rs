@@ -65,6 +65,36 @@ pub fn p7_rows_enter_and_leave_by_their_own_columns(db: &mut dyn Database) {
     assert_eq!(ada.asked + bob.asked, 0, "nobody's values changed");
 }
 
+/// One transaction takes rows through many values, and leaves as many marks of each: a page may end
+/// before them or behind them.
+pub fn p1_a_page_ends_between_rows_and_never_between_marks_of_one(db: &mut dyn Database) {
+    fill(db);
+    let (mut ada, mut bob) = (ada(), bob());
+    ada.pull(db, &SCOPED, 100);
+    bob.pull(db, &SCOPED, 100);
+    let moved = |entity: &str, team: &str, last: &str, passed: i32| -> String {
+        let regions = (10..10 + passed).map(|region| region.to_string());
+        let moves = regions.chain([last.to_owned()]).map(|region| {
+            format!(
+                "UPDATE {entity} SET owner = 'ada', team = '{team}', region_id = {region} \
+                 WHERE words IN ('w2', 'w3', 'w7', 'w8');"
+            )
+        });
+        moves.collect()
+    };
+    for (rows_max, passed) in [(1, 2), (1, 40), (2, 3), (2, 300), (3, 5), (50, 90)] {
+        for (last, team) in [("1", "red"), ("4", "blue"), ("2", "blue"), ("NULL", "red")] {
+            let sql = ["both_task", "any_task"].map(|entity| moved(entity, team, last, passed));
+            run(db, &mut [&mut ada, &mut bob], &sql.concat());
+            ada.pull(db, &SCOPED, rows_max);
+            bob.pull(db, &SCOPED, rows_max);
+        }
+    }
+    // More marks of each row than any statement gives.
+    run(db, &mut [&mut ada], &moved("both_task", "red", "2", 2_500));
+    ada.pull(db, &SCOPED, 2);
+}
+
 /// Rights change; no row is touched.
 pub fn p5_a_grant_brings_untouched_rows_and_its_end_takes_them(db: &mut dyn Database) {
     fill(db);

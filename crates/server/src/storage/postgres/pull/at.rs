@@ -137,7 +137,12 @@ impl Batch {
 
     pub(in super::super) fn next(&mut self) -> i64 {
         let now = self.next;
-        self.next = (now * 4).min(MOST);
+        self.next = now.max((now * 4).min(MOST));
         i64::try_from(now).unwrap_or(i64::MAX)
+    }
+
+    /// The last statement gave too few to come on with.
+    pub(in super::super) fn widen(&mut self) {
+        self.next = self.next.saturating_mul(4);
     }
 }

@@ -4,14 +4,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::future::{join, join_all, join3};
-use tokio_postgres::Row;
+use futures_util::future::{join_all, join3};
 
 use super::super::entity::EntityTable;
 use super::super::epoch::{self, Beacon, IS_NOW};
 use super::super::error::lasting;
 use super::super::key::Xid;
-use super::super::pool::Link;
+use super::super::pool::{AS_EVER, Link};
 use super::super::position::{Place, Progress};
 use super::super::scope::{Now, ScopedPull};
 use super::super::statements::any_mark;
@@ -55,13 +54,14 @@ impl Begun {
     }
 }
 
-const RESETS: &str = "SELECT capture, xid FROM afield.reset WHERE capture = ANY ($1) AND xid >= $2";
-
 /// Prepares what [`begin`] sends, so that all of it is sent at once: what has to be prepared first
 /// would come behind the team's queries, and be planned by their settings.
-pub(super) async fn prepare(link: &Link, asked: &[Asked<'_>]) -> Result<(), StorageError> {
-    link.prepare(&header_sql(), DOING).await?;
-    link.prepare(RESETS, DOING).await?;
+pub(super) async fn prepare(
+    link: &Link,
+    asked: &[Asked<'_>],
+    asks_queries: bool,
+) -> Result<(), StorageError> {
+    link.prepare(&header_sql(asks_queries), DOING).await?;
     for asked in asked.iter().filter(|asked| asked.is_probed()) {
         for capture in asked.table.captures() {
             link.prepare(&any_mark(capture), DOING).await?;
@@ -83,10 +83,12 @@ impl Asked<'_> {
     }
 }
 
-/// Holds the tables and takes the snapshot.
+/// Holds the tables and takes the snapshot. Where queries of the team's come next, these are
+/// planned as everywhere else.
 pub(super) async fn begin(
     link: &Link,
     asked: &[Asked<'_>],
+    asks_queries: bool,
 ) -> Result<Result<Begun, Outcome>, StorageError> {
     let pulled = || asked.iter().filter(|asked| asked.table.capture.is_some());
     let mut held: Vec<(&str, u32)> = pulled().flat_map(|asked| asked.table.held()).collect();
@@ -102,20 +104,21 @@ pub(super) async fn begin(
         .filter_map(|asked| Some(asked.place.as_ref()?.from.xmin))
         .min();
     let oldest = Xid(oldest.unwrap_or(u64::MAX));
-    let header = header_sql();
+    let header = header_sql(asks_queries);
     // The first is through before the second takes the snapshot.
-    let ((begun, header, resets), touched) = join(
-        join3(
-            link.begin(&begin, DOING),
-            link.query_one(&header, &[&names, &oids], DOING),
-            link.query(RESETS, &[&captures, &oldest], DOING),
-        ),
+    let (begun, touched, header) = join3(
+        link.begin(&begin, DOING),
         touched(link, asked),
+        link.query_one(&header, &[&names, &oids, &captures, &oldest], DOING),
     )
     .await;
     begun?;
-    let (header, resets, touched) = (header?, resets?, touched?);
-    if !header.get::<_, bool>(2) {
+    let (touched, header) = (touched?, header?);
+    if asks_queries {
+        link.plans_as_ever();
+    }
+    let is_itself = header.get::<_, bool>(2) && header.get::<_, u32>(10) == link.database;
+    if !is_itself {
         return Err(lasting(
             "the database is a copy of one that was prepared: run `afield prepare`; devices will \
              then load their tables again",
@@ -128,7 +131,8 @@ pub(super) async fn begin(
         return Ok(Err(Outcome::OtherEpoch));
     }
     link.has_sizes(&oids, &header.get::<_, Vec<i64>>(7));
-    let reset = |row: &Row| (row.get(0), row.get::<_, Xid>(1).0);
+    let (reset, by): (Vec<i32>, Vec<Xid>) = (header.get(9), header.get(11));
+    let resets = reset.into_iter().zip(by.into_iter().map(|xid| xid.0));
     Ok(Ok(Begun {
         taken: Taken {
             epoch: epoch::bytes(header.get(3))?,
@@ -137,26 +141,38 @@ pub(super) async fn begin(
         },
         unflushed: header.get(5),
         horizon: epoch::xid(header.get(1))?,
-        resets: resets.iter().map(reset).collect(),
+        resets: resets.collect(),
         touched,
     }))
 }
 
-/// What the snapshot is, and whether database, tables and epoch are those that the server knows.
-/// The end of the log is read behind the snapshot, and what of it is on disk behind that.
-fn header_sql() -> String {
+/// What the snapshot is, and whether database, tables and epoch are those that the server knows:
+/// `$1` and `$2` are the tables' names and oids. With it come the resets of the captures `$3` from
+/// the transaction `$4` on. The end of the log is read behind the snapshot, and what of it is on
+/// disk behind that.
+fn header_sql(asks_queries: bool) -> String {
+    let as_ever = match asks_queries {
+        true => format!(", {AS_EVER}"),
+        false => String::new(),
+    };
+    let resets = |column: &str| {
+        format!(
+            "ARRAY(SELECT r.{column} FROM afield.reset r WHERE r.capture = ANY ($3) AND r.xid >= $4)"
+        )
+    };
     format!(
         "SELECT pg_current_snapshot()::text, n.horizon::text, \
-         n.itself = 'afield.node'::regclass::oid AND n.database = (SELECT d.oid \
-         FROM pg_database d WHERE d.datname = current_database()), e.epoch, {IS_NOW}, \
+         n.itself = 'afield.node'::regclass::oid, e.epoch, {IS_NOW}, \
          CASE WHEN l.lsn <= pg_current_wal_flush_lsn() THEN NULL ELSE l.lsn::text END, \
-         (SELECT count(*) = 0 FROM unnest($1::text[], $2::oid[]) u (name, oid) \
-         WHERE to_regclass(u.name)::oid IS DISTINCT FROM u.oid), \
-         ARRAY(SELECT coalesce(pg_relation_size(u.oid::regclass), 0) \
-         FROM unnest($2::oid[]) WITH ORDINALITY u (oid, at) ORDER BY u.at), e.number \
+         coalesce(t.are_same, true), coalesce(t.sizes, '{{}}'), e.number, {}, n.database, {}{as_ever} \
          FROM afield.node n CROSS JOIN LATERAL \
-         (SELECT pg_current_wal_insert_lsn() AS lsn OFFSET 0) l LEFT JOIN LATERAL \
-         (SELECT * FROM afield.epoch e ORDER BY e.number DESC LIMIT 1) e ON true"
+         (SELECT pg_current_wal_insert_lsn() AS lsn OFFSET 0) l CROSS JOIN LATERAL \
+         (SELECT bool_and(to_regclass(u.name)::oid IS NOT DISTINCT FROM u.oid) AS are_same, \
+         array_agg(coalesce(pg_relation_size(u.oid::regclass), 0)) AS sizes \
+         FROM unnest($1::text[], $2::oid[]) u (name, oid)) t LEFT JOIN LATERAL \
+         (SELECT * FROM afield.epoch e ORDER BY e.number DESC LIMIT 1) e ON true",
+        resets("capture"),
+        resets("xid"),
     )
 }
 

@@ -148,10 +148,11 @@ pub(super) async fn pull(
     };
     let pulled = asked.iter().map(|asked| (asked.name, asked.table));
     let questions = Questions::prepare(link, pulled.collect(), listed.asking).await?;
-    prepare(link, &asked).await?;
+    let asks_queries = questions.are_any();
+    prepare(link, &asked, asks_queries).await?;
     // What is held is asked in the same go: all statements of it stand behind the snapshot's.
     let answers = questions.answers(link, known.code_key);
-    let (begun, answers) = join(begin(link, &asked), answers).await;
+    let (begun, answers) = join(begin(link, &asked, asks_queries), answers).await;
     let begun = match begun? {
         Ok(begun) => begun,
         Err(outcome) => return Ok(outcome),
@@ -177,8 +178,8 @@ pub(super) async fn pull(
         let digests = compare::verify(link, &entities, &request.compare.verify).await?;
         page.frames.extend(digests);
     }
-    let (is_flushed, ended) = join(begun.is_flushed(link), link.commit(DOING)).await;
-    ended?;
+    let is_flushed = begun.is_flushed(link).await?;
+    link.end_reading().await;
     let page = told(
         known.code_key,
         &begun.taken,
@@ -189,7 +190,7 @@ pub(super) async fn pull(
     Ok(Outcome::Page(Box::new(Read {
         page,
         taken: begun.taken,
-        is_flushed: is_flushed?,
+        is_flushed,
     })))
 }
 

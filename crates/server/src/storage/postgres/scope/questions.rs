@@ -1,11 +1,11 @@
 //! What is held is asked in the snapshot of each page: all questions of all its entities at once.
 
-use futures_util::future::{join3, try_join_all};
+use futures_util::future::try_join_all;
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::super::entity::EntityTable;
-use super::super::pool::{Link, PLANNED_AS_EVER, PLANNED_BY_RANGES};
+use super::super::pool::Link;
 use super::asks::Bound;
 use super::now::{Now, bytes};
 use crate::position::CodeKey;
@@ -63,7 +63,13 @@ impl<'a> Questions<'a> {
         })
     }
 
-    /// What is held of each entity; `None` where all rows are everyone's.
+    /// Whether the database is asked anything.
+    pub(in super::super) fn are_any(&self) -> bool {
+        !self.all.is_empty()
+    }
+
+    /// What is held of each entity; `None` where all rows are everyone's. To be asked behind
+    /// statements that have the team's queries planned as ever.
     ///
     /// # Errors
     /// The database failed, or somebody holds more values than are looked up.
@@ -76,22 +82,14 @@ impl<'a> Questions<'a> {
             .map(|(_, table)| vec![None; table.scoped().map_or(0, |it| it.0.conditions.len())])
             .collect();
         if !self.all.is_empty() {
-            let doing = "asking for the values of scopes";
             let asked = self.all.iter().map(|question| question.ask(link));
-            let (begun, found, ended) = join3(
-                link.run(PLANNED_AS_EVER, doing),
-                try_join_all(asked),
-                link.run(PLANNED_BY_RANGES, doing),
-            )
-            .await;
-            begun?;
-            for (question, found) in self.all.iter().zip(found?) {
+            let found = try_join_all(asked).await?;
+            for (question, found) in self.all.iter().zip(found) {
                 let place = answers.get_mut(question.entity);
                 if let Some(place) = place.and_then(|of| of.get_mut(question.condition)) {
                     *place = Some(found);
                 }
             }
-            ended?;
         }
         let mut all = Vec::new();
         for ((name, table), answers) in self.entities.iter().zip(answers) {

@@ -132,7 +132,8 @@ impl Telling<'_, '_> {
         if along.at.stage == 0 {
             let marks = pull.marks(self.link, ranges);
             let mut each = |mark: &Mark<'_>| {
-                if !ways.was_mine(&ways.cells(mark.row, mark.scope)?) {
+                let is_told = self.touched.contains(&mark.key);
+                if is_told || !ways.was_mine(&ways.cells(mark.row, mark.scope)?) {
                     return Ok(true);
                 }
                 if content.page.is_full() {
@@ -169,9 +170,7 @@ impl Telling<'_, '_> {
     fn touched(&mut self, content: &mut Content<'_>, mark: &Mark<'_>) -> Result<(), StorageError> {
         let (table, ways) = (self.pull.table, self.pull.ways());
         self.has_told = true;
-        if !self.touched.insert(mark.key.clone()) {
-            return Ok(());
-        }
+        self.touched.insert(mark.key.clone());
         let (row, first) = (mark.row, mark.is_there + 1);
         let key = table.marked_key(&mark.key)?;
         if stored(row, mark.is_there)?.0.is_some()

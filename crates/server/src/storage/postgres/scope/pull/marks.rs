@@ -1,8 +1,12 @@
 //! The marks under the values that a device has, value by value.
 //!
 //! Of a way with several conditions the marks of one are looked up; whether the others held is the
-//! caller's question. A page may end behind any mark, and the next one goes on under the same
-//! condition of that way: which of them has the fewest values may have changed meanwhile.
+//! caller's question. A page goes on under the same condition of that way as the one before: which
+//! of them has the fewest values may have changed meanwhile.
+//!
+//! A transaction that moves a row leaves several marks of it, which a value may share and which come
+//! in no order among themselves: `(7, ada, east)` and `(7, ada, west)` under `ada`. A page, or what
+//! one statement gives, may end behind all of them or before all of them, and never in between.
 
 use std::pin::pin;
 
@@ -100,7 +104,10 @@ impl Marks<'_> {
                 let counts = (&mut batch, &mut looked_at);
                 match self.of_all(condition, &rest, along, counts, each).await? {
                     Read::All => break,
-                    Read::Some => above = along.under.map(|(_, number)| number),
+                    Read::Some => {
+                        let under = along.under.filter(|(known, _)| *known == condition);
+                        above = under.map(|(_, number)| number);
+                    }
                     Read::Full => return Ok(false),
                 }
             }
@@ -130,11 +137,7 @@ impl Marks<'_> {
             parameters.extend(behind);
             parameters.push(Box::new(Param::stored(Some(value.to_vec()), false)));
             parameters.extend(place);
-            let mut taking = Taking {
-                along,
-                looked_at,
-                each,
-            };
+            let mut taking = Taking::new(along, looked_at, each);
             let take = |row: &Row, taking: &mut Taking<'_, '_>| {
                 let mark = self.mark(row, 0)?;
                 taking.take((condition, number), &mark)
@@ -142,7 +145,8 @@ impl Marks<'_> {
             let read = self.read(&sql.marks, 0, &parameters, most, &mut taking, &take);
             match read.await? {
                 Read::All => return Ok(true),
-                Read::Some => {}
+                Read::Some if taking.has_come_on => {}
+                Read::Some => batch.widen(),
                 Read::Full => return Ok(false),
             }
         }
@@ -170,11 +174,7 @@ impl Marks<'_> {
             Box::new(last),
             Box::new(all),
         ];
-        let mut taking = Taking {
-            along,
-            looked_at,
-            each,
-        };
+        let mut taking = Taking::new(along, looked_at, each);
         let take = |row: &Row, taking: &mut Taking<'_, '_>| {
             let place: i64 = row.try_get(0).map_err(|_| unordered())?;
             let place = usize::try_from(place - 1).map_err(|_| unordered())?;
@@ -183,8 +183,12 @@ impl Marks<'_> {
             taking.take((condition, *number), &mark)
         };
         let sql = &sql.marks_of_all;
-        self.read(sql, 1, &parameters, most, &mut taking, &take)
-            .await
+        let read = self.read(sql, 1, &parameters, most, &mut taking, &take);
+        let read = read.await?;
+        if matches!(read, Read::Some) && !taking.has_come_on {
+            batch.widen();
+        }
+        Ok(read)
     }
 
     async fn read(
@@ -208,7 +212,11 @@ impl Marks<'_> {
                 return Ok(Read::Full);
             }
         }
-        Ok(if count < most { Read::All } else { Read::Some })
+        if count < most {
+            taking.is_through();
+            return Ok(Read::All);
+        }
+        Ok(Read::Some)
     }
 
     fn mark<'r>(&self, row: &'r Row, first: usize) -> Result<Mark<'r>, StorageError> {
@@ -228,31 +236,62 @@ impl Marks<'_> {
     }
 }
 
-/// Takes marks one after another and notes where it is.
+/// Takes marks one after another and notes how far it has come: behind the last row all of whose
+/// marks were taken.
 struct Taking<'t, 'f> {
     along: &'t mut Along,
     looked_at: &'t mut usize,
     each: &'t mut EachMark<'f>,
+    /// The row whose marks are being taken: the value that they are under, and the place behind
+    /// them.
+    row: Option<((usize, i64), At)>,
+    /// Whether all marks of a row were taken.
+    has_come_on: bool,
 }
 
-impl Taking<'_, '_> {
-    fn take(&mut self, under: (usize, i64), mark: &Mark<'_>) -> Result<bool, StorageError> {
-        if *self.looked_at >= LOOKED_AT_MAX || !(self.each)(mark)? {
-            return Ok(false);
+impl<'t, 'f> Taking<'t, 'f> {
+    fn new(along: &'t mut Along, looked_at: &'t mut usize, each: &'t mut EachMark<'f>) -> Self {
+        Self {
+            along,
+            looked_at,
+            each,
+            row: None,
+            has_come_on: false,
         }
-        *self.looked_at += 1;
+    }
+
+    fn take(&mut self, under: (usize, i64), mark: &Mark<'_>) -> Result<bool, StorageError> {
         let column = mark.scope - mark.key.0.len() - 1;
         let Xid(xid) = mark.row.try_get(column).map_err(|_| unordered())?;
-        if self.along.under == Some(under) && xid < self.along.at.xid {
-            return Err(unordered());
-        }
-        self.along.under = Some(under);
-        self.along.at = At {
-            xid,
-            key: mark.key.clone(),
-            ..At::default()
+        let is_same = |(known, at): &((usize, i64), At)| {
+            *known == under && at.xid == xid && at.key == mark.key
         };
-        Ok(true)
+        if !self.row.as_ref().is_some_and(is_same) {
+            self.is_through();
+            if self.along.under == Some(under) && xid < self.along.at.xid {
+                return Err(unordered());
+            }
+            if *self.looked_at >= LOOKED_AT_MAX {
+                return Ok(false);
+            }
+            *self.looked_at += 1;
+            let at = At {
+                xid,
+                key: mark.key.clone(),
+                ..At::default()
+            };
+            self.row = Some((under, at));
+        }
+        (self.each)(mark)
+    }
+
+    /// Notes that there are no more marks of the row.
+    fn is_through(&mut self) {
+        if let Some((under, at)) = self.row.take() {
+            self.along.under = Some(under);
+            self.along.at = at;
+            self.has_come_on = true;
+        }
     }
 }
 
