@@ -34,7 +34,9 @@ pub(crate) fn opened(file: &ModelFile, model: &ServerModel) -> Result<Arc<dyn St
             Arc::new(SqliteStorage::open(path, model, random)?.with_limits(values, changes))
         }
         DatabaseUrl::Postgres(url) => {
-            Arc::new(PostgresStorage::open(url, model)?.with_limits(values, changes))
+            let connections = file.limits.database_connections;
+            let storage = PostgresStorage::open_with(url, model, connections)?;
+            Arc::new(storage.with_limits(values, changes))
         }
     })
 }

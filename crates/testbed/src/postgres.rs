@@ -28,6 +28,9 @@ const PROGRAMS: &str = "AFIELD_POSTGRES";
 /// Starts of a server, each at another port that was free a moment before.
 const STARTS: usize = 5;
 
+/// Attempts to copy what a running server writes to.
+const COPIES: usize = 5;
+
 /// Who runs the server where this process is the superuser, which PostgreSQL refuses: nobody.
 const NOBODY: u32 = 65_534;
 
@@ -166,15 +169,31 @@ impl Cluster {
     /// # Panics
     /// The copy fails.
     pub fn back_up(&self) {
-        let to = self.folder.join("backup");
-        run(command(Path::new("rm")).arg("-rf").arg(&to)).expect("an old copy goes");
-        let mut copy = command(&self.programs.join("pg_basebackup"));
-        copy.args(["--host=127.0.0.1", "--username=postgres", "--no-sync"]);
-        copy.args(["--checkpoint=fast", "--wal-method=fetch"]);
-        copy.arg(format!("--port={}", self.port))
-            .arg("--pgdata")
-            .arg(&to);
-        run(&mut copy).expect("the server is copied");
+        let (data, to) = (self.data(), self.folder.join("backup"));
+        let copy = |from: &Path, to: &Path| {
+            let once = |_| {
+                run(command(Path::new("rm")).arg("-rf").arg(to)).expect("an old copy goes");
+                run(command(Path::new("cp")).arg("-a").arg(from).arg(to))
+            };
+            // A file may go while it is copied.
+            let copied = (0..COPIES).map(once).find(Result::is_ok);
+            copied.expect("the server is copied").ok();
+        };
+        let mut client = self.connect("postgres");
+        let mut told_by = |sql: &str| {
+            let row = client.query_one(sql, &[]);
+            row.unwrap_or_else(|error| panic!("{}", told(&error)))
+        };
+        told_by("SELECT pg_backup_start('copy', true)");
+        copy(&data, &to);
+        let label: String = told_by("SELECT labelfile FROM pg_backup_stop(false)").get(0);
+        // The log up to the end of the copy is a part of it.
+        copy(&data.join("pg_wal"), &to.join("pg_wal"));
+        fs::write(to.join("backup_label"), label).expect("the copy says where it begins");
+        run(command(Path::new("rm"))
+            .arg("-f")
+            .arg(to.join("postmaster.pid")))
+        .expect("nobody runs on the copy");
     }
 
     /// Puts the copy in the place of the databases, and starts the server on it.

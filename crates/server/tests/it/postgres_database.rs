@@ -99,10 +99,14 @@ impl PostgresDatabase {
         self.storage.as_ref().unwrap()
     }
 
+    /// The address of the database.
+    pub(crate) fn url(&self) -> PostgresUrl {
+        PostgresUrl::parse(&self.database.url, Path::new("")).unwrap()
+    }
+
     /// Another server on the same database.
     pub(crate) fn another(&self) -> PostgresStorage {
-        let url = PostgresUrl::parse(&self.database.url, Path::new("")).unwrap();
-        let storage = PostgresStorage::open(&url, &self.model).unwrap();
+        let storage = PostgresStorage::open(&self.url(), &self.model).unwrap();
         let clock = Arc::clone(&self.clock);
         storage.with_clock(move || clock.load(Ordering::SeqCst))
     }

@@ -127,7 +127,7 @@ fn p5_nothing_is_told_that_a_crash_would_take_back() {
     db.foreign(|client| {
         for setting in [
             "wal_writer_delay = '10s'",
-            "wal_writer_flush_after = 0",
+            "wal_writer_flush_after = '1GB'",
             "fsync = on",
         ] {
             client

@@ -393,3 +393,42 @@ fn an_owner_who_is_no_superuser_can_serve() {
     assert!(storage.knows(&storage.checkpoint()).unwrap());
     storage.health().unwrap();
 }
+
+/// Many requests share few connections, and wait for each other.
+#[test]
+fn p9_no_more_connections_are_open_than_may_be() {
+    const MOST: usize = 2;
+    let db = PostgresDatabase::new();
+    db.execute("INSERT INTO stock (words) SELECT 'w' FROM generate_series(1, 100)");
+    let storage = PostgresStorage::open_with(&db.url(), &db.model, MOST).unwrap();
+    let request = |user: usize| PullRequest {
+        caller: Caller::user(format!("u{user}")),
+        held: Vec::new(),
+        now: 1_000,
+        chosen: Vec::new(),
+        entities: vec![("stock".to_owned(), None)],
+        rows_max: 1_000,
+        bytes_max: 100_000,
+        compare: afield_server::storage::Compare::default(),
+    };
+    let others = |client: &mut postgres::Client| {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND pid <> pg_backend_pid()";
+        client.query_one(sql, &[]).unwrap().get::<_, i64>(0)
+    };
+    let before = db.foreign(others);
+    let seen = std::thread::scope(|scope| {
+        for user in 0..12 {
+            let (storage, model) = (&storage, &db.model);
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let page = storage.pull(model, &request(user)).unwrap();
+                    assert!(page.end.complete);
+                }
+            });
+        }
+        db.foreign(|client| (0..50).map(|_| others(client)).max())
+    });
+    let most = before + i64::try_from(MOST).unwrap() - 1;
+    assert!(seen.unwrap() <= most, "{seen:?} of {most}, {before} before");
+}

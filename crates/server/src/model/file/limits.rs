@@ -35,6 +35,8 @@ pub struct LimitsSection {
     pub device_rate: u32,
     /// Connections at once.
     pub connections: usize,
+    /// Connections to a PostgreSQL at once.
+    pub database_connections: usize,
     /// Syncs at once.
     pub syncs: usize,
     /// Syncs at once of one user.
@@ -73,6 +75,7 @@ impl Default for LimitsSection {
             scope_values: limits::SCOPE_VALUES_MAX,
             device_rate: limits::DEVICE_RATE,
             connections: 4_096,
+            database_connections: 16,
             syncs: 1_024,
             syncs_of_user: 64,
             syncs_waiting: 256,
@@ -160,6 +163,11 @@ impl LimitsSection {
         });
         let many = |node: &Node<'_, '_>| count(node, MANY);
         set(&mut self.connections, take("connections"), many);
+        set(
+            &mut self.database_connections,
+            take("database_connections"),
+            |node| count(node, 1..=1_000),
+        );
         set(&mut self.syncs, take("syncs"), many);
         set(&mut self.syncs_of_user, take("syncs_of_user"), many);
         set(&mut self.syncs_waiting, take("syncs_waiting"), |node| {

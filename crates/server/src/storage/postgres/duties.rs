@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Transaction};
 use super::capture::mark_table;
 use super::epoch::{self, Epoch};
 use super::error::While;
-use super::pool::Link;
+use super::link::Link;
 use crate::storage::StorageError;
 
 /// A capture that is not what it was; devices load its table again.

@@ -19,8 +19,8 @@
 use tokio_postgres::Row;
 
 use super::error::lasting;
+use super::link::Link;
 use super::marks::Snapshot;
-use super::pool::Link;
 use crate::storage::StorageError;
 
 /// That an epoch is the present one: of `n`, the node, and `e`, an epoch.

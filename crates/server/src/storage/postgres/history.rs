@@ -5,8 +5,8 @@ use afield_protocol::{Checkpoint, GroupId, History};
 
 use super::PostgresStorage;
 use super::epoch::{self, IS_NOW};
+use super::link::Link;
 use super::marks::Snapshot;
-use super::pool::Link;
 use super::position::open_checkpoint;
 use crate::position::CodeKey;
 use crate::storage::StorageError;

@@ -29,6 +29,7 @@ mod expression;
 mod history;
 mod key;
 mod kinds;
+mod link;
 mod lookups;
 mod marks;
 pub mod name;

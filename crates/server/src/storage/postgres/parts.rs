@@ -6,7 +6,7 @@ use afield_protocol::{GroupId, GroupOutcome, Part, Theirs, Verdict};
 
 use super::PostgresStorage;
 use super::error::lasting;
-use super::pool::Link;
+use super::link::Link;
 use crate::storage::{PartTaken, StorageError};
 
 const DOING: &str = "keeping a part of a group";

@@ -7,7 +7,8 @@ use afield_protocol::{Pattern, Type};
 use afield_testbed::postgres::Cluster;
 
 use super::entity::EntityTable;
-use super::pool::{Link, Pool};
+use super::link::Link;
+use super::pool::Pool;
 use super::session::Session;
 use super::statements::any_mark;
 use super::tables::Tables;
@@ -136,7 +137,7 @@ fn p9_every_statement_of_a_pull_follows_indexes() {
     let model = made();
     Session::connect(&url).unwrap().prepare(&model).unwrap();
     database.execute(ROWS);
-    let pool = Pool::new(url);
+    let pool = Pool::new(url, 2);
     let checked = pool.with(async |link| {
         let tables = Tables::load(link, &model).await?;
         let mut checked = 0;
@@ -180,7 +181,7 @@ fn p9_every_statement_of_a_pull_follows_indexes() {
 fn p9_statements_are_planned_anew_when_a_table_grows() {
     let database = Cluster::shared().database(TEAM);
     let url = PostgresUrl::parse(&database.url, Path::new("")).unwrap();
-    let kept = Pool::new(url).with(async |link| {
+    let kept = Pool::new(url, 2).with(async |link| {
         let mut kept = Vec::new();
         for size in [0, 8_192, 8_192, 90_000, 100_000, 200_000, 300_000, 600_000] {
             link.prepare("SELECT 1", "preparing").await?;

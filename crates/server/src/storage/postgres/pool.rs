@@ -1,271 +1,18 @@
 //! Connections that requests borrow: each with a runtime of its own, so that a query costs no
-//! change of threads, and with its statements prepared.
+//! change of threads.
 //!
 //! What fails because its connection is gone is done once more on a new one: the database was
 //! started anew, or somebody between closes what is idle.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use afield_protocol::Code;
-use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Statement};
 
-use super::connect::connect;
-use super::error::{While, lasting};
+use super::error::lasting;
+use super::link::Link;
 use crate::model::file::PostgresUrl;
 use crate::storage::StorageError;
-
-/// Connections that are kept open between requests. More requests than this at once open their own
-/// and close them again.
-const KEPT: usize = 8;
-
-/// How every connection is set. Cells travel in forms that do not depend on the role's settings.
-/// Plans depend on no statistics: every statement of a pull is a few ranges of indexes, and what a
-/// planner believes of a table that has just been filled must not change that.
-const SETTINGS: &str = "
-    SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';
-    SET bytea_output = 'hex'; SET extra_float_digits = 1; SET client_encoding = 'UTF8';
-    SET jit = off; SET max_parallel_workers_per_gather = 0;
-    SET plan_cache_mode = force_generic_plan;
-    SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off;
-    SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_hashagg = off;
-    SET lock_timeout = '5s'; SET statement_timeout = '60s';
-    SET idle_in_transaction_session_timeout = '60s';
-    SET synchronous_commit = on; SET default_transaction_isolation = 'read committed'";
-
-/// What a table may grow by before its statements are planned anew: a few pages.
-const GROWS_BYTES: i64 = 64 * 1024;
-
-/// For what is not ours, until the transaction ends: the team's queries and the catalogs are
-/// planned as everywhere else.
-const PLANNED_BY_RANGES: &str = "
-    SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
-    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
-    SET LOCAL enable_hashagg = off";
-
-pub(super) const PLANNED_AS_EVER: &str = "
-    SET LOCAL enable_seqscan = on; SET LOCAL enable_sort = on; SET LOCAL enable_bitmapscan = on;
-    SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; SET LOCAL enable_hashagg = on";
-
-/// The same as [`PLANNED_AS_EVER`], as columns of a statement: for those that follow it.
-pub(super) const AS_EVER: &str = "set_config('enable_seqscan', 'on', true), \
-    set_config('enable_sort', 'on', true), set_config('enable_bitmapscan', 'on', true), \
-    set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true), \
-    set_config('enable_hashagg', 'on', true)";
-
-/// The states of statements that fail because a table, or something that captures it, is another
-/// one than when it was looked at.
-const OF_OTHER_TABLES: [&str; 7] = [
-    "0A000", "26000", "42703", "42804", "42883", "42P01", "42P18",
-];
-
-/// The states of a connection that ends.
-const OF_AN_END: [&str; 4] = ["57P01", "57P02", "57P03", "25P03"];
-
-/// A connection in a request's hands.
-pub(super) struct Link {
-    pub client: Client,
-    /// The oid of its database.
-    pub database: u32,
-    statements: RefCell<HashMap<String, Statement>>,
-    /// How large tables were, in bytes, when statements over them were planned.
-    planned: RefCell<HashMap<u32, i64>>,
-    /// The state of the last statement that failed.
-    failed: RefCell<Option<String>>,
-    is_open: Cell<bool>,
-    /// Whether the transaction plans as ever.
-    is_as_ever: Cell<bool>,
-}
-
-/// Parameters of a statement.
-pub(super) type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
-
-impl Link {
-    async fn connect(url: &PostgresUrl) -> Result<Self, StorageError> {
-        let client = connect(url).await?;
-        client
-            .batch_execute(SETTINGS)
-            .await
-            .while_("setting a connection up")?;
-        let sql = "SELECT oid FROM pg_database WHERE datname = current_database()";
-        let database = client.query_one(sql, &[]).await;
-        let database = database.while_("setting a connection up")?.get(0);
-        Ok(Self {
-            client,
-            database,
-            statements: RefCell::default(),
-            planned: RefCell::default(),
-            failed: RefCell::default(),
-            is_open: Cell::new(false),
-            is_as_ever: Cell::new(false),
-        })
-    }
-
-    /// The prepared form of a statement, which is planned by ranges.
-    pub(super) async fn prepare(&self, sql: &str, doing: &str) -> Result<Statement, StorageError> {
-        if self.is_as_ever.replace(false) {
-            self.send(PLANNED_BY_RANGES);
-        }
-        let known = self.statements.borrow().get(sql).cloned();
-        if let Some(statement) = known {
-            return Ok(statement);
-        }
-        let statement = self.noted(self.client.prepare(sql).await, doing)?;
-        let mut statements = self.statements.borrow_mut();
-        statements.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
-    }
-
-    /// All rows of a statement, which says itself how many these are at most.
-    pub(super) async fn query(
-        &self,
-        sql: &str,
-        parameters: Parameters<'_>,
-        doing: &str,
-    ) -> Result<Vec<Row>, StorageError> {
-        let statement = self.prepare(sql, doing).await?;
-        self.noted(self.client.query(&statement, parameters).await, doing)
-    }
-
-    /// The one row of a statement.
-    pub(super) async fn query_one(
-        &self,
-        sql: &str,
-        parameters: Parameters<'_>,
-        doing: &str,
-    ) -> Result<Row, StorageError> {
-        let statement = self.prepare(sql, doing).await?;
-        self.noted(self.client.query_one(&statement, parameters).await, doing)
-    }
-
-    /// Runs a statement; gives how many rows it wrote.
-    pub(super) async fn execute(
-        &self,
-        sql: &str,
-        parameters: Parameters<'_>,
-        doing: &str,
-    ) -> Result<u64, StorageError> {
-        let statement = self.prepare(sql, doing).await?;
-        self.noted(self.client.execute(&statement, parameters).await, doing)
-    }
-
-    /// Runs statements without parameters.
-    pub(super) async fn run(&self, sql: &str, doing: &str) -> Result<(), StorageError> {
-        self.noted(self.client.batch_execute(sql).await, doing)
-    }
-
-    /// Begins a transaction; what is still open when the connection is given back is undone.
-    pub(super) async fn begin(&self, sql: &str, doing: &str) -> Result<(), StorageError> {
-        self.is_open.set(true);
-        self.run(sql, doing).await
-    }
-
-    /// Ends it and keeps what it wrote.
-    pub(super) async fn commit(&self, doing: &str) -> Result<(), StorageError> {
-        self.run("COMMIT", doing).await?;
-        self.has_ended_transaction();
-        Ok(())
-    }
-
-    /// Ends a transaction that wrote nothing, without waiting for it.
-    pub(super) async fn end_reading(&self) {
-        self.send("COMMIT");
-        self.has_ended_transaction();
-        // What drives the connection takes its turn, and writes it.
-        tokio::task::yield_now().await;
-    }
-
-    fn has_ended_transaction(&self) {
-        self.is_open.set(false);
-        self.is_as_ever.set(false);
-    }
-
-    /// Notes that the transaction plans as ever until the next statement is prepared.
-    pub(super) fn plans_as_ever(&self) {
-        self.is_as_ever.set(true);
-    }
-
-    /// Sends statements without waiting for what becomes of them. They stand in front of what is
-    /// sent later.
-    fn send(&self, sql: &str) {
-        let _ = self.client.batch_execute(sql).now_or_never();
-    }
-
-    /// Remembers why a statement failed.
-    pub(super) fn noted<T>(
-        &self,
-        result: Result<T, tokio_postgres::Error>,
-        doing: &str,
-    ) -> Result<T, StorageError> {
-        if let Err(error) = &result {
-            let state = error.code().map(|state| state.code().to_owned());
-            // What follows in an aborted transaction says nothing.
-            if state.as_deref() != Some("25P02") {
-                *self.failed.borrow_mut() = state;
-            }
-        }
-        result.while_(doing)
-    }
-
-    /// Plans are kept, and to who plans over an empty table every index is as good as the right
-    /// one. So statements are forgotten when a table has become twice as large since, until the
-    /// right one is the cheapest by far.
-    pub(super) fn has_sizes(&self, tables: &[u32], sizes: &[i64]) {
-        let mut planned = self.planned.borrow_mut();
-        let mut sized = tables.iter().zip(sizes);
-        let has_grown = |(table, size): (&u32, &i64)| {
-            let planned = planned.get(table);
-            planned.is_some_and(|planned| *size > 2 * planned + GROWS_BYTES)
-        };
-        if sized.any(has_grown) {
-            self.statements.borrow_mut().clear();
-            planned.clear();
-        }
-        for (table, size) in tables.iter().zip(sizes) {
-            planned.entry(*table).or_insert(*size);
-        }
-    }
-
-    /// How many statements are prepared.
-    #[cfg(test)]
-    pub(super) fn kept(&self) -> usize {
-        self.statements.borrow().len()
-    }
-
-    /// A table is another one than when it was looked at.
-    pub(super) fn other_tables(&self, doing: &str) -> StorageError {
-        *self.failed.borrow_mut() = Some(OF_OTHER_TABLES[0].to_owned());
-        StorageError {
-            code: Code::INTERNAL,
-            message: format!("{doing}: a table of the model was changed"),
-            is_retryable: true,
-        }
-    }
-
-    /// Whether the last failure came of a table that is another one now.
-    pub(super) fn has_met_other_tables(&self) -> bool {
-        let failed = self.failed.borrow();
-        failed
-            .as_deref()
-            .is_some_and(|state| OF_OTHER_TABLES.contains(&state))
-    }
-
-    /// Forgets its statements: they are those of other tables.
-    pub(super) fn forget(&self) {
-        self.statements.borrow_mut().clear();
-        self.failed.take();
-    }
-
-    fn has_ended(&self) -> bool {
-        let failed = self.failed.borrow();
-        let is_end = |state: &str| OF_AN_END.contains(&state) || state.starts_with("08");
-        self.client.is_closed() || failed.as_deref().is_some_and(is_end)
-    }
-}
 
 /// A connection and what drives it.
 struct Driven {
@@ -275,9 +22,9 @@ struct Driven {
 
 /// A connection that is lent, with a transaction in it.
 pub(super) struct Lease<'p> {
-    pool: &'p Pool,
     /// There until it is given back.
     driven: Option<Driven>,
+    turn: Turn<'p>,
 }
 
 impl Lease<'_> {
@@ -317,8 +64,20 @@ impl Drop for Lease<'_> {
         if let Some(driven) = self.driven.take()
             && !driven.link.has_ended()
         {
-            self.pool.keep(driven, true);
+            self.turn.pool.keep(driven, true);
         }
+    }
+}
+
+/// The right to use one of the connections that there may be.
+struct Turn<'p> {
+    pool: &'p Pool,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.pool.free() += 1;
+        self.pool.freed.notify_one();
     }
 }
 
@@ -326,14 +85,32 @@ impl Drop for Lease<'_> {
 pub(super) struct Pool {
     url: PostgresUrl,
     kept: Mutex<Vec<Driven>>,
+    /// How many more may be in use.
+    free: Mutex<usize>,
+    freed: Condvar,
 }
 
 impl Pool {
-    pub(super) fn new(url: PostgresUrl) -> Self {
+    /// Of so many connections at most.
+    pub(super) fn new(url: PostgresUrl, most: usize) -> Self {
         Self {
             url,
             kept: Mutex::default(),
+            free: Mutex::new(most.max(1)),
+            freed: Condvar::new(),
         }
+    }
+
+    /// Waits until a connection is free. Who has one never asks for another.
+    fn turn(&self) -> Turn<'_> {
+        let free = self.free();
+        let waited = self.freed.wait_while(free, |free| *free == 0);
+        *waited.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Turn { pool: self }
+    }
+
+    fn free(&self) -> std::sync::MutexGuard<'_, usize> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` with a connection, and once more with a new one if that one is gone. Not to be
@@ -346,6 +123,7 @@ impl Pool {
         &self,
         work: impl AsyncFn(&mut Link) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
+        let _turn = self.turn();
         let pooled = self.kept().pop();
         if let Some(mut driven) = pooled {
             driven.link.failed.take();
@@ -367,25 +145,26 @@ impl Pool {
     /// Lends a connection in which a transaction has begun, with `begin`; what is still open when
     /// it is given back is undone. Not to be called, nor anything of it, from asynchronous code.
     pub(super) fn lend(&self, begin: &str, doing: &str) -> Result<Lease<'_>, StorageError> {
+        let turn = self.turn();
         let begun = |driven: Driven| {
             driven.link.failed.take();
             let begun = driven.link.begin(begin, doing);
             let begun = driven.runtime.block_on(begun);
-            let lease = Lease {
-                pool: self,
-                driven: Some(driven),
-            };
-            begun.map(|()| lease)
+            begun.map(|()| driven)
+        };
+        let lease = |driven| Lease {
+            driven: Some(driven),
+            turn,
         };
         let pooled = self.kept().pop();
         if let Some(driven) = pooled {
             match begun(driven) {
-                Ok(lease) => return Ok(lease),
+                Ok(driven) => return Ok(lease(driven)),
                 // The others are as old.
                 Err(_) => self.kept().clear(),
             }
         }
-        begun(self.connect()?)
+        begun(self.connect()?).map(lease)
     }
 
     /// Closes what is idle: its statements are those of other tables.
@@ -417,9 +196,9 @@ impl Pool {
             }
             driven.link.has_ended_transaction();
         }
-        let mut kept = self.kept();
-        if (is_sound || !driven.link.has_met_other_tables()) && kept.len() < KEPT {
-            kept.push(driven);
+        // One for each that may be in use, at most.
+        if is_sound || !driven.link.has_met_other_tables() {
+            self.kept().push(driven);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::PostgresStorage;
 use super::capture::mark_table;
 use super::duties::{PAGES, note, sweep};
 use super::epoch::{self, Epoch};
-use super::pool::Link;
+use super::link::Link;
 use crate::storage::{Purged, Retention, StorageError};
 
 const DOING: &str = "forgetting what is older than the retention";

@@ -10,12 +10,13 @@ use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, l
 use super::duties::Changed;
 use super::epoch::{self, Epoch};
 use super::error::lasting;
+use super::link::Link;
 use super::marks::Snapshot;
-use super::pool::{Link, Pool};
+use super::pool::Pool;
 use super::pull::{self, Known, Outcome, Read};
 use super::tables::Tables;
 use super::{duties, history, parts, position, purge, push};
-use crate::model::file::PostgresUrl;
+use crate::model::file::{LimitsSection, PostgresUrl};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
 use crate::storage::lists::{LISTS_BYTES, Lists};
@@ -54,7 +55,19 @@ impl PostgresStorage {
     /// The database cannot be reached, is not prepared for this model (run `afield prepare`), or
     /// cannot be written.
     pub fn open(url: &PostgresUrl, model: &ServerModel) -> Result<Self, StorageError> {
-        let pool = Pool::new(url.clone());
+        Self::open_with(url, model, LimitsSection::default().database_connections)
+    }
+
+    /// The same with so many connections at most, of which each request has one.
+    ///
+    /// # Errors
+    /// As [`PostgresStorage::open`].
+    pub fn open_with(
+        url: &PostgresUrl,
+        model: &ServerModel,
+        connections: usize,
+    ) -> Result<Self, StorageError> {
+        let pool = Pool::new(url.clone(), connections);
         let (tables, code_key, epoch) = pool.with(async |link| {
             let tables = Tables::load(link, model).await?;
             let sql = "SELECT code_key FROM afield.node";

@@ -7,7 +7,7 @@ use afield_protocol::Code;
 
 use super::entity::EntityTable;
 use super::error::While;
-use super::pool::{Link, PLANNED_AS_EVER};
+use super::link::{Link, PLANNED_AS_EVER};
 use super::prepare::installed;
 use super::push::has_deferrable;
 use super::scope_reads::ScopeReads;

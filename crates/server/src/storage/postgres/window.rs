@@ -11,7 +11,7 @@ use super::cell::Param;
 use super::entity::{EntityTable, as_parameter};
 use super::error::lasting;
 use super::key::{RawKey, stored};
-use super::pool::Link;
+use super::link::Link;
 use super::pull::Batch;
 use crate::storage::StorageError;
 use crate::storage::page::LOOKED_AT_MAX;

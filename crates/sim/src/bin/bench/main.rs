@@ -72,6 +72,8 @@ enum What {
     PostgresDownload,
     /// Pulls from a large table of PostgreSQL.
     PostgresPulls,
+    /// A thousand devices at once on PostgreSQL.
+    PostgresCrowd,
     /// Edits made offline, sent to PostgreSQL and settled.
     PostgresPush,
     /// What the capture costs the team's own writes to PostgreSQL.
@@ -113,6 +115,7 @@ const BENCHES: &[(What, Run)] = &[
     (What::Limits, limits::run),
     (What::PostgresDownload, postgres::download),
     (What::PostgresPulls, postgres::pulls),
+    (What::PostgresCrowd, postgres::crowd),
     (What::PostgresPush, postgres::push),
     (What::PostgresTriggers, postgres::triggers),
     #[cfg(feature = "encryption")]

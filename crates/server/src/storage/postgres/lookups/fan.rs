@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::super::cell::Param;
 use super::super::entity::EntityTable;
 use super::super::key::{RawKey, Xid, stored};
-use super::super::pool::Link;
+use super::super::link::Link;
 use super::super::pull::{At, Batch, Ranges};
 use super::Route;
 use crate::storage::StorageError;

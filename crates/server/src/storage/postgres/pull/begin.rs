@@ -10,7 +10,7 @@ use super::super::entity::EntityTable;
 use super::super::epoch::{self, Beacon, IS_NOW};
 use super::super::error::lasting;
 use super::super::key::Xid;
-use super::super::pool::{AS_EVER, Link};
+use super::super::link::{AS_EVER, Link};
 use super::super::position::{Place, Progress};
 use super::super::scope::{Now, ScopedPull};
 use super::super::statements::any_mark;
@@ -131,8 +131,8 @@ pub(super) async fn begin(
         return Ok(Err(Outcome::OtherEpoch));
     }
     link.has_sizes(&oids, &header.get::<_, Vec<i64>>(7));
-    let (reset, by): (Vec<i32>, Vec<Xid>) = (header.get(9), header.get(11));
-    let resets = reset.into_iter().zip(by.into_iter().map(|xid| xid.0));
+    let resets: Vec<&str> = header.get(9);
+    let resets = resets.into_iter().map(reset).collect::<Result<_, _>>()?;
     Ok(Ok(Begun {
         taken: Taken {
             epoch: epoch::bytes(header.get(3))?,
@@ -141,7 +141,7 @@ pub(super) async fn begin(
         },
         unflushed: header.get(5),
         horizon: epoch::xid(header.get(1))?,
-        resets: resets.collect(),
+        resets,
         touched,
     }))
 }
@@ -155,25 +155,28 @@ fn header_sql(asks_queries: bool) -> String {
         true => format!(", {AS_EVER}"),
         false => String::new(),
     };
-    let resets = |column: &str| {
-        format!(
-            "ARRAY(SELECT r.{column} FROM afield.reset r WHERE r.capture = ANY ($3) AND r.xid >= $4)"
-        )
-    };
     format!(
         "SELECT pg_current_snapshot()::text, n.horizon::text, \
          n.itself = 'afield.node'::regclass::oid, e.epoch, {IS_NOW}, \
          CASE WHEN l.lsn <= pg_current_wal_flush_lsn() THEN NULL ELSE l.lsn::text END, \
-         coalesce(t.are_same, true), coalesce(t.sizes, '{{}}'), e.number, {}, n.database, {}{as_ever} \
+         coalesce(t.are_same, true), coalesce(t.sizes, '{{}}'), e.number, \
+         ARRAY(SELECT format('%s %s', r.capture, r.xid) FROM afield.reset r \
+         WHERE r.capture = ANY ($3) AND r.xid >= $4), n.database{as_ever} \
          FROM afield.node n CROSS JOIN LATERAL \
          (SELECT pg_current_wal_insert_lsn() AS lsn OFFSET 0) l CROSS JOIN LATERAL \
          (SELECT bool_and(to_regclass(u.name)::oid IS NOT DISTINCT FROM u.oid) AS are_same, \
          array_agg(coalesce(pg_relation_size(u.oid::regclass), 0)) AS sizes \
          FROM unnest($1::text[], $2::oid[]) u (name, oid)) t LEFT JOIN LATERAL \
-         (SELECT * FROM afield.epoch e ORDER BY e.number DESC LIMIT 1) e ON true",
-        resets("capture"),
-        resets("xid"),
+         (SELECT * FROM afield.epoch e ORDER BY e.number DESC LIMIT 1) e ON true"
     )
+}
+
+/// The capture and the transaction of a reset.
+fn reset(text: &str) -> Result<(i32, u64), StorageError> {
+    let parts = text.split_once(' ');
+    let parts = parts.and_then(|(capture, xid)| Some((capture.parse().ok()?, xid)));
+    let (capture, xid) = parts.ok_or_else(|| lasting("`afield.reset` has a row that is none"))?;
+    Ok((capture, epoch::xid(xid)?))
 }
 
 /// The captures that have marks since the positions of entities that go on with a delta.

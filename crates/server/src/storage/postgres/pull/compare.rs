@@ -3,7 +3,7 @@
 
 use afield_protocol::{Fetch, Frame, Verify};
 
-use super::super::pool::Link;
+use super::super::link::Link;
 use super::part::Part;
 use crate::storage::StorageError;
 use crate::storage::digests::{Counting, Room};

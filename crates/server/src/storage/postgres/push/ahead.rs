@@ -29,7 +29,7 @@ use super::super::cell::{Param, Wire};
 use super::super::columns::{KeyColumn, ReadColumn};
 use super::super::entity::{EntityTable, Found};
 use super::super::error::lasting;
-use super::super::pool::Link;
+use super::super::link::Link;
 use super::super::scope::{Asks, Bound, ScopeSql};
 use super::rows::{borrowed, bound};
 use super::{DOING, FoundKey, READING, ledger};

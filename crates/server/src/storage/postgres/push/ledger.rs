@@ -5,7 +5,7 @@ use afield_protocol::{Group, GroupHash, GroupId, Verdict};
 use tokio_postgres::Row;
 
 use super::super::error::lasting;
-use super::super::pool::Link;
+use super::super::link::Link;
 use crate::storage::StorageError;
 use crate::storage::push::{Entry, Temporary, folded, is_applied};
 

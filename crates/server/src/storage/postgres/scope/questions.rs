@@ -5,7 +5,7 @@ use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::super::entity::EntityTable;
-use super::super::pool::Link;
+use super::super::link::Link;
 use super::asks::Bound;
 use super::now::{Now, bytes};
 use crate::position::CodeKey;

@@ -4,6 +4,7 @@
 //! The database is one of its own, started for the run; its CPU seconds are those of all its
 //! processes, the ended ones included.
 
+mod crowd;
 mod download;
 mod pulls;
 mod push;
@@ -16,6 +17,7 @@ use std::path::Path;
 use afield_testbed::postgres::{Cluster, Database};
 use postgres::Client;
 
+pub(crate) use self::crowd::run as crowd;
 pub(crate) use self::download::run as download;
 pub(crate) use self::pulls::run as pulls;
 pub(crate) use self::push::run as push;

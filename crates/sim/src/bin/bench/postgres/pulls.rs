@@ -1,5 +1,5 @@
 //! Pulls of single entities from a large table: with nothing new, with ten rows changed, of a user
-//! with many values, and while a transaction is held open.
+//! with many values, through a lookup, and while a transaction is held open.
 
 use std::error::Error;
 
@@ -13,13 +13,17 @@ use postgres::Client;
 const ROWS: i64 = 1_000_000;
 /// Values, each with as many rows.
 const REGIONS: i64 = 1_000;
+/// What the lookup shows, each in as many rows.
+const SITES: i64 = 10_000;
 /// Rows that change while a transaction is held open.
 const CHANGED: i64 = 300_000;
 
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
   CREATE TABLE member (user_id text, region_id integer, PRIMARY KEY (user_id, region_id));
-  CREATE TABLE visit (id integer PRIMARY KEY, region_id integer NOT NULL, note text);
-  CREATE INDEX visit_region ON visit (region_id, id);";
+  CREATE TABLE site (id integer PRIMARY KEY, name text);
+  CREATE TABLE visit (id integer PRIMARY KEY, region_id integer NOT NULL,
+    site_id integer NOT NULL REFERENCES site (id), note text);
+  CREATE INDEX visit_region ON visit (region_id, id); CREATE INDEX visit_site ON visit (site_id, id);";
 
 const MODEL: &str = r#"
 [scope.regions]
@@ -32,24 +36,36 @@ attributes = ["region_id", "note"]
 scope = "region_id in regions"
 "#;
 
+/// The same, and what a lookup shows.
+const SHOWN: &str = r#"
+[local.visit.lookup]
+site_name = "site_id.name"
+"#;
+
 /// Measures and prints.
 #[expect(clippy::print_stdout, reason = "a program for people")]
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!("Pulls from a table of {ROWS} rows in PostgreSQL, {REGIONS} values.");
-    let model = |proposed: String| {
-        let head = proposed.split("[local.").next().unwrap_or_default();
-        let head: String = (head.lines())
-            .take_while(|line| !line.starts_with("[unit") && !line.starts_with("[scope"))
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        unlimited(&(head + MODEL))
+    let filled = |client: &mut Client| {
+        let (rows, regions) = (ROWS, REGIONS);
+        fill(client, Size { rows, regions })
     };
-    let team = Team::start(&arguments.afield, TABLES, fill, model)?;
+    let mut targets = Targets::default();
+    let shown = {
+        let team = Team::start(&arguments.afield, TABLES, filled, model(SHOWN))?;
+        let mut one = Device::open(&team.served, "one")?;
+        one.sync()?;
+        let rounds = Rounds {
+            arguments,
+            team: &team,
+        };
+        rounds.of(&mut one, None)?
+    };
+    let team = Team::start(&arguments.afield, TABLES, filled, model(""))?;
     let mut one = Device::open(&team.served, "one")?;
     let mut many = Device::open(&team.served, "many")?;
     one.sync()?;
     many.sync()?;
-    let mut targets = Targets::default();
     let rounds = Rounds {
         arguments,
         team: &team,
@@ -62,6 +78,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         0.5,
         "ms",
     );
+    let more = shown[0] - nothing[0];
+    targets.at_most("what a lookup adds: database", more, 0.100, "ms");
     let changed = rounds.of(&mut one, Some(10))?;
     targets.at_most("10 rows changed: database", changed[0], 0.300, "ms");
     let values = rounds.of(&mut many, None)?;
@@ -88,6 +106,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     targets.finish()
 }
 
+/// The model in place of the proposed one, with `more` behind the entity.
+pub(super) fn model(more: &str) -> impl FnOnce(String) -> String {
+    move |proposed| {
+        let head = proposed.split("[local.").next().unwrap_or_default();
+        let head: String = (head.lines())
+            .take_while(|line| !line.starts_with("[unit") && !line.starts_with("[scope"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        unlimited(&format!("{head}{MODEL}{more}"))
+    }
+}
+
 struct Rounds<'a> {
     arguments: &'a Arguments,
     team: &'a Team,
@@ -107,10 +137,10 @@ impl Rounds<'_> {
             let mut database = 0.0;
             let before = self.team.served.cpu_seconds()?;
             let from = self.team.database_cpu()?;
-            for _ in 0..syncs {
+            for sync in 0..syncs {
                 if let Some(changed) = changed {
                     let start = self.team.database_cpu()?;
-                    change(&mut client, changed)?;
+                    change(&mut client, changed, sync)?;
                     database -= self.team.database_cpu()? - start;
                 }
                 device.sync()?;
@@ -125,19 +155,32 @@ impl Rounds<'_> {
     }
 }
 
-fn change(client: &mut Client, count: i32) -> Result<(), Box<dyn Error>> {
+/// Others each time: a row that changes again and again while a transaction is held open has all its
+/// versions, and is slow to find whoever looks for it.
+fn change(client: &mut Client, count: i32, sync: u32) -> Result<(), Box<dyn Error>> {
     let sql = "UPDATE visit SET note = coalesce(note, '') || 'x' WHERE id IN ( \
-               SELECT id FROM visit WHERE region_id = 1 ORDER BY id DESC LIMIT $1)";
-    client.execute(sql, &[&i64::from(count)])?;
+               SELECT id FROM visit WHERE region_id = 1 ORDER BY id OFFSET $1 LIMIT $2)";
+    let first = i64::from(sync) * i64::from(count) % (ROWS / REGIONS);
+    client.execute(sql, &[&first, &i64::from(count)])?;
     Ok(())
 }
 
-fn fill(client: &mut Client) -> Result<(), Box<dyn Error>> {
+/// How many rows, and how many values of the scope; each has as many rows.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub rows: i64,
+    pub regions: i64,
+}
+
+pub(super) fn fill(client: &mut Client, size: Size) -> Result<(), Box<dyn Error>> {
+    let Size { rows, regions } = size;
     client.batch_execute(&format!(
         "INSERT INTO member SELECT 'one', 1;
-         INSERT INTO member SELECT 'many', n FROM generate_series(1, {REGIONS} / 2) n;
-         INSERT INTO visit SELECT n, 1 + n % {REGIONS}, 'a note of some length ' || n
-         FROM generate_series(1, {ROWS}) n"
+         INSERT INTO member SELECT 'many', n FROM generate_series(1, {regions} / 2) n;
+         INSERT INTO site SELECT n, 'site ' || n FROM generate_series(1, {SITES}) n;
+         INSERT INTO visit SELECT n, 1 + n % {regions}, 1 + n % {SITES},
+           'a note of some length ' || n
+         FROM generate_series(1, {rows}) n"
     ))?;
     Ok(())
 }

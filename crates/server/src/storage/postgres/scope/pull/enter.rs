@@ -7,8 +7,8 @@
 use tokio_postgres::Row;
 
 use super::super::super::key::RawKey;
+use super::super::super::link::Link;
 use super::super::super::marks::Snapshot;
-use super::super::super::pool::Link;
 use super::super::super::position::Progress;
 use super::{ScopedPull, place};
 use crate::storage::StorageError;

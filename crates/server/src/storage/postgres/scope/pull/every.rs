@@ -11,7 +11,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::types::ToSql;
 
 use super::super::super::cell::{Canonical, Param};
-use super::super::super::pool::Link;
+use super::super::super::link::Link;
 use super::{DOING, ScopedPull, send};
 use crate::storage::StorageError;
 use crate::storage::digests::Counting;

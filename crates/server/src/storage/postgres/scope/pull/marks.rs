@@ -18,7 +18,7 @@ use super::super::super::cell::Param;
 use super::super::super::entity::EntityTable;
 use super::super::super::error::lasting;
 use super::super::super::key::{RawKey, Xid};
-use super::super::super::pool::Link;
+use super::super::super::link::Link;
 use super::super::super::pull::{At, Batch, Ranges};
 use super::super::ByValue;
 use super::DOING;

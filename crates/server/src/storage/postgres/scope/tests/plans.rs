@@ -60,7 +60,7 @@ fn p9_every_statement_of_a_scoped_pull_follows_an_index() {
             "INSERT INTO t{at} SELECT n, n FROM generate_series(1, 4000) n"
         ));
     }
-    let pool = Pool::new(url);
+    let pool = Pool::new(url, 2);
     let checked = pool.with(async |link| {
         let tables = Tables::load(link, &model).await?;
         let mut checked = 0;
