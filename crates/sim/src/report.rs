@@ -145,7 +145,11 @@ pub(crate) fn zoo(faults: &[&'static Fault], jobs: usize) -> ExitCode {
     );
     let mut missed = 0;
     for fault in faults {
-        match play_all(0..SEEDS, Some(fault.name), jobs).0 {
+        // Where it was found last; elsewhere if that world happens in another way by now.
+        let known = fault.seed..fault.seed + 1;
+        let planted = Some(fault.name);
+        let found = play_all(known, planted, jobs).0;
+        match found.or_else(|| play_all(0..SEEDS, planted, jobs).0) {
             Some(Broken {
                 seed, violation, ..
             }) => println!(

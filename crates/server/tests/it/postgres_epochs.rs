@@ -1,9 +1,13 @@
 //! Histories of a PostgreSQL: what becomes of positions when it is started anew, crashes, or is
 //! shared by several servers.
 
+use std::sync::Arc;
+
+use afield_protocol::{Checkpoint, Code, Frame};
 use afield_server::storage::Storage;
 use afield_server::storage::conformance::{Database, Replica, assert_same};
 
+use crate::http_support::{Server, kinds, problem};
 use crate::postgres_database::PostgresDatabase;
 
 const STOCK: [&str; 1] = ["stock"];
@@ -93,6 +97,42 @@ fn p5_a_standby_that_takes_over_lets_devices_go_on() {
     }
     assert!(db.storage().knows(&received).unwrap());
     assert!(!db.storage().knows(&lost).unwrap());
+}
+
+/// A device that has nothing to send meets a database that was set back: it is asked what was
+/// settled, and gets no page and no checkpoint of the new history before.
+#[test]
+fn p1_a_request_for_rows_alone_notices_a_restore() {
+    let db = PostgresDatabase::alone();
+    fill(&db);
+    let server = Server::start_on(Arc::new(db.another()), db.model.clone());
+    let pulled = |told: &[&Checkpoint]| {
+        let mut hello = server.hello(&[("stock", None)]);
+        hello.checkpoints = told.iter().map(|it| Checkpoint::clone(it)).collect();
+        server.synced(&[Frame::Hello(hello), Frame::End])
+    };
+    let settled = |frames: &[Frame]| {
+        let mut settled = frames.iter().filter_map(|frame| match frame {
+            Frame::Settled { checkpoint } => Some(checkpoint.clone()),
+            _ => None,
+        });
+        settled.next().unwrap()
+    };
+    let kept = settled(&pulled(&[]));
+    db.own().duties().unwrap();
+    db.cluster().back_up();
+    db.execute("UPDATE stock SET words = 'lost' WHERE id = 3");
+    let lost = settled(&pulled(&[&kept]));
+    db.forget_foreign();
+    db.cluster().restore();
+    // At first the server knows nothing of it; then it does.
+    for told in [vec![&lost], vec![&lost], vec![&kept, &lost]] {
+        let frames = pulled(&told);
+        assert_eq!(kinds(&frames), ["welcome", "problem"]);
+        assert_eq!(*problem(&frames), Code::HISTORY_WANTED);
+    }
+    let frames = pulled(&[&kept]);
+    assert_eq!(kinds(&frames).last(), Some(&"end"), "{frames:?}");
 }
 
 /// Any server goes on from what any other has told.
