@@ -106,9 +106,9 @@ fn p1_a_request_for_rows_alone_notices_a_restore() {
     let db = PostgresDatabase::alone();
     fill(&db);
     let server = Server::start_on(Arc::new(db.another()), db.model.clone());
-    let pulled = |told: &[&Checkpoint]| {
+    let pulled = |told: &[Checkpoint]| {
         let mut hello = server.hello(&[("stock", None)]);
-        hello.checkpoints = told.iter().map(|it| Checkpoint::clone(it)).collect();
+        hello.checkpoints = told.to_vec();
         server.synced(&[Frame::Hello(hello), Frame::End])
     };
     let settled = |frames: &[Frame]| {
@@ -122,16 +122,17 @@ fn p1_a_request_for_rows_alone_notices_a_restore() {
     db.own().duties().unwrap();
     db.cluster().back_up();
     db.execute("UPDATE stock SET words = 'lost' WHERE id = 3");
-    let lost = settled(&pulled(&[&kept]));
+    let lost = settled(&pulled(std::slice::from_ref(&kept)));
     db.forget_foreign();
     db.cluster().restore();
     // At first the server knows nothing of it; then it does.
-    for told in [vec![&lost], vec![&lost], vec![&kept, &lost]] {
+    let both = vec![kept.clone(), lost.clone()];
+    for told in [vec![lost.clone()], vec![lost], both] {
         let frames = pulled(&told);
         assert_eq!(kinds(&frames), ["welcome", "problem"]);
         assert_eq!(*problem(&frames), Code::HISTORY_WANTED);
     }
-    let frames = pulled(&[&kept]);
+    let frames = pulled(std::slice::from_ref(&kept));
     assert_eq!(kinds(&frames).last(), Some(&"end"), "{frames:?}");
 }
 
