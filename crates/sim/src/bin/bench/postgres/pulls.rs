@@ -23,7 +23,8 @@ pub(super) const TABLES: &str = "
   CREATE TABLE site (id integer PRIMARY KEY, name text);
   CREATE TABLE visit (id integer PRIMARY KEY, region_id integer NOT NULL,
     site_id integer NOT NULL REFERENCES site (id), note text);
-  CREATE INDEX visit_region ON visit (region_id, id); CREATE INDEX visit_site ON visit (site_id, id);";
+  CREATE INDEX visit_region ON visit (region_id, id);
+  CREATE INDEX visit_site ON visit (site_id, id);";
 
 const MODEL: &str = r#"
 [scope.regions]
@@ -155,8 +156,8 @@ impl Rounds<'_> {
     }
 }
 
-/// Others each time: a row that changes again and again while a transaction is held open has all its
-/// versions, and is slow to find whoever looks for it.
+/// Others each time: a row that changes again and again while a transaction is held open has all
+/// its versions, and is slow to find whoever looks for it.
 fn change(client: &mut Client, count: i32, sync: u32) -> Result<(), Box<dyn Error>> {
     let sql = "UPDATE visit SET note = coalesce(note, '') || 'x' WHERE id IN ( \
                SELECT id FROM visit WHERE region_id = 1 ORDER BY id OFFSET $1 LIMIT $2)";

@@ -4,9 +4,10 @@
 //! caller's question. A page goes on under the same condition of that way as the one before: which
 //! of them has the fewest values may have changed meanwhile.
 //!
-//! A transaction that moves a row leaves several marks of it, which a value may share and which come
-//! in no order among themselves: `(7, ada, east)` and `(7, ada, west)` under `ada`. A page, or what
-//! one statement gives, may end behind all of them or before all of them, and never in between.
+//! A transaction that moves a row leaves several marks of it, which a value may share and which
+//! come in no order among themselves: `(7, ada, east)` and `(7, ada, west)` under `ada`. A page,
+//! or what one statement gives, may end behind all of them or before all of them, and never in
+//! between.
 
 use std::pin::pin;
 
