@@ -22,6 +22,8 @@ mod error;
 mod key;
 #[cfg(feature = "native")]
 pub mod native;
+pub mod queue;
+pub mod schedule;
 mod store;
 pub mod typed;
 
@@ -35,3 +37,8 @@ pub use store::{
     Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status, Store, SyncStore,
     Transaction, UncapturedRow, UpgradeFailed, VerifyStatus, Watch, Watches,
 };
+
+/// The examples of the page are compiled.
+#[cfg(all(doctest, feature = "native"))]
+#[doc = include_str!("../../../docs/sync.md")]
+struct SyncPage;

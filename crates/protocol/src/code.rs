@@ -123,6 +123,10 @@ codes! {
         "Use https://, or a loopback address for development.";
     INTERRUPTED = "interrupted", "The connection ended in the middle.",
         "Try again; what had arrived is kept.";
+    DISCARDED = "discarded", "The sync was discarded before it began.",
+        "Nothing needs to be done: a later one is on its way, and no change is lost.";
+    IN_HANDLER = "in-handler", "A handler of the sync's end cannot wait for another sync.",
+        "Trigger one: it runs when the handler has returned.";
     INTERNAL = "internal", "The server failed; its log says why.", "Try again later.";
     OVERTAKEN = "overtaken", "Another sync of the same store moved on first.", "Sync again.";
     BUSY = "busy", "The server has too much to do.", "Try again after the time it names.";

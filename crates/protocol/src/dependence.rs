@@ -189,6 +189,7 @@ mod tests {
             entities: vec![entity("part", 2, &["sheet", "part", "a", "b"]), note],
             chosen: Vec::new(),
             limits: Default::default(),
+            sync: Default::default(),
         }
     }
 

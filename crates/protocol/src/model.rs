@@ -3,6 +3,7 @@
 //! tables from it. It travels as JSON (`GET /v1/model`).
 
 mod limits;
+mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::limits::DeviceLimits;
+pub use self::sync::SyncConfig;
 use crate::limits::NAME_BYTES;
 use crate::rule::Rule;
 use crate::value::{Type, Value};
@@ -29,6 +31,9 @@ pub struct Model {
     /// The limits that a device keeps.
     #[serde(default, skip_serializing_if = "DeviceLimits::is_default")]
     pub limits: DeviceLimits,
+    /// When a device synchronises by itself.
+    #[serde(default, skip_serializing_if = "SyncConfig::is_default")]
+    pub sync: SyncConfig,
 }
 
 /// A scope whose values the app on a device chooses, each checked by the server.
@@ -207,6 +212,7 @@ impl Model {
             entities,
             chosen: Vec::new(),
             limits: DeviceLimits::default(),
+            sync: SyncConfig::default(),
         }
     }
 
@@ -306,6 +312,7 @@ impl Model {
             }
         }
         self.limits.check()?;
+        self.sync.check()?;
         let mut scopes = std::collections::HashSet::new();
         for scope in &self.chosen {
             check_name(&scope.name)?;

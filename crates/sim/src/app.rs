@@ -163,6 +163,7 @@ pub(crate) fn model(kinds: Kinds) -> ServerModel {
         entities: (0..NAMES.len()).filter(is_there).map(entity).collect(),
         chosen: if has_jobs { jobs::chosen() } else { Vec::new() },
         limits: Default::default(),
+        sync: Default::default(),
     };
     let entities = device.entities.iter().filter_map(|local| {
         let at = place(&local.name).filter(|at| *at != DRAFT)?;

@@ -7,6 +7,7 @@ mod choices;
 mod decisions;
 mod lines;
 mod requests;
+mod schedule;
 mod steps;
 mod verify;
 

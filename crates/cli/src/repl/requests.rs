@@ -7,7 +7,7 @@ use afield_protocol::Code;
 use afield_protocol::codec::json;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Answer, choices, decisions, steps, verify};
+use super::{Answer, choices, decisions, schedule, steps, verify};
 use crate::device::{change_json, outcome_json, report_json, rows_json, status_json};
 
 /// A request's fields.
@@ -16,12 +16,17 @@ pub(super) type Request = Map<String, Json>;
 type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
 
 /// Every request besides `open` and `close`.
-pub(super) const VERBS: [(&str, Perform); 18] = [
+pub(super) const VERBS: [(&str, Perform); 23] = [
     ("exec", exec),
     ("action", action),
     ("transaction", transaction),
     ("query", query),
     ("sync", sync),
+    ("trigger", trigger),
+    ("start", schedule::start),
+    ("stop", schedule::stop),
+    ("resume", schedule::resume),
+    ("suspend", schedule::suspend),
     ("status", status),
     ("changes", changes),
     ("outcomes", outcomes),
@@ -96,6 +101,26 @@ fn query(client: &Client, request: &Request) -> Result<Answer, Error> {
 }
 
 fn sync(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let report = client.sync_with(&sync_options(request)?, &mut |_| {})?;
+    let model = client.store().model().ok();
+    Ok(object(report_json(model.as_ref(), &report)))
+}
+
+/// Asks for a sync and does not wait for it.
+fn trigger(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let discards = match request.get("discard_pending") {
+        None | Some(Json::Null) => false,
+        Some(Json::Bool(discards)) => *discards,
+        Some(_) => return Err(malformed("discard_pending", "true or false")),
+    };
+    let asked = client.trigger(&sync_options(request)?, discards)?;
+    Ok(object(
+        json!({ "queued": asked.waiting, "joined": asked.is_joined }),
+    ))
+}
+
+/// What a sync is to do.
+fn sync_options(request: &Request) -> Result<SyncOptions, Error> {
     let direction = match request.get("direction") {
         None | Some(Json::Null) => Direction::Both,
         Some(word) => match word.as_str() {
@@ -109,14 +134,11 @@ fn sync(client: &Client, request: &Request) -> Result<Answer, Error> {
         None | Some(Json::Null) => None,
         Some(_) => Some(text(request, "unit")?.to_owned()),
     };
-    let options = SyncOptions {
+    Ok(SyncOptions {
         unit,
         direction,
         deadline: verify::deadline(request)?,
-    };
-    let report = client.sync_with(&options, &mut |_| {})?;
-    let model = client.store().model().ok();
-    Ok(object(report_json(model.as_ref(), &report)))
+    })
 }
 
 fn status(client: &Client, _: &Request) -> Result<Answer, Error> {

@@ -88,7 +88,12 @@ const BAD_LINES: &[(&str, &str)] = &[
     ("[1]", "malformed"),
     ("{}", "malformed"),
     (r#"{"do":1}"#, "malformed"),
-    (r#"{"do":"trigger"}"#, "unknown-request"),
+    (r#"{"do":"login"}"#, "unknown-request"),
+    (r#"{"do":"trigger","discard_pending":1}"#, "malformed"),
+    (r#"{"do":"trigger","direction":"up"}"#, "malformed"),
+    (r#"{"do":"start","on_resume":1}"#, "malformed"),
+    (r#"{"do":"start","on_write_ms":-1}"#, "malformed"),
+    (r#"{"do":"start","interval_ms":999}"#, "malformed"),
     (r#"{"do":"exec"}"#, "malformed"),
     (r#"{"do":"exec","sql":"SELEKT"}"#, "sql"),
     (

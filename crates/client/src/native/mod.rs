@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   app threads ──► Client::store ──► Store ───────┐
-//!   any thread  ──► Client::sync  ──► Engine ──► SyncStore ──► one file
-//!                        │    ▲                    ▲
-//!                        ▼    │ answers            │
-//!                  a thread for each request   a thread that watches for other processes
+//!   any thread  ──► Client::sync, Client::trigger                │
+//!                        │                                       ▼
+//!                        ▼ queue                              one file
+//!                  a thread that syncs ──► Engine ──► SyncStore ─┘  ▲
+//!                        │    ▲                                     │
+//!                        ▼    │ answers                             │
+//!                  a thread for each request     a thread that watches for other processes
 //! ```
 //!
 //! A sync never holds the app's [`Store`]: the app writes and reads while it runs, and waits at
@@ -16,130 +19,36 @@ mod environment;
 mod folder;
 mod http;
 mod key_source;
+mod options;
 mod packed;
 mod problem;
 mod sync;
 mod tls;
 mod token;
 mod watch;
+mod worker;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use afield_protocol::{Code, Model};
+use afield_protocol::{Code, SyncConfig};
 
 use self::address::Address;
-use self::sync::{Control, Runner};
+use self::sync::Runner;
 use self::watch::Observer;
-use crate::engine::{CheckPolicy, Direction, Engine, Event, Progress, Report};
+use self::worker::{Shared, Told};
+use crate::engine::{Direction, Engine, Progress, Report};
 use crate::error::Error;
+use crate::queue::{Asked, Wanted};
 use crate::store::{ConflictInfo, Resolution, Store, SyncStore, Watch};
 
 pub use environment::SystemEnvironment;
 pub use folder::Folder;
 pub use http::Timeouts;
 pub use key_source::{KeyCallback, KeySource};
+pub use options::{CHECK_EVERY, ClientOptions, SyncOptions, VerifyOptions};
 pub use token::token_user;
-
-/// How often a sync compares all rows of a unit with the server's, unless the app says otherwise.
-/// It costs the server a pass over the user's rows; what it would find is rare.
-pub const CHECK_EVERY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How to open a [`Client`].
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// The folder of this device's stores; it is made if it does not exist.
-    pub folder: PathBuf,
-    /// Whose store to open.
-    pub user: String,
-    /// The server's address, remembered in the store; `None` takes the one remembered.
-    pub server: Option<String>,
-    /// The token to sign in with; `None` takes the one remembered in the folder, if any.
-    pub token: Option<String>,
-    /// Whether to keep `token` in the folder, in a file that only its owner may read. An app
-    /// that has a key store keeps it there instead.
-    pub remember_token: bool,
-    /// The model for a store that has none, so that it works before the first sync.
-    pub model: Option<Model>,
-    /// PEM file of root certificates to trust besides the public ones.
-    pub root_certificates: Option<PathBuf>,
-    /// How long the network may be silent.
-    pub timeouts: Timeouts,
-    /// How syncs compare the rows of the device with the server's by themselves: each unit once in
-    /// [`CHECK_EVERY`], and repairing what differs, unless the app says otherwise. `None`: never.
-    pub check: Option<CheckPolicy>,
-    /// Where the store's key comes from; `None` for a store that is not encrypted. A store that
-    /// is not encrypted yet is when it is first opened with a key. It needs the feature
-    /// `encryption`.
-    pub key: Option<KeySource>,
-}
-
-impl ClientOptions {
-    /// Options for `user`'s store in `folder`, with everything else as remembered.
-    pub fn new(folder: impl Into<PathBuf>, user: impl Into<String>) -> Self {
-        Self {
-            folder: folder.into(),
-            user: user.into(),
-            server: None,
-            token: None,
-            remember_token: false,
-            model: None,
-            root_certificates: None,
-            timeouts: Timeouts::default(),
-            check: Some(CheckPolicy {
-                every_ms: i64::try_from(CHECK_EVERY.as_millis()).unwrap_or(i64::MAX),
-                repair: true,
-            }),
-            key: None,
-        }
-    }
-
-    /// With the server's address.
-    #[must_use]
-    pub fn server(mut self, address: impl Into<String>) -> Self {
-        self.server = Some(address.into());
-        self
-    }
-
-    /// With a token to sign in.
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
-        self
-    }
-
-    /// With the key of an encrypted store.
-    #[must_use]
-    pub fn key(mut self, source: KeySource) -> Self {
-        self.key = Some(source);
-        self
-    }
-}
-
-/// What to synchronise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SyncOptions {
-    /// The unit; all units in the model's order if `None`.
-    pub unit: Option<String>,
-    /// Which way.
-    pub direction: Direction,
-    /// When to give up at the latest; what was done by then is kept. `None` goes on for as long
-    /// as bytes arrive.
-    pub deadline: Option<Duration>,
-}
-
-/// What to verify.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VerifyOptions {
-    /// The unit; all units in the model's order if `None`.
-    pub unit: Option<String>,
-    /// Whether to repair what differs. What stood in its place stays readable:
-    /// [`Store::uncaptured`].
-    pub repair: bool,
-    /// When to give up at the latest. `None` goes on for as long as bytes arrive.
-    pub deadline: Option<Duration>,
-}
+pub use worker::Finished;
 
 /// One user's store with everything that synchronises it. Share it between threads in an
 /// [`Arc`](std::sync::Arc).
@@ -147,9 +56,7 @@ pub struct Client {
     folder: Folder,
     user: String,
     store: Mutex<Store>,
-    runner: Mutex<Runner>,
-    control: Control,
-    settings: Mutex<Settings>,
+    shared: Arc<Shared>,
     observer: Observer,
 }
 
@@ -203,19 +110,18 @@ impl Client {
             }
             None => folder.token(&options.user)?,
         };
+        let settings = Settings {
+            server,
+            token,
+            roots: options.root_certificates,
+            timeouts: options.timeouts,
+        };
         Ok(Self {
             observer: Observer::new(store.watches()),
             folder,
             user: options.user,
             store: Mutex::new(store),
-            runner: Mutex::new(Runner::new(side, engine)),
-            control: Control::default(),
-            settings: Mutex::new(Settings {
-                server,
-                token,
-                roots: options.root_certificates,
-                timeouts: options.timeouts,
-            }),
+            shared: Arc::new(Shared::new(Runner::new(side, engine), settings)),
         })
     }
 
@@ -244,7 +150,7 @@ impl Client {
 
     /// The address of the server, if one is known.
     pub fn server(&self) -> Option<String> {
-        let settings = lock(&self.settings);
+        let settings = lock(&self.shared.settings);
         let server = settings.server.as_ref();
         server.map(|address| address.as_str().to_owned())
     }
@@ -264,12 +170,119 @@ impl Client {
         if remember {
             self.folder.remember_token(&self.user, token)?;
         }
-        lock(&self.settings).token = Some(token.to_owned());
+        lock(&self.shared.settings).token = Some(token.to_owned());
         Ok(())
     }
 
+    /// Asks for a sync and returns at once: it runs when those that wait already are over, on a
+    /// thread of this client's. An equal one that has not begun counts for both.
+    ///
+    /// With `discard_pending` all that wait are dropped, so that this one is next; the one that
+    /// runs goes on. What is dropped is the wish to synchronise, never a change.
+    ///
+    /// ```no_run
+    /// # fn save(client: &afield::native::Client) -> Result<(), afield::Error> {
+    /// use afield::native::SyncOptions;
+    /// let work = SyncOptions { unit: Some("work".into()), ..SyncOptions::default() };
+    /// let asked = client.trigger(&work, false)?;
+    /// # let _ = asked.is_joined;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The system gives no thread. What the network, the server or the store did is told to those
+    /// who asked to be: [`Client::on_finished`].
+    pub fn trigger(&self, options: &SyncOptions, discard_pending: bool) -> Result<Asked, Error> {
+        self.shared.trigger(options.wanted(), discard_pending)
+    }
+
+    /// From now on the client synchronises all units by itself, as the model's configuration says:
+    /// a while after each write, whichever process made it; when the app says that it came to the
+    /// front ([`Client::resumed`]); after an interval. What fails waits for the next of these.
+    /// Gives the configuration, which [`Client::configure`] changes.
+    ///
+    /// ```no_run
+    /// # fn begin(client: &afield::native::Client) -> Result<(), afield::Error> {
+    /// let config = client.start()?;
+    /// client.configure(afield::protocol::SyncConfig { interval_ms: Some(900_000), ..config })?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The store cannot be read, or the system gives no thread.
+    pub fn start(&self) -> Result<SyncConfig, Error> {
+        let config = self.model_sync_config()?;
+        self.configure(config)?;
+        Ok(config)
+    }
+
+    /// The configuration that the model names; the default if the store has no model yet.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn model_sync_config(&self) -> Result<SyncConfig, Error> {
+        let model = lock(&self.shared.runner).model()?;
+        Ok(model.map(|model| model.sync).unwrap_or_default())
+    }
+
+    /// The same with a configuration of the app's own. It holds until the next one, whatever models
+    /// come, and begins at once.
+    ///
+    /// # Errors
+    /// As [`Client::start`], or a time is out of its range.
+    pub fn configure(&self, config: SyncConfig) -> Result<(), Error> {
+        config.check()?;
+        let shared = Arc::downgrade(&self.shared);
+        self.store().on_writes(Arc::new(move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.may_have_written();
+            }
+        }))?;
+        self.watch_others()?;
+        self.shared.configure(config)
+    }
+
+    /// No sync begins by itself any more, until [`Client::start`].
+    pub fn stop(&self) {
+        self.shared.unconfigure();
+    }
+
+    /// The configuration by which syncs begin by themselves; `None` if none does.
+    pub fn sync_config(&self) -> Option<SyncConfig> {
+        self.shared.config()
+    }
+
+    /// The app came to the front.
+    pub fn resumed(&self) {
+        self.shared.shown(true);
+    }
+
+    /// The app went to the back: no sync begins by itself until it comes to the front.
+    pub fn suspended(&self) {
+        self.shared.shown(false);
+    }
+
+    /// Drops the syncs that wait; gives how many. The one that runs goes on, and no change is lost.
+    pub fn discard_pending(&self) -> usize {
+        self.shared.discard()
+    }
+
+    /// How many syncs wait, and whether one runs.
+    pub fn queued(&self) -> (usize, bool) {
+        self.shared.queued()
+    }
+
+    /// Tells `handler` of each sync that is over, on the thread that runs them: the next one waits
+    /// until it returns. It may [`Client::trigger`] another one, which then waits behind what is
+    /// waiting, and five seconds where a handler asks each time; [`Client::sync`] would wait for
+    /// itself, and fails with `in-handler`.
+    pub fn on_finished(&self, handler: impl Fn(&Finished<'_>) + Send + Sync + 'static) {
+        self.shared.on_finished(Arc::new(handler));
+    }
+
     /// Synchronises, and returns when it is over. What a sync did is kept however it ends, and
-    /// the next one continues from there. A second call waits until the first is over.
+    /// the next one continues from there. It waits until the syncs before it are over; one that
+    /// waits already and does the same counts for both.
     ///
     /// A report with [`SyncStatus::Failed`](crate::engine::SyncStatus) says what the network or
     /// the server did; an error says that this store could not. `unit` names what to receive;
@@ -295,11 +308,7 @@ impl Client {
         options: &SyncOptions,
         on_progress: &mut dyn FnMut(&Progress),
     ) -> Result<Report, Error> {
-        let event = Event::Start {
-            unit: options.unit.clone(),
-            direction: options.direction,
-        };
-        self.run((event, options.deadline), on_progress)
+        self.run(options.wanted(), on_progress)
     }
 
     /// Receives what is new, and compares all rows of this device with the server's, both at one
@@ -316,22 +325,25 @@ impl Client {
     /// # Errors
     /// Those of [`Client::sync`].
     pub fn verify(&self, options: &VerifyOptions) -> Result<Report, Error> {
-        let event = Event::Verify {
-            unit: options.unit.clone(),
-            repair: options.repair,
-        };
-        self.run((event, options.deadline), &mut |_| {})
+        self.run(options.wanted(), &mut |_| {})
     }
 
-    fn run(
-        &self,
-        what: (Event<'_>, Option<Duration>),
-        on_progress: &mut dyn FnMut(&Progress),
-    ) -> Result<Report, Error> {
-        let mut runner = lock(&self.runner);
-        let settings = lock(&self.settings).clone();
-        runner.connect(&settings)?;
-        sync::run(&mut runner, &self.control, what, on_progress)
+    fn run(&self, wanted: Wanted, on_progress: &mut dyn FnMut(&Progress)) -> Result<Report, Error> {
+        let told = self.shared.begin(wanted)?;
+        loop {
+            match told.recv() {
+                Ok(Told::Progress(progress)) => on_progress(&progress),
+                Ok(Told::Over(result)) => return result,
+                Ok(Told::Discarded) => {
+                    let message = "it was discarded before it began; no change is lost";
+                    return Err(Error::new(Code::DISCARDED, message));
+                }
+                Err(_) => {
+                    let message = "the client was closed before it began";
+                    return Err(Error::new(Code::INTERRUPTED, message));
+                }
+            }
+        }
     }
 
     /// Says that the network is gone, as far as the platform knows: entities with
@@ -346,13 +358,13 @@ impl Client {
     /// Ends the sync that is running, if any, as soon as possible. Nothing is lost; its report
     /// says `interrupted`.
     pub fn cancel(&self) {
-        self.control.cancel();
+        self.shared.control.cancel();
     }
 
     /// Sends changes that a restore of the server's database took again, without asking. See
     /// [`SyncStore::resend_lost`].
     pub fn resend_lost(&self, resends: bool) {
-        lock(&self.runner).resend_lost(resends);
+        lock(&self.shared.runner).resend_lost(resends);
     }
 
     /// Lets `resolver` decide the conflicts of `entity` by itself; `None` leaves one to a person.
@@ -362,7 +374,7 @@ impl Client {
         entity: impl Into<String>,
         resolver: impl Fn(&ConflictInfo) -> Option<Resolution> + Send + 'static,
     ) {
-        lock(&self.runner).set_resolver(entity.into(), resolver);
+        lock(&self.shared.runner).set_resolver(entity.into(), resolver);
     }
 
     /// Watches what a query reads; see [`Store::watch`]. What other processes commit is noticed
@@ -372,11 +384,21 @@ impl Client {
     /// Those of [`Store::watch`], or no thread can be started.
     pub fn watch(&self, sql: &str) -> Result<Watch, Error> {
         let watch = self.store().watch(sql)?;
+        self.watch_others()?;
+        Ok(watch)
+    }
+
+    fn watch_others(&self) -> Result<(), Error> {
         self.observer.start().map_err(|error| {
             let message = format!("no thread to watch for other processes: {error}");
             Error::new(Code::INTERNAL, message)
-        })?;
-        Ok(watch)
+        })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.shared.stop();
     }
 }
 
@@ -393,6 +415,6 @@ mod tests {
     #[test]
     fn a_client_is_shared_between_threads() {
         fn shared<T: Send + Sync>() {}
-        shared::<std::sync::Arc<Client>>();
+        shared::<Arc<Client>>();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use afield_protocol::{Code, MODEL_VERSION_HEADER, UPGRADE_FAILED_HEADER};
+use afield_protocol::{Code, GroupId, MODEL_VERSION_HEADER, Model, UPGRADE_FAILED_HEADER};
 
 use super::environment::now;
 use super::http::{Answer, Line, Patience, Signal};
@@ -36,6 +36,8 @@ pub(super) struct Runner {
 pub(super) struct Control {
     running: Mutex<Option<SyncSender<Signal>>>,
     cancelled: AtomicBool,
+    /// Nothing is to run any more.
+    stopped: AtomicBool,
 }
 
 impl Control {
@@ -45,6 +47,12 @@ impl Control {
             // A full channel wakes the sync anyway.
             let _ = signals.try_send(Signal::Wake);
         }
+    }
+
+    /// Cancels what runs, and whatever would begin.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.cancel();
     }
 
     fn begin(&self, signals: SyncSender<Signal>) {
@@ -58,7 +66,7 @@ impl Control {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
+        self.cancelled.load(Ordering::SeqCst) || self.stopped.load(Ordering::SeqCst)
     }
 }
 
@@ -85,6 +93,16 @@ impl Runner {
         resolver: impl Fn(&ConflictInfo) -> Option<Resolution> + Send + 'static,
     ) {
         self.store.set_resolver(entity, resolver);
+    }
+
+    /// See [`SyncStore::newest_pending`].
+    pub(super) fn newest_pending(&mut self) -> Result<Option<GroupId>, Error> {
+        self.store.newest_pending()
+    }
+
+    /// The model, if the store has one.
+    pub(super) fn model(&mut self) -> Result<Option<Model>, Error> {
+        self.store.model()
     }
 
     /// Makes sure that there is somebody to talk to.

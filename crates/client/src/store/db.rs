@@ -88,6 +88,8 @@ pub(crate) struct Db {
     /// SQLite's number for what others committed, as it was when this connection last committed
     /// and everything captured was sealed. As long as it stays, nobody wrote meanwhile.
     sealed_at: Option<i64>,
+    /// Told of each commit of this connection.
+    pub(super) on_commit: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// Whether a step of the app's runs, and whether it ended the transaction it runs in. SQLite's
@@ -135,6 +137,7 @@ impl Db {
             key: key.cloned(),
             step,
             sealed_at: None,
+            on_commit: None,
         };
         db.reload()?;
         Ok(db)
@@ -203,6 +206,11 @@ impl Db {
             self.sealed_at = (!zoo::planted("seal-later")).then_some(version);
             Ok(done)
         });
+        if result.is_ok()
+            && let Some(on_commit) = &self.on_commit
+        {
+            on_commit();
+        }
         if result.is_err() && !self.conn.is_autocommit() {
             // A failed rollback leaves a transaction that nobody can commit: the same effect.
             let _ = self.conn.execute_batch("ROLLBACK");

@@ -41,6 +41,7 @@ pub(super) fn model() -> Model {
         entities: vec![word],
         chosen: Vec::new(),
         limits: Default::default(),
+        sync: Default::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use afield_protocol::{
     Checkpoint, Code, Frame, GroupId, GroupOutcome, Model, Page, PageEnd, Received, zoo,
 };
 use rusqlite::config::DbConfig;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
@@ -410,6 +410,20 @@ impl SyncStore {
     /// Random bytes, by the store's own source.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.db.env.fill(bytes);
+    }
+
+    /// The newest change group that waits to be sent, once what other connections wrote has become
+    /// one. Another answer than before means that something was written since.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub fn newest_pending(&mut self) -> Result<Option<GroupId>, Error> {
+        self.db.write("newest-pending", |db| {
+            let sql = "SELECT id FROM afield_group WHERE state = 'pending' ORDER BY n DESC LIMIT 1";
+            let mut select = db.conn.prepare_cached(sql)?;
+            let id = select.query_row([], |row| row.get(0)).optional()?;
+            Ok(id.map(GroupId))
+        })
     }
 
     /// Where this store was last synchronised.

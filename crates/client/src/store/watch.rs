@@ -17,6 +17,7 @@
 mod observer;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -73,8 +74,18 @@ struct Shared {
 struct State {
     watching: Vec<Weak<Watched>>,
     observer: Option<Observer>,
+    foreign: Option<Foreign>,
     /// The counters as the watches were told of them.
     told: BTreeMap<String, i64>,
+}
+
+/// Who is told that others commit.
+struct Foreign(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Foreign")
+    }
 }
 
 /// One watched query.
@@ -135,6 +146,18 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Has `told` be told whenever somebody may have written: at once of this side's commits, and
+    /// of other processes' once a driver has looked for them. It must not wait for anything.
+    pub(crate) fn on_writes(&mut self, told: Arc<dyn Fn() + Send + Sync>) -> Result<(), Error> {
+        let path = self.db.conn.path().unwrap_or_default().to_owned();
+        let place = (Path::new(&path), self.db.key.as_ref());
+        self.db.watches.on_foreign(place, Arc::clone(&told))?;
+        self.db.on_commit = Some(told);
+        Ok(())
+    }
+}
+
 impl super::SyncStore {
     /// Tells `store`'s watches what this side commits.
     pub fn share_watches(&mut self, store: &Store) {
@@ -151,6 +174,21 @@ impl Watches {
                 state.tell_others();
             }
         }
+    }
+
+    /// Has `told` be told whenever somebody else has committed, once a driver has looked for it.
+    pub(super) fn on_foreign(
+        &self,
+        (path, key): (&Path, Option<&Key>),
+        told: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.observer.is_none() {
+            state.observer = Some(Observer::open(path, key)?);
+        }
+        state.foreign = Some(Foreign(told));
+        self.0.any.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     fn is_any(&self) -> bool {
@@ -198,7 +236,7 @@ impl Watches {
         }
         let mut state = self.state();
         state.watching.retain(|watched| watched.strong_count() > 0);
-        if state.watching.is_empty() {
+        if state.watching.is_empty() && state.foreign.is_none() {
             self.0.any.store(false, Ordering::SeqCst);
         }
         if state.somebody_committed() {
@@ -261,6 +299,9 @@ impl State {
     /// Tells of a commit that was not ours: of entities what changed, of other tables that
     /// something did.
     fn tell_others(&mut self) {
+        if let Some(Foreign(told)) = &self.foreign {
+            told();
+        }
         self.resolve_again();
         let Some(observer) = &self.observer else {
             return;

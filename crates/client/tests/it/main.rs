@@ -16,6 +16,8 @@ mod native_driver;
 mod native_faults;
 mod native_limits;
 mod native_packed;
+mod native_queue;
+mod native_schedule;
 mod native_server;
 mod native_tls;
 mod scopes;

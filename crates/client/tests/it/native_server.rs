@@ -392,6 +392,7 @@ pub(crate) fn model() -> Model {
         ],
         chosen: Vec::new(),
         limits: Default::default(),
+        sync: Default::default(),
     }
 }
 

@@ -265,6 +265,7 @@ pub(crate) fn model(entities: Vec<Entity>) -> Model {
         entities,
         chosen: Vec::new(),
         limits: Default::default(),
+        sync: Default::default(),
     };
     model.check().unwrap();
     model

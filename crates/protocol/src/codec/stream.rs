@@ -176,6 +176,7 @@ mod tests {
             entities: Vec::new(),
             chosen: Vec::new(),
             limits: Default::default(),
+            sync: Default::default(),
         };
         let mut reader = FrameReader::new(Format::JsonLines);
         for piece in 1..100 {

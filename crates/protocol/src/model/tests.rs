@@ -26,6 +26,7 @@ fn model() -> Model {
         entities: vec![visit],
         chosen: Vec::new(),
         limits: Default::default(),
+        sync: Default::default(),
     }
 }
 

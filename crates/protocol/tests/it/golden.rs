@@ -8,7 +8,7 @@ use afield_protocol::{
     Attribute, Attributes, Change, Chosen, ChosenScope, Code, Comparison, DeviceLimits, Entity,
     FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Held, Hello, History, Identifier, Model,
     Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RowBlock,
-    RowBlockWriter, Theirs, Type, Value, Verdict, Welcome, Window,
+    RowBlockWriter, SyncConfig, Theirs, Type, Value, Verdict, Welcome, Window,
 };
 use sha2::{Digest, Sha256};
 
@@ -278,6 +278,17 @@ fn limited() -> Model {
     model
 }
 
+/// A model that says when devices synchronise by themselves.
+fn scheduled() -> Model {
+    let mut model = Model::new(6, Vec::new(), Vec::new());
+    model.sync = SyncConfig {
+        on_resume: false,
+        on_write_ms: None,
+        interval_ms: Some(900_000),
+    };
+    model
+}
+
 /// Every golden stream of frames by its name.
 fn streams() -> Vec<(String, Vec<Frame>)> {
     let rows_of_part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
@@ -422,6 +433,10 @@ fn the_files_are_what_the_code_writes() {
         "spec/golden/model-limits.json",
         format!("{}\n", limited().to_json()).as_bytes(),
     );
+    bless::check(
+        "spec/golden/model-sync.json",
+        format!("{}\n", scheduled().to_json()).as_bytes(),
+    );
     let group = group();
     let hash = serde_json::json!({
         "group": group.id.to_string(),
@@ -450,6 +465,7 @@ fn the_files_read_back_and_agree_in_both_formats() {
         ("model.json", model),
         ("model-chosen.json", choosing()),
         ("model-limits.json", limited()),
+        ("model-sync.json", scheduled()),
     ] {
         let text = bless::text(&format!("spec/golden/{file}"));
         let found = Model::from_json(&text).expect("the golden model is a model");
@@ -466,6 +482,7 @@ fn every_file_is_known() {
             "model.json",
             "model-chosen.json",
             "model-limits.json",
+            "model-sync.json",
             "group-hash.json",
             "row-hash.json",
         ]

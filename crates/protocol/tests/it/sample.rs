@@ -1,8 +1,8 @@
 //! The model that the tests share: one entity with every type, one with a composite identifier.
 
 use afield_protocol::{
-    Attribute, DeviceLimits, Entity, Identifier, Literal, Merge, Model, Pattern, Reference, Type,
-    Unit,
+    Attribute, DeviceLimits, Entity, Identifier, Literal, Merge, Model, Pattern, Reference,
+    SyncConfig, Type, Unit,
 };
 
 /// Every type once, under its own word.
@@ -54,6 +54,7 @@ pub(crate) fn model() -> Model {
         ],
         chosen: Vec::new(),
         limits: DeviceLimits::default(),
+        sync: SyncConfig::default(),
     }
 }
 

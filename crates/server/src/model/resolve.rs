@@ -96,6 +96,7 @@ fn hold(
         entities: device,
         chosen,
         limits: file.limits.of_devices(),
+        sync: file.sync.of_devices(),
     };
     if errors.is_empty()
         && let Err(error) = device.check()

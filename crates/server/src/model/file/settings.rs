@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use afield_protocol::SyncConfig;
+
 use super::{At, Overrides, PostgresUrl};
 use crate::model::later;
 use crate::model::reader::{Node, Reader, Section};
@@ -280,12 +282,16 @@ impl SyncSection {
             retry_max: Duration::from_secs(300),
         };
         let Some(section) = section else { return sync };
+        set(&mut sync.on_resume, section.take("on_resume"), Node::truth);
+        set(
+            &mut sync.on_write,
+            section.take("on_write"),
+            duration_or_off,
+        );
+        set(&mut sync.interval, section.take("interval"), pause_or_off);
         let take = |key| section.take_without_effect(key);
         set(&mut sync.on_online, take("on_online"), Node::truth);
         set(&mut sync.on_login, take("on_login"), Node::truth);
-        set(&mut sync.on_resume, take("on_resume"), Node::truth);
-        set(&mut sync.on_write, take("on_write"), duration_or_off);
-        set(&mut sync.interval, take("interval"), duration_or_off);
         set(&mut sync.live, take("live"), Node::truth);
         set(&mut sync.retry, take("retry"), Node::truth);
         set(
@@ -296,6 +302,16 @@ impl SyncSection {
         set(&mut sync.retry_max, take("retry_max"), Node::duration);
         section.finish();
         sync
+    }
+
+    /// What devices start with.
+    pub(in crate::model) fn of_devices(&self) -> SyncConfig {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        SyncConfig {
+            on_resume: self.on_resume,
+            on_write_ms: self.on_write.map(ms),
+            interval_ms: self.interval.map(ms),
+        }
     }
 }
 
@@ -309,11 +325,29 @@ pub(super) fn some_time(node: &Node<'_, '_>) -> Option<Duration> {
     Some(duration)
 }
 
+/// The longest pause between two syncs: a year.
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
+
+/// A pause between syncs: long enough that devices do more than that.
+fn pause_or_off(node: &Node<'_, '_>) -> Option<Option<Duration>> {
+    let pause = duration_or_off(node)?;
+    if pause.is_some_and(|pause| pause < Duration::from_secs(1)) {
+        node.wrong("must be 1 s at least, or false");
+        return None;
+    }
+    Some(pause)
+}
+
 fn duration_or_off(node: &Node<'_, '_>) -> Option<Option<Duration>> {
     if node.is_false() {
         return Some(None);
     }
-    node.duration().map(Some)
+    let duration = node.duration()?;
+    if duration > YEAR {
+        node.wrong("must be a year at most, or false");
+        return None;
+    }
+    Some(Some(duration))
 }
 
 pub(super) fn set<'r, 't, T>(

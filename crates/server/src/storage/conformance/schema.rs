@@ -226,6 +226,7 @@ pub fn server_model(entities: Vec<ServerEntity>) -> ServerModel {
             entities: entities.iter().map(|entity| entity.local.clone()).collect(),
             chosen: Vec::new(),
             limits: Default::default(),
+            sync: Default::default(),
         },
         entities,
         scopes: Vec::new(),

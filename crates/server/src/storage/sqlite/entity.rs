@@ -429,6 +429,7 @@ mod tests {
                 entities: vec![entity.local.clone()],
                 chosen: Vec::new(),
                 limits: Default::default(),
+                sync: Default::default(),
             },
             entities: vec![entity.clone()],
             scopes: Vec::new(),

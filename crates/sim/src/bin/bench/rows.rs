@@ -91,6 +91,7 @@ pub(crate) fn body(visits: &[Visit]) -> Vec<u8> {
         entities: Vec::new(),
         chosen: Vec::new(),
         limits: Default::default(),
+        sync: Default::default(),
     };
     let mut body = Vec::new();
     Format::Cbor.write(&model, &Frame::Rows(writer.take()), &mut body);

@@ -300,6 +300,7 @@ mod tests {
                 units: Vec::new(),
                 entities: vec![entity.local.clone()],
                 limits: Default::default(),
+                sync: Default::default(),
             },
             entities: vec![entity],
             scopes: Vec::new(),

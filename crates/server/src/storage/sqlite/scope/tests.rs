@@ -83,6 +83,7 @@ fn load(
             entities: vec![entity.local.clone()],
             chosen: Vec::new(),
             limits: Default::default(),
+            sync: Default::default(),
         },
         entities: vec![entity.clone()],
         scopes: vec![named(query)],

@@ -1,0 +1,397 @@
+//! The thread that runs the queue: one sync after another, whoever asked for them.
+//!
+//! It starts with the first sync, or when syncs begin by themselves, and ends with the client. No
+//! lock is held while a sync runs or a handler is told, but the runner's, which only the thread
+//! takes for long.
+//!
+//! Whether anything was written that waits to be sent is asked of the file whenever somebody may
+//! have committed: the app's side of this process says so at once, a look at the file about others.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use afield_protocol::{Code, GroupId, SyncConfig};
+
+use super::environment::now;
+use super::sync::{self, Control, Runner};
+use super::{Settings, lock};
+use crate::engine::{Direction, Event, Progress, Report};
+use crate::error::Error;
+use crate::queue::{Asked, Next, Purpose, Queue, Ticket, Wanted};
+use crate::schedule::Schedule;
+
+/// A sync that is over, as handlers are told of it.
+#[derive(Debug)]
+pub struct Finished<'a> {
+    /// What was wanted.
+    pub wanted: &'a Wanted,
+    /// How it ended.
+    pub result: Result<&'a Report, &'a Error>,
+}
+
+type Handler = dyn Fn(&Finished<'_>) + Send + Sync;
+
+/// What somebody who waits for a sync is told.
+pub(super) enum Told {
+    Progress(Progress),
+    Over(Result<Report, Error>),
+    /// It was discarded before it began.
+    Discarded,
+}
+
+/// What the thread and the client share.
+pub(super) struct Shared {
+    pub runner: Mutex<Runner>,
+    pub control: Control,
+    pub settings: Mutex<Settings>,
+    state: Mutex<State>,
+    woken: Condvar,
+    /// When the clock of the queue began.
+    begun: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Queue,
+    schedule: Schedule,
+    /// Whether somebody may have written since it was looked last.
+    may_have_written: bool,
+    /// The newest group that waited to be sent then.
+    newest: Option<GroupId>,
+    waiting: HashMap<Ticket, Sender<Told>>,
+    handlers: Vec<Arc<Handler>>,
+    thread: Option<JoinHandle<()>>,
+    id: Option<ThreadId>,
+    is_stopping: bool,
+}
+
+impl Shared {
+    pub(super) fn new(runner: Runner, settings: Settings) -> Self {
+        Self {
+            runner: Mutex::new(runner),
+            control: Control::default(),
+            settings: Mutex::new(settings),
+            state: Mutex::default(),
+            woken: Condvar::new(),
+            begun: now(),
+        }
+    }
+
+    /// Asks for a sync, and starts the thread that runs it.
+    pub(super) fn trigger(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        discards: bool,
+    ) -> Result<Asked, Error> {
+        self.ask(wanted, discards, None)
+    }
+
+    /// The same, and gives what becomes of it.
+    pub(super) fn begin(self: &Arc<Self>, wanted: Wanted) -> Result<Receiver<Told>, Error> {
+        if lock(&self.state).is_on_thread() {
+            let message = "a handler is told while the queue stands still: it cannot wait for a \
+                           sync; trigger one";
+            return Err(Error::new(Code::IN_HANDLER, message));
+        }
+        let (sender, receiver) = channel();
+        self.ask(wanted, false, Some(sender))?;
+        Ok(receiver)
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        discards: bool,
+        sender: Option<Sender<Told>>,
+    ) -> Result<Asked, Error> {
+        let mut state = lock(&self.state);
+        self.start(&mut state)?;
+        let asked = match state.is_on_thread() {
+            true => state.queue.ask_in_handler(wanted, discards, self.now()),
+            false => state.queue.ask(wanted, discards),
+        };
+        for ticket in &asked.discarded {
+            state.tell(*ticket, Told::Discarded);
+        }
+        if let Some(sender) = sender {
+            state.waiting.insert(asked.ticket, sender);
+        }
+        drop(state);
+        self.woken.notify_all();
+        Ok(asked)
+    }
+
+    /// Drops all syncs that wait; gives how many were dropped.
+    pub(super) fn discard(&self) -> usize {
+        let mut state = lock(&self.state);
+        let count = state.queue.len();
+        for ticket in state.queue.discard() {
+            state.tell(ticket, Told::Discarded);
+        }
+        count
+    }
+
+    /// From now on syncs begin by themselves, by this configuration.
+    pub(super) fn configure(self: &Arc<Self>, config: SyncConfig) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        self.start(&mut state)?;
+        state.schedule.configure(Some(config), self.now());
+        // What waits from before is sent too.
+        state.newest = None;
+        state.may_have_written = true;
+        drop(state);
+        self.woken.notify_all();
+        Ok(())
+    }
+
+    /// No sync begins by itself any more.
+    pub(super) fn unconfigure(&self) {
+        lock(&self.state).schedule.configure(None, self.now());
+    }
+
+    /// The configuration by which syncs begin by themselves.
+    pub(super) fn config(&self) -> Option<SyncConfig> {
+        lock(&self.state).schedule.config()
+    }
+
+    /// The app came to the front, or went to the back.
+    pub(super) fn shown(&self, is_shown: bool) {
+        let mut state = lock(&self.state);
+        match is_shown {
+            true => state.schedule.resumed(),
+            false => state.schedule.suspended(),
+        }
+        drop(state);
+        self.woken.notify_all();
+    }
+
+    /// Somebody may have written into the file.
+    pub(super) fn may_have_written(&self) {
+        let mut state = lock(&self.state);
+        if state.schedule.config().is_some() {
+            state.may_have_written = true;
+            drop(state);
+            self.woken.notify_all();
+        }
+    }
+
+    /// How many syncs wait, and whether one runs.
+    pub(super) fn queued(&self) -> (usize, bool) {
+        let state = lock(&self.state);
+        (state.queue.len(), state.queue.running().is_some())
+    }
+
+    pub(super) fn on_finished(&self, handler: Arc<Handler>) {
+        lock(&self.state).handlers.push(handler);
+    }
+
+    fn start(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
+        if state.thread.is_some() {
+            return Ok(());
+        }
+        let shared = Arc::clone(self);
+        let thread = thread::Builder::new().name("afield sync".to_owned());
+        let thread = thread.spawn(move || shared.work()).map_err(|error| {
+            Error::new(Code::INTERNAL, format!("no thread to synchronise: {error}"))
+        })?;
+        state.id = Some(thread.thread().id());
+        state.thread = Some(thread);
+        Ok(())
+    }
+
+    /// Ends the thread; a sync that runs is cancelled, and keeps what it did.
+    pub(super) fn stop(&self) {
+        let thread = {
+            let mut state = lock(&self.state);
+            state.is_stopping = true;
+            state.thread.take().filter(|_| !state.is_on_thread())
+        };
+        self.control.stop();
+        self.woken.notify_all();
+        if let Some(thread) = thread {
+            // A panic in it has been reported by its own thread.
+            let _ = thread.join();
+        }
+    }
+
+    /// Milliseconds on the queue's clock.
+    fn now(&self) -> i64 {
+        let since = now().saturating_duration_since(self.begun);
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Runs until the client goes, whatever panics: nobody may wait for ever.
+    fn work(&self) {
+        while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+            let mut state = lock(&self.state);
+            for ticket in state.queue.finished() {
+                state.tell(ticket, Told::Over(Err(stopped())));
+            }
+        }
+    }
+
+    fn run(&self) {
+        let mut state = lock(&self.state);
+        while !state.is_stopping {
+            if std::mem::take(&mut state.may_have_written) {
+                drop(state);
+                self.look_for_writes();
+                state = lock(&self.state);
+                continue;
+            }
+            let now = self.now();
+            if state.schedule.take(now) {
+                state.queue.ask(everything(), false);
+            }
+            let next = match state.queue.next(now) {
+                Next::Run(wanted) => {
+                    if matches!(
+                        wanted.purpose,
+                        Purpose::Sync(Direction::Both | Direction::Send)
+                    ) {
+                        state.schedule.sends();
+                    }
+                    drop(state);
+                    self.carry_out(&wanted);
+                    state = lock(&self.state);
+                    if wanted == everything() {
+                        state.schedule.finished(self.now());
+                    }
+                    continue;
+                }
+                Next::At(at) => Some(at),
+                Next::Nothing => None,
+            };
+            let until = [next, state.schedule.due()].into_iter().flatten().min();
+            state = match until {
+                Some(at) => {
+                    let ms = u64::try_from(at.saturating_sub(now)).unwrap_or(0);
+                    let waited = self.woken.wait_timeout(state, Duration::from_millis(ms));
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let waited = self.woken.wait(state);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        }
+        // Whoever waits hears that nothing comes any more.
+        state.waiting.clear();
+    }
+
+    /// Notes whether anything waits to be sent that did not before.
+    fn look_for_writes(&self) {
+        // A store that cannot be read says so to whoever reads it.
+        let Ok(newest) = lock(&self.runner).newest_pending() else {
+            return;
+        };
+        let mut state = lock(&self.state);
+        if newest.is_some() && newest != state.newest {
+            let now = self.now();
+            state.schedule.wrote(now);
+        }
+        state.newest = newest;
+    }
+
+    fn carry_out(&self, wanted: &Wanted) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.synchronise(wanted)));
+        let result = result.unwrap_or_else(|_| Err(stopped()));
+        let handlers = lock(&self.state).handlers.clone();
+        let finished = Finished {
+            wanted,
+            result: result.as_ref(),
+        };
+        for handler in handlers {
+            // The hook for panics has told of it; others are still told of the sync.
+            let _ = catch_unwind(AssertUnwindSafe(|| handler(&finished)));
+        }
+        let mut state = lock(&self.state);
+        let mut result = Some(result);
+        let tickets = state.queue.finished();
+        // The last one gets the error with its cause; a copy has none.
+        for (at, ticket) in tickets.iter().enumerate() {
+            let told = match at + 1 == tickets.len() {
+                true => result.take(),
+                false => result.as_ref().map(copied),
+            };
+            if let Some(told) = told {
+                state.tell(*ticket, Told::Over(told));
+            }
+        }
+    }
+
+    fn synchronise(&self, wanted: &Wanted) -> Result<Report, Error> {
+        let mut runner = lock(&self.runner);
+        let settings = lock(&self.settings).clone();
+        runner.connect(&settings)?;
+        let unit = wanted.unit.clone();
+        let event = match wanted.purpose {
+            Purpose::Sync(direction) => Event::Start { unit, direction },
+            Purpose::Verify { repair } => Event::Verify { unit, repair },
+        };
+        let deadline = wanted.deadline_ms.and_then(|ms| u64::try_from(ms).ok());
+        let what = (event, deadline.map(Duration::from_millis));
+        sync::run(&mut runner, &self.control, what, &mut |progress| {
+            self.progress(progress);
+        })
+    }
+
+    fn progress(&self, progress: &Progress) {
+        let state = lock(&self.state);
+        let tickets = state
+            .queue
+            .running()
+            .map_or(&[][..], |(_, tickets)| tickets);
+        for ticket in tickets {
+            if let Some(waiting) = state.waiting.get(ticket) {
+                let _ = waiting.send(Told::Progress(progress.clone()));
+            }
+        }
+    }
+}
+
+fn stopped() -> Error {
+    let message =
+        "the sync stopped in the middle, by a mistake of the program's; what it did is kept";
+    Error::new(Code::INTERNAL, message)
+}
+
+/// A sync of all units, both ways.
+fn everything() -> Wanted {
+    Wanted {
+        unit: None,
+        purpose: Purpose::Sync(Direction::Both),
+        deadline_ms: None,
+    }
+}
+
+impl State {
+    /// Whether this is the thread itself, which is telling a handler.
+    fn is_on_thread(&self) -> bool {
+        self.id == Some(thread::current().id())
+    }
+
+    fn tell(&mut self, ticket: Ticket, told: Told) {
+        if let Some(waiting) = self.waiting.remove(&ticket) {
+            // Somebody who has gone needs to know nothing.
+            let _ = waiting.send(told);
+        }
+    }
+}
+
+fn copied(result: &Result<Report, Error>) -> Result<Report, Error> {
+    match result {
+        Ok(report) => Ok(report.clone()),
+        Err(error) => {
+            let copy = Error::new(error.code().clone(), error.to_string());
+            Err(match error.attribute() {
+                Some(attribute) => copy.of_attribute(attribute),
+                None => copy,
+            })
+        }
+    }
+}
