@@ -51,7 +51,7 @@ pub use token::token_user;
 pub use worker::Finished;
 
 /// One user's store with everything that synchronises it. Share it between threads in an
-/// [`Arc`](std::sync::Arc).
+/// [`Arc`].
 pub struct Client {
     folder: Folder,
     user: String,

@@ -14,7 +14,7 @@ use crate::queue::{Purpose, Wanted};
 /// It costs the server a pass over the user's rows; what it would find is rare.
 pub const CHECK_EVERY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How to open a [`Client`].
+/// How to open a [`Client`](super::Client).
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
     /// The folder of this device's stores; it is made if it does not exist.
@@ -103,7 +103,7 @@ pub struct VerifyOptions {
     /// The unit; all units in the model's order if `None`.
     pub unit: Option<String>,
     /// Whether to repair what differs. What stood in its place stays readable:
-    /// [`Store::uncaptured`].
+    /// [`Store::uncaptured`](crate::Store::uncaptured).
     pub repair: bool,
     /// When to give up at the latest. `None` goes on for as long as bytes arrive.
     pub deadline: Option<Duration>,

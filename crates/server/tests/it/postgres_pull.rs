@@ -394,6 +394,24 @@ fn an_owner_who_is_no_superuser_can_serve() {
     storage.health().unwrap();
 }
 
+/// The end of a page is not waited for, and it comes all the same: whoever changes a table next
+/// waits for no pull that is over.
+#[test]
+fn a_pull_that_is_over_holds_nothing() {
+    let db = PostgresDatabase::new();
+    db.execute("INSERT INTO stock (id, words) VALUES (1, 'w')");
+    let mut device = Replica::default();
+    for round in 0..5 {
+        device.pull(&db, &STOCK, 100);
+        db.foreign(|client| {
+            client.batch_execute("SET lock_timeout = '10s'").unwrap();
+            let add = format!("ALTER TABLE stock ADD COLUMN more_{round} integer");
+            client.batch_execute(&add).unwrap();
+        });
+    }
+    assert_same(&db, &device, &STOCK);
+}
+
 /// Many requests share few connections, and wait for each other.
 #[test]
 fn p9_no_more_connections_are_open_than_may_be() {
