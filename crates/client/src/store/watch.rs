@@ -148,8 +148,12 @@ impl Store {
 
 impl Store {
     /// Has `told` be told whenever somebody may have written: at once of this side's commits, and
-    /// of other processes' once a driver has looked for them. It must not wait for anything.
-    pub(crate) fn on_writes(&mut self, told: Arc<dyn Fn() + Send + Sync>) -> Result<(), Error> {
+    /// of other processes' once a driver has looked for them ([`Watches::look`]). It must not wait
+    /// for anything; the last one who asked is told.
+    ///
+    /// # Errors
+    /// The file cannot be opened once more, to look.
+    pub fn on_writes(&mut self, told: Arc<dyn Fn() + Send + Sync>) -> Result<(), Error> {
         let path = self.db.conn.path().unwrap_or_default().to_owned();
         let place = (Path::new(&path), self.db.key.as_ref());
         self.db.watches.on_foreign(place, Arc::clone(&told))?;
