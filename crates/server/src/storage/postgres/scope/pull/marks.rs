@@ -143,11 +143,16 @@ impl Marks<'_> {
                 let mark = self.mark(row, 0)?;
                 taking.take((condition, number), &mark)
             };
-            let read = self.read(&sql.marks, 0, &parameters, most, &mut taking, &take);
+            let read = self.read(
+                (&sql.marks, 0),
+                &parameters,
+                (batch, most),
+                &mut taking,
+                &take,
+            );
             match read.await? {
                 Read::All => return Ok(true),
-                Read::Some if taking.has_come_on => {}
-                Read::Some => batch.widen(),
+                Read::Some => {}
                 Read::Full => return Ok(false),
             }
         }
@@ -183,21 +188,18 @@ impl Marks<'_> {
             let mark = self.mark(row, 1)?;
             taking.take((condition, *number), &mark)
         };
-        let sql = &sql.marks_of_all;
-        let read = self.read(sql, 1, &parameters, most, &mut taking, &take);
-        let read = read.await?;
-        if matches!(read, Read::Some) && !taking.has_come_on {
-            batch.widen();
-        }
-        Ok(read)
+        let sql = (sql.marks_of_all.as_str(), 1);
+        self.read(sql, &parameters, (batch, most), &mut taking, &take)
+            .await
     }
 
+    /// Takes what a statement gives, whose marks begin with a column; `most` is how many rows it
+    /// was asked for. One that gave too few to come on with is asked for more the next time.
     async fn read(
         &self,
-        sql: &str,
-        first: usize,
+        (sql, first): (&str, usize),
         parameters: &[Box<dyn ToSql + Sync>],
-        most: i64,
+        (batch, most): (&mut Batch, i64),
         taking: &mut Taking<'_, '_>,
         take: &dyn Fn(&Row, &mut Taking<'_, '_>) -> Result<bool, StorageError>,
     ) -> Result<Read, StorageError> {
@@ -216,6 +218,9 @@ impl Marks<'_> {
         if count < most {
             taking.is_through();
             return Ok(Read::All);
+        }
+        if !taking.has_come_on {
+            batch.widen();
         }
         Ok(Read::Some)
     }
