@@ -54,17 +54,22 @@ impl Error {
 
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
-        [
-            Code::UNREACHABLE,
-            Code::TIMEOUT,
-            Code::INTERRUPTED,
-            Code::INTERNAL,
-            Code::BUSY,
-            Code::STORE_LOCKED,
-            Code::OVERTAKEN,
-        ]
-        .contains(&self.code)
+        is_passing(&self.code)
     }
+}
+
+/// Whether what failed with this code may succeed later without anybody changing anything.
+pub(crate) fn is_passing(code: &Code) -> bool {
+    [
+        Code::UNREACHABLE,
+        Code::TIMEOUT,
+        Code::INTERRUPTED,
+        Code::INTERNAL,
+        Code::BUSY,
+        Code::STORE_LOCKED,
+        Code::OVERTAKEN,
+    ]
+    .contains(code)
 }
 
 impl fmt::Display for Error {

@@ -16,13 +16,17 @@
 //! sync does next and performs none of it; with the feature `native` (the default) `native::Client`
 //! carries its commands out.
 
+mod backoff;
 pub mod engine;
 mod environment;
 mod error;
+pub mod event;
 mod key;
 #[cfg(feature = "native")]
 pub mod native;
+pub mod network;
 pub mod queue;
+pub mod retry;
 pub mod schedule;
 mod store;
 pub mod typed;
@@ -34,8 +38,8 @@ pub use key::Key;
 pub use store::{
     ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, Difference, DifferentRow,
     Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo, Outgoing, PageApplied,
-    Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status, Store, SyncStore,
-    Transaction, UncapturedRow, UpgradeFailed, VerifyStatus, Watch, Watches,
+    Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status, Store, SyncEnd, SyncStore,
+    Transaction, UncapturedRow, UnitStatus, UpgradeFailed, VerifyStatus, Watch, Watches,
 };
 
 /// The examples of the page are compiled.

@@ -37,6 +37,17 @@ pub struct Wanted {
     pub deadline_ms: Option<i64>,
 }
 
+impl Wanted {
+    /// A sync of all units, both ways.
+    pub fn everything() -> Self {
+        Self {
+            unit: None,
+            purpose: Purpose::Sync(Direction::Both),
+            deadline_ms: None,
+        }
+    }
+}
+
 /// What a sync is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

@@ -36,7 +36,8 @@ pub use frame::{
 };
 pub use model::{
     Attribute, ChosenScope, DeviceLimits, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge,
-    Model, ModelError, Pattern, Reference, SCOPE_COLUMN, SyncConfig, Unit, is_temporary,
+    Model, ModelError, Pattern, Reference, RetryConfig, SCOPE_COLUMN, SyncConfig, Unit,
+    is_temporary,
 };
 pub use outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 pub use rows::{Cell, RowBlock, RowBlockWriter};

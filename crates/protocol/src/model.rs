@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::limits::DeviceLimits;
-pub use self::sync::SyncConfig;
+pub use self::sync::{RetryConfig, SyncConfig};
 use crate::limits::NAME_BYTES;
 use crate::rule::Rule;
 use crate::value::{Type, Value};

@@ -89,8 +89,10 @@ impl App {
         self.syncing = matches!(news, News::Started);
         let report = match news {
             News::Started => return,
-            News::Ended(Err(error)) => return self.trouble(&error),
-            News::Ended(Ok(report)) => report,
+            News::Ended(ended) => match *ended {
+                Err(error) => return self.trouble(&error),
+                Ok(report) => report,
+            },
         };
         let unreachable = [Code::UNREACHABLE, Code::TIMEOUT, Code::INTERRUPTED];
         match &report.error {

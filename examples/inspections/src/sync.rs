@@ -18,7 +18,7 @@ pub(crate) enum News {
     /// A sync has begun.
     Started,
     /// It is over.
-    Ended(Result<Report, Error>),
+    Ended(Box<Result<Report, Error>>),
 }
 
 /// The sync thread. It ends with the program; a sync that is cut off continues with the next one.
@@ -41,7 +41,8 @@ impl Syncer {
                     if !is_offline.load(Ordering::SeqCst) {
                         // Whoever listened has quit if these fail, and so does this thread below.
                         let _ = tell.send(News::Started);
-                        let _ = tell.send(News::Ended(client.sync(None, Direction::Both)));
+                        let _ =
+                            tell.send(News::Ended(Box::new(client.sync(None, Direction::Both))));
                     }
                     if asked.recv_timeout(EVERY) == Err(RecvTimeoutError::Disconnected) {
                         return;

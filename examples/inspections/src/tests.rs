@@ -56,7 +56,7 @@ impl Person {
 
     fn sync(&mut self) {
         let ended = self.client.sync(None, afield::engine::Direction::Both);
-        self.app.hear(News::Ended(ended));
+        self.app.hear(News::Ended(Box::new(ended)));
     }
 
     fn screen(&mut self) -> String {

@@ -2,8 +2,10 @@
 
 use afield::engine::{Report, SyncStatus};
 use afield::native::{Client, SystemEnvironment};
+use afield::network::NetworkStatus;
 use afield::{
     ChangeInfo, ConflictInfo, Environment as _, Error, OutcomeInfo, Params, Rows, Status, Store,
+    UnitStatus,
 };
 use afield_protocol::codec::json;
 use afield_protocol::{Attributes, Code, Entity, Key, Model, Type, Value};
@@ -179,6 +181,15 @@ pub(crate) fn report_json(model: Option<&Model>, report: &Report) -> Json {
     object
 }
 
+/// What is known of the network: `online` is null while nobody knows.
+pub(crate) fn network_json(status: &NetworkStatus) -> Json {
+    json!({
+        "online": status.is_online,
+        "type": status.info.kind.as_str(),
+        "metered": status.info.counts_as_metered(),
+    })
+}
+
 /// Where the device stands; `reason` says what keeps it from being up to date.
 pub(crate) fn status_json(status: &Status) -> Json {
     let reason = why_not_up_to_date(status);
@@ -208,6 +219,20 @@ pub(crate) fn status_json(status: &Status) -> Json {
             "cause": { "code": failed.code.as_str(), "message": failed.message },
         });
         map.insert("upgrade_failed".into(), failed);
+    }
+    if !status.units.is_empty() {
+        let now = now_ms();
+        let unit = |unit: &UnitStatus| {
+            json!({
+                "unit": unit.unit,
+                "pending": unit.pending,
+                "parked": unit.parked,
+                "up_to_date": unit.is_up_to_date(now, status.freshness_ms),
+                "received": unit.received_ms.map(instant),
+            })
+        };
+        let units: Vec<_> = status.units.iter().map(unit).collect();
+        map.insert("units".into(), units.into());
     }
     if !status.downloading.is_empty() {
         map.insert("downloading".into(), json!(status.downloading));
@@ -247,6 +272,7 @@ pub(super) fn why_not_up_to_date(status: &Status) -> Option<String> {
             super::show::changes_wait(status.pending + status.held)
         }
         _ if status.parked > 0 => super::show::not_applied(status.parked),
+        (Some(age), None) if age < 0 => "the clock was set back since the last sync".to_owned(),
         (Some(age), None) if age > status.freshness_ms => {
             format!("the last sync was {}", super::show::ago(age))
         }
@@ -275,6 +301,11 @@ pub(crate) fn opened_json(client: &Client) -> Result<Json, Error> {
 
 pub(super) fn now_ms() -> i64 {
     SystemEnvironment.now_ms()
+}
+
+/// The instant so many milliseconds from now, as text.
+pub(crate) fn instant_after(ms: i64) -> String {
+    instant(now_ms().saturating_add(ms))
 }
 
 /// An instant as text.

@@ -3,11 +3,13 @@
 mod answer;
 mod choose;
 mod decide;
+mod events;
 mod rekey;
 mod rows;
 mod show;
 mod sync;
 mod table;
+mod token;
 mod values;
 mod verify;
 
@@ -19,9 +21,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 pub(crate) use self::answer::{
-    change_json, conflict_json, key_from_json, key_json, opened_json, outcome_json, report_json,
-    rows_json, status_json,
+    change_json, conflict_json, instant_after, key_from_json, key_json, network_json, opened_json,
+    outcome_json, report_json, rows_json, status_json,
 };
+pub(crate) use self::events::event_json;
 pub(crate) use self::rows::words;
 pub(crate) use self::values::whole_key;
 pub(crate) use self::verify::{uncaptured_json, verify, verify_json};
@@ -86,6 +89,15 @@ pub(crate) struct Who {
         hide_env_values = true
     )]
     pub(crate) token: Option<String>,
+    /// A command of the shell that prints the next token when the server refuses the one at hand;
+    /// it prints nothing if a person must sign in.
+    #[arg(
+        long,
+        global = true,
+        env = "AFIELD_TOKEN_COMMAND",
+        value_name = "COMMAND"
+    )]
+    pub(crate) token_command: Option<String>,
     /// A model for a store that has none yet, to work before the first sync: an afield.toml, or
     /// the JSON that the server answers at /v1/model.
     #[arg(long, global = true, value_name = "FILE")]
@@ -128,6 +140,10 @@ enum DeviceCommand {
     Sync(sync::SyncArgs),
     /// Say whether everything is sent and received, and if not, why.
     Status,
+    /// Stay and synchronise by itself, as the model says, and tell what happens, until Ctrl-C.
+    Run,
+    /// Ask whether the server is there, without a token; exit 3 if it is not.
+    Probe,
     /// Show the entities of the model, with their attributes.
     Entities,
     /// List rows of an entity.
@@ -257,7 +273,10 @@ impl From<Direction> for afield::engine::Direction {
 impl DeviceCommand {
     /// Whether it talks to the server, or makes the store for that.
     fn signs_in(&self) -> bool {
-        matches!(self, Self::Open | Self::Sync(_) | Self::Verify(_))
+        matches!(
+            self,
+            Self::Open | Self::Sync(_) | Self::Verify(_) | Self::Run
+        )
     }
 }
 
@@ -281,6 +300,8 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         DeviceCommand::Open => show::opened(&client, out),
         DeviceCommand::Sync(args) => return sync::run(client, args, out),
         DeviceCommand::Status => show::status(&client, out),
+        DeviceCommand::Run => events::run(client, out),
+        DeviceCommand::Probe => show::probe(&client, out),
         DeviceCommand::Entities => show::entities(&client, out),
         DeviceCommand::List(args) => rows::list(&client, args, out),
         DeviceCommand::Get(args) => rows::get(&client, args, out),
@@ -322,6 +343,7 @@ pub(crate) fn open(store: &std::path::Path, who: &Who, signs_in: bool) -> Result
         server: who.server.clone(),
         token: who.token.clone().filter(|_| signs_in),
         remember_token: true,
+        token_source: who.token_command.clone().map(token::from_command),
         model: who.model.as_deref().map(read_model).transpose()?,
         root_certificates: who.roots.clone(),
         key: who.key(),

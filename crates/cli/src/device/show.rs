@@ -1,8 +1,8 @@
 //! What a device says about itself, in plain words.
 
-use afield::ChangeState;
 use afield::native::Client;
-use afield_protocol::{Attributes, Entity, Pattern, Value};
+use afield::{ChangeState, Error};
+use afield_protocol::{Attributes, Code, Entity, Pattern, Value};
 use serde_json::json;
 
 use super::answer::{
@@ -31,6 +31,25 @@ pub(super) fn opened(client: &Client, out: &Output) -> Result<(), Failure> {
         out.say("It has no model yet: the first sync brings it.");
     }
     Ok(())
+}
+
+/// Asks whether the server is there.
+pub(super) fn probe(client: &Client, out: &Output) -> Result<(), Failure> {
+    let Some(server) = client.server() else {
+        let message = "the store knows no server yet; give one with --server";
+        return Err(Failure::usage(message.to_owned()));
+    };
+    let is_online = client.probe()?;
+    out.json(&json!({ "online": is_online }));
+    if is_online {
+        out.say(&format!("{server} is there."));
+        return Ok(());
+    }
+    let message = format!(
+        "{server} does not answer as an Afield server does: is there a network, is the address \
+         right, does the network ask to sign in first?"
+    );
+    Err(Error::new(Code::UNREACHABLE, message).into())
 }
 
 pub(super) fn status(client: &Client, out: &Output) -> Result<(), Failure> {

@@ -102,9 +102,13 @@ fn draw(progress: &Progress) {
         n => format!("{n} changes sent, "),
     };
     // A terminal that went away is no reason to end the sync.
+    let unit = match (&progress.unit, progress.percent) {
+        (Some(unit), Some(percent)) => format!(", {unit} {percent} %"),
+        _ => String::new(),
+    };
     let _ = write!(
         stderr(),
-        "\r\x1b[K{settled}{} rows received{remaining}",
+        "\r\x1b[K{settled}{} rows received{remaining}{unit}",
         progress.rows
     );
 }
@@ -159,7 +163,7 @@ fn exit_code(report: &Report) -> u8 {
     }
 }
 
-fn count(n: u64, what: &str) -> String {
+pub(super) fn count(n: u64, what: &str) -> String {
     match n {
         1 => format!("1 {what}"),
         n => format!("{n} {what}s"),

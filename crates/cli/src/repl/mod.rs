@@ -5,7 +5,9 @@
 
 mod choices;
 mod decisions;
+mod events;
 mod lines;
+mod network;
 mod requests;
 mod schedule;
 mod steps;

@@ -7,7 +7,7 @@ use afield_protocol::Code;
 use afield_protocol::codec::json;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Answer, choices, decisions, schedule, steps, verify};
+use super::{Answer, choices, decisions, events, network, schedule, steps, verify};
 use crate::device::{change_json, outcome_json, report_json, rows_json, status_json};
 
 /// A request's fields.
@@ -16,7 +16,7 @@ pub(super) type Request = Map<String, Json>;
 type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
 
 /// Every request besides `open` and `close`.
-pub(super) const VERBS: [(&str, Perform); 23] = [
+pub(super) const VERBS: [(&str, Perform); 27] = [
     ("exec", exec),
     ("action", action),
     ("transaction", transaction),
@@ -25,6 +25,7 @@ pub(super) const VERBS: [(&str, Perform); 23] = [
     ("trigger", trigger),
     ("start", schedule::start),
     ("stop", schedule::stop),
+    ("set_token", schedule::set_token),
     ("resume", schedule::resume),
     ("suspend", schedule::suspend),
     ("status", status),
@@ -34,7 +35,10 @@ pub(super) const VERBS: [(&str, Perform); 23] = [
     ("resolve", decisions::resolve),
     ("retry", decisions::retry),
     ("drop", decisions::drop_change),
-    ("network", network),
+    ("network", network::network),
+    ("probe", network::probe),
+    ("events", events::events),
+    ("wait", events::wait),
     ("choose", choices::choose),
     ("unchoose", choices::unchoose),
     ("chosen", choices::chosen),
@@ -142,7 +146,9 @@ fn sync_options(request: &Request) -> Result<SyncOptions, Error> {
 }
 
 fn status(client: &Client, _: &Request) -> Result<Answer, Error> {
-    Ok(object(status_json(&client.store().status()?)))
+    let mut answer = object(status_json(&client.store().status()?));
+    schedule::add_status(client, &mut answer);
+    Ok(answer)
 }
 
 fn changes(client: &Client, _: &Request) -> Result<Answer, Error> {
@@ -165,22 +171,6 @@ fn outcomes(client: &Client, request: &Request) -> Result<Answer, Error> {
     let model = store.model().ok();
     let outcomes = outcomes.iter().map(|it| outcome_json(model.as_ref(), it));
     Ok(object(json!({ "outcomes": outcomes.collect::<Vec<_>>() })))
-}
-
-/// What the platform says of the network. That there is one is no proof that the server answers:
-/// entities that are edited online are unlocked by a sync alone.
-fn network(client: &Client, request: &Request) -> Result<Answer, Error> {
-    if request.contains_key("type") {
-        let message = "`type` is not available yet; leave it out";
-        return Err(Error::new(Code::NOT_AVAILABLE, message));
-    }
-    let online = request.get("online").and_then(Json::as_bool);
-    match online {
-        Some(true) => {}
-        Some(false) => client.network_lost()?,
-        None => return Err(malformed("online", "true or false")),
-    }
-    Ok(Answer::new())
 }
 
 /// The text of a field that must be there.

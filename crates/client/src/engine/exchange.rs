@@ -5,7 +5,6 @@ use afield_protocol::{
     Checkpoint, Code, Frame, GroupId, GroupOutcome, Hello, Model, PROTOCOL_VERSION, Page, Problem,
 };
 
-use super::is_last;
 use super::report::Report;
 use super::verify::Asked;
 use crate::error::Error;
@@ -335,4 +334,9 @@ fn out_of_order() -> Error {
         Code::MALFORMED,
         "the messages of the answer are out of order",
     )
+}
+
+/// A frame that ends an answer.
+fn is_last(frame: &Frame) -> bool {
+    matches!(frame, Frame::End | Frame::Problem(_))
 }

@@ -5,8 +5,9 @@ use afield_protocol::{Code, GroupId, limits, zoo};
 use super::exchange::Exchange;
 use super::report::Failure;
 use super::{Command, Run, Verifying};
+use crate::backoff;
 use crate::error::Error;
-use crate::store::SyncStore;
+use crate::store::{GROUP_PAUSE_MAX_MS, SyncStore};
 
 /// Failures in a row without any progress after which a sync gives up; the next sync continues.
 const ATTEMPTS: u32 = 4;
@@ -26,9 +27,6 @@ const PAUSE_MAX_MS: i64 = 5_000;
 
 /// First pause of a group that failed alone; it doubles up to [`GROUP_PAUSE_MAX_MS`].
 const GROUP_PAUSE_MS: i64 = 5_000;
-
-/// Longest pause of a group that failed alone.
-const GROUP_PAUSE_MAX_MS: i64 = 5 * 60 * 1_000;
 
 /// Answers in a row that want the values held before a sync gives up: the first request with the
 /// list should have told the server all there is to know.
@@ -160,7 +158,13 @@ impl Run {
             _ => {}
         }
         self.attempts += 1;
-        if !failure.is_passing() || self.attempts >= ATTEMPTS {
+        // Whoever is to wait for long waits between syncs, where others can run.
+        let is_long = failure
+            .retry_after_ms
+            .is_some_and(|asked| asked > PAUSE_MAX_MS);
+        if !failure.is_passing() || is_long || self.attempts >= ATTEMPTS {
+            self.report.class = Some(failure.class());
+            self.report.retry_after_ms = failure.retry_after_ms;
             return self.finish(store, Some((failure.code, failure.message)), commands);
         }
         let pause = jittered(store, PAUSE_MS, PAUSE_MAX_MS, self.attempts - 1);
@@ -185,12 +189,10 @@ impl Run {
     }
 }
 
-/// A pause that doubles with each attempt up to a cap, minus up to half of it at random, so that
-/// many devices do not come back at once.
+/// A pause before another attempt, by the store's randomness.
 fn jittered(store: &mut SyncStore, first_ms: i64, max_ms: i64, attempts: u32) -> i64 {
-    let full = first_ms.saturating_mul(1 << attempts.min(20)).min(max_ms);
     let mut random = [0; 8];
     store.fill(&mut random);
     let random = i64::from_le_bytes(random).unsigned_abs();
-    full - i64::try_from(random % (full.unsigned_abs() / 2 + 1)).unwrap_or(0)
+    backoff::pause(first_ms, max_ms, attempts, random)
 }

@@ -28,6 +28,8 @@
 //!                         └─ nothing left to leave out ───► pause, again; in the end: failed
 //! ```
 
+mod answer;
+mod course;
 mod exchange;
 mod failed;
 mod report;
@@ -36,15 +38,15 @@ mod verify;
 
 use std::collections::VecDeque;
 
-use afield_protocol::{Code, Frame, GroupId, Model};
+use afield_protocol::{Code, GroupId, Model};
 
-use self::exchange::{Exchange, Step};
-use self::failed::RESTARTS;
+use self::course::Course;
+use self::exchange::Exchange;
 use self::verify::{Asked, Check};
 use crate::error::Error;
-use crate::store::{Outgoing, RequestCaps, SyncStore};
+use crate::store::{OutcomeInfo, Outgoing, RequestCaps, SyncEnd, SyncStore};
 
-pub use report::{Direction, Failure, Progress, Report, SyncStatus};
+pub use report::{Direction, Failure, Phase, Progress, Report, SyncStatus};
 pub use verify::{CheckPolicy, Differing, Verified};
 
 /// What happened outside.
@@ -105,6 +107,10 @@ pub enum Command {
     },
     /// Tell whoever watches.
     Progress(Progress),
+    /// The same: these outcomes were stored.
+    Outcomes(Vec<OutcomeInfo>),
+    /// The same: all rows of this unit, of a sync of several, are here.
+    UnitCompleted(String),
     /// The sync is over.
     Finished(Report),
 }
@@ -116,6 +122,8 @@ pub struct Engine {
     run: Option<Run>,
     /// When units are verified at the end of their syncs.
     policy: Option<CheckPolicy>,
+    /// Units whose rows syncs of all units do not ask for.
+    left_out: Vec<String>,
 }
 
 /// Whether a sync compares rows.
@@ -136,6 +144,8 @@ enum Verifying {
 struct Run {
     units: VecDeque<String>,
     all_units: bool,
+    /// Units that are left out if all are meant.
+    may_leave_out: Vec<String>,
     direction: Direction,
     caps: RequestCaps,
     exchange: Option<Exchange>,
@@ -156,6 +166,13 @@ struct Run {
     /// Every group that this sync sent, whoever gets its outcome: another sync of this store may
     /// be faster.
     sent: Vec<GroupId>,
+    /// Units of which all rows are here, and when they were asked for.
+    received: Vec<(String, i64)>,
+    /// When the newest request was sent, in milliseconds since 1970.
+    asked_ms: i64,
+    course: Course,
+    /// Outcomes that were told.
+    told: usize,
     /// An open conflict that keeps units out of this sync.
     stopped: Option<(Code, String)>,
     /// The server has another model that this store could not take: changes are sent, and no rows
@@ -176,6 +193,12 @@ impl Engine {
     /// itself if `None`, as at first.
     pub fn set_check(&mut self, policy: Option<CheckPolicy>) {
         self.policy = policy;
+    }
+
+    /// Has syncs of all units leave the rows of these units out, as long as the network is one that
+    /// they should not come over. Changes are sent anyway.
+    pub fn leave_out(&mut self, units: Vec<String>) {
+        self.left_out = units;
     }
 
     /// Whether a sync is running.
@@ -218,6 +241,7 @@ impl Engine {
             _ => None,
         };
         if let Some(mut run) = started {
+            run.may_leave_out.clone_from(&self.left_out);
             run.begin(store, commands)?;
             self.run = Some(run);
             return self.drop_finished(commands);
@@ -263,6 +287,7 @@ impl Run {
         Self {
             all_units: unit.is_none(),
             units: unit.into_iter().collect(),
+            may_leave_out: Vec::new(),
             direction,
             caps: RequestCaps::default(),
             exchange: None,
@@ -276,6 +301,10 @@ impl Run {
             offered: 0,
             stalls: 0,
             sent: Vec::new(),
+            received: Vec::new(),
+            asked_ms: 0,
+            course: Course::default(),
+            told: 0,
             stopped: None,
             not_upgraded: None,
             tried_newer: false,
@@ -290,7 +319,13 @@ impl Run {
             return Ok(());
         };
         if self.all_units {
-            self.units = model.units.iter().map(|unit| unit.name.clone()).collect();
+            let names = model.units.iter().map(|unit| unit.name.clone());
+            let (left_out, units): (Vec<_>, Vec<_>) =
+                names.partition(|name| self.may_leave_out.contains(name));
+            self.units = units.into();
+            if self.direction != Direction::Send {
+                self.report.left_out = left_out;
+            }
         }
         self.caps.changes = model.limits.batch_changes;
         self.caps.bytes = model.limits.batch_bytes;
@@ -360,163 +395,26 @@ impl Run {
         self.sent.extend(exchange.part.map(|(group, _)| group));
         self.report.bytes_sent += body.len() as u64;
         self.exchange = Some(exchange);
+        self.asked_ms = store.now_ms();
         commands.push(Command::Send { body });
         Ok(())
     }
 
     /// Goes on with the next unit, or finishes.
     fn advance(&mut self, store: &mut SyncStore, commands: &mut Vec<Command>) -> Result<(), Error> {
-        self.units.pop_front();
+        if let Some(unit) = self.units.pop_front() {
+            self.received.push((unit.clone(), self.asked_ms));
+            if self.all_units {
+                commands.push(Command::UnitCompleted(unit));
+            }
+        }
+        self.course.next_unit(&self.report);
         match self.units.is_empty() {
             // What waited for rows of another history goes once they are there.
             true if self.offered > 0 => self.next(store, commands),
             true => self.finish(store, None, commands),
             false => self.next(store, commands),
         }
-    }
-
-    /// Takes more of an answer, which took `received` bytes of the network.
-    fn receive(
-        &mut self,
-        store: &mut SyncStore,
-        bytes: &[u8],
-        received: usize,
-        commands: &mut Vec<Command>,
-    ) -> Result<(), Error> {
-        self.report.bytes_received += received as u64;
-        let (Some(exchange), Some(model)) = (&mut self.exchange, &self.model) else {
-            return Ok(());
-        };
-        exchange.push(bytes);
-        loop {
-            let frame = match exchange.frame(model) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(()),
-                Err(error) => return self.malformed(store, &error.to_string(), commands),
-            };
-            let step = match exchange.take(store, frame, &mut self.report) {
-                Err(error) if *error.code() == Code::MALFORMED => {
-                    return self.malformed(store, &error.to_string(), commands);
-                }
-                step => step?,
-            };
-            match step {
-                Step::Continue => {}
-                Step::Progressed => {
-                    self.attempts = 0;
-                    commands.push(Command::Progress(self.report.progress()));
-                }
-                Step::Paged => {
-                    self.attempts = 0;
-                    self.held_wanted = 0;
-                    self.caps.held = false;
-                    commands.push(Command::Progress(self.report.progress()));
-                }
-                Step::Ended => return Ok(()),
-                Step::Overtaken => return self.restart(store, &Code::OVERTAKEN, commands),
-                Step::Problem(problem)
-                    if problem.code == Code::MODEL_CHANGED && self.not_upgraded.is_some() =>
-                {
-                    return self.sent_only(store, commands);
-                }
-                Step::Problem(problem) if problem.code == Code::MODEL_CHANGED => {
-                    return self.restart(store, &problem.code, commands);
-                }
-                Step::Problem(problem) if problem.code == Code::HELD_WANTED => {
-                    return self.tell_held(store, commands);
-                }
-                // The same question again is no answer to what was told.
-                Step::Problem(problem)
-                    if problem.code == Code::HISTORY_WANTED && exchange.offered.is_none() =>
-                {
-                    commands.push(Command::Abort);
-                    return self.offer(store, 0, commands);
-                }
-                Step::Problem(problem) => {
-                    commands.push(Command::Abort);
-                    return self.failed(store, Failure::from_problem(problem), commands);
-                }
-            }
-        }
-    }
-
-    fn malformed(
-        &mut self,
-        store: &mut SyncStore,
-        message: &str,
-        commands: &mut Vec<Command>,
-    ) -> Result<(), Error> {
-        commands.push(Command::Abort);
-        let failure = Failure::new(Code::MALFORMED, format!("the server's answer: {message}"));
-        self.failed(store, failure, commands)
-    }
-
-    /// The answer closed: as it should after its last frame, or cut short.
-    fn closed(&mut self, store: &mut SyncStore, commands: &mut Vec<Command>) -> Result<(), Error> {
-        let Some(exchange) = &self.exchange else {
-            return Ok(());
-        };
-        if !exchange.is_ended() {
-            let failure = Failure::new(Code::INTERRUPTED, "the answer ended in the middle");
-            return self.failed(store, failure, commands);
-        }
-        if let Some(offered) = exchange.offered {
-            self.attempts = 0;
-            return match offered.more {
-                true => self.offer(store, offered.last, commands),
-                false => {
-                    self.exchange = None;
-                    self.offered += 1;
-                    self.next(store, commands)
-                }
-            };
-        }
-        let stalled = exchange.part.filter(|_| !exchange.progressed);
-        let (more, pulled) = (exchange.more, exchange.pulled);
-        let is_checking = pulled && self.take_check(store)?;
-        if let Some((group, _)) = stalled {
-            // The server keeps less than it had, or nothing; whatever is wrong, the rest goes on.
-            self.stalls += 1;
-            if self.stalls > RESTARTS {
-                self.wait_alone(store, group)?;
-            }
-        }
-        self.exchange = None;
-        self.attempts = 0;
-        self.lone_failures = 0;
-        self.caps.groups = self.caps.groups.saturating_mul(2);
-        if more || is_checking || !pulled && self.direction != Direction::Send {
-            return self.next(store, commands);
-        }
-        match self.direction {
-            Direction::Send => self.finish(store, None, commands),
-            Direction::Both | Direction::Receive => self.advance(store, commands),
-        }
-    }
-
-    /// Takes what the exchange compared. True if the unit needs another step.
-    fn take_check(&mut self, store: &mut SyncStore) -> Result<bool, Error> {
-        let (Some(check), Some(exchange)) = (&mut self.check, &mut self.exchange) else {
-            return Ok(false);
-        };
-        if exchange.asked.is_empty() {
-            self.check = None;
-            return Ok(false);
-        }
-        let found = std::mem::take(&mut exchange.found);
-        check.take(store, &exchange.asked, found, &exchange.repaired)?;
-        if !check.ask().is_empty() {
-            return Ok(true);
-        }
-        if let Some(check) = self.check.take() {
-            let repaired = std::mem::take(&mut self.report.repaired);
-            let verified = check.conclude(store, repaired)?;
-            self.report.verified = Some(Box::new(match self.report.verified.take() {
-                Some(others) => others.and(verified),
-                None => verified,
-            }));
-        }
-        Ok(false)
     }
 
     fn finish(
@@ -527,7 +425,11 @@ impl Run {
     ) -> Result<(), Error> {
         let error = error.or_else(|| self.not_upgraded.take());
         let error = error.or_else(|| self.stopped.take());
-        store.finished(error.as_ref().map(|(code, _)| code))?;
+        store.ended(&SyncEnd {
+            error: error.as_ref().map(|(code, _)| code),
+            is_whole: self.report.left_out.is_empty(),
+            received: &self.received,
+        })?;
         let mut report = std::mem::take(&mut self.report);
         report.conclude(error, store.are_settled(&self.sent)?);
         commands.push(Command::Finished(report));
@@ -555,9 +457,4 @@ fn begin_check(
     let entities = outgoing.pull.iter().map(|(entity, _)| entity);
     *check = Some(Check::new(unit, repair, entities));
     Ok(())
-}
-
-/// A frame that ends an answer.
-fn is_last(frame: &Frame) -> bool {
-    matches!(frame, Frame::End | Frame::Problem(_))
 }

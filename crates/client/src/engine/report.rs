@@ -3,6 +3,7 @@
 use afield_protocol::{Code, Problem, VerdictKind, zoo};
 
 use super::verify::Verified;
+use crate::retry::FailureClass;
 use crate::store::OutcomeInfo;
 
 /// Which way a sync moves data.
@@ -30,13 +31,47 @@ pub struct Failure {
     pub retry_after_ms: Option<i64>,
 }
 
+/// What a sync does at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// It sends changes.
+    #[default]
+    Sending,
+    /// It receives rows.
+    Receiving,
+    /// It compares rows with the server's.
+    Comparing,
+}
+
+impl Phase {
+    /// The stable word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sending => "sending",
+            Self::Receiving => "receiving",
+            Self::Comparing => "comparing",
+        }
+    }
+}
+
 /// How far a sync has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Rows received so far.
+    /// The unit at hand.
+    pub unit: Option<String>,
+    /// What it does.
+    pub phase: Phase,
+    /// Rows received so far, of all units.
     pub rows: u64,
-    /// Rows still to come, if the server said.
+    /// Rows received so far, of this unit.
+    pub unit_rows: u64,
+    /// Rows of this unit still to come, as far as the server knows.
     pub remaining: Option<u64>,
+    /// The part of this unit's rows that is here, if the server said how many there are. It never
+    /// goes back, and is 100 only when none is to come.
+    pub percent: Option<u8>,
+    /// Bytes received so far, of all units, as the network carried them.
+    pub bytes: u64,
     /// Changes settled so far.
     pub settled: u64,
 }
@@ -47,7 +82,7 @@ pub enum SyncStatus {
     /// Everything it sent was applied, everything there was to receive is here.
     #[default]
     Completed,
-    /// It went through, but a change sent in it was not applied.
+    /// It went through, but a change sent in it was not applied, or units were left out.
     Incomplete,
     /// It did not go through; what it did is kept.
     Failed,
@@ -81,8 +116,16 @@ pub struct Report {
     pub bytes_received: u64,
     /// Outcomes stored, in order.
     pub outcomes: Vec<OutcomeInfo>,
+    /// What it needs to go through, if it failed.
+    pub class: Option<FailureClass>,
+    /// How long the server asked to wait before the next attempt, in milliseconds.
+    pub retry_after_ms: Option<i64>,
+    /// Whether somebody did not want it any more.
+    pub is_cancelled: bool,
     /// Groups that failed alone and wait.
     pub backed_off: u64,
+    /// Units whose rows it did not ask for, because the network is metered.
+    pub left_out: Vec<String>,
     /// Whether another model was installed.
     pub model_changed: bool,
     /// What comparing rows with the server's found, if that was asked for or due.
@@ -94,25 +137,23 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn progress(&self) -> Progress {
-        Progress {
-            rows: self.pulled,
-            remaining: self.remaining,
-            settled: self.outcomes.len() as u64,
-        }
-    }
-
     /// `all_settled` says whether every group that was sent took effect.
     pub(super) fn conclude(&mut self, error: Option<(Code, String)>, all_settled: bool) {
         let applied = |outcome: &&OutcomeInfo| outcome.result == VerdictKind::Applied;
         self.pushed = self.outcomes.iter().filter(applied).count() as u64;
         let all_applied = zoo::planted("completed-anyway")
-            || all_settled && self.pushed == self.outcomes.len() as u64 && self.backed_off == 0;
+            || all_settled
+                && self.left_out.is_empty()
+                && self.pushed == self.outcomes.len() as u64
+                && self.backed_off == 0;
         self.status = match (&error, all_applied) {
             (Some(_), _) => SyncStatus::Failed,
             (None, true) => SyncStatus::Completed,
             (None, false) => SyncStatus::Incomplete,
         };
+        let class = self.class.take();
+        let of_code = |(code, _): &(Code, String)| class.unwrap_or(FailureClass::of(code));
+        self.class = error.as_ref().map(of_code);
         self.error = error;
     }
 }
@@ -141,6 +182,14 @@ impl Failure {
         match self.status {
             Some(status) => status == 408 || status == 429 || status >= 500,
             None => [Code::UNREACHABLE, Code::TIMEOUT, Code::INTERRUPTED].contains(&self.code),
+        }
+    }
+
+    /// What the request needs to go through.
+    pub(super) fn class(&self) -> FailureClass {
+        match self.is_passing() {
+            true => FailureClass::Transient,
+            false => FailureClass::of(&self.code),
         }
     }
 

@@ -31,6 +31,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Largest model that is read: a model of ten thousand attributes has about 1 MB.
 const MODEL_BYTES: u64 = 16 * 1024 * 1024;
 
+/// An answer to a ping is a line.
+const PING_BYTES: u64 = 1024;
+
 /// How long the network may be silent; `None` is as long as the model says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
@@ -133,6 +136,22 @@ impl Line {
             let model = reader.read_to_string().map(Answer::Model);
             model.map_err(|error| call.failure(&error))
         });
+    }
+
+    /// Whether the server is there: it gives `nonce` back. No token goes with the question. Waits
+    /// for the answer.
+    pub(super) fn ping(&self, nonce: &str) -> bool {
+        let address = self.address.join(&format!("/v1/ping?nonce={nonce}"));
+        let answer = self.agent.get(address).call();
+        let Some(answer) = answer.ok().filter(|answer| answer.status() == 200) else {
+            return false;
+        };
+        let body = answer.into_body().into_with_config().limit(PING_BYTES);
+        let json: Option<serde_json::Value> = body
+            .read_to_string()
+            .ok()
+            .and_then(|text| serde_json::from_str(&text).ok());
+        json.is_some_and(|json| json.get("nonce").and_then(|it| it.as_str()) == Some(nonce))
     }
 
     /// Sends a sync request.

@@ -15,13 +15,17 @@
 //! most for the short transactions that store what arrived.
 
 mod address;
+mod attempt;
 mod environment;
+mod events;
 mod folder;
 mod http;
 mod key_source;
+mod network;
 mod options;
 mod packed;
 mod problem;
+mod sign_in;
 mod sync;
 mod tls;
 mod token;
@@ -30,6 +34,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use afield_protocol::{Code, SyncConfig};
 
@@ -39,14 +44,18 @@ use self::watch::Observer;
 use self::worker::{Shared, Told};
 use crate::engine::{Direction, Engine, Progress, Report};
 use crate::error::Error;
+use crate::network::{NetworkInfo, NetworkStatus, NetworkType};
 use crate::queue::{Asked, Wanted};
+use crate::schedule::Reason;
 use crate::store::{ConflictInfo, Resolution, Store, SyncStore, Watch};
 
 pub use environment::SystemEnvironment;
+pub use events::EventStream;
 pub use folder::Folder;
 pub use http::Timeouts;
 pub use key_source::{KeyCallback, KeySource};
 pub use options::{CHECK_EVERY, ClientOptions, SyncOptions, VerifyOptions};
+pub use sign_in::TokenSource;
 pub use token::token_user;
 pub use worker::Finished;
 
@@ -63,10 +72,26 @@ pub struct Client {
 /// What a sync needs besides the store.
 #[derive(Clone)]
 struct Settings {
+    user: String,
     server: Option<Address>,
     token: Option<String>,
+    token_source: Option<TokenSource>,
+    /// Where tokens are kept, if they are.
+    kept_in: Option<Folder>,
     roots: Option<PathBuf>,
     timeouts: Timeouts,
+}
+
+impl Settings {
+    /// Refuses a token that may not be used for this store, and keeps a good one where tokens are
+    /// kept.
+    fn check_token(&self, token: &str) -> Result<(), Error> {
+        token::check_owner(token, &self.user)?;
+        match &self.kept_in {
+            Some(folder) => folder.remember_token(&self.user, token),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Client {
@@ -111,8 +136,11 @@ impl Client {
             None => folder.token(&options.user)?,
         };
         let settings = Settings {
+            user: options.user.clone(),
             server,
             token,
+            token_source: options.token_source,
+            kept_in: options.remember_token.then(|| folder.clone()),
             roots: options.root_certificates,
             timeouts: options.timeouts,
         };
@@ -161,7 +189,8 @@ impl Client {
         lock(&self.store)
     }
 
-    /// Takes another token, for the next sync; `remember` keeps it in the folder.
+    /// Takes another token, for the next sync; `remember` keeps it in the folder. What failed for
+    /// want of it is tried again at once, if syncs begin by themselves.
     ///
     /// # Errors
     /// The token is somebody else's, or cannot be kept.
@@ -170,8 +199,20 @@ impl Client {
         if remember {
             self.folder.remember_token(&self.user, token)?;
         }
-        lock(&self.shared.settings).token = Some(token.to_owned());
+        self.shared.signed_in(token.to_owned());
         Ok(())
+    }
+
+    /// Whether the server refuses the token at hand, or there is none, and the app's callback has no
+    /// other: a person must sign in. What is written meanwhile is kept, and sent afterwards.
+    pub fn needs_sign_in(&self) -> bool {
+        self.shared.needs_sign_in()
+    }
+
+    /// In how long the next sync begins by itself if nothing else happens, and why. `None` if none
+    /// will.
+    pub fn next_sync(&self) -> Option<(Duration, Reason)> {
+        self.shared.next()
     }
 
     /// Asks for a sync and returns at once: it runs when those that wait already are over, on a
@@ -198,8 +239,8 @@ impl Client {
 
     /// From now on the client synchronises all units by itself, as the model's configuration says:
     /// a while after each write, whichever process made it; when the app says that it came to the
-    /// front ([`Client::resumed`]); after an interval. What fails waits for the next of these.
-    /// Gives the configuration, which [`Client::configure`] changes.
+    /// front ([`Client::resumed`]); after an interval; and what failed again, after a pause that
+    /// doubles. Gives the configuration, which [`Client::configure`] changes.
     ///
     /// ```no_run
     /// # fn begin(client: &afield::native::Client) -> Result<(), afield::Error> {
@@ -346,13 +387,45 @@ impl Client {
         }
     }
 
-    /// Says that the network is gone, as far as the platform knows: entities with
-    /// `edit = "online"` are read-only until a sync has reached the server again.
+    /// What is known of the network.
+    pub fn network(&self) -> NetworkStatus {
+        self.shared.network()
+    }
+
+    /// The platform says what network there is, each time that it changes: one call for all that
+    /// depends on it. Another network has the server probed; without one nothing begins by itself,
+    /// and entities with `edit = "online"` are read-only until the server has answered again.
+    ///
+    /// ```no_run
+    /// # fn changed(client: &afield::native::Client) -> Result<(), afield::Error> {
+    /// use afield::network::{NetworkInfo, NetworkType};
+    /// client.set_network(NetworkInfo::of(NetworkType::Wifi))?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The store cannot be written.
-    pub fn network_lost(&self) -> Result<(), Error> {
-        self.store().network_lost()
+    pub fn set_network(&self, info: NetworkInfo) -> Result<(), Error> {
+        self.shared.set_network(info);
+        match info.kind {
+            NetworkType::None => self.store().network_lost(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks the server whether it is there, and waits for the answer: it has to give back what
+    /// nobody else knows, so that a page which asks for a password is not taken for it.
+    ///
+    /// # Errors
+    /// The store cannot be read or written, or the root certificates cannot be read.
+    pub fn probe(&self) -> Result<bool, Error> {
+        self.shared.probe()
+    }
+
+    /// Whether syncs of all units leave `unit` out on a metered network: its rows wait for another
+    /// one, and its changes are sent anyway. A sync that names the unit receives it on any network.
+    pub fn set_unmetered_only(&self, unit: impl Into<String>, is_on: bool) {
+        self.shared.set_unmetered_only(unit.into(), is_on);
     }
 
     /// Ends the sync that is running, if any, as soon as possible. Nothing is lost; its report

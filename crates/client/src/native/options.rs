@@ -7,6 +7,7 @@ use afield_protocol::Model;
 
 use super::http::Timeouts;
 use super::key_source::KeySource;
+use super::sign_in::TokenSource;
 use crate::engine::{CheckPolicy, Direction};
 use crate::queue::{Purpose, Wanted};
 
@@ -25,9 +26,12 @@ pub struct ClientOptions {
     pub server: Option<String>,
     /// The token to sign in with; `None` takes the one remembered in the folder, if any.
     pub token: Option<String>,
-    /// Whether to keep `token` in the folder, in a file that only its owner may read. An app
+    /// Whether to keep tokens in the folder, in a file that only its owner may read. An app
     /// that has a key store keeps it there instead.
     pub remember_token: bool,
+    /// Where the next token comes from when the server refuses the one at hand; `None` leaves that
+    /// to a person.
+    pub token_source: Option<TokenSource>,
     /// The model for a store that has none, so that it works before the first sync.
     pub model: Option<Model>,
     /// PEM file of root certificates to trust besides the public ones.
@@ -52,6 +56,7 @@ impl ClientOptions {
             server: None,
             token: None,
             remember_token: false,
+            token_source: None,
             model: None,
             root_certificates: None,
             timeouts: Timeouts::default(),

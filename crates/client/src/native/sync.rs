@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use afield_protocol::{Code, GroupId, MODEL_VERSION_HEADER, Model, UPGRADE_FAILED_HEADER};
 
 use super::environment::now;
-use super::http::{Answer, Line, Patience, Signal};
+use super::http::{Answer, Line, Patience, Signal, Timeouts};
 use super::{Settings, lock};
 use crate::engine::{Command, Engine, Event, Failure, Progress, Report, SyncStatus};
 use crate::error::Error;
-use crate::store::{ConflictInfo, Resolution, SyncStore};
+use crate::store::{ConflictInfo, OutcomeInfo, Resolution, SyncStore, UnitStatus};
 
 /// Pieces of an answer that may wait: the network is not read faster than the store writes.
 const SIGNALS: usize = 8;
@@ -100,6 +100,27 @@ impl Runner {
         self.store.newest_pending()
     }
 
+    /// See [`Engine::leave_out`].
+    pub(super) fn leave_out(&mut self, units: Vec<String>) {
+        self.engine.leave_out(units);
+    }
+
+    /// Where each unit stands, how old rows may be for the device to be up to date, and the time.
+    pub(super) fn units(&mut self) -> Result<(Vec<UnitStatus>, i64, i64), Error> {
+        let model = self.store.model()?;
+        let limits = model.map(|model| model.limits).unwrap_or_default();
+        Ok((
+            self.store.units()?,
+            limits.freshness_ms,
+            self.store.now_ms(),
+        ))
+    }
+
+    /// See [`SyncStore::backs_off_for`].
+    pub(super) fn backs_off_for(&mut self) -> Result<Option<i64>, Error> {
+        self.store.backs_off_for()
+    }
+
     /// The model, if the store has one.
     pub(super) fn model(&mut self) -> Result<Option<Model>, Error> {
         self.store.model()
@@ -118,9 +139,7 @@ impl Runner {
             let message = "nobody is signed in; give a token";
             return Err(Error::new(Code::SIGN_IN, message));
         }
-        let model = self.store.model()?;
-        let limits = model.map(|model| model.limits).unwrap_or_default();
-        let patience = settings.timeouts.within(&limits);
+        let patience = self.patience(&settings.timeouts)?;
         let same = |old: &Settings| old.token == settings.token && old.server == settings.server;
         if !self.settings.as_ref().is_some_and(same) || self.patience != Some(patience) {
             self.cut();
@@ -128,6 +147,18 @@ impl Runner {
             self.patience = Some(patience);
         }
         self.line().map(|_| ())
+    }
+
+    /// How long the network may be silent, by the app and by the model.
+    pub(super) fn patience(&mut self, timeouts: &Timeouts) -> Result<Patience, Error> {
+        let model = self.store.model()?;
+        let limits = model.map(|model| model.limits).unwrap_or_default();
+        Ok(timeouts.within(&limits))
+    }
+
+    /// See [`SyncStore::note_network`].
+    pub(super) fn note_network(&mut self, is_online: bool) -> Result<(), Error> {
+        self.store.note_network(is_online)
     }
 
     fn line(&mut self) -> Result<&Line, Error> {
@@ -152,12 +183,20 @@ impl Runner {
     }
 }
 
+/// What a sync says while it runs.
+#[derive(Clone, Copy)]
+pub(super) enum Told<'a> {
+    Progress(&'a Progress),
+    UnitCompleted(&'a str),
+    Outcomes(&'a [OutcomeInfo]),
+}
+
 /// Runs what `event` starts to its end, or until the deadline.
 pub(super) fn run(
     runner: &mut Runner,
     control: &Control,
     (event, deadline): (Event<'_>, Option<Duration>),
-    on_progress: &mut dyn FnMut(&Progress),
+    on_told: &mut dyn FnMut(Told<'_>),
 ) -> Result<Report, Error> {
     let (sender, signals) = sync_channel(SIGNALS);
     control.begin(sender.clone());
@@ -172,7 +211,7 @@ pub(super) fn run(
         paused_until: None,
         deadline: deadline.and_then(|after| started.checked_add(after)),
     };
-    let result = run.finish((event, deadline), on_progress);
+    let result = run.finish((event, deadline), on_told);
     control.end();
     result
 }
@@ -202,16 +241,20 @@ impl Run<'_> {
     fn finish(
         mut self,
         (event, deadline): (Event<'_>, Option<Duration>),
-        on_progress: &mut dyn FnMut(&Progress),
+        on_told: &mut dyn FnMut(Told<'_>),
     ) -> Result<Report, Error> {
         let mut commands = self.handle(event)?;
-        let mut too_late = false;
+        let (mut too_late, mut is_cancelled) = (false, false);
         loop {
             for command in commands {
-                if let Command::Progress(progress) = &command {
-                    on_progress(progress);
+                match &command {
+                    Command::Progress(progress) => on_told(Told::Progress(progress)),
+                    Command::UnitCompleted(unit) => on_told(Told::UnitCompleted(unit)),
+                    Command::Outcomes(outcomes) => on_told(Told::Outcomes(outcomes)),
+                    _ => {}
                 }
-                if let Some(report) = self.carry_out(command)? {
+                if let Some(mut report) = self.carry_out(command)? {
+                    report.is_cancelled = is_cancelled;
                     self.runner.store.note_network(has_answered(&report))?;
                     return Ok(conclude(report, deadline, too_late));
                 }
@@ -228,7 +271,10 @@ impl Run<'_> {
                 Woken::Answer(Answer::Closed) => self.handle(Event::Closed)?,
                 Woken::Answer(Answer::Failed(failure)) => self.handle(Event::Failed(failure))?,
                 Woken::PauseOver => self.handle(Event::Waited)?,
-                Woken::Cancelled => self.handle(Event::Cancel)?,
+                Woken::Cancelled => {
+                    is_cancelled = true;
+                    self.handle(Event::Cancel)?
+                }
                 Woken::DeadlineOver => {
                     too_late = true;
                     self.handle(Event::Cancel)?
@@ -267,7 +313,7 @@ impl Run<'_> {
                 let pause = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
                 self.paused_until = now().checked_add(pause);
             }
-            Command::Progress(_) => {}
+            Command::Progress(_) | Command::UnitCompleted(_) | Command::Outcomes(_) => {}
             Command::Finished(report) => return Ok(Some(report)),
         }
         Ok(None)
@@ -337,7 +383,7 @@ impl Run<'_> {
 }
 
 /// Whether the server spoke in this sync, whatever it said.
-fn has_answered(report: &Report) -> bool {
+pub(super) fn has_answered(report: &Report) -> bool {
     let silent = [Code::UNREACHABLE, Code::TIMEOUT, Code::INTERRUPTED];
     let code = report.error.as_ref().map(|(code, _)| code);
     code.is_none_or(|code| !silent.contains(code))

@@ -7,7 +7,7 @@
 //! Whether anything was written that waits to be sent is asked of the file whenever somebody may
 //! have committed: the app's side of this process says so at once, a look at the file about others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,12 +17,17 @@ use std::time::{Duration, Instant};
 use afield_protocol::{Code, GroupId, SyncConfig};
 
 use super::environment::now;
-use super::sync::{self, Control, Runner};
+use super::events::Bus;
+use super::sign_in::SignIn;
+use super::sync::{Control, Runner};
 use super::{Settings, lock};
-use crate::engine::{Direction, Event, Progress, Report};
+use crate::engine::{Direction, Progress, Report};
 use crate::error::Error;
+use crate::event::SyncEvent;
+use crate::network::Network;
 use crate::queue::{Asked, Next, Purpose, Queue, Ticket, Wanted};
-use crate::schedule::Schedule;
+use crate::retry::FailureClass;
+use crate::schedule::{Reason, Schedule};
 
 /// A sync that is over, as handlers are told of it.
 #[derive(Debug)]
@@ -48,16 +53,29 @@ pub(super) struct Shared {
     pub runner: Mutex<Runner>,
     pub control: Control,
     pub settings: Mutex<Settings>,
-    state: Mutex<State>,
-    woken: Condvar,
+    pub bus: Arc<Bus>,
+    pub(super) state: Mutex<State>,
+    pub(super) woken: Condvar,
     /// When the clock of the queue began.
     begun: Instant,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     queue: Queue,
-    schedule: Schedule,
+    pub schedule: Schedule,
+    pub sign_in: SignIn,
+    pub network: Network,
+    /// Units that syncs of all units leave out on a metered network.
+    pub unmetered_only: Vec<String>,
+    /// Whether each unit was up to date when it was last looked at.
+    pub up_to_date: BTreeMap<String, bool>,
+    /// When the first of them is too old to be called so.
+    pub stale_at: Option<i64>,
+    /// Whether a probe is under way.
+    pub is_probing: bool,
+    /// Whether the app is in the back.
+    is_suspended: bool,
     /// Whether somebody may have written since it was looked last.
     may_have_written: bool,
     /// The newest group that waited to be sent then.
@@ -66,7 +84,7 @@ struct State {
     handlers: Vec<Arc<Handler>>,
     thread: Option<JoinHandle<()>>,
     id: Option<ThreadId>,
-    is_stopping: bool,
+    pub is_stopping: bool,
 }
 
 impl Shared {
@@ -75,6 +93,7 @@ impl Shared {
             runner: Mutex::new(runner),
             control: Control::default(),
             settings: Mutex::new(settings),
+            bus: Arc::default(),
             state: Mutex::default(),
             woken: Condvar::new(),
             begun: now(),
@@ -92,14 +111,20 @@ impl Shared {
 
     /// The same, and gives what becomes of it.
     pub(super) fn begin(self: &Arc<Self>, wanted: Wanted) -> Result<Receiver<Told>, Error> {
+        self.check_handler()?;
+        let (sender, receiver) = channel();
+        self.ask(wanted, false, Some(sender))?;
+        Ok(receiver)
+    }
+
+    /// Refuses to wait on the thread that would have to do what is waited for.
+    pub(super) fn check_handler(&self) -> Result<(), Error> {
         if lock(&self.state).is_on_thread() {
             let message = "a handler is told while the queue stands still: it cannot wait for a \
                            sync; trigger one";
             return Err(Error::new(Code::IN_HANDLER, message));
         }
-        let (sender, receiver) = channel();
-        self.ask(wanted, false, Some(sender))?;
-        Ok(receiver)
+        Ok(())
     }
 
     fn ask(
@@ -140,6 +165,7 @@ impl Shared {
         let mut state = lock(&self.state);
         self.start(&mut state)?;
         state.schedule.configure(Some(config), self.now());
+        state.probe_as_needed(self.now());
         // What waits from before is sent too.
         state.newest = None;
         state.may_have_written = true;
@@ -150,7 +176,9 @@ impl Shared {
 
     /// No sync begins by itself any more.
     pub(super) fn unconfigure(&self) {
-        lock(&self.state).schedule.configure(None, self.now());
+        let mut state = lock(&self.state);
+        state.schedule.configure(None, self.now());
+        state.probe_as_needed(self.now());
     }
 
     /// The configuration by which syncs begin by themselves.
@@ -165,6 +193,8 @@ impl Shared {
             true => state.schedule.resumed(),
             false => state.schedule.suspended(),
         }
+        state.is_suspended = !is_shown;
+        state.probe_as_needed(self.now());
         drop(state);
         self.woken.notify_all();
     }
@@ -177,6 +207,29 @@ impl Shared {
             drop(state);
             self.woken.notify_all();
         }
+    }
+
+    /// Another token is there.
+    pub(super) fn signed_in(&self, token: String) {
+        lock(&self.settings).token = Some(token);
+        let mut state = lock(&self.state);
+        state.sign_in.signed_in();
+        let now = self.now();
+        state.schedule.signed_in(now);
+        drop(state);
+        self.woken.notify_all();
+    }
+
+    /// Whether the server wants another token than there is.
+    pub(super) fn needs_sign_in(&self) -> bool {
+        lock(&self.state).sign_in.is_needed()
+    }
+
+    /// In how long the next sync begins by itself, and why.
+    pub(super) fn next(&self) -> Option<(Duration, Reason)> {
+        let (at, reason) = lock(&self.state).schedule.due()?;
+        let ms = u64::try_from(at.saturating_sub(self.now())).unwrap_or(0);
+        Some((Duration::from_millis(ms), reason))
     }
 
     /// How many syncs wait, and whether one runs.
@@ -211,6 +264,7 @@ impl Shared {
             state.thread.take().filter(|_| !state.is_on_thread())
         };
         self.control.stop();
+        self.bus.close();
         self.woken.notify_all();
         if let Some(thread) = thread {
             // A panic in it has been reported by its own thread.
@@ -219,13 +273,13 @@ impl Shared {
     }
 
     /// Milliseconds on the queue's clock.
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         let since = now().saturating_duration_since(self.begun);
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Runs until the client goes, whatever panics: nobody may wait for ever.
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
             let mut state = lock(&self.state);
             for ticket in state.queue.finished() {
@@ -234,7 +288,7 @@ impl Shared {
         }
     }
 
-    fn run(&self) {
+    fn run(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         while !state.is_stopping {
             if std::mem::take(&mut state.may_have_written) {
@@ -244,8 +298,20 @@ impl Shared {
                 continue;
             }
             let now = self.now();
-            if state.schedule.take(now) {
-                state.queue.ask(everything(), false);
+            if state.stale_at.take_if(|at| *at <= now).is_some() {
+                drop(state);
+                self.look_at_units();
+                state = lock(&self.state);
+                continue;
+            }
+            if state.network.take(now) {
+                drop(state);
+                self.probe_aside();
+                state = lock(&self.state);
+                continue;
+            }
+            for wanted in state.schedule.take(now) {
+                state.queue.ask(wanted, false);
             }
             let next = match state.queue.next(now) {
                 Next::Run(wanted) => {
@@ -258,15 +324,15 @@ impl Shared {
                     drop(state);
                     self.carry_out(&wanted);
                     state = lock(&self.state);
-                    if wanted == everything() {
-                        state.schedule.finished(self.now());
-                    }
                     continue;
                 }
                 Next::At(at) => Some(at),
                 Next::Nothing => None,
             };
-            let until = [next, state.schedule.due()].into_iter().flatten().min();
+            let due = state.schedule.due().map(|(at, _)| at);
+            let probe = state.network.due();
+            let until = [next, due, probe, state.stale_at];
+            let until = until.into_iter().flatten().min();
             state = match until {
                 Some(at) => {
                     let ms = u64::try_from(at.saturating_sub(now)).unwrap_or(0);
@@ -295,11 +361,28 @@ impl Shared {
             state.schedule.wrote(now);
         }
         state.newest = newest;
+        drop(state);
+        self.look_at_units();
     }
 
     fn carry_out(&self, wanted: &Wanted) {
+        let since = lock(&self.state).network.changes();
+        self.bus.tell(SyncEvent::Started {
+            unit: wanted.unit.clone(),
+        });
         let result = catch_unwind(AssertUnwindSafe(|| self.synchronise(wanted)));
         let result = result.unwrap_or_else(|_| Err(stopped()));
+        self.note_end(wanted, &result, since);
+        self.bus.tell(match &result {
+            Ok(report) => SyncEvent::ended(wanted, report),
+            Err(error) => SyncEvent::Failed {
+                unit: wanted.unit.clone(),
+                class: Some(FailureClass::of(error.code())),
+                code: error.code().clone(),
+                message: error.to_string(),
+            },
+        });
+        self.look_at_units();
         let handlers = lock(&self.state).handlers.clone();
         let finished = Finished {
             wanted,
@@ -324,23 +407,7 @@ impl Shared {
         }
     }
 
-    fn synchronise(&self, wanted: &Wanted) -> Result<Report, Error> {
-        let mut runner = lock(&self.runner);
-        let settings = lock(&self.settings).clone();
-        runner.connect(&settings)?;
-        let unit = wanted.unit.clone();
-        let event = match wanted.purpose {
-            Purpose::Sync(direction) => Event::Start { unit, direction },
-            Purpose::Verify { repair } => Event::Verify { unit, repair },
-        };
-        let deadline = wanted.deadline_ms.and_then(|ms| u64::try_from(ms).ok());
-        let what = (event, deadline.map(Duration::from_millis));
-        sync::run(&mut runner, &self.control, what, &mut |progress| {
-            self.progress(progress);
-        })
-    }
-
-    fn progress(&self, progress: &Progress) {
+    pub(super) fn progress(&self, progress: &Progress) {
         let state = lock(&self.state);
         let tickets = state
             .queue
@@ -360,16 +427,17 @@ fn stopped() -> Error {
     Error::new(Code::INTERNAL, message)
 }
 
-/// A sync of all units, both ways.
-fn everything() -> Wanted {
-    Wanted {
-        unit: None,
-        purpose: Purpose::Sync(Direction::Both),
-        deadline_ms: None,
-    }
-}
-
 impl State {
+    /// The server is probed while a sync is to begin when it can be reached, and the app is in
+    /// front.
+    fn probe_as_needed(&mut self, now: i64) {
+        let is_wanted = self
+            .schedule
+            .config()
+            .is_some_and(|config| config.on_online);
+        self.network.probes(is_wanted && !self.is_suspended, now);
+    }
+
     /// Whether this is the thread itself, which is telling a handler.
     fn is_on_thread(&self) -> bool {
         self.id == Some(thread::current().id())

@@ -19,7 +19,7 @@ pub(super) fn held(db: &mut Db) -> Result<HashMap<i64, Option<String>>, Error> {
     let mut reasons = Reasons::default();
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
-        if waiting.state == "parked" || waiting.not_before > now {
+        if waiting.state == "parked" || waiting.backs_off(now) {
             waiting.block(&mut blocked)?;
             reasons.add(&waiting, None)?;
         } else if waiting.is_held(&blocked, &loaded.model)? {

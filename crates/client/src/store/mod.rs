@@ -48,6 +48,7 @@ mod tables;
 mod target;
 mod triggers;
 mod uncaptured;
+mod unit;
 mod upgrade;
 mod upgrade_failed;
 mod vacuum;
@@ -66,12 +67,14 @@ pub use checked::{Checked, VerifyStatus};
 pub use chosen::ChosenValue;
 pub use conflict::{ConflictInfo, Resolution};
 pub use lost::Offer;
+pub(crate) use outbox::GROUP_PAUSE_MAX_MS;
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;
 pub use query::{Executed, Origin, Params, Rows};
 pub use status::{ChangeInfo, ChangeState, OutcomeInfo, RowState, Status};
-pub use sync_store::SyncStore;
+pub use sync_store::{SyncEnd, SyncStore};
 pub use uncaptured::{Repaired, UncapturedRow};
+pub use unit::UnitStatus;
 pub use upgrade_failed::UpgradeFailed;
 pub use verify::{Difference, DifferentRow, Found, FoundWhat};
 pub use watch::{Watch, Watches};
@@ -218,6 +221,14 @@ impl Store {
     /// The store cannot be read.
     pub fn status(&mut self) -> Result<Status, Error> {
         self.db.write("status", status::status)
+    }
+
+    /// A change by its name; or, where it was folded into a later edit of its row, that one.
+    ///
+    /// # Errors
+    /// There is none, or no more: `unknown-change`. The store cannot be read.
+    pub fn change(&mut self, name: &str) -> Result<ChangeInfo, Error> {
+        self.db.write("change", |db| status::named(db, name))
     }
 
     /// Every change that is kept, oldest first.

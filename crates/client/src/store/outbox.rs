@@ -21,6 +21,9 @@ use super::db::{Db, Loaded};
 use super::doubt;
 use crate::error::Error;
 
+/// Longest pause of a group that failed alone.
+pub(crate) const GROUP_PAUSE_MAX_MS: i64 = 5 * 60 * 1_000;
+
 /// How much one request may carry.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestCaps {
@@ -125,6 +128,12 @@ impl Held {
 }
 
 impl Waiting {
+    /// Whether the group failed alone and its pause is not over. One that would last longer than
+    /// any pause is none: the clock was set back.
+    pub(super) fn backs_off(&self, now: i64) -> bool {
+        (1..=GROUP_PAUSE_MAX_MS).contains(&self.not_before.saturating_sub(now))
+    }
+
     /// Notes that the group is not sent.
     pub(super) fn block(&self, blocked: &mut Blocked) -> Result<(), Error> {
         for change in &self.changes {
@@ -213,7 +222,7 @@ pub(super) fn next_groups(
     let mut queue = Queue::default();
     while let Some(waiting) = queue.next(db)? {
         let is_back = sent_back.contains(&waiting.n);
-        let sendable = waiting.state != "parked" && waiting.not_before <= now && !is_back;
+        let sendable = waiting.state != "parked" && !waiting.backs_off(now) && !is_back;
         let waits = !sendable || waiting.is_doubted(&loaded, &doubted)?;
         if waits || waiting.is_held(&blocked, &loaded.model)? {
             waiting.block(&mut blocked)?;

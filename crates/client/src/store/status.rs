@@ -10,6 +10,7 @@ use super::actions::current_key;
 use super::checked::VerifyStatus;
 use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::Db;
+use super::unit::{self, UnitStatus};
 use super::upgrade_failed::{self, UpgradeFailed};
 use super::{checked, conflict, held, outbox, scope, vacuum};
 use crate::error::Error;
@@ -143,6 +144,8 @@ pub struct Status {
     pub parked: u64,
     /// Changes in conflict (counted in `parked` too).
     pub conflicts: u64,
+    /// Where each sync unit stands, in the model's order.
+    pub units: Vec<UnitStatus>,
     /// Entities whose first download is not complete, or that a new model has fetched again.
     pub downloading: Vec<String>,
     /// How many values of its scope the user holds, as far as their rows are here, of each entity
@@ -172,17 +175,50 @@ pub(super) fn change_name(group: &GroupId, at: usize) -> String {
 /// Every change that is kept, oldest first. Runs inside a write transaction: it seals first, so
 /// that what another process just wrote is counted.
 pub(super) fn changes(db: &mut Db) -> Result<Vec<ChangeInfo>, Error> {
+    read(db, "", params![])
+}
+
+/// The change of that name; or, where its group was folded into another one, that one's.
+pub(super) fn named(db: &mut Db, name: &str) -> Result<ChangeInfo, Error> {
+    let unknown = || Error::new(Code::UNKNOWN_CHANGE, format!("there is no change {name}"));
+    let (group, at) = name.split_once('.').ok_or_else(unknown)?;
+    let group = GroupId::parse(group).ok_or_else(unknown)?;
+    let at: i64 = at.parse().map_err(|_| unknown())?;
+    let found = read(db, "WHERE g.id = ?1 AND c.at = ?2", params![group.0, at])?;
+    if let Some(found) = found.into_iter().next() {
+        return Ok(found);
+    }
+    // Only groups of one change of one row are folded.
+    let sql = "SELECT id, absorbed FROM afield_group WHERE instr(absorbed, ?1) > 0";
+    let mut select = db.conn.prepare_cached(sql)?;
+    let ids = select.query_map([group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let ids: Vec<([u8; 16], Vec<u8>)> = ids.collect::<Result<_, _>>()?;
+    drop(select);
+    let folded = |absorbed: &[u8]| absorbed.as_chunks::<16>().0.contains(&group.0);
+    let id = ids.iter().find(|(_, absorbed)| folded(absorbed));
+    let (id, _) = id.filter(|_| at == 0).ok_or_else(unknown)?;
+    let found = read(db, "WHERE g.id = ?1 AND c.at = 0", params![id])?;
+    found.into_iter().next().ok_or_else(unknown)
+}
+
+/// The changes that `condition` on group `g` and change `c` selects, oldest first.
+fn read(
+    db: &mut Db,
+    condition: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<ChangeInfo>, Error> {
     let held = held::held(db)?;
     let sql = format!(
         "SELECT g.n, g.id, g.state, c.at, c.entity, c.key, c.op, c.base, c.sets, c.theirs, \
          o.code, o.attribute, o.message, {DECIDED} \
          FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
          LEFT JOIN afield_outcome AS o ON g.state IN ('parked', 'dropped') \
-         AND o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) ORDER BY c.n"
+         AND o.n = (SELECT max(n) FROM afield_outcome WHERE change_n = c.n) \
+         {condition} ORDER BY c.n"
     );
     let open = open_by_group(db)?;
     let mut statement = db.conn.prepare_cached(&sql)?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query(params)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let waits_for = match row.get(13)? {
@@ -281,6 +317,7 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
             }
         }
         status.conflicts = conflict::open(db)?.len() as u64;
+        status.units = unit::status(db)?;
         let loaded = db.loaded()?;
         let sql = "SELECT name FROM afield_entity WHERE complete = 0 OR position IS NULL \
                    ORDER BY name";

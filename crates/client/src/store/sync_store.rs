@@ -12,16 +12,28 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
 use super::history::HISTORY_MS;
-use super::outbox::{self, Envelope, Outgoing, RequestCaps, next_groups};
+use super::outbox::{self, Envelope, GROUP_PAUSE_MAX_MS, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{
     checkpoint, chosen, conflict, decide, history, install, network, outcome, scope, uncaptured,
+    unit::{self, UnitStatus},
     upgrade_failed, vacuum,
 };
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::key::Key;
+
+/// How a sync ended.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncEnd<'a> {
+    /// Why it failed.
+    pub error: Option<&'a Code>,
+    /// Whether it was of all units that there are: only then everything is known to be here.
+    pub is_whole: bool,
+    /// Units of which all rows are here, and when they were asked for, in milliseconds since 1970.
+    pub received: &'a [(String, i64)],
+}
 
 /// Opened beside the app's [`super::Store`] on the same file: it sends what the app wrote and
 /// applies what the server answers. Its connection has triggers switched off, so what it writes
@@ -314,6 +326,20 @@ impl SyncStore {
         })
     }
 
+    /// In how many milliseconds the first group that failed alone may be sent again.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn backs_off_for(&mut self) -> Result<Option<i64>, Error> {
+        let now = self.db.env.now_ms();
+        let sql = "SELECT min(not_before) FROM afield_group WHERE state = 'sent' \
+                   AND not_before > ?1 AND not_before <= ?2";
+        let until = now.saturating_add(GROUP_PAUSE_MAX_MS);
+        let mut select = self.db.conn.prepare_cached(sql)?;
+        let first: Option<i64> = select.query_row([now, until], |row| row.get(0))?;
+        Ok(first.map(|at| at - now))
+    }
+
     /// Parks a group that the server says is too large for it, with an outcome for each of its
     /// changes: a person decides, and everything else flows.
     ///
@@ -368,6 +394,20 @@ impl SyncStore {
     /// # Errors
     /// The store cannot be written.
     pub fn finished(&mut self, error: Option<&Code>) -> Result<(), Error> {
+        let is_whole = true;
+        self.ended(&SyncEnd {
+            error,
+            is_whole,
+            received: &[],
+        })
+    }
+
+    /// The same with more said of it.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn ended(&mut self, end: &SyncEnd<'_>) -> Result<(), Error> {
+        let error = end.error;
         self.sent_back.clear();
         let (reached, told) = (&self.checkpoint, &self.stands_for);
         let grew = std::mem::take(&mut self.history_grew);
@@ -375,9 +415,11 @@ impl SyncStore {
             checkpoint::keep(db, reached, told)?;
             let now = db.env.now_ms();
             let sql = "UPDATE afield_meta SET last_error = ?1, \
-                       last_success = CASE WHEN ?1 IS NULL THEN ?2 ELSE last_success END";
-            db.conn
-                .execute(sql, params![error.map(Code::as_str), now])?;
+                       last_success = CASE WHEN ?3 THEN ?2 ELSE last_success END";
+            let has_all = error.is_none() && end.is_whole;
+            let error_word = error.map(Code::as_str);
+            db.conn.execute(sql, params![error_word, now, has_all])?;
+            unit::received(db, end.received)?;
             if error.is_none() {
                 // The server goes by this store's model, whatever it had meanwhile.
                 upgrade_failed::forget(db)?;
@@ -400,6 +442,14 @@ impl SyncStore {
             let _ = self.db.conn.execute_batch("PRAGMA shrink_memory");
         }
         Ok(())
+    }
+
+    /// Where each sync unit stands, in the model's order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn units(&mut self) -> Result<Vec<UnitStatus>, Error> {
+        self.db.write("units", unit::status)
     }
 
     /// Milliseconds since 1970, by the store's own clock.
@@ -457,7 +507,7 @@ impl SyncStore {
 }
 
 /// The synced entities of a unit.
-fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
+pub(super) fn synced(model: &Model, unit: &str) -> Result<Vec<String>, Error> {
     let found = model.unit(unit).ok_or_else(|| {
         let known: Vec<_> = model.units.iter().map(|unit| unit.name.as_str()).collect();
         let message = format!("no sync unit `{unit}`; there are: {}", known.join(", "));

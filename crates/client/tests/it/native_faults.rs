@@ -7,6 +7,7 @@ use std::time::Duration;
 use afield::engine::{Report, SyncStatus};
 use afield::native::{Client, SyncOptions};
 use afield::protocol::Code;
+use afield::retry::FailureClass;
 use tempfile::tempdir;
 
 use crate::native_driver::{note, texts};
@@ -159,20 +160,17 @@ fn p8_a_server_that_fails_is_tried_again() {
 }
 
 #[test]
-fn retry_after_is_waited_for() {
+fn a_sync_that_is_to_come_back_late_ends_and_says_so() {
     let folder = tempdir().unwrap();
     let server = Server::start([
         Reply::Status(503, "Retry-After: 3600\r\n", ""),
         Reply::Notes(vec![]),
     ]);
     let client = client(folder.path(), &server);
-    let options = SyncOptions {
-        deadline: Some(Duration::from_millis(1500)),
-        ..SyncOptions::default()
-    };
-    // Without the header the first pause would be over in a quarter of a second.
-    let report = client.sync_with(&options, &mut |_| {}).unwrap();
-    assert_eq!(failed_with(&report).0, Code::TIMEOUT);
+    let report = sync(&client);
+    assert_eq!(failed_with(&report).0, Code::BUSY);
+    assert_eq!(report.class, Some(FailureClass::Transient));
+    assert_eq!(report.retry_after_ms, Some(300_000), "five minutes at most");
     server.seen();
     assert!(!server.saw_more());
 }

@@ -14,9 +14,11 @@ use crate::native_server::{Reply, Server, client};
 
 /// Nothing begins by itself.
 const QUIET: SyncConfig = SyncConfig {
+    on_online: false,
     on_resume: false,
     on_write_ms: None,
     interval_ms: None,
+    retry: None,
 };
 
 const ON_WRITE: SyncConfig = SyncConfig {
@@ -95,7 +97,7 @@ fn the_front_and_an_interval_begin_syncs() {
     let config = SyncConfig {
         on_resume: true,
         on_write_ms: Some(3_600_000),
-        interval_ms: None,
+        ..QUIET
     };
     client.configure(config).unwrap();
     client.suspended();

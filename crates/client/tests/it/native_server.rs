@@ -21,6 +21,8 @@ use afield::protocol::{
 pub(crate) enum Reply {
     /// The model.
     Model,
+    /// The nonce of a ping, as the server gives it back.
+    Pong,
     /// Applies every group, then these rows of `note`, complete.
     /// With them come the notes that it took from the device.
     Notes(Vec<(&'static str, &'static str)>),
@@ -130,6 +132,7 @@ fn serve(
         let request = read_request(&mut reader)?;
         let reply = script.lock().unwrap().pop_front();
         let (hello, groups) = (request.hello.clone(), request.groups.clone());
+        let line = request.line.clone();
         let _ = seen.send(request);
         let connection = reader.get_mut();
         let Some(reply) = reply else {
@@ -137,6 +140,7 @@ fn serve(
             return None;
         };
         let asked = Asked {
+            line: &line,
             hello: hello.as_ref(),
             groups: &groups,
             notes,
@@ -184,6 +188,7 @@ type Notes = HashMap<Value, Value>;
 
 /// What an answer depends on.
 struct Asked<'a> {
+    line: &'a str,
     hello: Option<&'a Hello>,
     groups: &'a [Group],
     notes: &'a Mutex<Notes>,
@@ -243,6 +248,12 @@ fn render(reply: &Reply, asked: &Asked<'_>) -> (String, Vec<u8>) {
     let frames = Format::Cbor.media_type();
     match reply {
         Reply::Model => head(200, "application/json", "", model().to_json().into_bytes()),
+        Reply::Pong => {
+            let nonce = asked.line.split("nonce=").nth(1).unwrap();
+            let nonce = nonce.split(' ').next().unwrap();
+            let body = format!("{{\"nonce\":\"{nonce}\"}}");
+            head(200, "application/json", "", body.into_bytes())
+        }
         Reply::Notes(rows) => {
             let body = frames_of(asked, |_| Verdict::applied(), rows);
             head(200, frames, "", body)

@@ -13,6 +13,7 @@ const TEXT: &str = concat!(
     include_str!("../../src/store/network.sql"),
     include_str!("../../src/store/chosen.sql"),
     include_str!("../../src/store/erase.sql"),
+    include_str!("../../src/store/unit.sql"),
     include_str!("../../src/store/verify.sql"),
 );
 

@@ -355,3 +355,20 @@ fn p6_all_later_unsent_edits_are_rebased_onto_what_their_predecessor_became() {
         &attributes([("amount", int(7)), ("note", text("mine"))])
     );
 }
+
+#[test]
+fn p8_a_clock_that_is_set_back_keeps_no_group_waiting() {
+    let world = World::new();
+    let mut store = world.store();
+    let new = attributes([("place", text("x")), ("part", int(1)), ("amount", int(1))]);
+    store.create("stock", &new).unwrap();
+    let mut sync = world.sync();
+    world.pass_ms(1_000_000_000);
+    let group = world.groups(&request(&mut sync))[0].id;
+    sync.back_off(group, 5_000).unwrap();
+    assert_eq!(sync.backs_off_for().unwrap(), Some(5_000));
+    assert!(request(&mut sync).groups.is_empty());
+    world.pass_ms(-1_000_000_000);
+    assert_eq!(sync.backs_off_for().unwrap(), None);
+    assert_eq!(request(&mut sync).groups.len(), 1);
+}

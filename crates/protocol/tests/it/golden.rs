@@ -7,8 +7,8 @@ use afield_protocol::codec::Format;
 use afield_protocol::{
     Attribute, Attributes, Change, Chosen, ChosenScope, Code, Comparison, DeviceLimits, Entity,
     FIRST_TEMPORARY, Frame, Group, GroupId, GroupOutcome, Held, Hello, History, Identifier, Model,
-    Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RowBlock,
-    RowBlockWriter, SyncConfig, Theirs, Type, Value, Verdict, Welcome, Window,
+    Op, Origin, PROTOCOL_VERSION, Page, PageEnd, Part, Pattern, Problem, Received, RetryConfig,
+    RowBlock, RowBlockWriter, SyncConfig, Theirs, Type, Value, Verdict, Welcome, Window,
 };
 use sha2::{Digest, Sha256};
 
@@ -285,7 +285,19 @@ fn scheduled() -> Model {
         on_resume: false,
         on_write_ms: None,
         interval_ms: Some(900_000),
+        ..SyncConfig::default()
     };
+    model
+}
+
+/// A model that says when what failed is tried again, and not when the network is back.
+fn retrying() -> Model {
+    let mut model = Model::new(7, Vec::new(), Vec::new());
+    model.sync.on_online = false;
+    model.sync.retry = Some(RetryConfig {
+        first_ms: 2_000,
+        longest_ms: 60_000,
+    });
     model
 }
 
@@ -437,6 +449,10 @@ fn the_files_are_what_the_code_writes() {
         "spec/golden/model-sync.json",
         format!("{}\n", scheduled().to_json()).as_bytes(),
     );
+    bless::check(
+        "spec/golden/model-retry.json",
+        format!("{}\n", retrying().to_json()).as_bytes(),
+    );
     let group = group();
     let hash = serde_json::json!({
         "group": group.id.to_string(),
@@ -466,6 +482,7 @@ fn the_files_read_back_and_agree_in_both_formats() {
         ("model-chosen.json", choosing()),
         ("model-limits.json", limited()),
         ("model-sync.json", scheduled()),
+        ("model-retry.json", retrying()),
     ] {
         let text = bless::text(&format!("spec/golden/{file}"));
         let found = Model::from_json(&text).expect("the golden model is a model");
@@ -483,6 +500,7 @@ fn every_file_is_known() {
             "model-chosen.json",
             "model-limits.json",
             "model-sync.json",
+            "model-retry.json",
             "group-hash.json",
             "row-hash.json",
         ]

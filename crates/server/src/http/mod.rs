@@ -1,5 +1,5 @@
-//! The wire: `POST /v1/sync`, `GET /v1/model`, `GET /v1/health`, and nothing else. Handlers are
-//! thin: they authenticate, decode, ask the storage on a thread that may block, and encode.
+//! The wire: `POST /v1/sync`, `GET /v1/model`, `GET /v1/health`, `GET /v1/ping`, and nothing else.
+//! Handlers are thin: they authenticate, decode, ask the storage on a thread that may block, and encode.
 //!
 //! ```text
 //!   body ──► request ──► storage.push ──► answer ──► (storage.pull ──► page)* ──► body
@@ -174,6 +174,7 @@ pub fn router(state: ServerState) -> Router {
         .route("/v1/sync", post(sync::sync))
         .route("/v1/model", get(model))
         .route("/v1/health", get(health))
+        .route("/v1/ping", get(ping))
         .method_not_allowed_fallback(wrong_method)
         .fallback(not_found)
         .layer(axum::middleware::from_fn(observe::observe))
@@ -208,6 +209,25 @@ async fn health(State(server): State<ServerState>) -> Response {
     }
 }
 
+/// Bytes of a nonce: enough that nobody answers it by chance, and no more than a probe needs.
+const NONCE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// Gives a nonce back, so that a device knows that it reached this server and not a page that asks
+/// for a password. It needs no token, which such a page must not see, and asks no database.
+async fn ping(request: Request) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let nonce = query.strip_prefix("nonce=").filter(|nonce| {
+        NONCE_BYTES.contains(&nonce.len()) && nonce.bytes().all(|it| it.is_ascii_alphanumeric())
+    });
+    match nonce {
+        Some(nonce) => axum::Json(serde_json::json!({ "nonce": nonce })).into_response(),
+        None => {
+            let message = "a ping is /v1/ping?nonce=… with 16 to 64 letters or digits";
+            Refusal::new(StatusCode::BAD_REQUEST, Code::MALFORMED, message).into_response()
+        }
+    }
+}
+
 async fn wrong_method() -> Response {
     let message = "this address is not asked with this method";
     Refusal::new(
@@ -219,6 +239,6 @@ async fn wrong_method() -> Response {
 }
 
 async fn not_found() -> Response {
-    let message = "there is /v1/sync, /v1/model and /v1/health";
+    let message = "there is /v1/sync, /v1/model, /v1/health and /v1/ping";
     Refusal::new(StatusCode::NOT_FOUND, Code::UNKNOWN_REQUEST, message).into_response()
 }

@@ -133,6 +133,32 @@ fn health_asks_the_database() {
 }
 
 #[test]
+fn a_ping_gives_its_nonce_back_and_nothing_else() {
+    let server = Server::start();
+    let ping = |query: &str| Ask::new("GET", &format!("/v1/ping{query}")).send(server.address);
+    server.storage.set(|script| script.health_fails = true);
+    let answer = ping("?nonce=0123456789abcDEF");
+    let body = br#"{"nonce":"0123456789abcDEF"}"#;
+    assert_eq!((answer.status, &answer.body[..]), (200, &body[..]));
+    let long = format!("?nonce={}", "a".repeat(65));
+    for query in [
+        "",
+        "?nonce=short",
+        "?nonce=0123456789abcdef&x=1",
+        "?nonce=%3Cscript%3E%3C/script%3E",
+        "?n=0123456789abcdef",
+        &long,
+    ] {
+        let answer = ping(query);
+        assert_eq!(
+            (answer.status, &*answer.code()),
+            (400, "malformed"),
+            "{query}"
+        );
+    }
+}
+
+#[test]
 fn every_answer_keeps_out_of_caches() {
     let server = Server::start();
     let sync = server.sync(&[Frame::Hello(server.hello(&[])), Frame::End]);
@@ -140,6 +166,7 @@ fn every_answer_keeps_out_of_caches() {
         (sync, 200),
         (get(&server, "/v1/model"), 200),
         (get(&server, "/v1/health"), 200),
+        (get(&server, "/v1/ping?nonce=0123456789abcdef"), 200),
         (get(&server, "/"), 404),
         (get(&server, "//v1/model"), 404),
         (get(&server, "/v1/sync"), 405),

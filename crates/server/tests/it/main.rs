@@ -31,6 +31,7 @@ mod model_rules;
 mod model_scope;
 mod model_scope_chosen;
 mod model_scope_query;
+mod model_sync;
 mod model_writes;
 mod postgres_capture_stress;
 mod postgres_catalog;

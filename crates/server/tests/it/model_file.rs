@@ -60,10 +60,10 @@ fn a_good_file_says_what_it_says() {
 
 #[test]
 fn what_has_no_effect_yet_is_named() {
-    let text = format!("{GOOD}\n[sync]\non_online = false\n");
+    let text = format!("{GOOD}\n[sync]\non_login = false\n");
     let file = parse(&text).unwrap();
     assert_eq!(file.warnings.len(), 1, "{:?}", file.warnings);
-    assert!(file.warnings[0].message.contains("on_online"));
+    assert!(file.warnings[0].message.contains("on_login"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use afield_protocol::SyncConfig;
+use afield_protocol::{RetryConfig, SyncConfig};
 
 use super::{At, Overrides, PostgresUrl};
 use crate::model::later;
@@ -89,7 +89,7 @@ pub struct SyncSection {
     pub live: bool,
     /// Try again after a failure.
     pub retry: bool,
-    /// First pause before trying again.
+    /// First pause before trying again; it doubles.
     pub retry_interval: Duration,
     /// Longest pause before trying again.
     pub retry_max: Duration,
@@ -282,6 +282,7 @@ impl SyncSection {
             retry_max: Duration::from_secs(300),
         };
         let Some(section) = section else { return sync };
+        set(&mut sync.on_online, section.take("on_online"), Node::truth);
         set(&mut sync.on_resume, section.take("on_resume"), Node::truth);
         set(
             &mut sync.on_write,
@@ -289,28 +290,42 @@ impl SyncSection {
             duration_or_off,
         );
         set(&mut sync.interval, section.take("interval"), pause_or_off);
-        let take = |key| section.take_without_effect(key);
-        set(&mut sync.on_online, take("on_online"), Node::truth);
-        set(&mut sync.on_login, take("on_login"), Node::truth);
-        set(&mut sync.live, take("live"), Node::truth);
-        set(&mut sync.retry, take("retry"), Node::truth);
+        set(&mut sync.retry, section.take("retry"), Node::truth);
+        let longest = section.take("retry_max");
+        set(&mut sync.retry_max, longest, retry_pause);
         set(
             &mut sync.retry_interval,
-            take("retry_interval"),
-            Node::duration,
+            section.take("retry_interval"),
+            |node| {
+                let first = retry_pause(node)?;
+                if first > sync.retry_max {
+                    node.wrong("must not be longer than `retry_max`");
+                    return None;
+                }
+                Some(first)
+            },
         );
-        set(&mut sync.retry_max, take("retry_max"), Node::duration);
+        // A file that sets the longest alone means it for the first pause too.
+        sync.retry_interval = sync.retry_interval.min(sync.retry_max);
+        let take = |key| section.take_without_effect(key);
+        set(&mut sync.on_login, take("on_login"), Node::truth);
+        set(&mut sync.live, take("live"), Node::truth);
         section.finish();
         sync
     }
 
     /// What devices start with.
-    pub(in crate::model) fn of_devices(&self) -> SyncConfig {
+    pub fn of_devices(&self) -> SyncConfig {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         SyncConfig {
+            on_online: self.on_online,
             on_resume: self.on_resume,
             on_write_ms: self.on_write.map(ms),
             interval_ms: self.interval.map(ms),
+            retry: self.retry.then(|| RetryConfig {
+                first_ms: ms(self.retry_interval),
+                longest_ms: ms(self.retry_max),
+            }),
         }
     }
 }
@@ -323,6 +338,17 @@ pub(super) fn some_time(node: &Node<'_, '_>) -> Option<Duration> {
         return None;
     }
     Some(duration)
+}
+
+/// A pause before trying again: a server that has trouble must get some rest, and one that is
+/// mended must not be waited for without end.
+fn retry_pause(node: &Node<'_, '_>) -> Option<Duration> {
+    let pause = node.duration()?;
+    if pause < Duration::from_secs(1) || pause > DAY {
+        node.wrong("must be from 1 s to 1 day");
+        return None;
+    }
+    Some(pause)
 }
 
 /// The longest pause between two syncs: a year.

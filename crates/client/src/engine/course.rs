@@ -1,0 +1,101 @@
+//! How far a sync has come, as it is told.
+
+use super::report::{Phase, Progress, Report};
+
+/// What is remembered of what was told.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// Rows that had been received when the unit at hand began.
+    rows_before: u64,
+    /// The largest part of the unit at hand that was told, in percent.
+    percent: Option<u8>,
+}
+
+impl Course {
+    /// The next unit begins.
+    pub(super) fn next_unit(&mut self, report: &Report) {
+        *self = Self {
+            rows_before: report.pulled,
+            percent: None,
+        };
+    }
+
+    /// How far the unit at hand has come.
+    pub(super) fn progress(
+        &mut self,
+        report: &Report,
+        unit: Option<&String>,
+        phase: Phase,
+    ) -> Progress {
+        let unit_rows = report.pulled.saturating_sub(self.rows_before);
+        if let (Phase::Receiving, Some(remaining)) = (phase, report.remaining) {
+            // An estimate may grow; what was told does not shrink.
+            self.percent = self.percent.max(Some(percent(unit_rows, remaining)));
+        }
+        Progress {
+            unit: unit.cloned(),
+            phase,
+            rows: report.pulled,
+            unit_rows,
+            remaining: report.remaining,
+            percent: self.percent,
+            bytes: report.bytes_received,
+            settled: report.outcomes.len() as u64,
+        }
+    }
+}
+
+/// Of `rows` and so many that are still to come, the part that is here; all of it only if none is
+/// to come.
+fn percent(rows: u64, remaining: u64) -> u8 {
+    let all = u128::from(rows) + u128::from(remaining);
+    match remaining {
+        0 => 100,
+        _ => u8::try_from(u128::from(rows) * 100 / all).map_or(99, |part| part.min(99)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(course: &mut Course, pulled: u64, remaining: Option<u64>) -> (u64, Option<u8>) {
+        let report = Report {
+            pulled,
+            remaining,
+            ..Report::default()
+        };
+        let progress = course.progress(&report, None, Phase::Receiving);
+        (progress.unit_rows, progress.percent)
+    }
+
+    #[test]
+    fn the_part_never_shrinks_and_is_whole_only_in_the_end() {
+        let mut course = Course::default();
+        assert_eq!(
+            told(&mut course, 10, None),
+            (10, None),
+            "nobody said how many"
+        );
+        assert_eq!(told(&mut course, 50, Some(50)), (50, Some(50)));
+        assert_eq!(
+            told(&mut course, 60, Some(540)),
+            (60, Some(50)),
+            "more came"
+        );
+        assert_eq!(told(&mut course, u64::MAX, Some(1)), (u64::MAX, Some(99)));
+        assert_eq!(told(&mut course, u64::MAX, Some(u64::MAX)).1, Some(99));
+        assert_eq!(told(&mut course, u64::MAX, Some(0)).1, Some(100));
+    }
+
+    #[test]
+    fn each_unit_begins_at_nothing() {
+        let mut course = Course::default();
+        told(&mut course, 100, Some(0));
+        course.next_unit(&Report {
+            pulled: 100,
+            ..Report::default()
+        });
+        assert_eq!(told(&mut course, 110, Some(90)), (10, Some(10)));
+    }
+}
