@@ -105,6 +105,7 @@ mod tests {
             on_resume: true,
             on_write_ms: Some(2_000),
             interval_ms: Some(60_000),
+            live: false,
         }
     }
 
@@ -172,6 +173,7 @@ mod tests {
             on_resume: false,
             on_write_ms: None,
             interval_ms: None,
+            live: false,
         });
         schedule.wrote(2_000);
         schedule.suspended();

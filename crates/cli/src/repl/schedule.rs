@@ -20,6 +20,7 @@ pub(super) fn start(client: &Client, request: &Request) -> Result<Answer, Error>
         on_resume,
         on_write_ms: milliseconds(request, "on_write_ms", of_model.on_write_ms)?,
         interval_ms: milliseconds(request, "interval_ms", of_model.interval_ms)?,
+        live: of_model.live,
     };
     client.configure(config)?;
     Ok(object(json!({

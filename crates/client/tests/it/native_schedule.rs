@@ -17,6 +17,7 @@ const QUIET: SyncConfig = SyncConfig {
     on_resume: false,
     on_write_ms: None,
     interval_ms: None,
+    live: false,
 };
 
 const ON_WRITE: SyncConfig = SyncConfig {
@@ -96,6 +97,7 @@ fn the_front_and_an_interval_begin_syncs() {
         on_resume: true,
         on_write_ms: Some(3_600_000),
         interval_ms: None,
+        live: false,
     };
     client.configure(config).unwrap();
     client.suspended();

@@ -14,6 +14,14 @@ pub struct SyncConfig {
     pub on_write_ms: Option<u64>,
     /// So many milliseconds after the last sync was over; `None`: not then.
     pub interval_ms: Option<u64>,
+    /// Whether the device listens for news. Left out where it does, as in models from before.
+    #[serde(skip_serializing_if = "is_true")]
+    pub live: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_true(truth: &bool) -> bool {
+    *truth
 }
 
 /// The longest pause that a configuration may name: a year.
@@ -25,6 +33,7 @@ impl Default for SyncConfig {
             on_resume: true,
             on_write_ms: Some(2_000),
             interval_ms: None,
+            live: true,
         }
     }
 }

@@ -285,7 +285,15 @@ fn scheduled() -> Model {
         on_resume: false,
         on_write_ms: None,
         interval_ms: Some(900_000),
+        live: true,
     };
+    model
+}
+
+/// A model whose devices do not listen for news.
+fn silent() -> Model {
+    let mut model = Model::new(7, Vec::new(), Vec::new());
+    model.sync.live = false;
     model
 }
 
@@ -437,6 +445,10 @@ fn the_files_are_what_the_code_writes() {
         "spec/golden/model-sync.json",
         format!("{}\n", scheduled().to_json()).as_bytes(),
     );
+    bless::check(
+        "spec/golden/model-live.json",
+        format!("{}\n", silent().to_json()).as_bytes(),
+    );
     let group = group();
     let hash = serde_json::json!({
         "group": group.id.to_string(),
@@ -466,6 +478,7 @@ fn the_files_read_back_and_agree_in_both_formats() {
         ("model-chosen.json", choosing()),
         ("model-limits.json", limited()),
         ("model-sync.json", scheduled()),
+        ("model-live.json", silent()),
     ] {
         let text = bless::text(&format!("spec/golden/{file}"));
         let found = Model::from_json(&text).expect("the golden model is a model");
@@ -482,6 +495,7 @@ fn every_file_is_known() {
             "model.json",
             "model-chosen.json",
             "model-limits.json",
+            "model-live.json",
             "model-sync.json",
             "group-hash.json",
             "row-hash.json",

@@ -289,10 +289,10 @@ impl SyncSection {
             duration_or_off,
         );
         set(&mut sync.interval, section.take("interval"), pause_or_off);
+        set(&mut sync.live, section.take("live"), Node::truth);
         let take = |key| section.take_without_effect(key);
         set(&mut sync.on_online, take("on_online"), Node::truth);
         set(&mut sync.on_login, take("on_login"), Node::truth);
-        set(&mut sync.live, take("live"), Node::truth);
         set(&mut sync.retry, take("retry"), Node::truth);
         set(
             &mut sync.retry_interval,
@@ -311,6 +311,7 @@ impl SyncSection {
             on_resume: self.on_resume,
             on_write_ms: self.on_write.map(ms),
             interval_ms: self.interval.map(ms),
+            live: self.live,
         }
     }
 }
