@@ -225,6 +225,7 @@ mod tests {
             on_write_ms: Some(2_000),
             interval_ms: Some(60_000),
             retry: Some(RetryConfig::default()),
+            live: false,
         }
     }
 
@@ -317,6 +318,7 @@ mod tests {
             on_write_ms: None,
             interval_ms: None,
             retry: None,
+            live: false,
         });
         schedule.wrote(2_000);
         schedule.suspended();

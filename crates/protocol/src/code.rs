@@ -129,6 +129,8 @@ codes! {
         "Trigger one: it runs when the handler has returned.";
     INTERNAL = "internal", "The server failed; its log says why.", "Try again later.";
     OVERTAKEN = "overtaken", "Another sync of the same store moved on first.", "Sync again.";
+    RESTARTING = "restarting", "The server stops, and ends its live streams.",
+        "Come back after a moment; nothing is lost.";
     BUSY = "busy", "The server has too much to do.", "Try again after the time it names.";
     MODEL = "model", "The model file has a mistake, or does not fit the database.",
         "Correct the line that the message names.";

@@ -23,7 +23,7 @@ pub use public_key::{PublicKey, PublicKeyError};
 pub use secret::{Secret, SecretError};
 
 /// Seconds that the clocks of two servers may differ.
-const LEEWAY_S: i64 = 30;
+pub(crate) const LEEWAY_S: i64 = 30;
 
 /// Longest token read: what fits any proxy's header limit.
 const TOKEN_BYTES: usize = 8 * 1024;
@@ -98,6 +98,14 @@ pub struct Claims {
     pub user: String,
     /// All claims, the user's own included.
     pub all: Map<String, Json>,
+}
+
+impl Claims {
+    /// When the token ends, in seconds since 1970.
+    pub(crate) fn ends_s(&self) -> i64 {
+        let end = self.all.get("exp").and_then(Json::as_f64);
+        end.map_or(0, |end| end as i64)
+    }
 }
 
 /// Why a token is refused. None of the texts repeats the token.

@@ -10,6 +10,7 @@
 pub mod auth;
 pub mod catalog;
 pub mod http;
+mod live;
 pub mod model;
 pub mod position;
 pub mod resolved;

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::http::{Clock, ServerState, router};
+use crate::http::{Clock, ServerState, live_room, router};
 use crate::model::file::LimitsSection;
 pub use crate::model::file::TlsFiles;
 use crate::storage::{Purged, Retention};
@@ -144,7 +144,13 @@ pub fn serve(
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let stop = stop_signal()?;
+        let told = stop_signal()?;
+        let ending = state.clone();
+        let stop = async move {
+            told.await;
+            ending.end_live();
+        };
+        state.bound_live(live_room(room_for(options.connections_max)));
         tokio::spawn(forget(state.clone(), options.retention));
         tokio::spawn(tend(state.clone()));
         serve_until(options, router(state), stop, ready).await
@@ -206,7 +212,7 @@ async fn tend(state: ServerState) {
 }
 
 /// Serves `router` until `stop` is done; then lets requests in flight finish, within
-/// `options.drain`.
+/// `options.drain`. Live streams finish by [`ServerState::end_live`] alone, so `stop` calls it.
 ///
 /// # Errors
 /// The server cannot start.

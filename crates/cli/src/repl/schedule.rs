@@ -23,6 +23,7 @@ pub(super) fn start(client: &Client, request: &Request) -> Result<Answer, Error>
         on_write_ms: milliseconds(request, "on_write_ms", of_model.on_write_ms)?,
         interval_ms: milliseconds(request, "interval_ms", of_model.interval_ms)?,
         retry: retry(request, of_model.retry)?,
+        live: flag("live", of_model.live)?,
     };
     client.configure(config)?;
     let retry = config
@@ -34,6 +35,7 @@ pub(super) fn start(client: &Client, request: &Request) -> Result<Answer, Error>
         "on_write_ms": config.on_write_ms,
         "interval_ms": config.interval_ms,
         "retry": retry,
+        "live": config.live,
     })))
 }
 

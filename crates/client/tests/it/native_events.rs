@@ -166,6 +166,7 @@ fn p10_up_to_date_ends_with_a_write_and_with_time() {
         on_resume: false,
         on_write_ms: None,
         interval_ms: None,
+        live: false,
         retry: None,
     };
     client.configure(quiet).unwrap();

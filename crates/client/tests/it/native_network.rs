@@ -19,6 +19,7 @@ const ON_ONLINE: SyncConfig = SyncConfig {
     on_resume: false,
     on_write_ms: None,
     interval_ms: None,
+    live: false,
     retry: None,
 };
 

@@ -22,6 +22,7 @@ const RETRIES: SyncConfig = SyncConfig {
     on_resume: false,
     on_write_ms: None,
     interval_ms: None,
+    live: false,
     retry: Some(RetryConfig {
         first_ms: 1_000,
         longest_ms: 60_000,

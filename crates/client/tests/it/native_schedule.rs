@@ -19,6 +19,7 @@ const QUIET: SyncConfig = SyncConfig {
     on_write_ms: None,
     interval_ms: None,
     retry: None,
+    live: false,
 };
 
 const ON_WRITE: SyncConfig = SyncConfig {

@@ -20,6 +20,9 @@ pub struct SyncConfig {
     /// When what failed is tried again; `None`: not by itself.
     #[serde(skip_serializing_if = "is_usual")]
     pub retry: Option<RetryConfig>,
+    /// Whether the device listens for news.
+    #[serde(skip_serializing_if = "is_true")]
+    pub live: bool,
 }
 
 /// When a sync that failed is tried again: after a pause that doubles each time, up to the longest.
@@ -72,6 +75,7 @@ impl Default for SyncConfig {
             on_write_ms: Some(2_000),
             interval_ms: None,
             retry: Some(RetryConfig::default()),
+            live: true,
         }
     }
 }

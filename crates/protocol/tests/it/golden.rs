@@ -301,6 +301,13 @@ fn retrying() -> Model {
     model
 }
 
+/// A model whose devices do not listen for news.
+fn silent() -> Model {
+    let mut model = Model::new(7, Vec::new(), Vec::new());
+    model.sync.live = false;
+    model
+}
+
 /// Every golden stream of frames by its name.
 fn streams() -> Vec<(String, Vec<Frame>)> {
     let rows_of_part = rows("part", &["code", "line"], &[vec!["A7".into(), 2.into()]]);
@@ -453,6 +460,10 @@ fn the_files_are_what_the_code_writes() {
         "spec/golden/model-retry.json",
         format!("{}\n", retrying().to_json()).as_bytes(),
     );
+    bless::check(
+        "spec/golden/model-live.json",
+        format!("{}\n", silent().to_json()).as_bytes(),
+    );
     let group = group();
     let hash = serde_json::json!({
         "group": group.id.to_string(),
@@ -483,6 +494,7 @@ fn the_files_read_back_and_agree_in_both_formats() {
         ("model-limits.json", limited()),
         ("model-sync.json", scheduled()),
         ("model-retry.json", retrying()),
+        ("model-live.json", silent()),
     ] {
         let text = bless::text(&format!("spec/golden/{file}"));
         let found = Model::from_json(&text).expect("the golden model is a model");
@@ -499,6 +511,7 @@ fn every_file_is_known() {
             "model.json",
             "model-chosen.json",
             "model-limits.json",
+            "model-live.json",
             "model-sync.json",
             "model-retry.json",
             "group-hash.json",

@@ -229,6 +229,9 @@ impl Answer {
             }
             let page = page?;
             let held = page.held;
+            if page.end.complete {
+                inner.live.pulled(&request.caller, &held);
+            }
             let next = following(&request.entities, page.end)?;
             let rows = page.frames.iter().map(rows_in).sum();
             let mut bytes = Vec::new();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use afield_protocol::limits;
 
+pub use crate::live::LiveLimits;
 use crate::model::file::LimitsSection;
 
 /// What requests may take.
@@ -43,6 +44,8 @@ pub struct HttpLimits {
     pub uploads_bytes: usize,
     /// Requests in a minute of one device, on the average; as many may come at once.
     pub device_rate: u32,
+    /// What live streams may take.
+    pub live: LiveLimits,
     /// The oldest version of the model with which a device is answered.
     pub model_version_min: u32,
 }
@@ -71,9 +74,23 @@ impl From<&LimitsSection> for HttpLimits {
             syncs_of_user: file.syncs_of_user,
             uploads_bytes: file.uploads,
             device_rate: file.device_rate,
+            live: LiveLimits {
+                streams: file.live_streams.min(live_room(file.connections)),
+                streams_of_user: file.live_streams_of_user,
+                rate: file.live_rate,
+                heartbeat: file.live_heartbeat,
+                poll: file.live_poll,
+                stall: file.stall_timeout,
+            },
             model_version_min: 1,
         }
     }
+}
+
+/// Of so many connections as many may be live streams: the rest is for syncs, which would wait for
+/// ever if everybody only listened.
+pub(crate) fn live_room(connections: usize) -> usize {
+    (connections - connections / 4).max(1)
 }
 
 /// Whether a body of `packed` bytes may have become `unpacked`.

@@ -1,5 +1,6 @@
-//! The wire: `POST /v1/sync`, `GET /v1/model`, `GET /v1/health`, `GET /v1/ping`, and nothing else.
-//! Handlers are thin: they authenticate, decode, ask the storage on a thread that may block, and encode.
+//! The wire: `POST /v1/sync`, `GET /v1/live`, `GET /v1/model`, `GET /v1/health`, `GET /v1/ping`,
+//! and nothing else. Handlers are thin: they authenticate, decode, ask the storage on a thread that
+//! may block, and encode.
 //!
 //! ```text
 //!   body ──► request ──► storage.push ──► answer ──► (storage.pull ──► page)* ──► body
@@ -14,6 +15,7 @@ mod coding;
 mod compare;
 mod intake;
 mod limits;
+mod live;
 mod observe;
 mod parts;
 mod places;
@@ -34,9 +36,11 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use crate::auth::{Auth, Claims};
+use crate::live::Live;
 use crate::resolved::ServerModel;
 use crate::storage::{Purged, Retention, Storage, StorageError};
-pub use limits::HttpLimits;
+pub(crate) use limits::live_room;
+pub use limits::{HttpLimits, LiveLimits};
 use observe::Observed;
 use places::Places;
 use problem::Refusal;
@@ -59,6 +63,7 @@ struct Inner {
     clock: Clock,
     places: Places,
     rates: Rates,
+    live: Arc<Live>,
     upload_bytes: Arc<Semaphore>,
     /// Turns of large requests that are being decoded.
     decoding: Semaphore,
@@ -78,6 +83,7 @@ impl ServerState {
     ) -> Self {
         let model_json = model.device.to_json();
         let fingerprint = model.device.fingerprint();
+        let live = Live::new(&model, limits.live);
         Self(Arc::new(Inner {
             storage,
             model,
@@ -88,9 +94,20 @@ impl ServerState {
             clock,
             places: Places::new(&limits),
             rates: Rates::new(limits.device_rate),
+            live: Arc::new(live),
             upload_bytes: Arc::new(Semaphore::new(limits.uploads_bytes)),
             decoding: Semaphore::new(DECODING_MAX),
         }))
+    }
+
+    /// Ends all live streams, and opens none from now on: they would keep a server that stops.
+    pub fn end_live(&self) {
+        self.0.live.stop();
+    }
+
+    /// Has at most so many live streams from now on.
+    pub(crate) fn bound_live(&self, streams: usize) {
+        self.0.live.bound(streams);
     }
 
     /// Whose request this is.
@@ -172,6 +189,7 @@ impl ServerState {
 pub fn router(state: ServerState) -> Router {
     Router::new()
         .route("/v1/sync", post(sync::sync))
+        .route("/v1/live", get(live::live))
         .route("/v1/model", get(model))
         .route("/v1/health", get(health))
         .route("/v1/ping", get(ping))
@@ -239,6 +257,6 @@ async fn wrong_method() -> Response {
 }
 
 async fn not_found() -> Response {
-    let message = "there is /v1/sync, /v1/model, /v1/health and /v1/ping";
+    let message = "there is /v1/sync, /v1/live, /v1/model, /v1/health and /v1/ping";
     Refusal::new(StatusCode::NOT_FOUND, Code::UNKNOWN_REQUEST, message).into_response()
 }

@@ -36,8 +36,19 @@ pub(super) fn refuse_too_old(
     headers: &HeaderMap,
     hello: &Hello,
 ) -> Result<(), Refusal> {
+    match hello.model == server.0.fingerprint {
+        true => Ok(()),
+        false => refuse_too_old_listener(server, headers),
+    }
+}
+
+/// The same of a device that only listens: it says no fingerprint.
+pub(super) fn refuse_too_old_listener(
+    server: &ServerState,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
     let least = server.0.limits.model_version_min;
-    if least <= 1 || hello.model == server.0.fingerprint {
+    if least <= 1 {
         return Ok(());
     }
     let version = headers

@@ -7,6 +7,7 @@
 pub mod conformance;
 mod digests;
 mod lists;
+pub mod live;
 mod page;
 pub mod postgres;
 mod push;
@@ -20,6 +21,7 @@ use afield_protocol::{
 };
 use serde_json::{Map, Value as Json};
 
+use self::live::{Look, Moment, Touched, Watched};
 use crate::resolved::ServerModel;
 
 /// What a server needs of a database.
@@ -108,6 +110,20 @@ pub trait Storage: Send + Sync {
     fn tend(&self) -> Result<Vec<String>, StorageError> {
         Ok(Vec::new())
     }
+
+    /// Looks for what was touched since another look, in one snapshot. `asked` is told what was
+    /// found and says whose holdings are to be asked in the same snapshot. Without another look
+    /// nothing is found: the first one says from where on the next ones see.
+    ///
+    /// # Errors
+    /// The database failed; the next look goes on from the same moment.
+    fn look(
+        &self,
+        model: &ServerModel,
+        since: Option<&Moment>,
+        watched: &Watched,
+        asked: &mut dyn FnMut(&Touched) -> Vec<Caller>,
+    ) -> Result<Look, StorageError>;
 
     /// Asks the database for a sign of life.
     ///

@@ -78,7 +78,7 @@ impl World {
                 }
                 Command::Abort => process.link = Link::Idle,
                 Command::Wait { ms } => process.link = Link::Pause(self.clock.now_ms() + ms),
-                Command::Progress(_) => {}
+                Command::Progress(_) | Command::UnitCompleted(_) | Command::Outcomes(_) => {}
                 Command::Finished(report) => {
                     process.link = Link::Idle;
                     self.look_now()?;

@@ -140,7 +140,7 @@ impl Device {
                     self.clock.advance(ms);
                     self.link = Link::Pause;
                 }
-                Command::Progress(_) => {}
+                Command::Progress(_) | Command::UnitCompleted(_) | Command::Outcomes(_) => {}
                 Command::Finished(report) => {
                     self.link = Link::Idle;
                     self.report = Some(report);

@@ -47,6 +47,16 @@ pub struct LimitsSection {
     pub sync_wait: Duration,
     /// Bytes of requests that have come and are not applied yet, of all devices together.
     pub uploads: usize,
+    /// Live streams at once.
+    pub live_streams: usize,
+    /// Live streams at once of one user.
+    pub live_streams_of_user: usize,
+    /// Devices that are told in a second to synchronise because of news.
+    pub live_rate: u32,
+    /// Longest time between two signs of life of a live stream.
+    pub live_heartbeat: Duration,
+    /// Time between two looks at the database for news.
+    pub live_poll: Duration,
     /// How long a request's head may take.
     pub header_timeout: Duration,
     /// How long a request's body may take.
@@ -81,6 +91,11 @@ impl Default for LimitsSection {
             syncs_waiting: 256,
             sync_wait: Duration::from_secs(2),
             uploads: 512 * MIB,
+            live_streams: 3_072,
+            live_streams_of_user: 64,
+            live_rate: 100,
+            live_heartbeat: Duration::from_secs(15),
+            live_poll: Duration::from_secs(1),
             header_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(300),
             connect_timeout: Duration::from_millis(limits::CONNECT_TIMEOUT_MS),
@@ -104,6 +119,7 @@ impl LimitsSection {
         read.read_sizes(section);
         read.read_server(section);
         read.read_times(section);
+        read.read_live(section);
         section.finish();
         read
     }
@@ -179,6 +195,24 @@ impl LimitsSection {
         });
     }
 
+    fn read_live(&mut self, section: &Section<'_, '_>) {
+        let take = |key| section.take(key);
+        let many = |node: &Node<'_, '_>| count(node, MANY);
+        set(&mut self.live_streams, take("live_streams"), many);
+        let of_user = take("live_streams_of_user");
+        set(&mut self.live_streams_of_user, of_user, many);
+        set(&mut self.live_rate, take("live_rate"), |node| {
+            let rate = node.number(1..=100_000)?;
+            u32::try_from(rate).ok()
+        });
+        set(&mut self.live_heartbeat, take("live_heartbeat"), |node| {
+            between(node, HEARTBEAT_LEAST, HEARTBEAT_MOST)
+        });
+        set(&mut self.live_poll, take("live_poll"), |node| {
+            between(node, Duration::from_millis(100), Duration::from_secs(10))
+        });
+    }
+
     fn read_times(&mut self, section: &Section<'_, '_>) {
         let take = |key| section.take(key);
         set(&mut self.sync_wait, take("sync_wait"), some_time);
@@ -193,6 +227,23 @@ impl LimitsSection {
         set(&mut self.stall_timeout, take("stall_timeout"), some_time);
         set(&mut self.freshness, take("freshness"), some_time);
     }
+}
+
+/// A shorter one keeps radios awake, a longer one is cut by what stands between.
+const HEARTBEAT_LEAST: Duration = Duration::from_secs(1);
+const HEARTBEAT_MOST: Duration = Duration::from_secs(300);
+
+fn between(node: &Node<'_, '_>, least: Duration, most: Duration) -> Option<Duration> {
+    let duration = node.duration()?;
+    if duration < least || duration > most {
+        node.wrong(format!(
+            "must be from {} ms to {} s",
+            least.as_millis(),
+            most.as_secs()
+        ));
+        return None;
+    }
+    Some(duration)
 }
 
 fn count(node: &Node<'_, '_>, within: RangeInclusive<usize>) -> Option<usize> {

@@ -293,6 +293,7 @@ impl SyncSection {
         set(&mut sync.retry, section.take("retry"), Node::truth);
         let longest = section.take("retry_max");
         set(&mut sync.retry_max, longest, retry_pause);
+        set(&mut sync.live, section.take("live"), Node::truth);
         set(
             &mut sync.retry_interval,
             section.take("retry_interval"),
@@ -309,7 +310,6 @@ impl SyncSection {
         sync.retry_interval = sync.retry_interval.min(sync.retry_max);
         let take = |key| section.take_without_effect(key);
         set(&mut sync.on_login, take("on_login"), Node::truth);
-        set(&mut sync.live, take("live"), Node::truth);
         section.finish();
         sync
     }
@@ -326,6 +326,7 @@ impl SyncSection {
                 first_ms: ms(self.retry_interval),
                 longest_ms: ms(self.retry_max),
             }),
+            live: self.live,
         }
     }
 }

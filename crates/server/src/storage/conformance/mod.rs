@@ -12,6 +12,7 @@ mod copies;
 mod dependants;
 mod digests;
 mod history;
+mod live;
 mod lookups;
 mod mirror;
 mod numbers;
@@ -36,6 +37,7 @@ pub use self::chosen::*;
 pub use self::copies::*;
 pub use self::dependants::*;
 pub use self::history::*;
+pub use self::live::*;
 pub use self::lookups::*;
 pub use self::mirror::Mirror;
 pub use self::numbers::*;
@@ -182,6 +184,7 @@ macro_rules! storage_conformance {
             p2_what_the_ledger_forgot_in_time_is_not_lost
             p2_what_only_others_sent_is_not_known
             p1_no_history_contains_what_nobody_told
+            p5_a_restored_copy_wakes_everybody
         }
         $crate::storage_conformance! { @ $make;
             p5_first_download_brings_every_row
@@ -265,6 +268,15 @@ macro_rules! storage_conformance {
             p7_rows_that_are_asked_for_are_the_users_own
             p9_what_is_asked_for_fits_the_page
             p7_random_scopes_against_random_pages
+            p5_p7_writes_are_news_to_whose_rows_they_touch
+            p7_rows_that_match_in_part_are_no_news
+            p7_what_goes_to_nobody_is_no_news
+            p9_a_bulk_of_writes_is_one_piece_of_news
+            p5_p7_values_that_come_and_go_are_news
+            p5_parents_that_move_are_news
+            p5_values_that_flap_between_looks_are_news
+            p7_what_was_known_is_no_news
+            p5_random_news_leave_no_device_behind
         }
     };
     (@ $make:expr; $($case:ident)*) => {

@@ -51,11 +51,40 @@ pub(super) struct EntityTable {
     pub label: String,
     /// The capture of its rows; `None` if these do not go to devices.
     pub capture: Option<i32>,
+    /// What says who holds what of its scope.
+    pub live: HeldBy,
     /// What pushes know of it.
     pub push: PushTable,
     pub sql: Sql,
     /// The types of that, as PostgreSQL gives them.
     types: Vec<u32>,
+}
+
+/// The captures of what says who holds what of a scope.
+#[derive(Debug, Default)]
+pub(super) struct HeldBy {
+    /// Of the tables that paths lead through.
+    pub paths: Vec<i32>,
+    /// Of the tables that queries read, as far as they are known.
+    pub queries: Vec<i32>,
+}
+
+impl HeldBy {
+    fn of(scope: Option<&ScopeSql>, captures: &[Capture]) -> Self {
+        let Some(scope) = scope else {
+            return Self::default();
+        };
+        let on_path = |capture: &&Capture| {
+            let is_it = |(_, oid): &(String, u32)| *oid == capture.shape.oid;
+            capture.kind == Kind::Source && scope.tables.iter().any(is_it)
+        };
+        let of_query = |capture: &&Capture| capture.kind == Kind::Table && scope.has_queries();
+        let id = |capture: &Capture| capture.id;
+        Self {
+            paths: captures.iter().filter(on_path).map(id).collect(),
+            queries: captures.iter().filter(of_query).map(id).collect(),
+        }
+    }
 }
 
 /// A row as the table has it.
@@ -91,13 +120,12 @@ impl EntityTable {
         let deletion = Deletion::learn(entity, &shape)?;
         let lookups = Lookups::compile(tx, entity, &shape, captures).await?;
         let scope = scope(tx, model, entity, &shape, captures).await?;
-        let own = own(&columns, deletion.as_ref());
         let of_scope = scope.iter().flat_map(|scope| scope.beside("r"));
-        let shown = std::iter::once(own.clone()).chain(lookups.selects.iter().cloned());
+        let shown = std::iter::once(own(&columns, deletion.as_ref()))
+            .chain(lookups.selects.iter().cloned());
         let shown = shown.chain(of_scope).collect::<Vec<_>>().join(", ");
         let order: Vec<&ReadColumn> = scan_order.iter().map(|at| &key[*at].column).collect();
-        let is_own = |capture: &&Capture| !local.insert_only && is_of(capture, &shape, entity);
-        let capture = captures.iter().find(is_own);
+        let capture = (captures.iter()).find(|it| !local.insert_only && is_of(it, &shape, entity));
         let parts = Parts {
             table: &name,
             key: &key,
@@ -124,6 +152,7 @@ impl EntityTable {
         )
         .await?;
         let mut table = Self {
+            live: HeldBy::of(scope.as_ref(), captures),
             push,
             capture: parts.capture,
             numbered_by: numbered_by(model, local),

@@ -30,6 +30,7 @@ mod history;
 mod key;
 mod kinds;
 mod link;
+mod live;
 mod lookups;
 mod marks;
 pub mod name;

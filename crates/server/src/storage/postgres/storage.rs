@@ -3,6 +3,7 @@
 //! Any number of servers may share the database. Nothing is kept between requests but connections,
 //! what the tables look like, and what of the present epoch is known to be on disk.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, limits};
@@ -15,11 +16,12 @@ use super::marks::Snapshot;
 use super::pool::Pool;
 use super::pull::{self, Known, Outcome, Read};
 use super::tables::Tables;
-use super::{duties, history, parts, position, purge, push};
+use super::{duties, history, live, parts, position, purge, push};
 use crate::model::file::{LimitsSection, PostgresUrl};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
 use crate::storage::lists::{LISTS_BYTES, Lists};
+use crate::storage::live::{Look, Moment, Touched, Watched};
 use crate::storage::{
     Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError,
 };
@@ -327,6 +329,42 @@ impl Storage for PostgresStorage {
 
     fn forget_parts(&self, user: &str, group: GroupId) -> Result<(), StorageError> {
         parts::forget(self, user, group)
+    }
+
+    fn look(
+        &self,
+        model: &ServerModel,
+        since: Option<&Moment>,
+        watched: &Watched,
+        asked: &mut dyn FnMut(&Touched) -> Vec<Caller>,
+    ) -> Result<Look, StorageError> {
+        let asked = RefCell::new(asked);
+        for _ in 0..ATTEMPTS {
+            let tables = self.tables(model)?;
+            let known = live::Known {
+                tables: &tables,
+                model,
+                code_key: &self.code_key,
+                scope_values_max: self.scope_values_max,
+            };
+            let found = self.pool.with(async |link| {
+                let found = live::look(link, &known, (since, watched), &asked).await;
+                if found.is_err() && link.has_met_other_tables() {
+                    link.forget();
+                    return Ok(None);
+                }
+                found.map(Some)
+            })?;
+            match found {
+                Some(live::Outcome::Found(look)) => return Ok(look),
+                Some(live::Outcome::OtherEpoch) => self.begin_epoch()?,
+                None => drop(self.look_again(model)?),
+            }
+        }
+        Err(StorageError {
+            is_retryable: true,
+            ..lasting("looking for news: the database was changed again and again")
+        })
     }
 
     fn health(&self) -> Result<(), StorageError> {

@@ -24,6 +24,7 @@ mod entity;
 mod error;
 mod history;
 mod ledger;
+mod live;
 mod lookups;
 mod marks;
 mod page;
@@ -59,6 +60,7 @@ pub use self::prepare::{
 use self::scope::{LISTS_BYTES, Lists};
 use self::tables::Tables;
 pub use self::why::why;
+use super::live::{Look, Moment, Touched, Watched};
 use super::{Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError};
 use crate::position::{self, CodeKey};
 use crate::resolved::ServerModel;
@@ -91,6 +93,7 @@ pub struct SqliteStorage {
     tables: Mutex<Arc<Tables>>,
     clock: Option<Box<dyn Fn() -> i64 + Send + Sync>>,
     lists: Lists,
+    looking: live::Looking,
     scope_values_max: usize,
     group_changes_max: usize,
 }
@@ -141,6 +144,7 @@ impl SqliteStorage {
             tables: Mutex::new(Arc::new(tables)),
             clock: None,
             lists: Lists::new(LISTS_BYTES),
+            looking: live::Looking::default(),
             scope_values_max: limits::SCOPE_VALUES_MAX,
             group_changes_max: limits::GROUP_CHANGES_MAX,
         })
@@ -194,15 +198,7 @@ impl SqliteStorage {
         let pooled = kept().pop();
         let mut conn = match pooled {
             Some(conn) => conn,
-            None => {
-                let conn = prepare::open_existing(&self.path)?;
-                conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-                conn.pragma_update(None, "query_only", true)
-                    .and_then(|()| conn.pragma_update(None, "cache_size", -READER_CACHE_KIB))
-                    .and_then(|()| rusqlite::vtab::array::load_module(&conn))
-                    .while_("opening the database")?;
-                conn
-            }
+            None => self.open_reader()?,
         };
         let result = read(&mut conn);
         let mut kept = kept();
@@ -210,6 +206,16 @@ impl SqliteStorage {
             kept.push(conn);
         }
         result
+    }
+
+    fn open_reader(&self) -> Result<Connection, StorageError> {
+        let conn = prepare::open_existing(&self.path)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        conn.pragma_update(None, "query_only", true)
+            .and_then(|()| conn.pragma_update(None, "cache_size", -READER_CACHE_KIB))
+            .and_then(|()| rusqlite::vtab::array::load_module(&conn))
+            .while_("opening the database")?;
+        Ok(conn)
     }
 
     /// The tables of `model` as they are in this transaction of `conn`.
@@ -312,6 +318,16 @@ impl Storage for SqliteStorage {
 
     fn forget_parts(&self, user: &str, group: GroupId) -> Result<(), StorageError> {
         parts::forget(self, user, group)
+    }
+
+    fn look(
+        &self,
+        model: &ServerModel,
+        since: Option<&Moment>,
+        watched: &Watched,
+        asked: &mut dyn FnMut(&Touched) -> Vec<Caller>,
+    ) -> Result<Look, StorageError> {
+        live::look(self, model, since, watched, asked)
     }
 
     fn health(&self) -> Result<(), StorageError> {

@@ -153,7 +153,7 @@ impl Server {
         )
     }
 
-    fn start_by(
+    pub(crate) fn start_by(
         clock: Clock,
         storage: Arc<dyn Storage>,
         stub: Arc<StubStorage>,
@@ -162,13 +162,17 @@ impl Server {
         change: impl FnOnce(&mut ServeOptions),
     ) -> Self {
         let state = ServerState::new(storage, model.clone(), auth, limits, clock);
+        let ending = state.clone();
         let mut options = ServeOptions::new("127.0.0.1:0".parse().unwrap());
         change(&mut options);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ready, address) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            let stop = async move { stopped.await.unwrap_or_default() };
+            let stop = async move {
+                stopped.await.unwrap_or_default();
+                ending.end_live();
+            };
             let served = serve_until(&options, router(state), stop, |at| ready.send(at).unwrap());
             runtime.block_on(served)
         });

@@ -7,6 +7,7 @@ use afield_protocol::{
     RowBlockWriter, Value, Verdict,
 };
 use afield_server::resolved::ServerModel;
+use afield_server::storage::live::{Look, Moment, Touched, Watched};
 use afield_server::storage::{
     Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError,
 };
@@ -190,6 +191,16 @@ impl Storage for StubStorage {
 
     fn forget_parts(&self, _user: &str, _group: GroupId) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    fn look(
+        &self,
+        _: &ServerModel,
+        _: Option<&Moment>,
+        _: &Watched,
+        _: &mut dyn FnMut(&Touched) -> Vec<Caller>,
+    ) -> Result<Look, StorageError> {
+        Err(self.script.lock().unwrap().fail())
     }
 
     fn health(&self) -> Result<(), StorageError> {

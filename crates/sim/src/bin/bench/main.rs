@@ -13,6 +13,7 @@ mod download;
 #[cfg(feature = "encryption")]
 mod encryption;
 mod limits;
+mod live;
 mod local;
 mod postgres;
 mod process;
@@ -68,6 +69,8 @@ enum What {
     Scopes,
     /// Syncs while the server is attacked.
     Limits,
+    /// Live streams: memory, an idle server, and news for all of them.
+    Live,
     /// A first download from PostgreSQL.
     PostgresDownload,
     /// Pulls from a large table of PostgreSQL.
@@ -113,6 +116,7 @@ const BENCHES: &[(What, Run)] = &[
     (What::Wait, wait::run),
     (What::Scopes, scopes::run),
     (What::Limits, limits::run),
+    (What::Live, live::run),
     (What::PostgresDownload, postgres::download),
     (What::PostgresPulls, postgres::pulls),
     (What::PostgresCrowd, postgres::crowd),

@@ -37,10 +37,16 @@ fn fields(process: &str) -> io::Result<(f64, f64)> {
 
 /// Largest resident set so far, in MiB; `None` once the process is gone.
 pub(crate) fn peak_mib(process: &str) -> Option<f64> {
+    Some(status_kib(process, "VmHWM:")? / 1024.0)
+}
+
+/// Resident set now, in KiB; `None` once the process is gone.
+pub(crate) fn rss_kib(process: &str) -> Option<f64> {
+    status_kib(process, "VmRSS:")
+}
+
+fn status_kib(process: &str, name: &str) -> Option<f64> {
     let status = fs::read_to_string(Path::new("/proc").join(process).join("status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib / 1024.0)
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::process::{cpu_seconds, peak_mib};
+use super::process::{cpu_seconds, peak_mib, rss_kib};
 use super::rows::{INDEX, TABLE, Visit, insert};
 
 /// A server until it is dropped, however the round ends.
@@ -120,6 +120,11 @@ impl Served {
     /// CPU seconds of the server so far.
     pub(crate) fn cpu_seconds(&self) -> std::io::Result<f64> {
         cpu_seconds(&self.server.id().to_string())
+    }
+
+    /// The server's resident set now, in KiB.
+    pub(crate) fn rss_kib(&self) -> f64 {
+        rss_kib(&self.server.id().to_string()).unwrap_or(0.0)
     }
 
     /// The server's largest resident set so far, in MiB.

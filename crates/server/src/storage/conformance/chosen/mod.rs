@@ -40,6 +40,7 @@ macro_rules! storage_chosen_conformance {
             p7_rows_that_could_not_be_chosen_are_not_written
             p7_references_to_rows_that_could_be_chosen_are_fine
             p7_random_choices_against_random_pages
+            p10_devices_that_choose_get_no_sign_of_life_in_doubt
         }
     };
 }

@@ -23,7 +23,7 @@ fn all() -> [&'static str; 7] {
 }
 
 /// Four firms in three regions, two people, and a few rows of every entity.
-fn fill(db: &dyn Database) {
+pub(super) fn fill(db: &dyn Database) {
     db.execute(
         "INSERT INTO region VALUES (1, 'north', ''), (2, 'south', ''), (3, 'west', '');
          INSERT INTO firm VALUES ('f1', 'Adler', 1, 'a', ''), ('f2', 'Bauer', 2, 'b', ''),
@@ -57,6 +57,7 @@ macro_rules! storage_lookups_conformance {
             p5_a_restored_copy_is_noticed_within_a_fan_out
         }
         $crate::storage_conformance! { @ $make;
+            p5_what_is_shown_of_other_rows_is_news
             p5_lookups_come_with_their_rows
             p5_a_renamed_source_brings_the_rows_that_show_it
             p9_what_no_lookup_reads_brings_nothing

@@ -116,6 +116,16 @@ impl ScopedDevice {
         panic!("the pull of {entities:?} never ends");
     }
 
+    /// Fails unless it has exactly what is in the user's scope, as it is.
+    pub fn must_be_up_to_date<'e>(
+        &self,
+        db: &dyn Database,
+        entities: impl Iterator<Item = &'e str>,
+    ) {
+        let holdings = self.holdings(db);
+        entities.for_each(|entity| self.assert_exact(db, entity, &holdings));
+    }
+
     /// Pulls one page and applies it; if it is complete, the device must hold exactly the rows in
     /// the user's scope.
     pub fn page(&mut self, db: &dyn Database, entities: &[&str], rows_max: usize) -> PulledPage {

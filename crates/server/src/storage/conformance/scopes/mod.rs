@@ -15,13 +15,14 @@ pub use self::compared::*;
 pub use self::device::ScopedDevice;
 pub use self::lists::*;
 pub use self::moves::*;
+pub(super) use self::random::statement;
 pub use self::random::*;
 pub use self::schema::{SCOPED, condition};
 pub(super) use self::schema::{entities, scopes, tables};
 use super::Database;
 
 /// Two people, four regions, firms in each, and a row of every entity for each combination.
-fn fill(db: &dyn Database) {
+pub(super) fn fill(db: &dyn Database) {
     db.execute(
         "INSERT INTO region_member VALUES ('ada', 1), ('ada', 2), ('bob', 2), ('bob', 3);
          INSERT INTO firm VALUES ('f1', 1), ('f2', 2), ('f3', 3), ('f4', NULL)",

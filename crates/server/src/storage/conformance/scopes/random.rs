@@ -78,7 +78,7 @@ pub fn random_scopes(db: &mut dyn Database, seed: u64) {
 }
 
 /// A write over few keys and few values, so that they meet.
-fn statement(rng: &mut fastrand::Rng, entities: &[&str]) -> String {
+pub(in super::super) fn statement(rng: &mut fastrand::Rng, entities: &[&str]) -> String {
     let entity = entities[rng.usize(..entities.len())];
     let (id, other) = (rng.u32(1..12), rng.u32(1..12));
     let keyed = |id: u32| match entity {

@@ -39,6 +39,7 @@ macro_rules! storage_soft_delete_conformance {
             p3_a_delete_of_a_parent_touches_no_child
             p6_numbered_rows_are_soft_deleted_by_their_temporary_identifiers
             p6_counters_of_soft_deleted_rows_do_not_count
+            p5_soft_deletes_are_news
         }
     };
 }

@@ -159,6 +159,12 @@ impl ScopeSql {
         holds.any(|holds| !matches!(holds, HoldsSql::Token(_)))
     }
 
+    /// Whether the app on a device chooses values of it.
+    pub(super) fn is_chosen(&self) -> bool {
+        let mut holds = self.conditions.iter().map(|condition| &condition.holds);
+        holds.any(|holds| matches!(holds, HoldsSql::Chosen(_)))
+    }
+
     /// The condition over `row`, a row of the table by its alias, that it is in the caller's scope:
     /// of values that are chosen, any that he may choose. Its parameters are numbered from `first`
     /// on; `name` is what the names of its `WITH` begin with, and another one for each condition of

@@ -12,7 +12,7 @@
 mod check;
 mod chosen;
 mod marks;
-mod now;
+pub(super) mod now;
 mod pull;
 mod tested;
 #[cfg(test)]
@@ -124,6 +124,12 @@ impl ScopeSql {
             compiled.ways.push(first..compiled.conditions.len());
         }
         Ok(Some(compiled))
+    }
+
+    /// Whether the app on a device chooses values of it.
+    pub(super) fn is_chosen(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions.any(|condition| condition.chosen.is_some())
     }
 
     /// The condition, over a row of the table, that it is in the caller's scope: of values that are

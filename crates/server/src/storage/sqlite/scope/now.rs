@@ -5,16 +5,16 @@ use std::rc::Rc;
 use rusqlite::Connection;
 use rusqlite::types::Value as Bound;
 
-use super::super::raw::{Raw, write_raw_key};
+use super::super::raw::{Raw, read_raw_key, write_raw_key};
 use super::{Asking, ScopeSql};
 use crate::position::CodeKey;
 use crate::storage::lists::{self, Numbering};
 
 /// The values held now.
-pub(super) type Now = lists::Now<Raw>;
+pub(in super::super) type Now = lists::Now<Raw>;
 
 /// Asks the database what is held.
-pub(super) fn ask(
+pub(in super::super) fn ask(
     conn: &Connection,
     key: &CodeKey,
     entity: &str,
@@ -34,7 +34,7 @@ pub(super) fn ask(
 }
 
 /// Values for a statement that takes a list.
-pub(super) fn bound<'v>(values: impl Iterator<Item = &'v Raw>) -> Rc<Vec<Bound>> {
+pub(in super::super) fn bound<'v>(values: impl Iterator<Item = &'v Raw>) -> Rc<Vec<Bound>> {
     let value = |value: &Raw| match value {
         Raw::Null => Bound::Null,
         Raw::Integer(n) => Bound::Integer(*n),
@@ -45,8 +45,14 @@ pub(super) fn bound<'v>(values: impl Iterator<Item = &'v Raw>) -> Rc<Vec<Bound>>
     Rc::new(values.map(value).collect())
 }
 
+/// The same of their [bytes](bytes_of).
+pub(in super::super) fn bound_bytes<'v>(values: impl Iterator<Item = &'v [u8]>) -> Rc<Vec<Bound>> {
+    let cells: Vec<Raw> = values.filter_map(read_raw_key).flatten().collect();
+    bound(cells.iter())
+}
+
 /// The bytes under which a stored cell is looked up: the same for what SQL calls equal.
-pub(super) fn bytes_of(cell: &Raw) -> Vec<u8> {
+pub(in super::super) fn bytes_of(cell: &Raw) -> Vec<u8> {
     write_raw_key(std::slice::from_ref(&whole(cell)))
 }
 
