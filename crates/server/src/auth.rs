@@ -140,6 +140,7 @@ impl From<Claims> for Caller {
         Self {
             user: claims.user,
             claims: claims.all,
+            device: String::new(),
         }
     }
 }

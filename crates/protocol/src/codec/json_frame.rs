@@ -10,6 +10,7 @@ use crate::change::{Change, Group, GroupId, Origin};
 use crate::code::Code;
 use crate::digest::Sum;
 use crate::frame::{Fetch, Frame, HashedRow, Position};
+use crate::inbox::Decided;
 use crate::model::{Entity, Model, SCOPE_COLUMN};
 use crate::outcome::{Theirs, Verdict};
 use crate::rows::RowBlock;
@@ -81,8 +82,24 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "groups": ids_json(&history.groups),
         }),
         Frame::Lost { groups } => json!({ "frame": "lost", "groups": ids_json(groups) }),
+        Frame::Inbox { decided } => json!({
+            "frame": "inbox", "decided": decided.iter().map(decided_json).collect::<Vec<_>>(),
+        }),
+        Frame::Closed { groups } => json!({
+            "frame": "closed", "groups": groups.iter().map(|closed| json!({
+                "group": closed.group.to_string(), "how": closed.how.as_str(),
+            })).collect::<Vec<_>>(),
+        }),
         later => compared_json(model, later),
     }
+}
+
+fn decided_json(decided: &Decided) -> Json {
+    json!({
+        "group": decided.group.to_string(), "into": decided.into.map(|it| it.to_string()),
+        "by": decided.by, "at_ms": from_value(Type::Integer, ValueRef::Integer(decided.at_ms)),
+        "verdicts": decided.verdicts.iter().map(verdict_json).collect::<Vec<_>>(),
+    })
 }
 
 /// The frames with which rows are compared.
