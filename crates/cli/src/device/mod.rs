@@ -19,11 +19,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 pub(crate) use self::answer::{
-    change_json, conflict_json, key_from_json, key_json, opened_json, outcome_json, report_json,
-    rows_json, status_json,
+    change_json, conflict_json, instant, key_from_json, key_json, opened_json, outcome_json,
+    report_json, rows_json, status_json,
 };
 pub(crate) use self::rows::words;
-pub(crate) use self::values::whole_key;
+pub(crate) use self::table::table;
+pub(crate) use self::values::{assignments, whole_key};
 pub(crate) use self::verify::{uncaptured_json, verify, verify_json};
 
 pub(crate) use self::choose::chosen_json;

@@ -123,6 +123,12 @@ impl Run {
             self.model = None;
             return self.next(store, commands);
         }
+        let tells = exchange.as_ref().is_some_and(|it| !it.closed.is_empty());
+        if tells && failure.code == Code::MALFORMED {
+            // A server of an earlier version does not know the frame: it goes without.
+            store.inbox_refused()?;
+            return self.next(store, commands);
+        }
         let progressed = exchange
             .as_ref()
             .is_some_and(|exchange| exchange.progressed);

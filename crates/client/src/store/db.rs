@@ -438,13 +438,14 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
 }
 
 /// Tables that stores of earlier versions do not have, and what makes them.
-const ADDED: [(&str, &str); 6] = [
+const ADDED: [(&str, &str); 7] = [
     ("afield_held", include_str!("held.sql")),
     ("afield_chosen", include_str!("chosen.sql")),
     ("afield_told", include_str!("told.sql")),
     ("afield_erase", include_str!("erase.sql")),
     ("afield_network", include_str!("network.sql")),
     ("afield_verify", include_str!("verify.sql")),
+    ("afield_decided", include_str!("inbox.sql")),
 ];
 
 /// Adds bookkeeping to a store of a version that had none of it.

@@ -16,8 +16,8 @@ use super::outbox::{self, Envelope, Outgoing, RequestCaps, next_groups};
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{
-    checkpoint, chosen, conflict, decide, history, install, network, outcome, scope, uncaptured,
-    upgrade_failed, vacuum,
+    checkpoint, chosen, conflict, decide, history, inbox, install, network, outcome, scope,
+    uncaptured, upgrade_failed, vacuum,
 };
 use crate::environment::Environment;
 use crate::error::Error;
@@ -226,6 +226,7 @@ impl SyncStore {
                 pull,
                 held,
                 chosen,
+                closed: inbox::to_tell(db)?,
             })
         })
     }
@@ -444,6 +445,11 @@ impl SyncStore {
             .conn
             .execute("UPDATE afield_meta SET server = ?1", [server])?;
         Ok(())
+    }
+
+    /// Notes whether the history grew.
+    pub(super) fn grew(&mut self, has_grown: bool) {
+        self.history_grew |= has_grown;
     }
 
     pub(super) fn synchronous(&self, level: &str) -> Result<(), Error> {
