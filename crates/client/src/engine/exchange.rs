@@ -32,7 +32,7 @@ pub(super) struct Exchange {
     outcomes: Vec<GroupOutcome>,
     page: Option<(Page, Vec<Frame>)>,
     /// What the server is told of groups that it refused.
-    pub(super) closed: Vec<Closed>,
+    closed: Vec<Closed>,
     /// What was offered of the history, if that is what the request is about.
     pub(super) offered: Option<Offered>,
     /// What the server says is lost of it, until its checkpoint comes.
@@ -188,6 +188,12 @@ impl Exchange {
 
     pub(super) fn frame(&mut self, model: &Model) -> Result<Option<Frame>, Malformed> {
         self.reader.next(model)
+    }
+
+    /// Whether the server was told of groups that it had refused: one of an earlier version does
+    /// not understand that, and is asked again without.
+    pub(super) fn tells_of_refused(&self) -> bool {
+        !self.closed.is_empty()
     }
 
     /// Whether the answer came to its proper end.

@@ -119,13 +119,11 @@ impl Run {
             return self.next(store, commands);
         }
         if failure.code == Code::UPDATE_REQUIRED && !self.tried_newer {
-            self.tried_newer = true;
-            self.model = None;
+            (self.tried_newer, self.model) = (true, None);
             return self.next(store, commands);
         }
-        let tells = exchange.as_ref().is_some_and(|it| !it.closed.is_empty());
+        let tells = exchange.as_ref().is_some_and(Exchange::tells_of_refused);
         if tells && failure.code == Code::MALFORMED {
-            // A server of an earlier version does not know the frame: it goes without.
             store.inbox_refused()?;
             return self.next(store, commands);
         }

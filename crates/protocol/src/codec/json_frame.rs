@@ -82,15 +82,7 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "groups": ids_json(&history.groups),
         }),
         Frame::Lost { groups } => json!({ "frame": "lost", "groups": ids_json(groups) }),
-        Frame::Inbox { decided } => json!({
-            "frame": "inbox", "decided": decided.iter().map(decided_json).collect::<Vec<_>>(),
-        }),
-        Frame::Closed { groups } => json!({
-            "frame": "closed", "groups": groups.iter().map(|closed| json!({
-                "group": closed.group.to_string(), "how": closed.how.as_str(),
-            })).collect::<Vec<_>>(),
-        }),
-        later => compared_json(model, later),
+        later => later_json(model, later),
     }
 }
 
@@ -102,8 +94,8 @@ fn decided_json(decided: &Decided) -> Json {
     })
 }
 
-/// The frames with which rows are compared.
-fn compared_json(model: &Model, frame: &Frame) -> Json {
+/// The frames with which rows are compared, and those about refused groups.
+fn later_json(model: &Model, frame: &Frame) -> Json {
     match frame {
         Frame::Verify(ask) => json!({
             "frame": "verify", "entity": ask.entity, "depth": ask.depth, "buckets": ask.buckets,
@@ -121,6 +113,14 @@ fn compared_json(model: &Model, frame: &Frame) -> Json {
             "complete": hashes.complete,
             "rows": hashes.rows.iter().map(|row| hashed_json(model.entity(&hashes.entity), row))
                 .collect::<Vec<_>>(),
+        }),
+        Frame::Inbox { decided } => json!({
+            "frame": "inbox", "decided": decided.iter().map(decided_json).collect::<Vec<_>>(),
+        }),
+        Frame::Closed { groups } => json!({
+            "frame": "closed", "groups": groups.iter().map(|closed| json!({
+                "group": closed.group.to_string(), "how": closed.how.as_str(),
+            })).collect::<Vec<_>>(),
         }),
         _ => Json::Null,
     }

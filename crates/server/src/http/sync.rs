@@ -1,5 +1,6 @@
 //! `POST /v1/sync`: groups in, outcomes and pages out.
 
+use afield_protocol::codec::Format;
 use afield_protocol::{
     Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, Part, Received,
 };
@@ -100,14 +101,18 @@ async fn answer(
         answer.send(opening, &sender).await;
         drop(place);
     });
-    let body = Body::new(Streamed(receiver));
-    let mut response = ([(header::CONTENT_TYPE, accepted.media_type())], body).into_response();
+    Ok(streamed(Body::new(Streamed(receiver)), accepted, packing))
+}
+
+/// The response that carries an answer.
+fn streamed(body: Body, format: Format, packing: Coding) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, format.media_type())], body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Some(name) = packing.name() {
         headers.insert(header::CONTENT_ENCODING, name);
     }
-    Ok(response)
+    response
 }
 
 /// What became of the groups of a request.

@@ -6,9 +6,9 @@
 //!                        └── sent again, or the device says so ──► closed
 //! ```
 //!
-//! An entry is written by the transaction that answers the group. A decision is one transaction too:
-//! the group's changes, made anew over the rows as they are, under an id that absorbs the refused
-//! one; its ledger entry; and what the device will be told.
+//! An entry is written by the transaction that answers the group. A decision is one transaction
+//! too: the group's changes, made anew over the rows as they are, under an id that absorbs the
+//! refused one; its ledger entry; and what the device will be told.
 
 use afield_protocol::{Attributes, Code, Group, GroupId, Op, Verdict, VerdictKind};
 use serde_json::Value as Json;

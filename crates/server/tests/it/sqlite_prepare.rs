@@ -232,7 +232,8 @@ fn p2_bookkeeping_of_an_earlier_version_is_upgraded_and_keeps_the_ledger() {
     device.pull(&db, &["stock"], 10);
     db.execute(
         "DROP TABLE afield_inbox; DROP TABLE afield_inbox_group; \
-         ALTER TABLE afield_node DROP COLUMN inbox_n; DROP TABLE afield_moment; ALTER TABLE afield_ledger DROP COLUMN change; \
+         ALTER TABLE afield_node DROP COLUMN inbox_n; DROP TABLE afield_moment; \
+         ALTER TABLE afield_ledger DROP COLUMN change; \
          ALTER TABLE afield_node DROP COLUMN ledger_horizon; \
          UPDATE afield_node SET schema_version = 1",
     );
@@ -256,7 +257,8 @@ fn p2_bookkeeping_of_an_earlier_version_is_upgraded_and_keeps_the_ledger() {
     db.storage().purge(retention, &mut || true).unwrap();
 }
 
-/// A database of version 2, which noted no refused changes: it says what to do, and notes them then.
+/// A database of version 2, which noted no refused changes: it says what to do, and notes them
+/// then.
 #[test]
 fn p6_bookkeeping_without_an_inbox_is_upgraded() {
     let mut db = SqliteDatabase::new();

@@ -64,6 +64,9 @@ pub(super) struct World {
     rng: Rng,
 }
 
+/// Where a device stands with each entity.
+type Positions = Vec<(String, Option<Vec<u8>>)>;
+
 /// What tables hold, each row as text.
 pub(super) type Snapshot = BTreeMap<&'static str, Vec<String>>;
 
@@ -308,7 +311,19 @@ impl World {
         let checkpoint = storage.checkpoint();
         told.push(Frame::Settled { checkpoint });
         told.extend(decided.map(|decided| Frame::Inbox { decided }));
-        let mut positions = hello.pull.clone();
+        self.pages(&caller, hello.pull.clone(), &mut told);
+        if !matches!(told.last(), Some(Frame::Problem(_))) {
+            told.push(Frame::End);
+        }
+        let mut bytes = Vec::new();
+        let mut told = told.iter();
+        told.by_ref()
+            .for_each(|frame| Format::Cbor.write(model, frame, &mut bytes));
+        bytes
+    }
+
+    /// The rows from these positions on.
+    fn pages(&self, caller: &Caller, mut positions: Positions, told: &mut Vec<Frame>) {
         while !positions.is_empty() {
             let request = PullRequest {
                 caller: caller.clone(),
@@ -320,7 +335,7 @@ impl World {
                 bytes_max: 1024,
                 compare: Compare::default(),
             };
-            match storage.pull(&self.model, &request) {
+            match self.storage().pull(&self.model, &request) {
                 Ok(page) => {
                     told.extend(page.frames);
                     let next = page.end.to.into_iter().map(|(name, to)| (name, Some(to)));
@@ -333,14 +348,6 @@ impl World {
                 }
             }
         }
-        if !matches!(told.last(), Some(Frame::Problem(_))) {
-            told.push(Frame::End);
-        }
-        let mut bytes = Vec::new();
-        let mut told = told.iter();
-        told.by_ref()
-            .for_each(|frame| Format::Cbor.write(model, frame, &mut bytes));
-        bytes
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -386,9 +393,18 @@ impl Device {
 
 fn snapshot(ask: impl Fn(&str) -> Vec<String>) -> Snapshot {
     [
-        ("sheet", "SELECT id || ' ' || coalesce(a, '-') || ' ' || coalesce(b, '-') FROM sheet ORDER BY id"),
-        ("item", "SELECT id || ' ' || coalesce(label, '-') FROM item ORDER BY id"),
-        ("mark", "SELECT id || ' ' || item || ' ' || coalesce(words, '-') FROM mark ORDER BY id"),
+        (
+            "sheet",
+            "SELECT concat_ws(' ', id, coalesce(a, '-'), coalesce(b, '-')) FROM sheet ORDER BY id",
+        ),
+        (
+            "item",
+            "SELECT id || ' ' || coalesce(label, '-') FROM item ORDER BY id",
+        ),
+        (
+            "mark",
+            "SELECT id || ' ' || item || ' ' || coalesce(words, '-') FROM mark ORDER BY id",
+        ),
     ]
     .map(|(name, sql)| (name, ask(sql)))
     .into()

@@ -16,7 +16,8 @@ use crate::storage::inbox::{
     Choice, Decide, INBOX_BYTES, INBOX_CHANGES, Noted, NotedEntry, Refused, shown, write_group,
 };
 
-/// What is noted of a group with these verdicts; `None` if it was applied, or comes again by itself.
+/// What is noted of a group with these verdicts; `None` if it was applied, or comes again by
+/// itself.
 pub(super) fn noted<T: Transaction>(tx: &T, group: &Group, verdicts: &[Verdict]) -> Option<Noted> {
     let waits = |verdict: &Verdict| verdict.code == Some(Code::WAITS_FOR);
     if is_applied(verdicts) || verdicts.iter().any(waits) {

@@ -9,7 +9,7 @@ CREATE TABLE afield_node (
   code_key BLOB NOT NULL,                  -- 32 random bytes: the key of the position tokens
   horizon INTEGER NOT NULL,                -- marks are whole above this change number
   former_journal_mode TEXT NOT NULL,       -- given back by `afield prepare --remove`
-  ledger_horizon INTEGER NOT NULL DEFAULT 0, -- the ledger is whole above it; 0: nothing is forgotten
+  ledger_horizon INTEGER NOT NULL DEFAULT 0, -- the ledger is whole above it; 0: forgot nothing
   inbox_n INTEGER NOT NULL DEFAULT 0       -- the newest number of an entry in the inbox
 );
 
