@@ -59,6 +59,43 @@ fn p1_p2_p6_whoever_decides_nothing_is_lost_and_nothing_happens_twice() {
     println!("{became:?}");
 }
 
+/// A server that was replaced by an older one refuses what it does not know: the device leaves that
+/// out, sends its changes all the same, and says it when the server is the newer one again.
+#[test]
+fn p1_an_older_server_gets_the_changes_and_is_told_nothing() {
+    let mut world = World::new(1, true);
+    let word = |word: &str| attributes([("a", Value::from(word))]);
+    let key = |id: &str| [Value::from(id)];
+    world.sync(0, Cut::Nothing);
+    world.devices[0]
+        .store
+        .update("sheet", &key("s1"), &word("w1"))
+        .unwrap();
+    world.team_writes("UPDATE sheet SET a = 't' WHERE id = 's1'");
+    for _ in 0..2 {
+        world.sync(0, Cut::Nothing);
+    }
+    let device = &mut world.devices[0];
+    let name = device.store.conflicts().unwrap().remove(0).conflict;
+    device.store.resolve(&name, &Resolution::Theirs).unwrap();
+    device
+        .store
+        .update("sheet", &key("s2"), &word("w2"))
+        .unwrap();
+    world.is_old = true;
+    world.sync(0, Cut::Nothing);
+    assert_eq!(world.devices[0].store.status().unwrap().pending, 0);
+    assert_eq!(world.devices[0].snapshot(), world.snapshot());
+    assert!(world.audit().contains(&"w2".to_owned()));
+    world.is_old = false;
+    for _ in 0..2 {
+        world.sync(0, Cut::Nothing);
+    }
+    let entry = world.inbox(true).remove(0);
+    assert_eq!(entry.state, InboxState::Closed);
+    assert_eq!(entry.decision.as_deref(), Some("theirs"));
+}
+
 struct Run {
     world: World,
     rng: Rng,

@@ -58,6 +58,8 @@ pub(super) struct Device {
 /// All of it.
 pub(super) struct World {
     pub(super) devices: Vec<Device>,
+    /// Whether the server is of a version that knows no inbox.
+    pub(super) is_old: bool,
     storage: Option<SqliteStorage>,
     model: ServerModel,
     folder: TempDir,
@@ -163,6 +165,7 @@ impl World {
         });
         let mut world = Self {
             devices: devices.into(),
+            is_old: false,
             storage: None,
             model,
             folder,
@@ -236,10 +239,20 @@ impl World {
             };
             let event = match command {
                 Command::Send { body } => {
-                    let asks = self.devices[at].sync.asks_inbox().unwrap();
+                    let asks = !self.is_old && self.devices[at].sync.asks_inbox().unwrap();
                     let lost = left.take().unwrap_or(Cut::Nothing);
                     let answer = match lost {
                         Cut::Request => None,
+                        _ if self.is_old && self.tells(&body) => {
+                            let refused = Failure {
+                                status: Some(400),
+                                ..Failure::new(Code::MALFORMED, "unknown frame")
+                            };
+                            let device = &mut self.devices[at];
+                            let refused = Event::Failed(refused);
+                            commands = engine.handle(&mut device.sync, refused).unwrap();
+                            continue;
+                        }
                         Cut::Nothing | Cut::Answer(_) => Some(self.answer(&body, asks)),
                     };
                     let device = &mut self.devices[at];
@@ -320,6 +333,14 @@ impl World {
         told.by_ref()
             .for_each(|frame| Format::Cbor.write(model, frame, &mut bytes));
         bytes
+    }
+
+    /// Whether a request says what became of refused groups.
+    fn tells(&self, body: &[u8]) -> bool {
+        let mut reader = FrameReader::new(Format::Cbor);
+        reader.push(body);
+        let mut frames = std::iter::from_fn(|| reader.next(&self.model.device).unwrap());
+        frames.any(|frame| matches!(frame, Frame::Closed { .. }))
     }
 
     /// The rows from these positions on.
