@@ -41,6 +41,21 @@ pub(crate) fn opened(file: &ModelFile, model: &ServerModel) -> Result<Arc<dyn St
     })
 }
 
+/// The same for a look at the inbox and for decisions, beside servers or without one.
+pub(crate) fn opened_beside(
+    file: &ModelFile,
+    model: &ServerModel,
+) -> Result<Arc<dyn Storage>, Failure> {
+    let (values, changes) = (file.limits.scope_values, file.limits.group_changes_max);
+    match &file.server.database {
+        DatabaseUrl::Sqlite(path) => {
+            let storage = SqliteStorage::open_beside(path, model)?;
+            Ok(Arc::new(storage.with_limits(values, changes)))
+        }
+        DatabaseUrl::Postgres(_) => opened(file, model),
+    }
+}
+
 /// The database that `init --from` names: a file, `sqlite:FILE` or `postgres://…`.
 pub(crate) fn named(from: &str) -> Result<DatabaseUrl, Failure> {
     if PostgresUrl::is_meant(from) {

@@ -5,6 +5,7 @@ mod demo;
 mod device;
 mod failure;
 mod generate;
+mod inbox;
 mod incarnation;
 mod model;
 mod output;
@@ -32,6 +33,7 @@ use crate::output::Output;
 ///   afield device phone sync          a real device, on the command line
 ///   afield generate rust              its entities as types, for an app in Rust
 ///   afield why visit 7 --user ann     why a row is, or is not, on somebody's devices
+///   afield inbox                      what was not applied, and waits for a decision
 #[derive(Parser)]
 #[command(name = "afield", version, verbatim_doc_comment)]
 struct Arguments {
@@ -62,6 +64,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Print a signed token for a user.
     Token(server::TokenArgs),
+    /// List conflicts and refused changes of all devices, and decide them.
+    Inbox(inbox::InboxArgs),
     /// Say why a row is on a user's devices, or is not, and whether he may write it.
     Why(why::WhyArgs),
     /// Be a device: a store on this machine that reads, writes and synchronises.
@@ -95,6 +99,7 @@ fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
         Command::Generate(args) => generate::run(args, out),
         Command::Demo(args) => demo::run(args, out),
         Command::Token(args) => server::token(args, out),
+        Command::Inbox(args) => inbox::run(args, out),
         Command::Why(args) => why::run(args, out),
     }
     .map(|()| 0)

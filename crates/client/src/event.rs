@@ -1,8 +1,8 @@
 //! What happens while a device synchronises, for a status line and for decisions of the app.
 //!
 //! Events are numbered and kept in memory, the newest [`KEPT`] of them: a stream of them that is
-//! read too slowly goes on with the oldest that is left, and its numbers show the gap. Progress that
-//! nobody has read yet is replaced by newer progress of the same, so that it takes no place of what
+//! read too slowly goes on with the oldest that is left, and its numbers show the gap. Progress
+//! that nobody has read yet is replaced by newer progress of the same, so that it takes no place of what
 //! matters. Nothing that must not be missed is in events alone: conflicts and refusals stay in the
 //! store until somebody decides.
 

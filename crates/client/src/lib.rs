@@ -36,10 +36,11 @@ pub use environment::Environment;
 pub use error::Error;
 pub use key::Key;
 pub use store::{
-    ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, Difference, DifferentRow,
-    Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo, Outgoing, PageApplied,
-    Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status, Store, SyncEnd, SyncStore,
-    Transaction, UncapturedRow, UnitStatus, UpgradeFailed, VerifyStatus, Watch, Watches,
+    ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, DecidedInfo, DecidedWhat,
+    Difference, DifferentRow, Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo,
+    Outgoing, PageApplied, Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status,
+    Store, SyncEnd, SyncStore, Transaction, UncapturedRow, UnitStatus, UpgradeFailed, VerifyStatus,
+    Watch, Watches,
 };
 
 /// The examples of the page are compiled.

@@ -1,10 +1,11 @@
 //! When a sync that failed is tried again.
 //!
-//! | class | what failed | tried again |
-//! |---|---|---|
-//! | transient | the network, a server that is busy or has trouble | after a pause that doubles, or as late as the server asks for |
-//! | sign-in | the token is refused, or there is none | when there is another one, and after the longest pause |
-//! | permanent | what only somebody can mend, on the device or on the server | after the longest pause |
+//! - *Transient*: the network, or a server that is busy or has trouble. Tried again after a pause that
+//!   doubles, or as late as the server asks for.
+//! - *Sign-in*: the token is refused, or there is none. When there is another one, and after the
+//!   longest pause.
+//! - *Permanent*: what only somebody can mend, on the device or on the server. After the longest
+//!   pause.
 //!
 //! Nothing is given up for good: what a person mends on the server drains within the longest pause,
 //! without anybody touching the device.

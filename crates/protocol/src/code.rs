@@ -142,6 +142,8 @@ codes! {
         "Create another row.";
     UNKNOWN_CHANGE = "unknown-change", "There is no such change on this device.",
         "See the names that `changes` lists.";
+    ALREADY_DECIDED = "already-decided", "Somebody has decided about these changes before.",
+        "See what was decided: `afield inbox show` says it.";
     NOT_PARKED = "not-parked", "The change is not refused: there is nothing to decide.",
         "See the state that `changes` shows.";
     HELD_WANTED = "held-wanted",

@@ -1,8 +1,8 @@
 //! The messages of one sync: what a request and its answer are made of.
 //!
 //! ```text
-//! request:  hello, held*, chosen*, (verify | fetch)*, group*, part?, end
-//! answer:   welcome, outcome*, received?, settled,
+//! request:  hello, held*, chosen*, (verify | fetch)*, closed?, group*, part?, end
+//! answer:   welcome, outcome*, received?, settled, inbox?,
 //!           ( page, window*, (rows | gone | held)*, (digest | hashes)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
 //!
@@ -16,6 +16,7 @@
 use crate::change::{Group, GroupHash, GroupId, Key};
 use crate::code::Code;
 use crate::digest::{RowHash, Sum};
+use crate::inbox::{Closed, Decided};
 use crate::outcome::GroupOutcome;
 use crate::rows::RowBlock;
 use crate::value::{Value, ValueRef};
@@ -337,4 +338,14 @@ pub enum Frame {
     Digest(Digest),
     /// The rows of buckets, hashed.
     Hashes(Hashes),
+    /// What was decided on the server about groups of this device that it had refused.
+    Inbox {
+        /// One for each group, oldest first.
+        decided: Vec<Decided>,
+    },
+    /// What became on the device of groups that the server had refused.
+    Closed {
+        /// One for each group.
+        groups: Vec<Closed>,
+    },
 }

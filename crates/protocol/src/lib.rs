@@ -19,6 +19,7 @@ mod convert;
 pub mod dependence;
 pub mod digest;
 mod frame;
+mod inbox;
 pub mod limits;
 mod model;
 pub mod moment;
@@ -34,6 +35,7 @@ pub use frame::{
     Checkpoint, Chosen, Comparison, Digest, Fetch, Frame, HashedRow, Hashes, Held, Hello, History,
     Page, PageEnd, Part, Position, Problem, Received, Verify, Welcome, Window,
 };
+pub use inbox::{Closed, Closing, Decided};
 pub use model::{
     Attribute, ChosenScope, DeviceLimits, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge,
     Model, ModelError, Pattern, Reference, RetryConfig, SCOPE_COLUMN, SyncConfig, Unit,
@@ -54,3 +56,7 @@ pub const MODEL_VERSION_HEADER: &str = "afield-model-version";
 /// The header of `POST /v1/sync` that tells a server's log of a model that a device could not take:
 /// the model's fingerprint, or `unreadable`, a space, and the code of the cause.
 pub const UPGRADE_FAILED_HEADER: &str = "afield-upgrade-failed";
+
+/// The header of `POST /v1/sync` by which a device asks what was decided on the server about groups
+/// that it refused. Its value is the version of what the device understands: 1.
+pub const INBOX_HEADER: &str = "afield-inbox";

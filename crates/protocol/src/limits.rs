@@ -112,3 +112,6 @@ pub const VERIFY_ROWS_MAX: usize = 5_000;
 
 /// Rows that a server hashes for one digest; more take seconds, and it says so instead.
 pub const VERIFY_COUNTED_MAX: u64 = 2_000_000;
+
+/// Decisions about refused groups in one request or answer; the next one has the others.
+pub const INBOX_GROUPS: usize = 100;

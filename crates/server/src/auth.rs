@@ -148,6 +148,7 @@ impl From<Claims> for Caller {
         Self {
             user: claims.user,
             claims: claims.all,
+            device: String::new(),
         }
     }
 }

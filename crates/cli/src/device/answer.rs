@@ -111,6 +111,12 @@ pub(crate) fn change_json(model: Option<&Model>, change: &ChangeInfo) -> Json {
     word("attribute", change.attribute.as_deref());
     word("message", change.message.as_deref());
     word("waits_for", change.waits_for.as_deref());
+    if let Some(decided) = &change.decided {
+        let told = json!({
+            "by": decided.by, "at": instant(decided.at_ms), "what": decided.what.as_str(),
+        });
+        map.insert("decided".into(), told);
+    }
     object
 }
 
@@ -208,6 +214,9 @@ pub(crate) fn status_json(status: &Status) -> Json {
         if reason.is_none() {
             map.insert("up_to_date_since".into(), instant(at).into());
         }
+    }
+    if status.decided > 0 {
+        map.insert("decided".into(), status.decided.into());
     }
     if let Some(code) = &status.last_error {
         map.insert("last_error".into(), code.as_str().into());
@@ -309,6 +318,6 @@ pub(crate) fn instant_after(ms: i64) -> String {
 }
 
 /// An instant as text.
-pub(super) fn instant(ms: i64) -> String {
+pub(crate) fn instant(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
 }

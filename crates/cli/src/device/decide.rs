@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use afield::native::Client;
-use afield::{ChangeInfo, ChangeState, ConflictInfo, Resolution};
+use afield::{ChangeInfo, ChangeState, ConflictInfo, DecidedWhat, Resolution};
 use afield_protocol::{Attributes, Code, Entity, Model, Value};
 use clap::Args;
 use serde_json::json;
 
-use super::answer::{conflict_json, now_ms};
+use super::answer::{conflict_json, instant, now_ms};
 use super::rows::words;
 use super::show::ago;
 use super::table::table;
@@ -176,6 +176,25 @@ fn find(client: &Client, name: &str) -> Result<ChangeInfo, Failure> {
 
 /// Why a change is not applied, in words, and what settles it.
 pub(super) fn why(change: &ChangeInfo) -> String {
+    let why = why_not(change);
+    let Some(decided) = &change.decided else {
+        return why;
+    };
+    let what = match decided.what {
+        DecidedWhat::Applied => "applied",
+        DecidedWhat::Dropped => "dropped",
+        DecidedWhat::Kept => "decided, and kept here for you to decide",
+        DecidedWhat::Late => "decided, after it was decided here",
+    };
+    let at = instant(decided.at_ms);
+    let on_server = format!("{what} on the server by {}, {at}", decided.by);
+    match why.is_empty() {
+        true => on_server,
+        false => format!("{why}; {on_server}"),
+    }
+}
+
+fn why_not(change: &ChangeInfo) -> String {
     let name = &change.change;
     match (change.state, &change.code) {
         (ChangeState::Held, _) => match &change.waits_for {

@@ -21,12 +21,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 pub(crate) use self::answer::{
-    change_json, conflict_json, instant_after, key_from_json, key_json, network_json, opened_json,
-    outcome_json, report_json, rows_json, status_json,
+    change_json, conflict_json, instant, instant_after, key_from_json, key_json, network_json,
+    opened_json, outcome_json, report_json, rows_json, status_json,
 };
 pub(crate) use self::events::event_json;
 pub(crate) use self::rows::words;
-pub(crate) use self::values::whole_key;
+pub(crate) use self::table::table;
+pub(crate) use self::values::{assignments, whole_key};
 pub(crate) use self::verify::{uncaptured_json, verify, verify_json};
 
 pub(crate) use self::choose::chosen_json;

@@ -84,6 +84,12 @@ pub(super) fn status(client: &Client, out: &Output) -> Result<(), Failure> {
             },
         ));
     }
+    if status.decided > 0 {
+        out.say(&match status.decided {
+            1 => "1 change was decided on the server: `changes` says by whom.".to_owned(),
+            n => format!("{n} changes were decided on the server: `changes` says by whom."),
+        });
+    }
     if let Some(failed) = &status.upgrade_failed {
         out.say(&format!(
             "upgrade-failed: the server's newer model could not be taken ({}): {}. The old one \

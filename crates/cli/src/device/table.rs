@@ -4,7 +4,7 @@
 const WIDTH: usize = 40;
 
 /// Lays out rows under their column names. Columns of numbers are set to the right.
-pub(super) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     let cut = |(at, cell): (usize, &String)| cut(cell, at + 1 == columns.len());
     let rows: Vec<Vec<String>> = rows
         .iter()

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::failure::Failure;
 
 /// Reads `name=value`, `name=null` and `name:=JSON`.
-pub(super) fn assignments(entity: &Entity, words: &[String]) -> Result<Attributes, Failure> {
+pub(crate) fn assignments(entity: &Entity, words: &[String]) -> Result<Attributes, Failure> {
     let mut row = Attributes::new();
     for word in words {
         let (name, value) = word.split_once('=').ok_or_else(|| {

@@ -54,6 +54,7 @@ pub(crate) fn run(args: &WhyArgs, out: &Output) -> Result<(), Failure> {
     let caller = Caller {
         user: args.user.clone(),
         claims: claims(&args.claim)?,
+        device: String::new(),
     };
     let path = sqlite_file(&file, "asking why of")?;
     let model = resolved(&file)?;

@@ -9,6 +9,8 @@ mod encryption;
 mod generate;
 mod generate_numbers;
 mod handing_on;
+mod inbox;
+mod inbox_random;
 mod model_changes;
 mod named_absence;
 mod named_answers;

@@ -98,6 +98,17 @@ impl Site {
         Self::served(folder)
     }
 
+    /// The same with these entities in place of those that `init` proposes.
+    pub(crate) fn on_with(url: &str, entities: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        succeed(folder.path(), &format!("init --from {url}"));
+        let model = format!(
+            "[server]\ndatabase = \"{url}\"\n[auth]\nsecret_file = \".afield/secret\"\n{entities}"
+        );
+        fs::write(folder.path().join("afield.toml"), model).unwrap();
+        Self::served(folder)
+    }
+
     fn served(folder: TempDir) -> Self {
         let path = folder.path();
         succeed(path, "prepare");

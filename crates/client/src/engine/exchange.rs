@@ -2,7 +2,8 @@
 
 use afield_protocol::codec::{Format, FrameReader, Malformed};
 use afield_protocol::{
-    Checkpoint, Code, Frame, GroupId, GroupOutcome, Hello, Model, PROTOCOL_VERSION, Page, Problem,
+    Checkpoint, Closed, Code, Decided, Frame, GroupId, GroupOutcome, Hello, Model,
+    PROTOCOL_VERSION, Page, Problem,
 };
 
 use super::report::Report;
@@ -29,6 +30,8 @@ pub(super) struct Exchange {
     welcomed: bool,
     outcomes: Vec<GroupOutcome>,
     page: Option<(Page, Vec<Frame>)>,
+    /// What the server is told of groups that it refused.
+    closed: Vec<Closed>,
     /// What was offered of the history, if that is what the request is about.
     pub(super) offered: Option<Offered>,
     /// What the server says is lost of it, until its checkpoint comes.
@@ -101,6 +104,10 @@ impl Exchange {
         for ask in &asked.fetch {
             Format::Cbor.write(model, &Frame::Fetch(ask.clone()), &mut body);
         }
+        if !outgoing.closed.is_empty() {
+            let groups = outgoing.closed.clone();
+            Format::Cbor.write(model, &Frame::Closed { groups }, &mut body);
+        }
         for group in &outgoing.groups {
             body.extend_from_slice(&group.bytes);
         }
@@ -119,6 +126,7 @@ impl Exchange {
             more: outgoing.more,
             pulled,
             complete: !pulled,
+            closed: outgoing.closed,
             asked,
             ..Self::new(outgoing.request)
         };
@@ -161,6 +169,7 @@ impl Exchange {
             welcomed: false,
             outcomes: Vec::new(),
             page: None,
+            closed: Vec::new(),
             offered: None,
             lost: None,
             asked: Asked::default(),
@@ -178,6 +187,12 @@ impl Exchange {
 
     pub(super) fn frame(&mut self, model: &Model) -> Result<Option<Frame>, Malformed> {
         self.reader.next(model)
+    }
+
+    /// Whether the server was told of groups that it had refused: one of an earlier version does
+    /// not understand that, and is asked again without.
+    pub(super) fn tells_of_refused(&self) -> bool {
+        !self.closed.is_empty()
     }
 
     /// Whether the answer came to its proper end.
@@ -227,9 +242,16 @@ impl Exchange {
                 Some(offered) => self.lose(store, offered, &checkpoint, report),
                 None => {
                     store.reached(checkpoint);
+                    let told = std::mem::take(&mut self.closed);
+                    if !told.is_empty() {
+                        store.closings_told(&told)?;
+                    }
                     self.settle(store, report)
                 }
             },
+            Frame::Inbox { decided } if self.offered.is_none() => {
+                self.decided(store, &decided, report)
+            }
             Frame::Page(page) => {
                 self.page = Some((page, Vec::new()));
                 Ok(Step::Continue)
@@ -251,6 +273,22 @@ impl Exchange {
         report
             .outcomes
             .extend(store.store_outcomes(self.request, &outcomes)?);
+        self.progressed = true;
+        Ok(Step::Progressed)
+    }
+
+    /// Stores what was decided on the server. Its rows come with the pages behind it.
+    fn decided(
+        &mut self,
+        store: &mut SyncStore,
+        decided: &[Decided],
+        report: &mut Report,
+    ) -> Result<Step, Error> {
+        let outcomes = store.store_decided(self.request, decided)?;
+        if decided.is_empty() {
+            return Ok(Step::Continue);
+        }
+        report.outcomes.extend(outcomes);
         self.progressed = true;
         Ok(Step::Progressed)
     }

@@ -117,8 +117,12 @@ impl Run {
             return self.next(store, commands);
         }
         if failure.code == Code::UPDATE_REQUIRED && !self.tried_newer {
-            self.tried_newer = true;
-            self.model = None;
+            (self.tried_newer, self.model) = (true, None);
+            return self.next(store, commands);
+        }
+        let tells = exchange.as_ref().is_some_and(Exchange::tells_of_refused);
+        if tells && failure.code == Code::MALFORMED {
+            store.inbox_refused()?;
             return self.next(store, commands);
         }
         let progressed = exchange
@@ -157,6 +161,16 @@ impl Run {
             }
             _ => {}
         }
+        self.pause(store, failure, commands)
+    }
+
+    /// Waits a little for the same request once more, or gives up for now.
+    fn pause(
+        &mut self,
+        store: &mut SyncStore,
+        failure: Failure,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Error> {
         self.attempts += 1;
         // Whoever is to wait for long waits between syncs, where others can run.
         let is_long = failure

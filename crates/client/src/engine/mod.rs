@@ -375,7 +375,8 @@ impl Run {
             outgoing.held.clear();
             outgoing.chosen.clear();
         }
-        let sends_nothing = outgoing.groups.is_empty() && outgoing.part.is_none();
+        let sends_nothing =
+            outgoing.groups.is_empty() && outgoing.part.is_none() && outgoing.closed.is_empty();
         if sends_nothing && outgoing.pull.is_empty() {
             return match unit.is_some() && self.units.len() > 1 {
                 true => self.advance(store, commands),

@@ -58,8 +58,8 @@ impl Shared {
         }
     }
 
-    /// Notes what is to be tried again, and when. What a sync has seen of a network that was another
-    /// one when it began (`since` so many changes) says nothing of this one.
+    /// Notes what is to be tried again, and when. What a sync has seen of a network that was
+    /// another one when it began (`since` so many changes) says nothing of this one.
     pub(super) fn note_end(&self, wanted: &Wanted, result: &Result<Report, Error>, since: u64) {
         // A store that cannot be read says so to whoever reads it.
         let alone = lock(&self.runner).backs_off_for().unwrap_or_default();

@@ -123,8 +123,8 @@ impl Iterator for EventStream {
 }
 
 impl Client {
-    /// Tells `handler` of each event, on the thread on which it happened: what it is told of goes on
-    /// when it returns.
+    /// Tells `handler` of each event, on the thread on which it happened, which goes on when it
+    /// returns.
     pub fn on_event(&self, handler: impl Fn(&Numbered) + Send + Sync + 'static) {
         lock(&self.shared.bus.state)
             .handlers
@@ -161,8 +161,8 @@ impl Client {
     }
 
     /// Waits until a change has its outcome, whoever synchronises; gives it as it stands then:
-    /// settled, parked, or dropped. A later edit of its row may have been folded into it, or it into
-    /// that one; what counts is the group that it is in. It begins no sync.
+    /// settled, parked, or dropped. A later edit of its row may have been folded into it, or it
+    /// into that one; what counts is the group that it is in. It begins no sync.
     ///
     /// ```no_run
     /// # fn save(client: &afield::native::Client, change: &str) -> Result<bool, afield::Error> {

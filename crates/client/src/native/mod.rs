@@ -203,8 +203,8 @@ impl Client {
         Ok(())
     }
 
-    /// Whether the server refuses the token at hand, or there is none, and the app's callback has no
-    /// other: a person must sign in. What is written meanwhile is kept, and sent afterwards.
+    /// Whether the server refuses the token at hand, or there is none, and the app's callback has
+    /// no other: a person must sign in. What is written meanwhile is kept, and sent afterwards.
     pub fn needs_sign_in(&self) -> bool {
         self.shared.needs_sign_in()
     }

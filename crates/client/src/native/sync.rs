@@ -5,7 +5,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use afield_protocol::{Code, GroupId, MODEL_VERSION_HEADER, Model, UPGRADE_FAILED_HEADER};
+use afield_protocol::{
+    Code, GroupId, INBOX_HEADER, MODEL_VERSION_HEADER, Model, UPGRADE_FAILED_HEADER,
+};
 
 use super::environment::now;
 use super::http::{Answer, Line, Patience, Signal, Timeouts};
@@ -319,7 +321,8 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// What a request says of the store's model, and of a newer one that it could not take.
+    /// What a request says of the store's model, and of a newer one that it could not take; and
+    /// whether it asks what was decided about refused changes.
     fn headers(&mut self) -> Result<Vec<(&'static str, String)>, Error> {
         let store = &mut self.runner.store;
         let version = store.model()?.map(|model| model.version.to_string());
@@ -328,7 +331,9 @@ impl Run<'_> {
         let failed = failed.map(|failed| format!("{} {}", failed.model, failed.code));
         let version = version.map(|version| (MODEL_VERSION_HEADER, version));
         let failed = failed.map(|failed| (UPGRADE_FAILED_HEADER, failed));
-        Ok(version.into_iter().chain(failed).collect())
+        let asks = store.asks_inbox()?;
+        let asks = asks.then(|| (INBOX_HEADER, "1".to_owned()));
+        Ok(version.into_iter().chain(failed).chain(asks).collect())
     }
 
     /// An answer began: what its request told the server is told.

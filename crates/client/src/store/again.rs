@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 
 use afield_protocol::codec::cbor::{read_key, write_attributes};
-use afield_protocol::{Code, GroupId, Op, zoo};
+use afield_protocol::{Closing, Code, GroupId, Op, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::conflict::{DECIDED, Parked};
 use super::db::{Db, Loaded};
 use super::seal::NEXT_CHANGE;
 use super::sql::row_attributes;
-use super::{overlay, page, rebase};
+use super::{inbox, overlay, page, rebase};
 use crate::error::Error;
 
 /// Makes a group pending again under a new id that absorbs the old one. What was sent under the
@@ -156,6 +156,8 @@ pub(super) fn resume(db: &mut Db, loaded: &Loaded, group: i64) -> Result<(), Err
     }
     let (id, absorbed) = identity(db, group)?;
     let decided = decided(db, group, id)?;
+    let sql = "SELECT 1 FROM afield_group WHERE n = ?1 AND state = 'parked'";
+    let was_parked = db.conn.prepare_cached(sql)?.exists([group])?;
     let sql = "SELECT 1 FROM afield_change WHERE group_n = ?1";
     let is_left = db.conn.prepare_cached(sql)?.exists([group])?;
     let absorbed = match is_left {
@@ -170,14 +172,43 @@ pub(super) fn resume(db: &mut Db, loaded: &Loaded, group: i64) -> Result<(), Err
         }
     };
     if let Some(decided) = decided.filter(|_| !zoo::planted("retry-same-id")) {
-        // The name under which it was decided is free now.
-        let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
-        let name = params![decided, id, absorbed];
-        db.conn.prepare_cached(sql)?.execute(name)?;
+        give_name(db, decided, id, &absorbed)?;
+    }
+    if was_parked {
+        let how = match is_left {
+            true => Closing::SentAgain,
+            false => Closing::Dropped,
+        };
+        inbox::close(db, GroupId(id), how)?;
     }
     renumber(db, group)?;
     count_from_server(db, loaded, &left)?;
     rebase::resumed(db, loaded, group)
+}
+
+/// The name under which it was decided is free now: the history has it.
+fn give_name(db: &Db, decided: i64, id: [u8; 16], absorbed: &[u8]) -> Result<(), Error> {
+    let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3 WHERE n = ?1";
+    let name = params![decided, id, absorbed];
+    db.conn.prepare_cached(sql)?.execute(name)?;
+    Ok(())
+}
+
+/// A parked group was applied on the server in the place of this one, under another id: it goes on
+/// as if it had been sent under that, and its outcome is to be stored.
+pub(super) fn became(db: &mut Db, group: i64, into: GroupId) -> Result<(), Error> {
+    let (old, mut absorbed) = identity(db, group)?;
+    let decided = decided(db, group, old)?;
+    absorbed.extend_from_slice(&old);
+    let sql = "UPDATE afield_group SET id = ?2, absorbed = ?3, state = 'sent', frozen = NULL, \
+               hash = NULL, received = 0, attempts = 0, not_before = 0 WHERE n = ?1";
+    let values = params![group, into.0, absorbed];
+    db.conn.prepare_cached(sql)?.execute(values)?;
+    db.crash_point("became")?;
+    if let Some(decided) = decided {
+        give_name(db, decided, old, &[])?;
+    }
+    renumber(db, group)
 }
 
 /// Where a counter's base was erased with its row, and the row is back, the user's number stands:

@@ -14,14 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 
 use afield_protocol::codec::cbor::{read_key, write_attributes};
-use afield_protocol::{Attributes, Code, GroupId, Op, zoo};
+use afield_protocol::{Attributes, Closing, Code, GroupId, Op, zoo};
 use rusqlite::{OptionalExtension, params};
 
 use super::actions::current;
 use super::again::{leave, recompute, record, resume};
 use super::conflict::{self, Parked, Resolution, Resolvers};
 use super::db::{Db, Loaded};
-use super::{erase, lookups, rebase, rules};
+use super::{erase, inbox, lookups, rebase, rules};
 use crate::error::Error;
 
 /// Sends a refused change again with its group, with `set` in place of the values it names.
@@ -81,7 +81,18 @@ pub(super) fn resolve(
             format!("{name} is not in conflict, it was refused ({why}): retry or drop it");
         return Err(Error::new(Code::NOT_PARKED, message));
     }
-    settle(db, &loaded, &parked, resolution)
+    let again = settle(db, &loaded, &parked, resolution)?;
+    inbox::closed_as(db, parked.group, closing(resolution))?;
+    Ok(again)
+}
+
+/// How the server is told of a decision.
+fn closing(resolution: &Resolution) -> Closing {
+    match resolution {
+        Resolution::Mine => Closing::Mine,
+        Resolution::Theirs => Closing::Theirs,
+        Resolution::Merged(_) => Closing::Merged,
+    }
 }
 
 /// Settles a conflict that is known to be one.
@@ -152,6 +163,7 @@ pub(super) fn automatically(db: &mut Db, resolvers: &Resolvers) -> Result<(), Er
             Ok(None) if is_heavy => {}
             Ok(_) => {
                 settle(db, &loaded, &open, &resolution)?;
+                inbox::closed_as(db, open.group, closing(&resolution))?;
             }
             Err(_) => {}
         }
@@ -183,6 +195,26 @@ fn drop_parked(db: &mut Db, loaded: &Loaded, parked: &Parked) -> Result<(), Erro
     }
     for (entity, key) in &concerned {
         // What only waited kept what it was made on, also of a row that has left meanwhile.
+        erase::given_up(db, loaded, entity, key)?;
+    }
+    recompute(db, loaded, &concerned)
+}
+
+/// Gives a whole group up; nothing else depends on what it was to create.
+pub(super) fn drop_group(
+    db: &mut Db,
+    loaded: &Loaded,
+    group: i64,
+    mates: &[Parked],
+) -> Result<(), Error> {
+    for mate in mates {
+        let exists = server_row(db, loaded, mate)?;
+        rebase_behind(db, loaded, mate, exists)?;
+    }
+    let numbers: Vec<i64> = mates.iter().map(|mate| mate.n).collect();
+    leave(db, loaded, group, &numbers)?;
+    let concerned = rows(mates);
+    for (entity, key) in &concerned {
         erase::given_up(db, loaded, entity, key)?;
     }
     recompute(db, loaded, &concerned)

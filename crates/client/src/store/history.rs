@@ -4,7 +4,7 @@
 use rusqlite::params;
 
 use super::db::{Db, Loaded};
-use super::vacuum;
+use super::{inbox, vacuum};
 use crate::error::Error;
 
 /// How long: from the last that became of a group on, however long before it was made.
@@ -53,6 +53,7 @@ pub(super) fn prune(db: &Db, now: i64, grew: bool) -> Result<(), Error> {
                AND NOT EXISTS (SELECT 1 FROM afield_change WHERE n = change_n)";
     let before = now - HISTORY_MS;
     db.conn.prepare_cached(sql)?.execute([before])?;
+    inbox::prune(db, before)?;
     db.crash_point("prune")
 }
 

@@ -91,6 +91,8 @@ pub struct Outgoing {
     pub held: Vec<afield_protocol::Held>,
     /// What the app chose.
     pub chosen: Vec<afield_protocol::Chosen>,
+    /// What became here of groups that the server refused, if it understands that.
+    pub closed: Vec<afield_protocol::Closed>,
 }
 
 /// What waits in the outbox, as far as the choice of groups needs it.

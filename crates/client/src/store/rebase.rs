@@ -79,6 +79,23 @@ fn behind(db: &Db, entity: &str, key: &[u8], n: i64) -> Result<Vec<Behind>, Erro
     Ok(found)
 }
 
+/// What changes behind change `n` of its row set; `None` if one of them makes or deletes the row.
+pub(super) fn set_behind(
+    db: &Db,
+    entity: &str,
+    key: &[u8],
+    n: i64,
+) -> Result<Option<Attributes>, Error> {
+    let mut set = Attributes::new();
+    for later in behind(db, entity, key, n)? {
+        if later.op != Op::Update {
+            return Ok(None);
+        }
+        set.extend(later.set);
+    }
+    Ok(Some(set))
+}
+
 /// Names of the attributes of `entity` that are sent as differences.
 pub(super) fn counters(loaded: &Loaded, entity: &str) -> Vec<String> {
     let entity = loaded.model.entity(entity);

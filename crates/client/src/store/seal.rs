@@ -26,13 +26,13 @@ use crate::error::Error;
 pub(crate) type Mention = (String, Vec<Value>, String);
 
 /// A change as it was derived.
-struct Derived {
-    entity: String,
-    rank: usize,
-    key: Vec<u8>,
-    op: Op,
-    base: Attributes,
-    set: Attributes,
+pub(super) struct Derived {
+    pub(super) entity: String,
+    pub(super) rank: usize,
+    pub(super) key: Vec<u8>,
+    pub(super) op: Op,
+    pub(super) base: Attributes,
+    pub(super) set: Attributes,
 }
 
 /// Writes what was captured as one group and empties the capture tables. Returns the group's
@@ -265,7 +265,7 @@ fn writable(entity: &Entity, set: Attributes) -> Attributes {
         .collect()
 }
 
-fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
+pub(super) fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
     let id = db.random_id();
     let now = db.env.now_ms();
     let sql = "INSERT INTO afield_group (id, absorbed, state, made_at, checkpoint) \
@@ -281,7 +281,7 @@ fn insert_group(db: &mut Db, absorbed: &[u8]) -> Result<i64, Error> {
 pub(super) const NEXT_CHANGE: &str = "(SELECT max(coalesce((SELECT max(n) FROM afield_change), 0), \
      coalesce((SELECT max(change_n) FROM afield_outcome), 0)) + 1)";
 
-fn insert_change(db: &Db, group: i64, at: usize, change: &Derived) -> Result<(), Error> {
+pub(super) fn insert_change(db: &Db, group: i64, at: usize, change: &Derived) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO afield_change (n, group_n, at, entity, key, op, base, sets) \
          VALUES ({NEXT_CHANGE}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)"

@@ -10,9 +10,10 @@ use super::actions::current_key;
 use super::checked::VerifyStatus;
 use super::conflict::{DECIDED, NEWEST_OUTCOME};
 use super::db::Db;
+use super::inbox::DecidedInfo;
 use super::unit::{self, UnitStatus};
 use super::upgrade_failed::{self, UpgradeFailed};
-use super::{checked, conflict, held, outbox, scope, vacuum};
+use super::{checked, conflict, held, inbox, outbox, scope, vacuum};
 use crate::error::Error;
 
 /// Where a change stands.
@@ -75,6 +76,8 @@ pub struct ChangeInfo {
     pub message: Option<String>,
     /// The change that a held one waits for.
     pub waits_for: Option<String>,
+    /// Who decided about it on the server, if somebody did.
+    pub decided: Option<DecidedInfo>,
 }
 
 /// A final outcome.
@@ -146,6 +149,8 @@ pub struct Status {
     pub conflicts: u64,
     /// Where each sync unit stands, in the model's order.
     pub units: Vec<UnitStatus>,
+    /// Changes that somebody decided about on the server, as long as they are remembered.
+    pub decided: u64,
     /// Entities whose first download is not complete, or that a new model has fetched again.
     pub downloading: Vec<String>,
     /// How many values of its scope the user holds, as far as their rows are here, of each entity
@@ -217,6 +222,7 @@ fn read(
          {condition} ORDER BY c.n"
     );
     let open = open_by_group(db)?;
+    let decided = inbox::decided(db)?;
     let mut statement = db.conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();
@@ -225,7 +231,9 @@ fn read(
             true => &open,
             false => &held,
         };
-        found.push(change(row, waits_for.get(&row.get(0)?))?);
+        let mut change = change(row, waits_for.get(&row.get(0)?))?;
+        change.decided = decided.get(&change.group).cloned();
+        found.push(change);
     }
     Ok(found)
 }
@@ -273,6 +281,7 @@ fn change(row: &Row<'_>, reason: Option<&Option<String>>) -> Result<ChangeInfo, 
         attribute: row.get(11)?,
         message: row.get(12)?,
         waits_for: reason.cloned().flatten(),
+        decided: None,
     })
 }
 
@@ -309,6 +318,7 @@ pub(super) fn status(db: &mut Db) -> Result<Status, Error> {
     let mut status = Status::default();
     if db.has_model() {
         for change in changes(db)? {
+            status.decided += u64::from(change.decided.is_some());
             match change.state {
                 ChangeState::Pending | ChangeState::Sent => status.pending += 1,
                 ChangeState::Held => status.held += 1,

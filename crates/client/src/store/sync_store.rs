@@ -16,7 +16,8 @@ use super::outbox::{self, Envelope, GROUP_PAUSE_MAX_MS, Outgoing, RequestCaps, n
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{
-    checkpoint, chosen, conflict, decide, history, install, network, outcome, scope, uncaptured,
+    checkpoint, chosen, conflict, decide, history, inbox, install, network, outcome, scope,
+    uncaptured,
     unit::{self, UnitStatus},
     upgrade_failed, vacuum,
 };
@@ -238,6 +239,7 @@ impl SyncStore {
                 pull,
                 held,
                 chosen,
+                closed: inbox::to_tell(db)?,
             })
         })
     }
@@ -494,6 +496,11 @@ impl SyncStore {
             .conn
             .execute("UPDATE afield_meta SET server = ?1", [server])?;
         Ok(())
+    }
+
+    /// Notes whether the history grew.
+    pub(super) fn grew(&mut self, has_grown: bool) {
+        self.history_grew |= has_grown;
     }
 
     pub(super) fn synchronous(&self, level: &str) -> Result<(), Error> {

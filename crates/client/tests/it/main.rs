@@ -39,6 +39,7 @@ mod store_decide_crash;
 mod store_gone;
 mod store_held;
 mod store_history;
+mod store_inbox;
 mod store_install;
 mod store_kinds;
 mod store_known;

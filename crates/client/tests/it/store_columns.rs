@@ -15,6 +15,7 @@ const TEXT: &str = concat!(
     include_str!("../../src/store/erase.sql"),
     include_str!("../../src/store/unit.sql"),
     include_str!("../../src/store/verify.sql"),
+    include_str!("../../src/store/inbox.sql"),
 );
 
 /// Tables with their columns, each with what the text says of it.

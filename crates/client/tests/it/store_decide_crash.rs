@@ -1,6 +1,6 @@
 //! Every decision, failed at each of its points: nothing of it stays, and nothing is lost.
 
-use afield::protocol::{Attributes, Code, GroupId, Theirs, Verdict};
+use afield::protocol::{Attributes, Code, Decided, GroupId, Theirs, Verdict};
 use afield::{Error, Outgoing, Resolution, Store, SyncStore};
 
 use crate::store_crash::{dies_everywhere, edited};
@@ -199,4 +199,40 @@ fn p6_a_resolver_s_decision_with_the_outcome() {
         let outcomes = [outcome(first(world), vec![theirs])];
         sync.store_outcomes(1, &outcomes).map(|_| ())
     });
+}
+
+/// Two changes in one group in conflict, with a later edit folded into the first.
+fn edited_in_conflict(world: &World) {
+    in_conflict(world);
+    let mut store = world.store();
+    let note = attributes([("note", text("later"))]);
+    store.update("stock", &[text("x"), int(1)], &note).unwrap();
+}
+
+/// The group that is parked, read past the store.
+fn parked_group(world: &World) -> GroupId {
+    let sql = "SELECT id FROM afield_group WHERE state = 'parked'";
+    GroupId(world.plain().query_row(sql, [], |row| row.get(0)).unwrap())
+}
+
+#[test]
+fn p1_following_what_was_decided_on_the_server() {
+    for into in [Some(GroupId([0xdd; 16])), None] {
+        for prepare in [refused, in_conflict, edited_in_conflict] {
+            dies_everywhere(6, prepare, |world| {
+                let corrected = Verdict {
+                    values: amount(3),
+                    ..Verdict::applied()
+                };
+                let decided = Decided {
+                    group: parked_group(world),
+                    into,
+                    by: "dora".into(),
+                    at_ms: 1,
+                    verdicts: vec![corrected, Verdict::applied()],
+                };
+                world.sync().store_decided(1, &[decided]).map(drop)
+            });
+        }
+    }
 }

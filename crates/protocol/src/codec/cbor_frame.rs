@@ -8,6 +8,7 @@ use super::identity::op_number;
 use crate::change::{Attributes, Group, GroupId};
 use crate::code::Code;
 use crate::frame::{Fetch, Frame, Hello, PageEnd, Position};
+use crate::inbox::Decided;
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::value::{Type, Value};
@@ -130,8 +131,27 @@ fn later_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
                 }
             })
         }
+        Frame::Inbox { decided } => {
+            e.array(2)?.u8(22)?.array(decided.len() as u64)?;
+            decided.iter().try_for_each(|it| decided_to(e, it))
+        }
+        Frame::Closed { groups } => {
+            e.array(2)?.u8(23)?.array(groups.len() as u64)?;
+            let mut groups = groups.iter();
+            groups.try_for_each(|it| e.array(2)?.bytes(&it.group.0)?.str(it.how.as_str())?.ok())
+        }
         _ => Ok(()),
     }
+}
+
+fn decided_to(e: &mut Out<'_>, decided: &Decided) -> Written {
+    e.array(5)?.bytes(&decided.group.0)?;
+    match decided.into {
+        Some(into) => e.bytes(&into.0)?,
+        None => e.null()?,
+    };
+    e.str(&decided.by)?.i64(decided.at_ms)?;
+    verdicts_to(e, &decided.verdicts)
 }
 
 fn hello_to(e: &mut Out<'_>, hello: &Hello) -> Written {

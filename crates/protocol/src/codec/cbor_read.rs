@@ -18,15 +18,17 @@ use crate::frame::{
     Chosen, Comparison, Digest, Fetch, Frame, HashedRow, Hashes, Held, Hello, History, Page,
     PageEnd, Part, Position, Problem, Received, Verify, Welcome, Window,
 };
+use crate::inbox::{Closed, Closing, Decided};
 use crate::limits::{
-    CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX, VERIFY_DEPTH_MAX, VERIFY_ROWS_MAX,
+    CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX, INBOX_GROUPS, VERIFY_DEPTH_MAX,
+    VERIFY_ROWS_MAX,
 };
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 22] = [
-    7, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5, 3, 4, 3, 4, 5, 2,
+const FRAME_ITEMS: [u64; 24] = [
+    7, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5, 3, 4, 3, 4, 5, 2, 2, 2,
 ];
 
 /// Reads the body of one frame.
@@ -134,10 +136,41 @@ fn later(d: &mut Decoder<'_>, number: u8) -> Result<Frame, Malformed> {
             complete: d.bool()?,
             rows: list(d, hashed_row)?,
         }),
-        _ => Frame::Lost {
+        21 => Frame::Lost {
             groups: list(d, |d| Ok(GroupId(fixed(d)?)))?,
         },
+        22 => Frame::Inbox {
+            decided: few(d, INBOX_GROUPS, decided)?,
+        },
+        _ => Frame::Closed {
+            groups: few(d, INBOX_GROUPS, closed)?,
+        },
     })
+}
+
+fn decided(d: &mut Decoder<'_>) -> Result<Decided, Malformed> {
+    expect_array(d, 5)?;
+    Ok(Decided {
+        group: GroupId(fixed(d)?),
+        into: optional(d, |d| Ok(GroupId(fixed(d)?)))?,
+        by: string(d)?,
+        at_ms: d.i64()?,
+        verdicts: list(d, verdict)?,
+    })
+}
+
+fn closed(d: &mut Decoder<'_>) -> Result<Closed, Malformed> {
+    expect_array(d, 2)?;
+    Ok(Closed {
+        group: GroupId(fixed(d)?),
+        how: closing(d.str()?)?,
+    })
+}
+
+/// The closing of this word.
+pub(super) fn closing(word: &str) -> Result<Closing, Malformed> {
+    let unknown = || Malformed::new(format!("no group is closed as `{}`", word.escape_debug()));
+    Closing::parse(word).ok_or_else(unknown)
 }
 
 /// How many bits name a bucket.

@@ -10,6 +10,7 @@ use crate::change::{Change, Group, GroupId, Origin};
 use crate::code::Code;
 use crate::digest::Sum;
 use crate::frame::{Fetch, Frame, HashedRow, Position};
+use crate::inbox::Decided;
 use crate::model::{Entity, Model, SCOPE_COLUMN};
 use crate::outcome::{Theirs, Verdict};
 use crate::rows::RowBlock;
@@ -81,12 +82,20 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
             "groups": ids_json(&history.groups),
         }),
         Frame::Lost { groups } => json!({ "frame": "lost", "groups": ids_json(groups) }),
-        later => compared_json(model, later),
+        later => later_json(model, later),
     }
 }
 
-/// The frames with which rows are compared.
-fn compared_json(model: &Model, frame: &Frame) -> Json {
+fn decided_json(decided: &Decided) -> Json {
+    json!({
+        "group": decided.group.to_string(), "into": decided.into.map(|it| it.to_string()),
+        "by": decided.by, "at_ms": from_value(Type::Integer, ValueRef::Integer(decided.at_ms)),
+        "verdicts": decided.verdicts.iter().map(verdict_json).collect::<Vec<_>>(),
+    })
+}
+
+/// The frames with which rows are compared, and those about refused groups.
+fn later_json(model: &Model, frame: &Frame) -> Json {
     match frame {
         Frame::Verify(ask) => json!({
             "frame": "verify", "entity": ask.entity, "depth": ask.depth, "buckets": ask.buckets,
@@ -104,6 +113,14 @@ fn compared_json(model: &Model, frame: &Frame) -> Json {
             "complete": hashes.complete,
             "rows": hashes.rows.iter().map(|row| hashed_json(model.entity(&hashes.entity), row))
                 .collect::<Vec<_>>(),
+        }),
+        Frame::Inbox { decided } => json!({
+            "frame": "inbox", "decided": decided.iter().map(decided_json).collect::<Vec<_>>(),
+        }),
+        Frame::Closed { groups } => json!({
+            "frame": "closed", "groups": groups.iter().map(|closed| json!({
+                "group": closed.group.to_string(), "how": closed.how.as_str(),
+            })).collect::<Vec<_>>(),
         }),
         _ => Json::Null,
     }

@@ -14,6 +14,8 @@ use crate::frame::{
     Checkpoint, Chosen, Digest, Fetch, Frame, HashedRow, Hashes, Held, Hello, History, Page,
     PageEnd, Part, Position, Problem, Received, Verify, Welcome, Window,
 };
+use crate::inbox::{Closed, Decided};
+use crate::limits::INBOX_GROUPS;
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::{RowBlock, RowBlockWriter};
@@ -99,7 +101,35 @@ fn later_frame(model: &Model, from: &Fields<'_>, name: &str) -> Result<Frame, Ma
             sums: from.list("sums", sum)?,
         }),
         "hashes" => hashes(model, from)?,
+        "inbox" => Frame::Inbox {
+            decided: from.few("decided", decided)?,
+        },
+        "closed" => Frame::Closed {
+            groups: from.few("groups", closed)?,
+        },
         other => return Err(Malformed::new(format!("unknown frame `{other}`"))),
+    })
+}
+
+fn decided(json: &Json) -> Result<Decided, Malformed> {
+    let from = Fields::of(json, "a decision")?;
+    Ok(Decided {
+        group: group_id(from.get("group")?)?,
+        into: match from.get("into")? {
+            Json::Null => None,
+            into => Some(group_id(into)?),
+        },
+        by: from.text("by")?.to_owned(),
+        at_ms: number_64(from.get("at_ms")?)?,
+        verdicts: from.list("verdicts", verdict)?,
+    })
+}
+
+fn closed(json: &Json) -> Result<Closed, Malformed> {
+    let from = Fields::of(json, "a closed group")?;
+    Ok(Closed {
+        group: group_id(from.get("group")?)?,
+        how: cbor_read::closing(from.text("how")?)?,
     })
 }
 
@@ -289,6 +319,21 @@ impl<'a> Fields<'a> {
     fn object(&self, name: &str) -> Result<&'a Map<String, Json>, Malformed> {
         let object = self.get(name)?.as_object();
         object.ok_or_else(|| Malformed::new(format!("`{name}` must be an object")))
+    }
+
+    /// A list of decisions, which is never a long one.
+    fn few<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&'a Json) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        let found = self.list(name, read)?;
+        match found.len() > INBOX_GROUPS {
+            true => Err(Malformed::new(format!(
+                "`{name}` has {INBOX_GROUPS} groups at most"
+            ))),
+            false => Ok(found),
+        }
     }
 
     fn list<T>(

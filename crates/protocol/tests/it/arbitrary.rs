@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use afield_protocol::{
-    Attributes, Cell, Change, Chosen, Code, Comparison, Entity, Frame, Group, GroupId,
-    GroupOutcome, Held, Hello, History, Key, Model, Op, Origin, Page, PageEnd, Part, Position,
-    Problem, Received, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict, VerdictKind,
-    Welcome, Window,
+    Attributes, Cell, Change, Chosen, Closed, Closing, Code, Comparison, Decided, Entity, Frame,
+    Group, GroupId, GroupOutcome, Held, Hello, History, Key, Model, Op, Origin, Page, PageEnd,
+    Part, Position, Problem, Received, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict,
+    VerdictKind, Welcome, Window,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -341,7 +341,47 @@ fn small_frame() -> BoxedStrategy<Frame> {
     let history =
         history.prop_map(|(checkpoint, groups)| Frame::History(History { checkpoint, groups }));
     let lost = groups().prop_map(|groups| Frame::Lost { groups });
-    prop_oneof![part, received, held, chosen, window, history, lost].boxed()
+    prop_oneof![
+        part,
+        received,
+        held,
+        chosen,
+        window,
+        history,
+        lost,
+        closed()
+    ]
+    .boxed()
+}
+
+fn inbox(model: &Model) -> BoxedStrategy<Frame> {
+    let id = || any::<[u8; 16]>().prop_map(GroupId);
+    let into = option::of(id());
+    let decided = (
+        id(),
+        into,
+        "[a-z ]{0,9}",
+        any::<i64>(),
+        vec(verdict(model), 0..3),
+    );
+    let decided = decided.prop_map(|(group, into, by, at_ms, verdicts)| Decided {
+        group,
+        into,
+        by,
+        at_ms,
+        verdicts,
+    });
+    let decided = vec(decided, 0..3);
+    decided.prop_map(|decided| Frame::Inbox { decided }).boxed()
+}
+
+fn closed() -> BoxedStrategy<Frame> {
+    let how = prop::sample::select(Closing::ALL.to_vec());
+    let closed = (any::<[u8; 16]>().prop_map(GroupId), how);
+    let closed = closed.prop_map(|(group, how)| Closed { group, how });
+    vec(closed, 0..3)
+        .prop_map(|groups| Frame::Closed { groups })
+        .boxed()
 }
 
 /// Any frame over the sample model.
@@ -384,6 +424,7 @@ pub(crate) fn frame(model: &Model) -> BoxedStrategy<Frame> {
             1 => gone,
             1 => page_end().prop_map(Frame::PageEnd),
             1 => problem,
+            1 => inbox(model),
         ]
     .boxed()
 }

@@ -7,6 +7,7 @@ mod bounds;
 mod conflict_table;
 mod glossary;
 mod golden;
+mod golden_inbox;
 mod golden_values;
 mod golden_verify;
 mod hostile;

@@ -4,8 +4,8 @@
 use afield_protocol::codec::Format;
 use afield_protocol::limits::PAGE_BYTES_FIRST;
 use afield_protocol::{
-    Checkpoint, Chosen, Code, Frame, GroupId, GroupOutcome, Held, Hello, PROTOCOL_VERSION, PageEnd,
-    Position, Problem, Received, Welcome,
+    Checkpoint, Chosen, Code, Decided, Frame, GroupId, GroupOutcome, Held, Hello, PROTOCOL_VERSION,
+    PageEnd, Position, Problem, Received, Welcome,
 };
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -40,6 +40,8 @@ pub(super) struct Answer {
     /// is in its history.
     told: Vec<Checkpoint>,
     is_of_other_history: bool,
+    /// What was decided about groups of the device, if it asks.
+    decided: Option<Vec<Decided>>,
     /// Bytes of pages so far.
     carried: usize,
     /// Why nothing can be pulled.
@@ -69,6 +71,7 @@ impl Answer {
             pull: Some(hello.pull).filter(|pull| !pull.is_empty()),
             told: Vec::new(),
             is_of_other_history: false,
+            decided: None,
             carried: 0,
             problem,
             is_ended: false,
@@ -90,17 +93,24 @@ impl Answer {
         self.is_of_other_history
     }
 
-    /// Welcome, the outcomes, what came of a large group, settled.
+    /// Has the device told what was decided about groups of its that were refused.
+    pub(super) fn decided(&mut self, decided: Vec<Decided>) {
+        self.decided = Some(decided);
+    }
+
+    /// Welcome, the outcomes, what came of a large group, settled, and what was decided.
     pub(super) fn outcomes(
-        &self,
+        &mut self,
         outcomes: Vec<GroupOutcome>,
         received: Option<Received>,
     ) -> Vec<u8> {
         let outcomes = outcomes.into_iter().map(Frame::Outcome);
+        let inbox = self.decided.take().map(|decided| Frame::Inbox { decided });
         let frames = std::iter::once(self.welcome())
             .chain(outcomes)
             .chain(received.map(Frame::Received))
-            .chain([self.settled()]);
+            .chain([self.settled()])
+            .chain(inbox);
         self.encode(frames)
     }
 

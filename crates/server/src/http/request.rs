@@ -6,7 +6,8 @@ use std::sync::Arc;
 use afield_protocol::codec::{Format, FrameReader, Malformed};
 use afield_protocol::limits::{CHOSEN_VALUE_BYTES, CHOSEN_VALUES_MAX, GROUP_BYTES_MAX};
 use afield_protocol::{
-    Change, Chosen, Code, Frame, Group, Held, Hello, History, Model, PROTOCOL_VERSION, Part, Value,
+    Change, Chosen, Closed, Code, Frame, Group, Held, Hello, History, INBOX_HEADER, Model,
+    PROTOCOL_VERSION, Part, Value,
 };
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +35,8 @@ pub(super) struct SyncRequest {
     pub(super) chosen: Vec<Chosen>,
     /// What the device compares.
     pub(super) compare: Compare,
+    /// What became on the device of groups that were refused.
+    pub(super) closed: Vec<Closed>,
     pub(super) groups: Vec<Group>,
     /// A piece of a large group.
     pub(super) part: Option<Part>,
@@ -84,6 +87,11 @@ fn format_of(media_type: &str) -> Option<Format> {
         .find(|format| format.media_type().eq_ignore_ascii_case(essence))
 }
 
+/// Whether the device asks what was decided about groups that it refused.
+pub(super) fn asks_inbox(headers: &HeaderMap) -> bool {
+    headers.get(INBOX_HEADER).is_some_and(|it| it == "1")
+}
+
 pub(super) fn malformed(message: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, Code::MALFORMED, message)
 }
@@ -118,8 +126,8 @@ impl Room {
     }
 }
 
-/// Puts frames together in their only order: hello, held and chosen and what is compared, groups, a
-/// part, end; or hello, history, end.
+/// Puts frames together in their only order: hello, held and chosen and what is compared, what is
+/// closed, groups, a part, end; or hello, history, end.
 pub(super) struct Decoder {
     format: Format,
     frames_left: usize,
@@ -130,6 +138,7 @@ pub(super) struct Decoder {
     held: Vec<Held>,
     chosen: Vec<Chosen>,
     compare: Compare,
+    closed: Option<Vec<Closed>>,
     groups: Vec<Group>,
     part: Option<Part>,
     history: Vec<History>,
@@ -149,6 +158,7 @@ impl Decoder {
             held: Vec::new(),
             chosen: Vec::new(),
             compare: Compare::default(),
+            closed: None,
             groups: Vec::new(),
             part: None,
             history: Vec::new(),
@@ -252,13 +262,18 @@ impl Decoder {
                 self.groups.push(group);
                 Ok(())
             }
+            Frame::Closed { groups } if self.closed.is_none() && !self.sends() => {
+                self.closed = Some(groups);
+                Ok(())
+            }
             Frame::Part(part) if self.part.is_none() => {
                 check_part(&part)?;
                 self.part = Some(part);
                 Ok(())
             }
             _ => Err(malformed(
-                "a request is made of hello, held, chosen, verify, fetch, groups, a part and end",
+                "a request is made of hello, held, chosen, verify, fetch, closed, groups, a part \
+                 and end",
             )),
         }
     }
@@ -270,7 +285,12 @@ impl Decoder {
             .as_ref()
             .is_some_and(|hello| hello.pull.is_empty());
         let has_scopes = !self.held.is_empty() || !self.chosen.is_empty();
-        pulls_nothing && !has_scopes && self.groups.is_empty() && self.part.is_none()
+        pulls_nothing && !has_scopes && self.closed.is_none() && !self.sends()
+    }
+
+    /// Whether groups, or a part of one, have come.
+    fn sends(&self) -> bool {
+        !self.groups.is_empty() || self.part.is_some()
     }
 
     pub(super) fn finish(
@@ -288,6 +308,7 @@ impl Decoder {
                 held: self.held,
                 chosen: self.chosen,
                 compare: self.compare,
+                closed: self.closed.unwrap_or_default(),
                 groups: self.groups,
                 part: self.part,
                 history: self.history,

@@ -1,6 +1,9 @@
 //! `POST /v1/sync`: groups in, outcomes and pages out.
 
-use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, Received};
+use afield_protocol::codec::Format;
+use afield_protocol::{
+    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, Part, Received,
+};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -18,6 +21,7 @@ use super::problem::Refusal;
 use super::request::{self, Room, SyncRequest};
 use super::upgrade;
 use crate::storage::Caller;
+use crate::storage::inbox::shown;
 
 /// Answers a sync. Nothing of a request is applied before all of it has come.
 pub(super) async fn sync(State(server): State<ServerState>, request: Request) -> Response {
@@ -44,6 +48,7 @@ async fn answer(
     let accepted = request::accepted_format(headers)?;
     let packed = Coding::of_request(headers)?;
     let packing = Coding::of_answer(headers);
+    let asks_inbox = request::asks_inbox(headers);
     let (limits, places) = (&server.0.limits, &server.0.places);
     if places.are_taken() {
         return Err(Refusal::busy());
@@ -54,6 +59,7 @@ async fn answer(
         held,
         chosen,
         compare,
+        closed,
         groups,
         part,
         history,
@@ -62,7 +68,10 @@ async fn answer(
     upgrade::refuse_too_old(server, headers, &hello)?;
     let place = places.take(&claims.user, limits).await?;
     seen.add_groups(groups.len());
-    let caller = Caller::from(claims);
+    let caller = Caller {
+        device: shown(&hello.device),
+        ..Caller::from(claims)
+    };
     let mut checkpoints = hello.checkpoints.clone();
     let mut answer = Answer::new(
         server.clone(),
@@ -72,10 +81,16 @@ async fn answer(
         seen.clone(),
     );
     let opening = if history.is_empty() {
-        if groups.is_empty() && part.is_none() && answer.begins_with_page() {
+        let brings_nothing = groups.is_empty() && part.is_none() && closed.is_empty();
+        if brings_nothing && answer.begins_with_page() {
             answer.knows(std::mem::take(&mut checkpoints));
         }
-        let pushed = push(server, caller, checkpoints, groups, part, room).await?;
+        let brought = (closed, groups, part);
+        let pushed = push(server, caller.clone(), checkpoints, brought, room).await?;
+        if asks_inbox && !matches!(pushed, Pushed::OtherHistory) {
+            // Before any page is read, so that these have the rows of what was decided.
+            answer.decided(decisions(server, caller).await?);
+        }
         opening(&mut answer, pushed).await?
     } else {
         let lost = lost(server, caller.user, history).await?;
@@ -86,14 +101,18 @@ async fn answer(
         answer.send(opening, &sender).await;
         drop(place);
     });
-    let body = Body::new(Streamed(receiver));
-    let mut response = ([(header::CONTENT_TYPE, accepted.media_type())], body).into_response();
+    Ok(streamed(Body::new(Streamed(receiver)), accepted, packing))
+}
+
+/// The response that carries an answer.
+fn streamed(body: Body, format: Format, packing: Coding) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, format.media_type())], body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Some(name) = packing.name() {
         headers.insert(header::CONTENT_ENCODING, name);
     }
-    Ok(response)
+    response
 }
 
 /// What became of the groups of a request.
@@ -113,8 +132,7 @@ async fn push(
     server: &ServerState,
     caller: Caller,
     checkpoints: Vec<Checkpoint>,
-    groups: Vec<Group>,
-    part: Option<Part>,
+    (closed, groups, part): (Vec<Closed>, Vec<Group>, Option<Part>),
     mut room: Room,
 ) -> Result<Pushed, Refusal> {
     let is_pushing = !groups.is_empty() || part.is_some();
@@ -125,6 +143,10 @@ async fn push(
                 if !inner.storage.knows(checkpoint)? {
                     return Ok(None);
                 }
+            }
+            if !closed.is_empty() {
+                // First, so that what its user decided is known when a group comes again.
+                inner.storage.close(&pushing.user, &closed)?;
             }
             match groups.as_slice() {
                 [] => Ok(Some(Vec::new())),
@@ -147,6 +169,14 @@ async fn push(
         }
     }
     Ok(Pushed::Done { outcomes, received })
+}
+
+/// What the device is to be told about groups that were refused.
+async fn decisions(server: &ServerState, caller: Caller) -> Result<Vec<Decided>, Refusal> {
+    server
+        .blocking(move |inner| inner.storage.decisions(&inner.model, &caller))
+        .await
+        .map_err(|error| Refusal::of_storage(&error))
 }
 
 /// Which of the groups that a device knows to be settled this database never had.

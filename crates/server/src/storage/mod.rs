@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod digests;
+pub mod inbox;
 mod lists;
 pub mod live;
 mod page;
@@ -16,11 +17,12 @@ pub mod why;
 mod window;
 
 use afield_protocol::{
-    Checkpoint, Chosen, Code, Fetch, Frame, Group, GroupId, GroupOutcome, Held, History, PageEnd,
-    Part, Position, Verify,
+    Checkpoint, Chosen, Closed, Code, Decided, Fetch, Frame, Group, GroupId, GroupOutcome, Held,
+    History, PageEnd, Part, Position, Verify,
 };
 use serde_json::{Map, Value as Json};
 
+use self::inbox::{Decide, DecideOutcome, InboxEntry, InboxQuery};
 use self::live::{Look, Moment, Touched, Watched};
 use crate::resolved::ServerModel;
 
@@ -102,6 +104,33 @@ pub trait Storage: Send + Sync {
     /// The database failed.
     fn forget_parts(&self, user: &str, group: GroupId) -> Result<(), StorageError>;
 
+    /// Groups that were refused, change by change in the order of their numbers.
+    ///
+    /// # Errors
+    /// The database failed.
+    fn inbox(&self, query: &InboxQuery) -> Result<Vec<InboxEntry>, StorageError>;
+
+    /// Decides about a refused group, in one transaction with what follows from it. Nothing is
+    /// changed unless it is [`DecideOutcome::Done`].
+    ///
+    /// # Errors
+    /// The database failed; nothing is decided then, or the entry says that it is.
+    fn decide(&self, model: &ServerModel, decide: &Decide) -> Result<DecideOutcome, StorageError>;
+
+    /// What was decided about groups that the caller's device sent and does not know yet, some at
+    /// once, oldest first. The checkpoint that goes out behind it lies behind these decisions.
+    ///
+    /// # Errors
+    /// The database failed.
+    fn decisions(&self, model: &ServerModel, caller: &Caller)
+    -> Result<Vec<Decided>, StorageError>;
+
+    /// Notes what became of refused groups of `user` on their device.
+    ///
+    /// # Errors
+    /// The database failed; the device says it again.
+    fn close(&self, user: &str, closed: &[Closed]) -> Result<(), StorageError>;
+
     /// Does what must be done about once a second, once for all servers of a database, and says
     /// what the team should know of it, for the log.
     ///
@@ -157,7 +186,7 @@ impl Retention {
 pub struct Purged {
     /// Marks of rows.
     pub marks: u64,
-    /// Groups in the ledger.
+    /// Groups in the ledger, and what was noted of them in the inbox.
     pub groups: u64,
     /// Whether the clock is behind a time that it has said before: nothing is forgotten then.
     pub is_clock_behind: bool,
@@ -170,6 +199,8 @@ pub struct Caller {
     pub user: String,
     /// All its claims.
     pub claims: Map<String, Json>,
+    /// The device that asks, as it calls itself; no right depends on it.
+    pub device: String,
 }
 
 impl Caller {
@@ -177,7 +208,7 @@ impl Caller {
     pub fn user(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
-            claims: Map::new(),
+            ..Self::default()
         }
     }
 }

@@ -62,14 +62,15 @@ const NUMBERED: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
 
 impl Behind {
     /// Every row of every table, the team's and those of Afield's that a push may write, but the
-    /// ledger's.
+    /// ledger's and the inbox's, which note what was refused.
     pub(crate) fn dump(&self) -> Dump {
         match self {
             Self::Sqlite(conn, _) => dump(conn),
             Self::Postgres(database) => database.foreign(|client| {
                 let sql = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
                            WHERE schemaname IN ('public', 'afield') AND tablename NOT IN \
-                           ('ledger', 'epoch', 'beacon') ORDER BY 1";
+                           ('ledger', 'epoch', 'beacon', 'inbox', 'inbox_group') \
+                           ORDER BY 1";
                 let names = client.query(sql, &[]).unwrap();
                 let names = names.iter().map(|row| row.get::<_, String>(0));
                 let rows = |name: String| {
@@ -87,14 +88,22 @@ fn dump(conn: &Connection) -> Dump {
     let mut names = conn
         .prepare(
             "SELECT name FROM sqlite_schema WHERE type = 'table' \
-             AND name NOT IN ('afield_ledger', 'afield_epoch') ORDER BY name",
+             AND name NOT IN ('afield_ledger', 'afield_epoch', 'afield_inbox', \
+             'afield_inbox_group') ORDER BY name",
         )
         .unwrap();
     let names = names.query_map([], |row| row.get(0)).unwrap();
     names
         .map(|name| {
             let name: String = name.unwrap();
-            let mut rows = conn.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
+            // The number of the inbox's newest entry is the inbox's too.
+            let of = match name.as_str() {
+                "afield_node" => "schema_version, incarnation, code_key, horizon, ledger_horizon",
+                _ => "*",
+            };
+            let mut rows = conn
+                .prepare(&format!("SELECT {of} FROM \"{name}\""))
+                .unwrap();
             let width = rows.column_count();
             let row = |row: &rusqlite::Row<'_>| {
                 let cells = (0..width).map(|at| row.get::<_, Cell>(at));

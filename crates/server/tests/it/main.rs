@@ -9,6 +9,7 @@ mod http_coding;
 mod http_forged;
 mod http_forged_behind;
 mod http_forged_chosen;
+mod http_inbox;
 mod http_limits;
 mod http_limits_each;
 mod http_live;

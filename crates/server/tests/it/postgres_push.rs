@@ -54,7 +54,29 @@ fn p2_p6_what_is_decided_ahead_ends_as_what_is_decided_one_by_one() {
             }
             sent.extend(groups);
         }
+        assert_eq!(noted(&postgres), noted(&sqlite), "seed {seed}");
     }
+}
+
+/// What both noted of refused groups, without the words and numbers, which differ.
+fn noted(db: &dyn Database) -> Vec<String> {
+    let query = afield_server::storage::inbox::InboxQuery {
+        all: true,
+        most: 10_000,
+        ..Default::default()
+    };
+    let entries = db.storage().inbox(&query).unwrap().into_iter();
+    let mut noted: Vec<String> = entries
+        .map(|it| {
+            let (base, mine, theirs) = (it.base, it.mine, it.theirs);
+            let (group, place, state, into) = (it.group, it.place, it.state, it.into);
+            let code = it.code;
+            format!("{group} {place} {code:?} {base:?} {mine:?} {theirs:?} {state:?} {into:?}")
+        })
+        .collect();
+    noted.sort();
+    assert!(!noted.is_empty());
+    noted
 }
 
 fn push(db: &dyn Database, groups: &[Group]) -> Vec<GroupOutcome> {

@@ -231,7 +231,9 @@ fn p2_bookkeeping_of_an_earlier_version_is_upgraded_and_keeps_the_ledger() {
     let mut device = Replica::default();
     device.pull(&db, &["stock"], 10);
     db.execute(
-        "DROP TABLE afield_moment; ALTER TABLE afield_ledger DROP COLUMN change; \
+        "DROP TABLE afield_inbox; DROP TABLE afield_inbox_group; \
+         ALTER TABLE afield_node DROP COLUMN inbox_n; DROP TABLE afield_moment; \
+         ALTER TABLE afield_ledger DROP COLUMN change; \
          ALTER TABLE afield_node DROP COLUMN ledger_horizon; \
          UPDATE afield_node SET schema_version = 1",
     );
@@ -253,6 +255,25 @@ fn p2_bookkeeping_of_an_earlier_version_is_upgraded_and_keeps_the_ledger() {
     assert_eq!(device.resets, 0);
     let retention = afield_server::storage::Retention::of(100);
     db.storage().purge(retention, &mut || true).unwrap();
+}
+
+/// A database of version 2, which noted no refused changes: it says what to do, and notes them
+/// then.
+#[test]
+fn p6_bookkeeping_without_an_inbox_is_upgraded() {
+    let mut db = SqliteDatabase::new();
+    db.execute(
+        "DROP TABLE afield_inbox; DROP TABLE afield_inbox_group; \
+         ALTER TABLE afield_node DROP COLUMN inbox_n; UPDATE afield_node SET schema_version = 2",
+    );
+    db.stop();
+    let error = SqliteStorage::open(&db.path(), &db.model, zeros).unwrap_err();
+    assert!(error.message.contains("run `afield prepare`"), "{error}");
+    for _ in 0..2 {
+        prepare(&db.path(), &db.model, zeros).unwrap();
+    }
+    db.start();
+    afield_server::storage::conformance::p6_a_conflict_is_noted_once(&mut db);
 }
 
 fn group() -> afield_protocol::Group {

@@ -12,6 +12,7 @@ mod copies;
 mod dependants;
 mod digests;
 mod history;
+mod inbox;
 mod live;
 mod lookups;
 mod mirror;
@@ -37,6 +38,7 @@ pub use self::chosen::*;
 pub use self::copies::*;
 pub use self::dependants::*;
 pub use self::history::*;
+pub use self::inbox::*;
 pub use self::live::*;
 pub use self::lookups::*;
 pub use self::mirror::Mirror;
@@ -185,6 +187,8 @@ macro_rules! storage_conformance {
             p2_what_only_others_sent_is_not_known
             p1_no_history_contains_what_nobody_told
             p5_a_restored_copy_wakes_everybody
+            p1_a_checkpoint_behind_a_decision_contains_it
+            p9_the_inbox_is_forgotten_with_the_ledger
         }
         $crate::storage_conformance! { @ $make;
             p5_first_download_brings_every_row
@@ -277,6 +281,23 @@ macro_rules! storage_conformance {
             p5_values_that_flap_between_looks_are_news
             p7_what_was_known_is_no_news
             p5_random_news_leave_no_device_behind
+            p6_a_conflict_is_noted_once
+            p6_every_change_of_a_refused_group_is_noted
+            p6_a_group_that_is_sent_again_closes_its_entry
+            p9_the_inbox_is_bounded
+            p2_mine_is_applied_once
+            p2_a_decision_behind_the_users_own_does_nothing
+            p6_theirs_leaves_the_row
+            p6_set_corrects_a_change_of_its_group
+            p6_a_decision_cannot_break_a_reference
+            p6_deletes_and_gone_rows_are_decided
+            p6_counters_are_decided_as_differences
+            p1_what_depends_on_a_decided_create_finds_its_row
+            p6_a_create_over_a_row_that_exists_is_decided
+            p7_a_decision_is_told_to_its_device_until_it_says_so
+            p6_a_device_that_decided_too_is_told
+            p2_a_decision_tells_new_identifiers
+            p7_a_decision_tells_nothing_of_rows_that_left
         }
     };
     (@ $make:expr; $($case:ident)*) => {

@@ -6,10 +6,11 @@ use super::run::Statement;
 pub const TABLES_SQL: &str = include_str!("tables.sql");
 
 /// The version of [`TABLES_SQL`].
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
-/// What brings each earlier version to the next one: the version, SQL, reason.
-const UPGRADES: [(i32, &str, &str); 0] = [];
+/// What brings each earlier version to the next one: the version, and the tables that it has not,
+/// each made by its paragraph of [`TABLES_SQL`].
+const UPGRADES: [(i32, &[&str]); 1] = [(1, &["afield.inbox_group", "afield.inbox"])];
 
 /// What makes the bookkeeping where there is none.
 pub(super) fn creation() -> Vec<Statement> {
@@ -19,10 +20,14 @@ pub(super) fn creation() -> Vec<Statement> {
 
 /// What brings the bookkeeping of version `from` to [`SCHEMA_VERSION`].
 pub(super) fn upgrades(from: i32) -> Vec<Statement> {
-    let steps = UPGRADES.iter().filter(|(of, ..)| *of >= from);
-    let mut found: Vec<Statement> = steps
-        .map(|(_, sql, reason)| Statement::of(*sql, *reason))
-        .collect();
+    let missing = UPGRADES.iter().filter(|(of, _)| *of >= from);
+    let missing = missing.flat_map(|(_, tables)| tables.iter());
+    let made = missing.filter_map(|table| {
+        let begins = format!("CREATE TABLE {table} (");
+        let mut paragraphs = TABLES_SQL.split("\n\n");
+        paragraphs.find(|text| text.contains(&begins))
+    });
+    let mut found: Vec<Statement> = made.map(|text| statement(text.trim())).collect();
     if from != SCHEMA_VERSION {
         let sql = format!("UPDATE afield.node SET schema_version = {SCHEMA_VERSION}");
         found.push(Statement::of(sql, "notes the version of the bookkeeping"));

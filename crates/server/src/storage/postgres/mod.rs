@@ -27,6 +27,7 @@ mod epoch;
 mod error;
 mod expression;
 mod history;
+mod inbox;
 mod key;
 mod kinds;
 mod link;

@@ -90,7 +90,16 @@ pub async fn remove(client: &mut Client) -> Result<Vec<Statement>, StorageError>
         statements.extend(known.map(drop));
     }
     for table in [
-        "part", "number", "ledger", "epoch", "beacon", "reset", "capture", "node",
+        "inbox",
+        "inbox_group",
+        "part",
+        "number",
+        "ledger",
+        "epoch",
+        "beacon",
+        "reset",
+        "capture",
+        "node",
     ] {
         let sql = format!("DROP TABLE afield.{table}");
         statements.push(Statement::of(sql, "the bookkeeping"));

@@ -117,6 +117,12 @@ async fn groups(
         ), numbers AS (
           DELETE FROM afield.number n USING old
           WHERE n.user_name = old.user_name AND n.group_id = old.group_id
+        ), entries AS (
+          DELETE FROM afield.inbox i USING old
+          WHERE i.user_name = old.user_name AND i.group_id = old.group_id
+        ), inbox AS (
+          DELETE FROM afield.inbox_group g USING old
+          WHERE g.user_name = old.user_name AND g.group_id = old.group_id
         )
         SELECT count(*) FROM old";
     let mut gone = 0;

@@ -6,7 +6,9 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, limits};
+use afield_protocol::{
+    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, Part, limits,
+};
 
 use super::duties::Changed;
 use super::epoch::{self, Epoch};
@@ -16,10 +18,11 @@ use super::marks::Snapshot;
 use super::pool::Pool;
 use super::pull::{self, Known, Outcome, Read};
 use super::tables::Tables;
-use super::{duties, history, live, parts, position, purge, push};
+use super::{duties, history, inbox, live, parts, position, purge, push};
 use crate::model::file::{LimitsSection, PostgresUrl};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
+use crate::storage::inbox::{Decide, DecideOutcome, InboxEntry, InboxQuery};
 use crate::storage::lists::{LISTS_BYTES, Lists};
 use crate::storage::live::{Look, Moment, Touched, Watched};
 use crate::storage::{
@@ -365,6 +368,26 @@ impl Storage for PostgresStorage {
             is_retryable: true,
             ..lasting("looking for news: the database was changed again and again")
         })
+    }
+
+    fn inbox(&self, query: &InboxQuery) -> Result<Vec<InboxEntry>, StorageError> {
+        inbox::entries(self, query)
+    }
+
+    fn decide(&self, model: &ServerModel, decide: &Decide) -> Result<DecideOutcome, StorageError> {
+        inbox::decide(self, model, decide)
+    }
+
+    fn decisions(
+        &self,
+        model: &ServerModel,
+        caller: &Caller,
+    ) -> Result<Vec<Decided>, StorageError> {
+        inbox::decisions(self, model, caller)
+    }
+
+    fn close(&self, user: &str, closed: &[Closed]) -> Result<(), StorageError> {
+        inbox::close(self, user, closed)
     }
 
     fn health(&self) -> Result<(), StorageError> {

@@ -160,6 +160,74 @@ COMMENT ON COLUMN afield.part.total IS 'How many bytes the group has';
 COMMENT ON COLUMN afield.part.bytes IS 'The piece';
 COMMENT ON COLUMN afield.part.came IS 'When a piece of the group last came, in seconds since 1970';
 
+-- refused groups: what somebody may decide about, and what was decided
+CREATE TABLE afield.inbox_group (
+  user_name text COLLATE "C" NOT NULL,
+  group_id bytea NOT NULL,
+  n bigint NOT NULL,
+  device text NOT NULL,
+  claims text NOT NULL,
+  content bytea,
+  at bigint NOT NULL,
+  state text NOT NULL CHECK (state IN ('open', 'decided', 'closed')),
+  decision text,
+  decided_by text,
+  decided_at bigint,
+  into_id bytea,
+  answer bytea,
+  told boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (user_name, group_id)
+);
+COMMENT ON TABLE afield.inbox_group IS 'One row for each group that was refused';
+COMMENT ON COLUMN afield.inbox_group.user_name IS 'Who sent it';
+COMMENT ON COLUMN afield.inbox_group.group_id IS 'Its id, made by the device';
+COMMENT ON COLUMN afield.inbox_group.n IS 'The number of its first entry in afield.inbox';
+COMMENT ON COLUMN afield.inbox_group.device IS 'The device that sent it, as it called itself';
+COMMENT ON COLUMN afield.inbox_group.claims IS 'What the token of the user claimed, in JSON';
+COMMENT ON COLUMN afield.inbox_group.content IS 'The group as it was sent; null if it is too large';
+COMMENT ON COLUMN afield.inbox_group.at IS 'When, in seconds since 1970';
+COMMENT ON COLUMN afield.inbox_group.state IS 'open; decided (here) or closed (on the device)';
+COMMENT ON COLUMN afield.inbox_group.decision IS 'mine, theirs, set, merged, sent-again or dropped';
+COMMENT ON COLUMN afield.inbox_group.decided_by IS 'Who decided here';
+COMMENT ON COLUMN afield.inbox_group.decided_at IS 'When that was, or the device told of it';
+COMMENT ON COLUMN afield.inbox_group.into_id IS 'The group that was applied in its place';
+COMMENT ON COLUMN afield.inbox_group.answer IS 'What the device is told of its changes';
+COMMENT ON COLUMN afield.inbox_group.told IS 'Whether the device has stored what was decided here';
+
+-- their changes, for people
+CREATE TABLE afield.inbox (
+  n bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+  user_name text COLLATE "C" NOT NULL,
+  group_id bytea NOT NULL,
+  at_place integer NOT NULL,
+  entity text COLLATE "C" NOT NULL,
+  key text NOT NULL,
+  op text NOT NULL,
+  result text NOT NULL,
+  code text,
+  attribute text,
+  message text,
+  base text,
+  mine text,
+  theirs text,
+  UNIQUE (user_name, group_id, at_place)
+);
+COMMENT ON TABLE afield.inbox IS 'One row for each change of a group that was refused';
+COMMENT ON COLUMN afield.inbox.n IS 'Its number';
+COMMENT ON COLUMN afield.inbox.user_name IS 'Who sent it';
+COMMENT ON COLUMN afield.inbox.group_id IS 'Its group';
+COMMENT ON COLUMN afield.inbox.at_place IS 'Its place in the group';
+COMMENT ON COLUMN afield.inbox.entity IS 'The local entity';
+COMMENT ON COLUMN afield.inbox.key IS 'The identifier as the device had it, in JSON';
+COMMENT ON COLUMN afield.inbox.op IS 'create, update or delete';
+COMMENT ON COLUMN afield.inbox.result IS 'conflict or rejected; applied: it was not, because of its group';
+COMMENT ON COLUMN afield.inbox.code IS 'Why';
+COMMENT ON COLUMN afield.inbox.attribute IS 'The attribute that the code speaks of';
+COMMENT ON COLUMN afield.inbox.message IS 'For people';
+COMMENT ON COLUMN afield.inbox.base IS 'The row as the user saw it, in JSON; null if it is too large';
+COMMENT ON COLUMN afield.inbox.mine IS 'What he set, likewise';
+COMMENT ON COLUMN afield.inbox.theirs IS 'The row as he was told of it; null if he was told of none';
+
 -- everything whose change could open a hole in the capture, one line for each thing. The xmin of a
 -- trigger tells that it was switched off although it is on again; a file node tells a rewrite, and
 -- a partition emptied by itself.
@@ -231,5 +299,5 @@ $afield$;
 
 -- the row that says which database this is
 INSERT INTO afield.node (schema_version, system_identifier, database, itself)
-SELECT 1, s.system_identifier, d.oid, 'afield.node'::regclass
+SELECT 2, s.system_identifier, d.oid, 'afield.node'::regclass
 FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();

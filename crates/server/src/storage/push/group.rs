@@ -3,6 +3,7 @@
 use afield_protocol::zoo::planted;
 use afield_protocol::{Code, Group, GroupId, GroupOutcome, Verdict, VerdictKind};
 
+use super::inbox;
 use super::ledger::Entry;
 use super::numbers::{self, Numbers, Origins};
 use super::rights;
@@ -111,7 +112,7 @@ fn told<T: Transaction>(
     }
 }
 
-fn carry_out<T: Transaction>(
+pub(super) fn carry_out<T: Transaction>(
     tx: &T,
     group: &Group,
     numbers: Numbers,
@@ -211,7 +212,14 @@ fn record<T: Transaction>(tx: &T, group: &Group, verdicts: &[Verdict]) -> Result
     if planted("server-skips-ledger") || is_forgotten {
         return Ok(());
     }
-    tx.record(group, verdicts)
+    tx.record(group, verdicts)?;
+    if !group.absorbed.is_empty() {
+        tx.sent_again(group.id, &group.absorbed)?;
+    }
+    match inbox::noted(tx, group, verdicts) {
+        Some(noted) => tx.note(group.id, noted),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn outcome(group: &Group, verdicts: Vec<Verdict>) -> GroupOutcome {

@@ -19,6 +19,7 @@ mod apply;
 mod checks;
 mod deletion;
 mod group;
+mod inbox;
 mod ledger;
 mod numbers;
 mod references;
@@ -32,6 +33,7 @@ mod write;
 use afield_protocol::{Group, GroupOutcome};
 
 use self::group::{Ended, outcome, refusal};
+pub(in crate::storage) use self::inbox::{Made, decide, told_again};
 pub(in crate::storage) use self::ledger::{Entry, folded, is_applied};
 pub(in crate::storage) use self::numbers::{Temporary, made_by};
 pub(in crate::storage) use self::references::{ForeignKey, asked};

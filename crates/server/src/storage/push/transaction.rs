@@ -8,6 +8,7 @@ use super::ledger::Entry;
 use super::numbers::Temporary;
 use crate::resolved::{DeletedWhen, Scope, ServerEntity};
 use crate::storage::StorageError;
+use crate::storage::inbox::Noted;
 
 /// One transaction in which changes are applied, and every question that their rules ask.
 ///
@@ -66,6 +67,13 @@ pub(in crate::storage) trait Transaction {
 
     /// Notes what became of a group, and if it took effect that those folded into it did.
     fn record(&self, group: &Group, verdicts: &[Verdict]) -> Result<(), StorageError>;
+
+    /// Notes a group that was refused, for people to decide about; once.
+    fn note(&self, group: GroupId, noted: Noted) -> Result<(), StorageError>;
+
+    /// Notes that a group of the caller stands in the place of refused ones: nobody need decide
+    /// about them any more.
+    fn sent_again(&self, group: GroupId, refused: &[GroupId]) -> Result<(), StorageError>;
 
     /// Whether the ledger may have forgotten a group that was made behind this checkpoint.
     fn may_be_forgotten(&self, checkpoint: &Checkpoint) -> Result<bool, StorageError>;

@@ -23,6 +23,7 @@ mod deletion;
 mod entity;
 mod error;
 mod history;
+mod inbox;
 mod ledger;
 mod live;
 mod lookups;
@@ -50,7 +51,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afield_protocol::zoo::{crash_point, planted};
-use afield_protocol::{Checkpoint, Group, GroupId, GroupOutcome, History, Part, limits};
+use afield_protocol::{
+    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, Part, limits,
+};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use self::error::{While, crashed, lasting};
@@ -60,6 +63,7 @@ pub use self::prepare::{
 use self::scope::{LISTS_BYTES, Lists};
 use self::tables::Tables;
 pub use self::why::why;
+use super::inbox::{Decide, DecideOutcome, InboxEntry, InboxQuery};
 use super::live::{Look, Moment, Touched, Watched};
 use super::{Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError};
 use crate::position::{self, CodeKey};
@@ -87,6 +91,8 @@ pub struct SqliteStorage {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     epoch: [u8; 8],
+    /// Whether it answers no device: it has no epoch.
+    is_beside: bool,
     code_key: CodeKey,
     /// The highest beacon that is known to be durable.
     beacon: AtomicI64,
@@ -117,8 +123,23 @@ impl SqliteStorage {
         model: &ServerModel,
         mut random: impl FnMut(&mut [u8]),
     ) -> Result<Self, StorageError> {
+        let mut storage = Self::open_beside(path, model)?;
+        let mut epoch = [0; 8];
+        random(&mut epoch);
+        let beacon = begin_epoch(&mut storage.writer(), epoch)?;
+        storage.beacon = AtomicI64::new(beacon);
+        (storage.epoch, storage.is_beside) = (epoch, false);
+        Ok(storage)
+    }
+
+    /// Opens a prepared database to look at the inbox and to decide, beside servers or without one.
+    /// No device may be answered by it.
+    ///
+    /// # Errors
+    /// As [`SqliteStorage::open`].
+    pub fn open_beside(path: &Path, model: &ServerModel) -> Result<Self, StorageError> {
         let doing = "opening the database";
-        let mut conn = prepare::open_existing(path)?;
+        let conn = prepare::open_existing(path)?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         prepare::check(&conn, model)?;
         conn.pragma_update(None, "journal_mode", "wal")
@@ -131,16 +152,14 @@ impl SqliteStorage {
         let code_key = conn
             .query_row("SELECT code_key FROM afield_node", [], |row| row.get(0))
             .while_("reading the key of the positions")?;
-        let mut epoch = [0; 8];
-        random(&mut epoch);
-        let beacon = begin_epoch(&mut conn, epoch)?;
         Ok(Self {
             path: path.to_owned(),
             writer: Mutex::new(conn),
             readers: Mutex::new(Vec::new()),
-            epoch,
+            epoch: [0; 8],
+            is_beside: true,
             code_key,
-            beacon: AtomicI64::new(beacon),
+            beacon: AtomicI64::new(0),
             tables: Mutex::new(Arc::new(tables)),
             clock: None,
             lists: Lists::new(LISTS_BYTES),
@@ -328,6 +347,26 @@ impl Storage for SqliteStorage {
         asked: &mut dyn FnMut(&Touched) -> Vec<Caller>,
     ) -> Result<Look, StorageError> {
         live::look(self, model, since, watched, asked)
+    }
+
+    fn inbox(&self, query: &InboxQuery) -> Result<Vec<InboxEntry>, StorageError> {
+        inbox::entries(self, query)
+    }
+
+    fn decide(&self, model: &ServerModel, decide: &Decide) -> Result<DecideOutcome, StorageError> {
+        inbox::decide(self, model, decide)
+    }
+
+    fn decisions(
+        &self,
+        model: &ServerModel,
+        caller: &Caller,
+    ) -> Result<Vec<Decided>, StorageError> {
+        inbox::decisions(self, model, caller)
+    }
+
+    fn close(&self, user: &str, closed: &[Closed]) -> Result<(), StorageError> {
+        inbox::close(self, user, closed)
     }
 
     fn health(&self) -> Result<(), StorageError> {

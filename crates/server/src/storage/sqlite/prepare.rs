@@ -21,7 +21,7 @@ use crate::storage::StorageError;
 pub const TABLES_SQL: &str = include_str!("tables.sql");
 
 /// The version of [`TABLES_SQL`].
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// How long to wait for another program that is writing: longer than any sane transaction of a
 /// team's program, shorter than a person's patience.
@@ -223,10 +223,13 @@ fn plan_in(conn: &Connection, model: &ServerModel) -> Result<Report, StorageErro
     }
     let mut captured = Vec::new();
     if present.contains_key("afield_node") {
-        if version(conn)? == Some(1) {
-            upgrade_first(&mut report);
-        } else {
-            check_version(conn)?;
+        match version(conn)? {
+            Some(1) => {
+                upgrade_first(&mut report);
+                upgrade_second(&mut report);
+            }
+            Some(2) => upgrade_second(&mut report),
+            _ => check_version(conn)?,
         }
         captured = captured_tables(conn).while_("reading the schema")?;
     } else {
@@ -275,7 +278,9 @@ impl Report {
 fn first_rows(conn: &Connection, report: &mut Report) -> Result<(), StorageError> {
     let mode = literal(&journal_mode(conn)?);
     report.statements.push(Statement {
-        sql: format!("INSERT INTO afield_node VALUES (1, {SCHEMA_VERSION}, ?1, ?2, 0, {mode}, 0)"),
+        sql: format!(
+            "INSERT INTO afield_node VALUES (1, {SCHEMA_VERSION}, ?1, ?2, 0, {mode}, 0, 0)"
+        ),
         reason: "identity and key of this database: 8 and 32 random bytes".into(),
         random: vec![8, 32],
     });
@@ -334,6 +339,16 @@ fn upgrade_first(report: &mut Report) {
     report.run("UPDATE afield_node SET schema_version = 2", reason);
 }
 
+/// From version 2, which noted no refused changes, to version 3. Its tables are made before this.
+fn upgrade_second(report: &mut Report) {
+    let reason = "refused changes have numbers";
+    report.run(
+        "ALTER TABLE afield_node ADD COLUMN inbox_n INTEGER NOT NULL DEFAULT 0",
+        reason,
+    );
+    report.run("UPDATE afield_node SET schema_version = 3", reason);
+}
+
 fn version(conn: &Connection) -> Result<Option<i64>, StorageError> {
     conn.query_row("SELECT schema_version FROM afield_node", [], |row| {
         row.get(0)
@@ -345,7 +360,7 @@ fn version(conn: &Connection) -> Result<Option<i64>, StorageError> {
 fn check_version(conn: &Connection) -> Result<(), StorageError> {
     match version(conn)? {
         Some(SCHEMA_VERSION) => Ok(()),
-        Some(1) => Err(lasting(
+        Some(1 | 2) => Err(lasting(
             "the database was prepared by an earlier version of Afield: run `afield prepare`",
         )),
         Some(other) => Err(lasting(format!(

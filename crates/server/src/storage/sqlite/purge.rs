@@ -226,8 +226,10 @@ impl Old {
         cells.extend(batch.after.iter().flatten().cloned());
         cells.extend(batch.last.iter().cloned());
         if self.is_ledger {
-            let sql = format!("DELETE FROM afield_number WHERE ({key}) IN (SELECT {key} {old})");
-            tx.prepare_cached(&sql)?.execute(params_from_iter(&cells))?;
+            for table in ["afield_number", "afield_inbox", "afield_inbox_group"] {
+                let sql = format!("DELETE FROM {table} WHERE ({key}) IN (SELECT {key} {old})");
+                tx.prepare_cached(&sql)?.execute(params_from_iter(&cells))?;
+            }
         }
         let sql = format!("DELETE {old}");
         let gone = tx.prepare_cached(&sql)?.execute(params_from_iter(cells))?;

@@ -12,9 +12,10 @@ use rusqlite::{Connection, ErrorCode, Transaction as Tx, TransactionBehavior};
 use super::entity::{EntityTable, Row, RowPlace};
 use super::error::{While, crashed, storage_error};
 use super::tables::Tables;
-use super::{SqliteStorage, column, constraint, history, ledger, references, write};
+use super::{SqliteStorage, column, constraint, history, inbox, ledger, references, write};
 use crate::position::open_checkpoint;
 use crate::resolved::ServerModel;
+use crate::storage::inbox::Noted;
 use crate::storage::push::{
     self, Beside, Commit, Entry, Place, Purpose, Step, Temporary, Transaction, Written,
 };
@@ -40,7 +41,7 @@ pub(super) fn push(
 }
 
 /// A transaction of a caller.
-struct Writes<'a> {
+pub(super) struct Writes<'a> {
     storage: &'a SqliteStorage,
     tx: Tx<'a>,
     tables: Arc<Tables>,
@@ -51,7 +52,7 @@ struct Writes<'a> {
 }
 
 impl<'a> Writes<'a> {
-    fn begin(
+    pub(super) fn begin(
         storage: &'a SqliteStorage,
         conn: &'a Connection,
         model: &ServerModel,
@@ -129,6 +130,14 @@ impl Transaction for Writes<'_> {
 
     fn record(&self, group: &Group, verdicts: &[Verdict]) -> Result<(), StorageError> {
         ledger::record(&self.tx, self.user(), group, verdicts, self.now)
+    }
+
+    fn note(&self, group: GroupId, noted: Noted) -> Result<(), StorageError> {
+        inbox::note(&self.tx, self.caller, group, &noted, self.now)
+    }
+
+    fn sent_again(&self, group: GroupId, refused: &[GroupId]) -> Result<(), StorageError> {
+        inbox::sent_again(&self.tx, self.user(), group, refused, self.now)
     }
 
     /// It may unless the group was made behind everything that is forgotten, in a history that is
@@ -286,7 +295,11 @@ impl Transaction for Writes<'_> {
     /// Not by [`Tx::commit`]: that rolls back at once when it fails, and the reference that failed
     /// could not be found any more.
     fn commit(&self) -> Result<Commit, StorageError> {
-        let told = history::raise(&self.tx, self.storage.epoch)?;
+        let told = match self.storage.is_beside {
+            false => history::raise(&self.tx, self.storage.epoch)?,
+            // Nothing is told to a device with it: whoever does that raises a beacon of its own.
+            true => 0,
+        };
         crash_point("server-push-before-commit").map_err(crashed)?;
         match self.tx.execute_batch("COMMIT") {
             Ok(()) => {

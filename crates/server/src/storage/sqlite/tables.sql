@@ -9,7 +9,8 @@ CREATE TABLE afield_node (
   code_key BLOB NOT NULL,                  -- 32 random bytes: the key of the position tokens
   horizon INTEGER NOT NULL,                -- marks are whole above this change number
   former_journal_mode TEXT NOT NULL,       -- given back by `afield prepare --remove`
-  ledger_horizon INTEGER NOT NULL DEFAULT 0 -- the ledger is whole above it; 0: nothing is forgotten
+  ledger_horizon INTEGER NOT NULL DEFAULT 0, -- the ledger is whole above it; 0: forgot nothing
+  inbox_n INTEGER NOT NULL DEFAULT 0       -- the newest number of an entry in the inbox
 );
 
 CREATE TABLE afield_clock (
@@ -63,3 +64,39 @@ CREATE TABLE afield_part (
   came INTEGER NOT NULL,                   -- seconds since 1970: when its newest piece came
   PRIMARY KEY (user, group_id, at)
 );
+
+CREATE TABLE afield_inbox_group (
+  user TEXT NOT NULL,                      -- who sent the group that was refused
+  group_id BLOB NOT NULL,                  -- its 16 random bytes
+  n INTEGER NOT NULL,                      -- the number of its first entry in afield_inbox
+  device TEXT NOT NULL,                    -- the device that sent it, as it called itself
+  claims TEXT NOT NULL,                    -- what the user's token claimed, in JSON
+  content BLOB,                            -- the group as it was sent, in CBOR; null if too large
+  at INTEGER NOT NULL,                     -- seconds since 1970, for people
+  state TEXT NOT NULL,                     -- open; decided (here) or closed (on the device)
+  decision TEXT,                           -- mine, theirs, set, merged, sent-again, dropped
+  decided_by TEXT,                         -- who decided here
+  decided_at INTEGER,                      -- when that was, or the device told, as above
+  into_id BLOB,                            -- the group that was applied in its place
+  answer BLOB,                             -- what the device is told: verdicts in CBOR
+  told INTEGER NOT NULL DEFAULT 0,         -- 1 once the device has stored what was decided here
+  PRIMARY KEY (user, group_id)
+) WITHOUT ROWID;
+
+CREATE TABLE afield_inbox (
+  n INTEGER NOT NULL UNIQUE,               -- the entry's number; none comes twice
+  user TEXT NOT NULL,                      -- who sent the group
+  group_id BLOB NOT NULL,                  -- the group
+  at INTEGER NOT NULL,                     -- the change's place in the group
+  entity TEXT NOT NULL,                    -- the local entity
+  key TEXT NOT NULL,                       -- the identifier as the device had it, in JSON
+  op TEXT NOT NULL,                        -- create, update, delete
+  result TEXT NOT NULL,                    -- conflict, rejected; applied: not, with its group
+  code TEXT,                               -- why
+  attribute TEXT,                          -- the attribute that the code speaks of
+  message TEXT,                            -- for people
+  base TEXT,                               -- the row as the user saw it, in JSON; null if too large
+  mine TEXT,                               -- what he set, likewise
+  theirs TEXT,                             -- the row as he was told of it; null if of none
+  PRIMARY KEY (user, group_id, at)
+) WITHOUT ROWID;

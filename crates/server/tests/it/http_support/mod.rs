@@ -296,6 +296,8 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Fetch(_) => "fetch",
         Frame::Digest(_) => "digest",
         Frame::Hashes(_) => "hashes",
+        Frame::Inbox { .. } => "inbox",
+        Frame::Closed { .. } => "closed",
     };
     frames.iter().map(kind).collect()
 }

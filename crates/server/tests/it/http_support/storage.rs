@@ -3,10 +3,11 @@
 use std::sync::{Condvar, Mutex};
 
 use afield_protocol::{
-    Checkpoint, Code, Frame, Group, GroupId, GroupOutcome, History, Page, PageEnd, Part,
-    RowBlockWriter, Value, Verdict,
+    Checkpoint, Closed, Code, Decided, Frame, Group, GroupId, GroupOutcome, History, Page, PageEnd,
+    Part, RowBlockWriter, Value, Verdict,
 };
 use afield_server::resolved::ServerModel;
+use afield_server::storage::inbox::{Decide, DecideOutcome, InboxEntry, InboxQuery};
 use afield_server::storage::live::{Look, Moment, Touched, Watched};
 use afield_server::storage::{
     Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError,
@@ -201,6 +202,22 @@ impl Storage for StubStorage {
         _: &mut dyn FnMut(&Touched) -> Vec<Caller>,
     ) -> Result<Look, StorageError> {
         Err(self.script.lock().unwrap().fail())
+    }
+
+    fn inbox(&self, _: &InboxQuery) -> Result<Vec<InboxEntry>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn decide(&self, _: &ServerModel, _: &Decide) -> Result<DecideOutcome, StorageError> {
+        Ok(DecideOutcome::Unknown)
+    }
+
+    fn decisions(&self, _: &ServerModel, _: &Caller) -> Result<Vec<Decided>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn close(&self, _: &str, _: &[Closed]) -> Result<(), StorageError> {
+        Ok(())
     }
 
     fn health(&self) -> Result<(), StorageError> {

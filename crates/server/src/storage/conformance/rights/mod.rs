@@ -111,6 +111,7 @@ fn nothing() -> Attributes {
 macro_rules! storage_rights_conformance {
     ($make:expr) => {
         $crate::storage_conformance! { @ $make;
+            p7_a_decision_has_the_rights_of_its_user
             p7_foreign_and_missing_rows_are_answered_alike
             p7_foreign_rows_in_a_known_part_are_answered_alike
             p7_a_taken_identifier_tells_nothing_else

@@ -29,11 +29,13 @@ use super::super::cell::{Param, Wire};
 use super::super::columns::{KeyColumn, ReadColumn};
 use super::super::entity::{EntityTable, Found};
 use super::super::error::lasting;
+use super::super::inbox;
 use super::super::link::Link;
 use super::super::scope::{Asks, Bound, ScopeSql};
 use super::rows::{borrowed, bound};
 use super::{DOING, FoundKey, READING, ledger};
 use crate::resolved::{Condition, Scope, ServerEntity};
+use crate::storage::inbox::Noted as Refused;
 use crate::storage::push::{Entry, Table, folded, is_applied};
 use crate::storage::{Caller, StorageError};
 
@@ -98,6 +100,10 @@ pub(super) struct Ahead {
     rows: HashMap<(String, Vec<Value>), Known>,
     planned: Vec<(String, Planned)>,
     noted: Vec<Noted>,
+    /// Groups that were refused.
+    refused: Vec<(GroupId, Refused)>,
+    /// Groups that stand in the place of others: pairs of one of these, and the group.
+    in_place: Vec<(GroupId, GroupId)>,
     /// What was planned when a group began.
     begun: Vec<usize>,
     /// Whether something could not be decided so.
@@ -437,6 +443,8 @@ impl Ahead {
 
     /// Notes what became of a group.
     pub(super) fn record(&mut self, group: &Group, verdicts: &[Verdict]) {
+        let in_place = group.absorbed.iter().map(|old| (*old, group.id));
+        self.in_place.extend(in_place);
         self.noted.push(Noted {
             group: group.id,
             hash: group.hash(),
@@ -444,6 +452,11 @@ impl Ahead {
             is_applied: is_applied(verdicts),
             folded: folded(group, verdicts).to_vec(),
         });
+    }
+
+    /// Notes a group that was refused.
+    pub(super) fn note(&mut self, group: GroupId, refused: Refused) {
+        self.refused.push((group, refused));
     }
 
     /// Writes everything. False if the database made something else of it.
@@ -474,6 +487,10 @@ impl Ahead {
             }
         }
         self.write_ledger(link, caller, now).await?;
+        inbox::sent_again(link, &caller.user, &self.in_place, now).await?;
+        for (group, refused) in &self.refused {
+            inbox::note(link, caller, *group, refused, now).await?;
+        }
         Ok(true)
     }
 

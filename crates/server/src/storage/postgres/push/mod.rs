@@ -35,12 +35,15 @@ pub(super) use self::learn::has_deferrable;
 use self::refusal::Target;
 use self::rows::FoundKey;
 pub(super) use self::table::PushTable;
-use self::writes::{Rows, Writes};
+use self::writes::Rows;
+pub(super) use self::writes::Writes;
 use super::entity::{EntityTable, Found};
 use super::epoch::{snapshot, xid};
 use super::error::{While, lasting};
-use super::{PostgresStorage, history};
+use super::tables::Tables;
+use super::{PostgresStorage, history, inbox};
 use crate::resolved::ServerModel;
+use crate::storage::inbox::Noted;
 use crate::storage::push::{
     self, Beside, Commit, Entry, Purpose, Step, Temporary, Transaction, Written,
 };
@@ -66,13 +69,24 @@ pub(super) fn push(
     caller: &Caller,
     groups: &[Group],
 ) -> Result<Vec<GroupOutcome>, StorageError> {
+    run_again(storage, model, |tables, remedy| {
+        let begin = || Writes::begin(storage, tables, caller, remedy);
+        push::push(model, groups, &begin)
+    })
+}
+
+/// Runs what needs a transaction of a push, and again where that may make it succeed.
+pub(super) fn run_again<T>(
+    storage: &PostgresStorage,
+    model: &ServerModel,
+    work: impl Fn(&Tables, &Cell<Option<Remedy>>) -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
     let mut tables = storage.tables(model)?;
     let mut attempts = 0;
     loop {
         attempts += 1;
         let remedy = Cell::new(None);
-        let begin = || Writes::begin(storage, &tables, caller, &remedy);
-        let done = push::push(model, groups, &begin);
+        let done = work(&tables, &remedy);
         match (done, remedy.get()) {
             (Err(_), Some(remedy)) if attempts < ATTEMPTS => match remedy {
                 Remedy::Again => {}
@@ -86,7 +100,7 @@ pub(super) fn push(
 
 /// What makes a push succeed that failed.
 #[derive(Clone, Copy, Debug)]
-enum Remedy {
+pub(super) enum Remedy {
     /// It met a deadlock, or could not be serialized.
     Again,
     /// A table is another one than when it was looked at, or has other triggers.
@@ -192,6 +206,25 @@ impl Transaction for Writes<'_> {
             self.lease
                 .wait(async |link| ledger::record(link, user, group, verdicts, now).await),
         )
+    }
+
+    fn note(&self, group: GroupId, noted: Noted) -> Result<(), StorageError> {
+        if let Some(ahead) = &mut *self.ahead.borrow_mut() {
+            ahead.note(group, noted);
+            return Ok(());
+        }
+        let (caller, now) = (self.caller, self.now);
+        self.waiting(async |link| inbox::note(link, caller, group, &noted, now).await)
+    }
+
+    fn sent_again(&self, group: GroupId, refused: &[GroupId]) -> Result<(), StorageError> {
+        // What is decided ahead says it when it is written.
+        if self.ahead.borrow().is_some() {
+            return Ok(());
+        }
+        let (user, now) = (self.user(), self.now);
+        let pairs: Vec<_> = refused.iter().map(|old| (*old, group)).collect();
+        self.waiting(async |link| inbox::sent_again(link, user, &pairs, now).await)
     }
 
     /// It may unless the group was made behind everything that is forgotten, in a history that is

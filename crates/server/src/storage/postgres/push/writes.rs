@@ -29,7 +29,7 @@ pub(super) enum Rows {
 }
 
 /// A transaction of a caller.
-pub(super) struct Writes<'a> {
+pub(in super::super) struct Writes<'a> {
     pub(super) storage: &'a PostgresStorage,
     pub(super) lease: Lease<'a>,
     pub(super) tables: &'a Tables,
@@ -46,7 +46,7 @@ pub(super) struct Writes<'a> {
 }
 
 impl<'a> Writes<'a> {
-    pub(super) fn begin(
+    pub(in super::super) fn begin(
         storage: &'a PostgresStorage,
         tables: &'a Tables,
         caller: &'a Caller,
@@ -91,6 +91,14 @@ impl<'a> Writes<'a> {
 
     pub(super) fn user(&self) -> &str {
         &self.caller.user
+    }
+
+    /// What comes of work in the transaction that no change is to blame for.
+    pub(in super::super) fn waiting<T>(
+        &self,
+        work: impl AsyncFnOnce(&Link) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        self.noted(self.lease.wait(work))
     }
 
     /// The rows of a statement that no change is to blame for.
