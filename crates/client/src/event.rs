@@ -2,8 +2,8 @@
 //!
 //! Events are numbered and kept in memory, the newest [`KEPT`] of them: a stream of them that is
 //! read too slowly goes on with the oldest that is left, and its numbers show the gap. Progress
-//! that nobody has read yet is replaced by newer progress of the same, so that it takes no place of what
-//! matters. Nothing that must not be missed is in events alone: conflicts and refusals stay in the
+//! that nobody has read yet is replaced by newer progress of the same, so that it takes no place
+//! of what matters. Nothing that must not be missed is in events alone: conflicts and refusals stay in the
 //! store until somebody decides.
 
 use std::collections::VecDeque;

@@ -22,12 +22,14 @@ mod environment;
 mod error;
 pub mod event;
 mod key;
+pub mod live;
 #[cfg(feature = "native")]
 pub mod native;
 pub mod network;
 pub mod queue;
 pub mod retry;
 pub mod schedule;
+pub mod sse;
 mod store;
 pub mod typed;
 
@@ -39,8 +41,8 @@ pub use store::{
     ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, DecidedInfo, DecidedWhat,
     Difference, DifferentRow, Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo,
     Outgoing, PageApplied, Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status,
-    Store, SyncEnd, SyncStore, Transaction, UncapturedRow, UnitStatus, UpgradeFailed, VerifyStatus,
-    Watch, Watches,
+    Store, SyncEnd, SyncStore, Transaction, UncapturedRow, UnitStatus, Unsent, UpgradeFailed,
+    VerifyStatus, Watch, Watches,
 };
 
 /// The examples of the page are compiled.

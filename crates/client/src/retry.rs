@@ -1,7 +1,7 @@
 //! When a sync that failed is tried again.
 //!
-//! - *Transient*: the network, or a server that is busy or has trouble. Tried again after a pause that
-//!   doubles, or as late as the server asks for.
+//! - *Transient*: the network, or a server that is busy or has trouble. After a pause that doubles,
+//!   or as late as the server asks for.
 //! - *Sign-in*: the token is refused, or there is none. When there is another one, and after the
 //!   longest pause.
 //! - *Permanent*: what only somebody can mend, on the device or on the server. After the longest

@@ -29,6 +29,7 @@ pub struct Schedule {
     /// When the last sync was over, or the schedule began.
     last: i64,
     has_resumed: bool,
+    has_signed_in: bool,
     is_suspended: bool,
     /// Whether the server can be reached again, and no sync was begun for that.
     is_back: bool,
@@ -44,6 +45,8 @@ pub struct Schedule {
 pub enum Reason {
     /// The app came to the front.
     Resume,
+    /// Somebody signed in.
+    Login,
     /// The server can be reached again.
     Online,
     /// Something was written.
@@ -59,6 +62,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Resume => "resume",
+            Self::Login => "login",
             Self::Online => "online",
             Self::Write => "write",
             Self::Interval => "interval",
@@ -147,8 +151,9 @@ impl Schedule {
         self.is_without_network = is_without;
     }
 
-    /// Somebody signed in: what a token was missing for is due.
+    /// Somebody signed in: a sync is due, and what a token was missing for.
     pub fn signed_in(&mut self, now: i64) {
+        self.has_signed_in = true;
         self.retries.hurry(FailureClass::SignIn, now);
     }
 
@@ -167,10 +172,12 @@ impl Schedule {
             .map(|every| self.last.saturating_add(ms(every)));
         let is_usual = !self.retries.has_everything();
         let at_once = (self.has_resumed && config.on_resume).then_some(i64::MIN);
+        let login = (self.has_signed_in && config.on_login).then_some(i64::MIN);
         let is_back = (self.is_back && config.on_online).then_some(i64::MIN);
         let alone = self.alone.filter(|_| config.retry.is_some());
         let found = [
             (at_once, Reason::Resume),
+            (login, Reason::Login),
             (is_back, Reason::Online),
             (after_write().filter(|_| is_usual), Reason::Write),
             (again.filter(|_| is_usual), Reason::Interval),
@@ -197,9 +204,13 @@ impl Schedule {
                         });
                     }
                 }
-                Reason::Resume | Reason::Online | Reason::Write | Reason::Interval => {
+                Reason::Resume
+                | Reason::Login
+                | Reason::Online
+                | Reason::Write
+                | Reason::Interval => {
                     (self.wrote, self.last) = (None, now);
-                    (self.has_resumed, self.is_back) = (false, false);
+                    (self.has_resumed, self.has_signed_in, self.is_back) = (false, false, false);
                     due.push(Wanted::everything());
                 }
             }
@@ -208,6 +219,8 @@ impl Schedule {
         let is_held = self.is_suspended || self.is_without_network;
         self.has_resumed &= is_held;
         self.is_back &= is_held;
+        // Who signed in before syncs begin by themselves gets one when they do.
+        self.has_signed_in &= is_held || self.config.is_none();
         due
     }
 }
@@ -221,6 +234,7 @@ mod tests {
     fn config() -> SyncConfig {
         SyncConfig {
             on_online: true,
+            on_login: true,
             on_resume: true,
             on_write_ms: Some(2_000),
             interval_ms: Some(60_000),
@@ -314,6 +328,7 @@ mod tests {
     fn what_is_switched_off_is_not_due() {
         let mut schedule = begun(SyncConfig {
             on_online: false,
+            on_login: false,
             on_resume: false,
             on_write_ms: None,
             interval_ms: None,
@@ -378,7 +393,28 @@ mod tests {
         failed(&mut schedule, 10_000, FailureClass::SignIn);
         assert_eq!(schedule.due(), Some((310_000, Reason::Retry)));
         schedule.signed_in(20_000);
-        assert!(takes(&mut schedule, 20_000));
+        let due = schedule.take(20_000);
+        assert!(!due.is_empty() && due.iter().all(|it| *it == Wanted::everything()));
+    }
+
+    #[test]
+    fn who_signed_in_before_gets_a_sync_when_they_begin_by_themselves() {
+        let mut schedule = Schedule::default();
+        schedule.signed_in(0);
+        assert!(!takes(&mut schedule, 5));
+        schedule.configure(Some(config()), 10);
+        assert_eq!(schedule.due(), Some((i64::MIN, Reason::Login)));
+        assert!(takes(&mut schedule, 10));
+        assert!(!takes(&mut schedule, 10));
+        schedule.configure(
+            Some(SyncConfig {
+                on_login: false,
+                ..config()
+            }),
+            20,
+        );
+        schedule.signed_in(20);
+        assert!(!takes(&mut schedule, 20));
     }
 
     #[test]

@@ -277,6 +277,9 @@ pub(super) fn why_not_up_to_date(status: &Status) -> Option<String> {
         _ if !status.downloading.is_empty() => {
             format!("still downloading {}", status.downloading.join(", "))
         }
+        _ if status.units.iter().any(|unit| unit.is_behind) => {
+            "the server has something newer".to_owned()
+        }
         _ if status.pending + status.held > 0 => {
             super::show::changes_wait(status.pending + status.held)
         }

@@ -6,6 +6,7 @@ mod decide;
 mod events;
 mod rekey;
 mod rows;
+mod session;
 mod show;
 mod sync;
 mod table;
@@ -137,6 +138,10 @@ fn key_source(file: Option<&PathBuf>, variable: &str) -> Option<KeySource> {
 enum DeviceCommand {
     /// Make the store, or show what it is.
     Open,
+    /// Sign in: open the store with a token, also after its user has logged out.
+    Login,
+    /// Log out: forget the token, and lock the store until its user signs in again.
+    Logout(session::LogoutArgs),
     /// Send what was changed and receive what changed elsewhere.
     Sync(sync::SyncArgs),
     /// Say whether everything is sent and received, and if not, why.
@@ -276,7 +281,7 @@ impl DeviceCommand {
     fn signs_in(&self) -> bool {
         matches!(
             self,
-            Self::Open | Self::Sync(_) | Self::Verify(_) | Self::Run
+            Self::Open | Self::Login | Self::Sync(_) | Self::Verify(_) | Self::Run
         )
     }
 }
@@ -299,6 +304,8 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
     let client = open(&args.store, &args.who, command.signs_in())?;
     match command {
         DeviceCommand::Open => show::opened(&client, out),
+        DeviceCommand::Login => session::login(&client, &args.who, out),
+        DeviceCommand::Logout(args) => session::logout(client, args, out),
         DeviceCommand::Sync(args) => return sync::run(client, args, out),
         DeviceCommand::Status => show::status(&client, out),
         DeviceCommand::Run => events::run(client, out),

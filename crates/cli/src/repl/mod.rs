@@ -16,8 +16,8 @@ mod verify;
 use std::io::{Write as _, stdin, stdout};
 use std::path::{Path, PathBuf};
 
-use afield::Error;
 use afield::native::Client;
+use afield::{Error, Unsent};
 use afield_protocol::Code;
 use serde_json::{Map, Value as Json, json};
 
@@ -89,6 +89,8 @@ impl Session {
         })?;
         match verb {
             "open" => self.open(request),
+            "login" => self.login(request),
+            "logout" => self.logout(request),
             "close" => {
                 self.client = None;
                 Ok(Answer::new())
@@ -96,7 +98,9 @@ impl Session {
             verb => {
                 let perform = requests::find(verb).ok_or_else(|| {
                     let known = requests::VERBS.map(|(verb, _)| verb).join(", ");
-                    let message = format!("no request `{verb}`; there are: open, {known}, close");
+                    let message = format!(
+                        "no request `{verb}`; there are: open, login, logout, {known}, close"
+                    );
                     Error::new(Code::UNKNOWN_REQUEST, message)
                 })?;
                 perform(self.client()?, request)
@@ -123,6 +127,49 @@ impl Session {
         let opened = device::opened_json(&client)?;
         self.client = Some(client);
         Ok(requests::object(opened))
+    }
+
+    /// Signs in, in place of whoever was there: that one is not logged out by it.
+    fn login(&mut self, request: &Map<String, Json>) -> Result<Answer, Error> {
+        for name in ["user", "token"] {
+            requests::text(request, name)?;
+        }
+        self.open(request)?;
+        let status = self.client()?.store().status()?;
+        let waiting = status.pending + status.held;
+        Ok(requests::object(json!({ "pending": waiting })))
+    }
+
+    /// Logs out and closes the store; with `discard` nothing of the user's is left.
+    fn logout(&mut self, request: &Map<String, Json>) -> Result<Answer, Error> {
+        let flag = |name: &str| match request.get(name) {
+            None | Some(Json::Null) => Ok(false),
+            Some(Json::Bool(is)) => Ok(*is),
+            Some(_) => Err(requests::malformed(name, "true or false")),
+        };
+        let (discards, keeps) = (flag("discard")?, flag("keep")?);
+        if discards && keeps {
+            return Err(requests::malformed("keep", "false where `discard` is true"));
+        }
+        let unsent = match keeps {
+            true => Unsent::Keep,
+            false => Unsent::Refuse,
+        };
+        self.client()?;
+        let pending = match self.client.take() {
+            Some(client) if discards => client.erase(Unsent::Discard)?,
+            Some(client) => match client.log_out(unsent) {
+                Ok(left) => left,
+                Err(error) => {
+                    // Whoever is not logged out is still there.
+                    self.client = Some(client);
+                    return Err(error);
+                }
+            },
+            None => 0,
+        };
+        self.who.token = None;
+        Ok(requests::object(json!({ "pending": pending })))
     }
 
     /// The open store; a request before any `open` opens what the flags say.

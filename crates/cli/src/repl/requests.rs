@@ -146,7 +146,7 @@ fn sync_options(request: &Request) -> Result<SyncOptions, Error> {
 }
 
 fn status(client: &Client, _: &Request) -> Result<Answer, Error> {
-    let mut answer = object(status_json(&client.store().status()?));
+    let mut answer = object(status_json(&client.status()?));
     schedule::add_status(client, &mut answer);
     Ok(answer)
 }

@@ -19,6 +19,7 @@ pub(super) fn start(client: &Client, request: &Request) -> Result<Answer, Error>
     };
     let config = SyncConfig {
         on_online: flag("on_online", of_model.on_online)?,
+        on_login: flag("on_login", of_model.on_login)?,
         on_resume: flag("on_resume", of_model.on_resume)?,
         on_write_ms: milliseconds(request, "on_write_ms", of_model.on_write_ms)?,
         interval_ms: milliseconds(request, "interval_ms", of_model.interval_ms)?,
@@ -31,6 +32,7 @@ pub(super) fn start(client: &Client, request: &Request) -> Result<Answer, Error>
         .map(|retry| json!({ "first_ms": retry.first_ms, "longest_ms": retry.longest_ms }));
     Ok(object(json!({
         "on_online": config.on_online,
+        "on_login": config.on_login,
         "on_resume": config.on_resume,
         "on_write_ms": config.on_write_ms,
         "interval_ms": config.interval_ms,

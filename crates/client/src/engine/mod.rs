@@ -432,6 +432,7 @@ impl Run {
             received: &self.received,
         })?;
         let mut report = std::mem::take(&mut self.report);
+        report.units = self.received.drain(..).map(|(unit, _)| unit).collect();
         report.conclude(error, store.are_settled(&self.sent)?);
         commands.push(Command::Finished(report));
         Ok(())

@@ -124,6 +124,8 @@ pub struct Report {
     pub is_cancelled: bool,
     /// Groups that failed alone and wait.
     pub backed_off: u64,
+    /// Units of which all rows are here.
+    pub units: Vec<String>,
     /// Units whose rows it did not ask for, because the network is metered.
     pub left_out: Vec<String>,
     /// Whether another model was installed.

@@ -31,17 +31,18 @@ impl Shared {
     /// Looks whether units are up to date, and tells where that is something else now.
     pub(super) fn look_at_units(&self) {
         // A store that cannot be read says so to whoever reads it.
-        let Ok((units, freshness_ms, now_ms)) = lock(&self.runner).units() else {
+        let Ok((mut units, freshness_ms, now_ms)) = lock(&self.runner).units() else {
             return;
         };
         let mut changed = Vec::new();
         let mut state = lock(&self.state);
+        state.add_live(&mut units, (self.now(), now_ms));
         let mut stale_ms: Option<i64> = None;
         for unit in units {
             let is_up_to_date = unit.is_up_to_date(now_ms, freshness_ms);
-            if let Some(at) = unit.received_ms.filter(|_| is_up_to_date) {
-                let left = at.saturating_add(freshness_ms) - now_ms + 1;
-                stale_ms = Some(stale_ms.map_or(left, |ms| ms.min(left)));
+            let fresh_for = unit.fresh_for(now_ms, freshness_ms);
+            if let Some(left) = fresh_for.filter(|_| is_up_to_date) {
+                stale_ms = Some(stale_ms.map_or(left + 1, |ms| ms.min(left + 1)));
             }
             let before = state.up_to_date.insert(unit.unit.clone(), is_up_to_date);
             if before.unwrap_or(false) != is_up_to_date {
@@ -73,6 +74,9 @@ impl Shared {
         let mut state = lock(&self.state);
         let was_needed = state.sign_in.is_needed();
         state.sign_in.ended(ending);
+        let received = result.as_ref().map_or(&[][..], |report| &report.units);
+        let now = self.now();
+        state.live.ended(received, now);
         let is_needed = state.sign_in.is_needed();
         let at = (self.now(), random());
         state.schedule.ended(wanted, ending, alone, at);
@@ -119,6 +123,8 @@ impl Shared {
         };
         settings.check_token(&token)?;
         lock(&self.settings).token = Some(token);
+        let now = self.now();
+        lock(&self.state).live.try_again(now);
         Ok(true)
     }
 

@@ -114,6 +114,28 @@ impl Folder {
         write().map_err(|error| self.failed("cannot write", &path, &error))
     }
 
+    /// Forgets the token of `user`.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn forget_token(&self, user: &str) -> Result<(), Error> {
+        let path = self.file(user, "token")?;
+        remove(&path).map_err(|error| self.failed("cannot remove", &path, &error))
+    }
+
+    /// Removes everything of `user`'s: the database with what lies beside it, and the token.
+    /// Nobody may have the store open.
+    ///
+    /// # Errors
+    /// A file cannot be removed. The database goes first, so that the rest is nobody's.
+    pub fn erase(&self, user: &str) -> Result<(), Error> {
+        for ending in ["afield", "afield-wal", "afield-shm", "token"] {
+            let path = self.file(user, ending)?;
+            remove(&path).map_err(|error| self.failed("cannot remove", &path, &error))?;
+        }
+        Ok(())
+    }
+
     fn file(&self, user: &str, ending: &str) -> Result<PathBuf, Error> {
         let mut stem = utf8_percent_encode(user, ENCODED).to_string();
         if stem.starts_with('.') {
@@ -135,6 +157,14 @@ impl Folder {
             _ => Code::STORE_DAMAGED,
         };
         Error::new(code, format!("{what} {}: {error}", path.display()))
+    }
+}
+
+/// Removes a file that need not be there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 

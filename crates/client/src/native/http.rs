@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use afield_protocol::codec::Format;
-use afield_protocol::{Code, DeviceLimits};
+use afield_protocol::{Code, DeviceLimits, MODEL_VERSION_HEADER};
 use ureq::config::Config;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
@@ -24,6 +24,7 @@ use super::problem;
 use super::tls::TlsConnector;
 use crate::engine::Failure;
 use crate::error::Error;
+use crate::live::Closed;
 
 /// Bytes of an answer handed over at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -41,6 +42,16 @@ pub struct Timeouts {
     pub connect: Option<Duration>,
     /// Between two bytes, in either direction.
     pub idle: Option<Duration>,
+}
+
+impl Patience {
+    /// For a stream, which is silent for long.
+    pub(super) fn of_stream(self) -> Self {
+        Self {
+            idle: Duration::from_secs(60 * 60),
+            ..self
+        }
+    }
 }
 
 /// How long the network may be silent, decided.
@@ -176,8 +187,49 @@ impl Line {
     }
 
     /// Ends every connection, at once.
-    pub(super) fn cut(self) {
-        self.agent.shutdown();
+    pub(super) fn cut(&self) {
+        self.agent.clone().shutdown();
+    }
+
+    /// Opens a live stream and hands over what comes, for as long as `take` wants it; gives why it
+    /// is over, and whether the server answered.
+    pub(super) fn listen(
+        &self,
+        version: Option<u32>,
+        take: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> (Closed, bool) {
+        let media_type = "text/event-stream";
+        let mut request = self.request("GET", "/v1/live", media_type);
+        if let Some(version) = version {
+            request = request.header(MODEL_VERSION_HEADER, version.to_string());
+        }
+        let answer = request.body(()).map_err(ureq::Error::from);
+        let Ok(answer) = answer.and_then(|request| self.agent.run(request)) else {
+            return (Closed::Ended, false);
+        };
+        let header = |name: &str| answer.headers().get(name)?.to_str().ok();
+        let is_stream = header("content-type").is_some_and(|it| it.starts_with(media_type));
+        let closed = match answer.status().as_u16() {
+            200 if is_stream => None,
+            401 => Some(Closed::SignIn),
+            429 | 503 => Some(Closed::Busy(
+                header("retry-after").and_then(problem::retry_after),
+            )),
+            400..500 => Some(Closed::Unknown),
+            _ => Some(Closed::Ended),
+        };
+        if let Some(closed) = closed {
+            return (closed, true);
+        }
+        let mut reader = answer.into_body().into_reader();
+        let mut chunk = vec![0; 4096];
+        while let Ok(length) = reader.read(&mut chunk) {
+            let bytes = chunk.get(..length).unwrap_or(&[]);
+            if bytes.is_empty() || !take(bytes) {
+                break;
+            }
+        }
+        (Closed::Ended, true)
     }
 
     fn request(&self, method: &str, path: &str, accept: &str) -> http::request::Builder {

@@ -21,10 +21,12 @@ mod events;
 mod folder;
 mod http;
 mod key_source;
+mod live;
 mod network;
 mod options;
 mod packed;
 mod problem;
+mod session;
 mod sign_in;
 mod sync;
 mod tls;
@@ -47,7 +49,7 @@ use crate::error::Error;
 use crate::network::{NetworkInfo, NetworkStatus, NetworkType};
 use crate::queue::{Asked, Wanted};
 use crate::schedule::Reason;
-use crate::store::{ConflictInfo, Resolution, Store, SyncStore, Watch};
+use crate::store::{ConflictInfo, Resolution, Status, Store, SyncStore, Watch};
 
 pub use environment::SystemEnvironment;
 pub use events::EventStream;
@@ -126,6 +128,16 @@ impl Client {
         };
         let mut engine = Engine::new();
         engine.set_check(options.check);
+        let has_signed_in = options.token.is_some();
+        if has_signed_in {
+            store.sign_in()?;
+        } else if store.is_signed_out()? {
+            let message = format!(
+                "{} has logged out here: sign in, with a token",
+                options.user
+            );
+            return Err(Error::new(Code::SIGN_IN, message));
+        }
         let token = match options.token {
             Some(token) => {
                 if options.remember_token {
@@ -144,12 +156,16 @@ impl Client {
             roots: options.root_certificates,
             timeouts: options.timeouts,
         };
+        let shared = Arc::new(Shared::new(Runner::new(side, engine), settings));
+        if has_signed_in {
+            shared.has_signed_in();
+        }
         Ok(Self {
             observer: Observer::new(store.watches()),
             folder,
             user: options.user,
             store: Mutex::new(store),
-            shared: Arc::new(Shared::new(Runner::new(side, engine), settings)),
+            shared,
         })
     }
 
@@ -207,6 +223,17 @@ impl Client {
     /// no other: a person must sign in. What is written meanwhile is kept, and sent afterwards.
     pub fn needs_sign_in(&self) -> bool {
         self.shared.needs_sign_in()
+    }
+
+    /// Where the device stands, as [`Store::status`](crate::Store::status) says, and in its units what
+    /// a live stream adds to that.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn status(&self) -> Result<Status, Error> {
+        let mut status = self.store().status()?;
+        self.shared.add_live(&mut status.units);
+        Ok(status)
     }
 
     /// In how long the next sync begins by itself if nothing else happens, and why. `None` if none

@@ -25,6 +25,10 @@ impl Shared {
         let seen = state.network.told(info, self.now());
         let is_none = state.network.is_none();
         state.schedule.without_network(is_none);
+        state.adapt(self.now());
+        if !is_none {
+            state.live.try_again(self.now());
+        }
         if was_metered && !info.counts_as_metered() && !is_none {
             state.schedule.unmetered();
         }
@@ -63,6 +67,7 @@ impl Shared {
         state.schedule.without_network(is_none);
         if seen.is_back {
             state.schedule.reached(self.now());
+            state.live.try_again(self.now());
         }
         drop(state);
         self.noticed(seen);

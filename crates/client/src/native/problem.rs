@@ -7,13 +7,10 @@ use ureq::{Body, http};
 
 use super::address::Address;
 use crate::engine::Failure;
+use crate::retry::RETRY_AFTER_MAX_MS;
 
 /// A problem document is a few lines.
 const PROBLEM_BYTES: u64 = 64 * 1024;
-
-/// The longest pause that a server may ask for: a mistaken header must not silence a device for
-/// good.
-const RETRY_AFTER_MAX_MS: i64 = 5 * 60 * 1_000;
 
 /// Reads an answer whose status says that it is no answer.
 pub(super) fn read(address: &Address, response: http::Response<Body>) -> Failure {
@@ -22,9 +19,7 @@ pub(super) fn read(address: &Address, response: http::Response<Body>) -> Failure
         let value = response.headers().get(name)?.to_str().ok()?;
         Some(value.to_owned())
     };
-    let retry_after_ms = header("retry-after")
-        .and_then(|seconds| seconds.trim().parse::<i64>().ok())
-        .map(|seconds| seconds.max(0).saturating_mul(1_000).min(RETRY_AFTER_MAX_MS));
+    let retry_after_ms = header("retry-after").as_deref().and_then(retry_after);
     let location = header("location");
     let mut text = Vec::new();
     // What cannot be read is only missing from the message.
@@ -50,6 +45,12 @@ pub(super) fn read(address: &Address, response: http::Response<Body>) -> Failure
         status: Some(status),
         retry_after_ms,
     }
+}
+
+/// The pause that a header asks for, in milliseconds.
+pub(super) fn retry_after(header: &str) -> Option<i64> {
+    let seconds: i64 = header.trim().parse().ok()?;
+    Some(seconds.max(0).saturating_mul(1_000).min(RETRY_AFTER_MAX_MS))
 }
 
 fn document(text: &[u8]) -> Option<(Code, String)> {

@@ -18,12 +18,14 @@ use afield_protocol::{Code, GroupId, SyncConfig};
 
 use super::environment::now;
 use super::events::Bus;
+use super::live::Stream;
 use super::sign_in::SignIn;
 use super::sync::{Control, Runner};
 use super::{Settings, lock};
 use crate::engine::{Direction, Progress, Report};
 use crate::error::Error;
 use crate::event::SyncEvent;
+use crate::live::Live;
 use crate::network::Network;
 use crate::queue::{Asked, Next, Purpose, Queue, Ticket, Wanted};
 use crate::retry::FailureClass;
@@ -66,6 +68,10 @@ pub(super) struct State {
     pub schedule: Schedule,
     pub sign_in: SignIn,
     pub network: Network,
+    pub live: Live,
+    pub stream: Stream,
+    /// Whether a stream has said something of units.
+    pub must_look: bool,
     /// Units that syncs of all units leave out on a metered network.
     pub unmetered_only: Vec<String>,
     /// Whether each unit was up to date when it was last looked at.
@@ -75,7 +81,7 @@ pub(super) struct State {
     /// Whether a probe is under way.
     pub is_probing: bool,
     /// Whether the app is in the back.
-    is_suspended: bool,
+    pub is_suspended: bool,
     /// Whether somebody may have written since it was looked last.
     may_have_written: bool,
     /// The newest group that waited to be sent then.
@@ -165,7 +171,7 @@ impl Shared {
         let mut state = lock(&self.state);
         self.start(&mut state)?;
         state.schedule.configure(Some(config), self.now());
-        state.probe_as_needed(self.now());
+        state.adapt(self.now());
         // What waits from before is sent too.
         state.newest = None;
         state.may_have_written = true;
@@ -178,7 +184,7 @@ impl Shared {
     pub(super) fn unconfigure(&self) {
         let mut state = lock(&self.state);
         state.schedule.configure(None, self.now());
-        state.probe_as_needed(self.now());
+        state.adapt(self.now());
     }
 
     /// The configuration by which syncs begin by themselves.
@@ -194,7 +200,7 @@ impl Shared {
             false => state.schedule.suspended(),
         }
         state.is_suspended = !is_shown;
-        state.probe_as_needed(self.now());
+        state.adapt(self.now());
         drop(state);
         self.woken.notify_all();
     }
@@ -216,8 +222,16 @@ impl Shared {
         state.sign_in.signed_in();
         let now = self.now();
         state.schedule.signed_in(now);
+        state.live.try_again(now);
         drop(state);
         self.woken.notify_all();
+    }
+
+    /// The user has signed in just before: a sync is due when syncs begin by themselves.
+    pub(super) fn has_signed_in(&self) {
+        let mut state = lock(&self.state);
+        let now = self.now();
+        state.schedule.signed_in(now);
     }
 
     /// Whether the server wants another token than there is.
@@ -261,6 +275,7 @@ impl Shared {
         let thread = {
             let mut state = lock(&self.state);
             state.is_stopping = true;
+            state.stream.end();
             state.thread.take().filter(|_| !state.is_on_thread())
         };
         self.control.stop();
@@ -298,7 +313,8 @@ impl Shared {
                 continue;
             }
             let now = self.now();
-            if state.stale_at.take_if(|at| *at <= now).is_some() {
+            let must_look = std::mem::take(&mut state.must_look);
+            if must_look || state.stale_at.take_if(|at| *at <= now).is_some() {
                 drop(state);
                 self.look_at_units();
                 state = lock(&self.state);
@@ -309,6 +325,21 @@ impl Shared {
                 self.probe_aside();
                 state = lock(&self.state);
                 continue;
+            }
+            if state.live.is_dead(now) {
+                drop(state);
+                self.stream_died();
+                state = lock(&self.state);
+                continue;
+            }
+            if state.live.open(now) {
+                drop(state);
+                self.listen();
+                state = lock(&self.state);
+                continue;
+            }
+            if let Some(wanted) = state.live.take(now) {
+                state.queue.ask(wanted, false);
             }
             for wanted in state.schedule.take(now) {
                 state.queue.ask(wanted, false);
@@ -331,7 +362,7 @@ impl Shared {
             };
             let due = state.schedule.due().map(|(at, _)| at);
             let probe = state.network.due();
-            let until = [next, due, probe, state.stale_at];
+            let until = [next, due, probe, state.stale_at, state.live.due()];
             let until = until.into_iter().flatten().min();
             state = match until {
                 Some(at) => {
@@ -366,7 +397,11 @@ impl Shared {
     }
 
     fn carry_out(&self, wanted: &Wanted) {
-        let since = lock(&self.state).network.changes();
+        let since = {
+            let mut state = lock(&self.state);
+            state.live.began();
+            state.network.changes()
+        };
         self.bus.tell(SyncEvent::Started {
             unit: wanted.unit.clone(),
         });
@@ -429,8 +464,9 @@ fn stopped() -> Error {
 
 impl State {
     /// The server is probed while a sync is to begin when it can be reached, and the app is in
-    /// front.
-    fn probe_as_needed(&mut self, now: i64) {
+    /// front; and so it is listened to.
+    pub(super) fn adapt(&mut self, now: i64) {
+        self.listen_as_needed(now);
         let is_wanted = self
             .schedule
             .config()

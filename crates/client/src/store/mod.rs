@@ -40,6 +40,7 @@ mod rewrite;
 mod rules;
 mod scope;
 mod seal;
+mod session;
 mod sql;
 mod stage;
 mod statements;
@@ -73,6 +74,7 @@ pub(crate) use outbox::GROUP_PAUSE_MAX_MS;
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;
 pub use query::{Executed, Origin, Params, Rows};
+pub use session::Unsent;
 pub use status::{ChangeInfo, ChangeState, OutcomeInfo, RowState, Status};
 pub use sync_store::{SyncEnd, SyncStore};
 pub use uncaptured::{Repaired, UncapturedRow};
@@ -223,6 +225,40 @@ impl Store {
     /// The store cannot be read.
     pub fn status(&mut self) -> Result<Status, Error> {
         self.db.write("status", status::status)
+    }
+
+    /// Logs the user out: from now on the store is opened for who signs in alone. Gives how many
+    /// changes are not settled; see [`Unsent`] for what becomes of them. Local-only rows stay.
+    ///
+    /// # Errors
+    /// `unsent-work`, with their number, if there are such changes and nothing is said about them;
+    /// or the store cannot be written. Nobody is logged out then.
+    pub fn log_out(&mut self, unsent: Unsent) -> Result<u64, Error> {
+        self.db.write("log-out", |db| session::log_out(db, unsent))
+    }
+
+    /// Whether the user has logged out.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn is_signed_out(&self) -> Result<bool, Error> {
+        session::is_signed_out(&self.db)
+    }
+
+    /// The user has signed in.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn sign_in(&mut self) -> Result<(), Error> {
+        session::sign_in(&self.db)
+    }
+
+    /// Where each sync unit stands, in the model's order.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn units(&mut self) -> Result<Vec<UnitStatus>, Error> {
+        self.db.write("units", unit::status)
     }
 
     /// A change by its name; or, where it was folded into a later edit of its row, that one.

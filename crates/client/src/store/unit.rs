@@ -20,6 +20,10 @@ pub struct UnitStatus {
     pub downloading: Vec<String>,
     /// When all its rows were last asked for that are here now, in milliseconds since 1970.
     pub received_ms: Option<i64>,
+    /// When the server was last known, by a live stream, to have nothing newer; a client says so.
+    pub proven_ms: Option<i64>,
+    /// Whether a live stream said that there is something newer; a client says so.
+    pub is_behind: bool,
 }
 
 impl UnitStatus {
@@ -27,9 +31,16 @@ impl UnitStatus {
     /// waits for anything, and its rows are no older than `freshness_ms` at `now_ms`.
     pub fn is_up_to_date(&self, now_ms: i64, freshness_ms: i64) -> bool {
         let is_settled = self.pending == 0 && self.parked == 0 && self.downloading.is_empty();
-        let age = self.received_ms.map(|at| now_ms.saturating_sub(at));
+        is_settled && self.fresh_for(now_ms, freshness_ms).is_some()
+    }
+
+    /// How many milliseconds its rows are fresh for, if nothing is heard; `None` if they are not.
+    pub fn fresh_for(&self, now_ms: i64, freshness_ms: i64) -> Option<i64> {
+        let newest = self.received_ms.max(self.proven_ms)?;
         // An age below nothing is one of another clock.
-        is_settled && age.is_some_and(|age| (0..=freshness_ms).contains(&age))
+        let age = now_ms.saturating_sub(newest);
+        let is_fresh = !self.is_behind && (0..=freshness_ms).contains(&age);
+        is_fresh.then(|| freshness_ms - age)
     }
 }
 

@@ -16,6 +16,7 @@ mod native_driver;
 mod native_events;
 mod native_faults;
 mod native_limits;
+mod native_live;
 mod native_network;
 mod native_packed;
 mod native_queue;

@@ -163,6 +163,7 @@ fn p10_up_to_date_ends_with_a_write_and_with_time() {
     let client = Client::open(fresh).unwrap();
     let quiet = SyncConfig {
         on_online: false,
+        on_login: false,
         on_resume: false,
         on_write_ms: None,
         interval_ms: None,

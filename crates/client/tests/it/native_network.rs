@@ -16,6 +16,7 @@ use crate::native_server::{Reply, Server, client};
 /// Nothing begins by itself but when the network is back.
 const ON_ONLINE: SyncConfig = SyncConfig {
     on_online: true,
+    on_login: false,
     on_resume: false,
     on_write_ms: None,
     interval_ms: None,

@@ -19,6 +19,7 @@ use crate::native_server::{Reply, Server, client, options};
 /// Nothing begins by itself but what failed.
 const RETRIES: SyncConfig = SyncConfig {
     on_online: false,
+    on_login: false,
     on_resume: false,
     on_write_ms: None,
     interval_ms: None,

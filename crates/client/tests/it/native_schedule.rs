@@ -15,6 +15,7 @@ use crate::native_server::{Reply, Server, client};
 /// Nothing begins by itself.
 const QUIET: SyncConfig = SyncConfig {
     on_online: false,
+    on_login: false,
     on_resume: false,
     on_write_ms: None,
     interval_ms: None,

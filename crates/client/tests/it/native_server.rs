@@ -21,6 +21,8 @@ use afield::protocol::{
 pub(crate) enum Reply {
     /// The model.
     Model,
+    /// A live stream: what comes through the channel, until its other end is gone.
+    Live(Receiver<&'static str>),
     /// The nonce of a ping, as the server gives it back.
     Pong,
     /// Applies every group, then these rows of `note`, complete.
@@ -202,6 +204,18 @@ fn answer(connection: &mut dyn Connection, reply: Reply, asked: &Asked<'_>) -> O
             None
         }
         Reply::Silence => silence(connection),
+        Reply::Live(pieces) => {
+            let head = "HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\n\
+                        Connection: close\r\n\r\n";
+            connection.write_all(head.as_bytes()).ok()?;
+            connection.flush().ok()?;
+            for piece in pieces {
+                connection.write_all(piece.as_bytes()).ok()?;
+                connection.flush().ok()?;
+            }
+            connection.end();
+            None
+        }
         Reply::Cut(bytes, reply) => {
             let (head, body) = render(&reply, asked);
             connection.write_all(head.as_bytes()).ok()?;
@@ -281,9 +295,12 @@ fn render(reply: &Reply, asked: &Asked<'_>) -> (String, Vec<u8>) {
             let coding = format!("Content-Encoding: {coding}\r\n");
             head(200, frames, &coding, pack(&body))
         }
-        Reply::HangUp | Reply::Silence | Reply::Cut(..) | Reply::Stall(..) | Reply::Drip(..) => {
-            panic!("a fault inside a fault")
-        }
+        Reply::HangUp
+        | Reply::Silence
+        | Reply::Live(_)
+        | Reply::Cut(..)
+        | Reply::Stall(..)
+        | Reply::Drip(..) => panic!("a fault inside a fault"),
     }
 }
 

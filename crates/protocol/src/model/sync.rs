@@ -11,6 +11,9 @@ pub struct SyncConfig {
     /// When the server can be reached again.
     #[serde(skip_serializing_if = "is_true")]
     pub on_online: bool,
+    /// When the user signs in.
+    #[serde(skip_serializing_if = "is_true")]
+    pub on_login: bool,
     /// When the app comes to the front.
     pub on_resume: bool,
     /// So many milliseconds after a local write; `None`: not then.
@@ -71,6 +74,7 @@ impl Default for SyncConfig {
     fn default() -> Self {
         Self {
             on_online: true,
+            on_login: true,
             on_resume: true,
             on_write_ms: Some(2_000),
             interval_ms: None,

@@ -294,6 +294,7 @@ fn scheduled() -> Model {
 fn retrying() -> Model {
     let mut model = Model::new(7, Vec::new(), Vec::new());
     model.sync.on_online = false;
+    model.sync.on_login = false;
     model.sync.retry = Some(RetryConfig {
         first_ms: 2_000,
         longest_ms: 60_000,

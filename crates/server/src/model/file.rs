@@ -45,7 +45,7 @@ pub struct ModelFile {
     pub entities: Vec<EntitySection>,
     /// `[scope.…]` in file order.
     pub scopes: Vec<ScopeSection>,
-    /// Keys that have no effect in this version, for the person who wrote them.
+    /// What is no mistake but not what it seems, for the person who wrote it.
     pub warnings: Vec<ModelError>,
 }
 

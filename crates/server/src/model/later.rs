@@ -14,7 +14,3 @@ pub(super) const ENTITY: &[(&str, &str)] = &[(
     "app_triggers",
     "remove it, and the app's triggers on this table",
 )];
-
-/// Keys that are read and checked but change nothing yet.
-pub(super) const WITHOUT_EFFECT: &str =
-    "is checked but has no effect yet: this version does not build what it sets";

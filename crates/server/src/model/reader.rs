@@ -339,14 +339,6 @@ impl<'r, 't> Section<'r, 't> {
         Some(self.node(entry))
     }
 
-    /// Like [`Section::take`], with a warning that the key changes nothing yet.
-    pub(super) fn take_without_effect(&self, key: &'static str) -> Option<Node<'r, 't>> {
-        let node = self.take(key)?;
-        let message = format!("{} {}", node.name, super::later::WITHOUT_EFFECT);
-        self.reader.warn(node.place, message);
-        Some(node)
-    }
-
     /// The sub-table under `key`, if it is there.
     pub(super) fn take_section(&self, key: &'static str) -> Option<Self> {
         let node = self.take(key)?;

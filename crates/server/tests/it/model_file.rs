@@ -59,14 +59,6 @@ fn a_good_file_says_what_it_says() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_named() {
-    let text = format!("{GOOD}\n[sync]\non_login = false\n");
-    let file = parse(&text).unwrap();
-    assert_eq!(file.warnings.len(), 1, "{:?}", file.warnings);
-    assert!(file.warnings[0].message.contains("on_login"));
-}
-
-#[test]
 fn the_oldest_version_that_is_served_is_none_to_come() {
     let least = |n: u32| GOOD.replace("retention = \"30 days\"", &format!("min_version = {n}"));
     assert_eq!(parse(&least(3)).unwrap().server.min_version, 3);

@@ -39,6 +39,13 @@ fn each_key_reaches_devices() {
             },
         ),
         (
+            "on_login = false",
+            SyncConfig {
+                on_login: false,
+                ..usual
+            },
+        ),
+        (
             "on_resume = false",
             SyncConfig {
                 on_resume: false,

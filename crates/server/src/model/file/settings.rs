@@ -308,8 +308,7 @@ impl SyncSection {
         );
         // A file that sets the longest alone means it for the first pause too.
         sync.retry_interval = sync.retry_interval.min(sync.retry_max);
-        let take = |key| section.take_without_effect(key);
-        set(&mut sync.on_login, take("on_login"), Node::truth);
+        set(&mut sync.on_login, section.take("on_login"), Node::truth);
         section.finish();
         sync
     }
@@ -319,6 +318,7 @@ impl SyncSection {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         SyncConfig {
             on_online: self.on_online,
+            on_login: self.on_login,
             on_resume: self.on_resume,
             on_write_ms: self.on_write.map(ms),
             interval_ms: self.interval.map(ms),
