@@ -2,9 +2,9 @@
 //!
 //! Events are numbered and kept in memory, the newest [`KEPT`] of them: a stream of them that is
 //! read too slowly goes on with the oldest that is left, and its numbers show the gap. Progress
-//! that nobody has read yet is replaced by newer progress of the same, so that it takes no place
-//! of what matters. Nothing that must not be missed is in events alone: conflicts and refusals stay in the
-//! store until somebody decides.
+//! that nobody has read yet is replaced by newer progress of the same, so that it takes no place of
+//! what matters. Nothing that must not be missed is in events alone: conflicts and refusals stay in
+//! the store until somebody decides.
 
 use std::collections::VecDeque;
 
@@ -69,6 +69,13 @@ pub enum SyncEvent {
         /// Whether it is.
         is_up_to_date: bool,
     },
+    /// A hook of the app was not through by its deadline: the queue went on without it.
+    HookLate {
+        /// `before-send` or `after-apply`.
+        hook: &'static str,
+        /// The unit.
+        unit: Option<String>,
+    },
     /// Whether a person must sign in is something else now.
     SignIn {
         /// Whether somebody must.
@@ -119,6 +126,7 @@ impl SyncEvent {
             Self::Rejected(_) => "rejected",
             Self::Network(_) => "network",
             Self::UpToDate { .. } => "up-to-date",
+            Self::HookLate { .. } => "hook-late",
             Self::SignIn { .. } => "sign-in",
         }
     }

@@ -38,14 +38,19 @@ pub use environment::Environment;
 pub use error::Error;
 pub use key::Key;
 pub use store::{
-    ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, DecidedInfo, DecidedWhat,
-    Difference, DifferentRow, Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo,
-    Outgoing, PageApplied, Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status,
-    Store, SyncEnd, SyncStore, Transaction, UncapturedRow, UnitStatus, Unsent, UpgradeFailed,
-    VerifyStatus, Watch, Watches,
+    CHANGED_MAX, ChangeInfo, ChangeState, Changed, Checked, ChosenValue, ConflictInfo, DecidedInfo,
+    DecidedWhat, Difference, DifferentRow, Executed, Found, FoundWhat, FrozenGroup, Offer, Origin,
+    OutcomeInfo, Outgoing, PageApplied, Params, Repaired, RequestCaps, Resolution, RowState, Rows,
+    Status, Store, SyncEnd, SyncStore, Transaction, UncapturedRow, UnitStatus, Unsent,
+    UpgradeFailed, VerifyStatus, Watch, Watches,
 };
 
 /// The examples of the page are compiled.
 #[cfg(all(doctest, feature = "native"))]
 #[doc = include_str!("../../../docs/sync.md")]
 struct SyncPage;
+
+/// The same.
+#[cfg(all(doctest, feature = "native"))]
+#[doc = include_str!("../../../docs/outsystems.md")]
+struct OutSystemsPage;

@@ -1,4 +1,5 @@
-//! Listening for news: what a device does about what a live stream says (`spec/protocol.md`, "Live").
+//! Listening for news: what a device does about what a live stream says (`spec/protocol.md`,
+//! "Live").
 //!
 //! ```text
 //!   closed ──(due)──► opening ──► hello ──► news, alive, … ──► end, or silence
@@ -6,8 +7,8 @@
 //!      └──── a pause, random and growing ◄──────────────────────────┘
 //! ```
 //!
-//! It performs nothing; a driver opens the stream, says what came of it, and begins the syncs that are
-//! due. A unit is *behind* from the event that says so until a sync of it is through that began
+//! It performs nothing; a driver opens the stream, says what came of it, and begins the syncs that
+//! are due. A unit is *behind* from the event that says so until a sync of it is through that began
 //! afterwards: a sync that began earlier may not have seen what the event is about. Times are
 //! milliseconds of any clock that only goes forward.
 
@@ -33,8 +34,8 @@ const UNKNOWN_MS: i64 = 60 * 60 * 1_000;
 /// How long a stream may be silent before its first event has said more.
 const FIRST_MS: i64 = 30_000;
 
-/// The pause before units that are behind are synchronised once more, if the sync did not go through
-/// and nobody tries it again.
+/// The pause before units that are behind are synchronised once more, if the sync did not go
+/// through and nobody tries it again.
 const AGAIN_MS: i64 = 60_000;
 
 /// The longest turn that a server may give, and the longest heartbeat: a mistake must not silence a

@@ -38,6 +38,14 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Whether it sends what was changed.
+    pub fn sends(&self) -> bool {
+        matches!(
+            self.purpose,
+            Purpose::Sync(Direction::Both | Direction::Send)
+        )
+    }
+
     /// A sync of all units, both ways.
     pub fn everything() -> Self {
         Self {
@@ -158,6 +166,17 @@ impl Queue {
         dropped.flat_map(|entry| entry.tickets).collect()
     }
 
+    /// Somebody does not want his sync any more. If nobody else asked for it and it waits, it is
+    /// dropped; true if it is the one that runs.
+    pub fn forget(&mut self, ticket: Ticket) -> bool {
+        for entry in &mut self.waiting {
+            entry.tickets.retain(|known| *known != ticket);
+        }
+        self.waiting.retain(|entry| !entry.tickets.is_empty());
+        let running = self.running.as_ref();
+        running.is_some_and(|entry| entry.tickets.contains(&ticket))
+    }
+
     /// Begins the next sync, unless one is running.
     pub fn next(&mut self, now: i64) -> Next {
         if self.running.is_some() {
@@ -268,6 +287,21 @@ mod tests {
         assert_eq!(queue.running().unwrap().1, [first]);
         assert_eq!(queue.finished(), [first]);
         assert_eq!(units(&ran(&mut queue, 0)), [("d", 1)]);
+    }
+
+    #[test]
+    fn who_does_not_want_his_sync_any_more_takes_it_from_nobody_else() {
+        let mut queue = Queue::default();
+        let running = queue.ask(sync("a"), false).ticket;
+        assert_eq!(queue.next(0), Next::Run(sync("a")));
+        let alone = queue.ask(sync("b"), false).ticket;
+        let shared = queue.ask(sync("c"), false).ticket;
+        queue.ask(sync("c"), false);
+        assert!(!queue.forget(alone));
+        assert!(!queue.forget(shared));
+        assert!(queue.forget(running), "it runs");
+        queue.finished();
+        assert_eq!(units(&ran(&mut queue, 0)), [("c", 1)]);
     }
 
     #[test]

@@ -126,8 +126,8 @@ codes! {
     DISCARDED = "discarded", "The sync was discarded before it began.",
         "Nothing needs to be done: a later one is on its way, and no change is lost.";
     UNSENT_WORK = "unsent-work", "The user has changes on this device that are not settled.",
-        "Synchronise and decide what was refused, then log out; or say that they stay here until he \
-         is back, or are given up.";
+        "Synchronise and decide what was refused, then log out; or say that they stay here until \
+         he is back, or are given up.";
     IN_HANDLER = "in-handler", "A handler of the sync's end cannot wait for another sync.",
         "Trigger one: it runs when the handler has returned.";
     INTERNAL = "internal", "The server failed; its log says why.", "Try again later.";

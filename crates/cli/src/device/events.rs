@@ -98,6 +98,7 @@ pub(crate) fn event_json(model: Option<&Model>, numbered: &Numbered) -> Json {
             unit,
             is_up_to_date,
         } => json!({ "unit": unit, "up_to_date": is_up_to_date }),
+        SyncEvent::HookLate { hook, unit } => json!({ "hook": hook, "unit": unit }),
         SyncEvent::SignIn { is_needed } => json!({ "needs_sign_in": is_needed }),
     };
     let mut object = Map::new();
@@ -125,7 +126,9 @@ fn verdict_json(model: Option<&Model>, verdict: &Verdict) -> Json {
 fn told(event: &SyncEvent) -> Option<String> {
     let of = |unit: &Option<String>| unit.as_ref().map_or(String::new(), |it| format!(" {it}"));
     Some(match event {
-        SyncEvent::Started { .. } | SyncEvent::UnitCompleted { .. } => return None,
+        SyncEvent::Started { .. }
+        | SyncEvent::UnitCompleted { .. }
+        | SyncEvent::HookLate { .. } => return None,
         SyncEvent::Progress(it) => match (&it.unit, it.percent) {
             (Some(unit), Some(percent)) if percent < 100 => {
                 format!("{unit}: {percent} %, {} rows so far.", it.unit_rows)

@@ -13,7 +13,8 @@ use crate::output::Output;
 /// What becomes of changes that are not settled.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct LogoutArgs {
-    /// Log out although changes are not settled: they stay here, and are sent when the user is back.
+    /// Log out although changes are not settled: they stay here, and are sent when the user is
+    /// back.
     #[arg(long, conflicts_with = "erase")]
     keep: bool,
     /// Remove everything of the user's from this device, changes that are not settled too.

@@ -105,7 +105,16 @@ fn query(client: &Client, request: &Request) -> Result<Answer, Error> {
 }
 
 fn sync(client: &Client, request: &Request) -> Result<Answer, Error> {
-    let report = client.sync_with(&sync_options(request)?, &mut |_| {})?;
+    let report = match verify::seconds(request, "budget_s")? {
+        None => client.sync_with(&sync_options(request)?, &mut |_| {})?,
+        Some(_) if request.contains_key("unit") || request.contains_key("direction") => {
+            return Err(malformed(
+                "budget_s",
+                "alone: it is for all units, both ways",
+            ));
+        }
+        Some(budget) => client.sync_for(budget)?,
+    };
     let model = client.store().model().ok();
     Ok(object(report_json(model.as_ref(), &report)))
 }

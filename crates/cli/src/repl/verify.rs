@@ -38,12 +38,17 @@ pub(super) fn uncaptured(client: &Client, _: &Request) -> Result<Answer, Error> 
 
 /// `timeout_s` of a request.
 pub(super) fn deadline(request: &Request) -> Result<Option<Duration>, Error> {
-    match request.get("timeout_s") {
+    seconds(request, "timeout_s")
+}
+
+/// A time in seconds, if the request has one under this name.
+pub(super) fn seconds(request: &Request, name: &str) -> Result<Option<Duration>, Error> {
+    match request.get(name) {
         None | Some(Json::Null) => Ok(None),
         Some(seconds) => {
             let seconds = seconds.as_f64().filter(|seconds| *seconds > 0.0);
             let deadline = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-            let deadline = deadline.ok_or_else(|| malformed("timeout_s", "a number of seconds"))?;
+            let deadline = deadline.ok_or_else(|| malformed(name, "a number of seconds"))?;
             Ok(Some(deadline))
         }
     }

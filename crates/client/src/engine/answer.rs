@@ -3,7 +3,7 @@
 use afield_protocol::{Code, Problem};
 
 use super::exchange::{Exchange, Step};
-use super::failed::RESTARTS;
+use super::failed::{RESTARTS, part_of};
 use super::report::{Direction, Failure, Phase};
 use super::{Command, Run};
 use crate::error::Error;
@@ -129,7 +129,7 @@ impl Run {
             };
         }
         let stalled = exchange.part.filter(|_| !exchange.progressed);
-        let (more, pulled) = (exchange.more, exchange.pulled);
+        let (more, pulled, sent) = (exchange.more, exchange.pulled, exchange.groups.len());
         let is_checking = pulled && self.take_check(store)?;
         if let Some((group, _)) = stalled {
             // The server keeps less than it had, or nothing; whatever is wrong, the rest goes on.
@@ -141,7 +141,11 @@ impl Run {
         self.exchange = None;
         self.attempts = 0;
         self.lone_failures = 0;
-        self.caps.groups = self.caps.groups.saturating_mul(2);
+        self.suspects = self.suspects.saturating_sub(sent);
+        self.caps.groups = match self.suspects {
+            0 => self.caps.groups.saturating_mul(2),
+            suspects => part_of(suspects),
+        };
         if more || is_checking || !pulled && self.direction != Direction::Send {
             return self.next(store, commands);
         }

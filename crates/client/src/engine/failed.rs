@@ -25,7 +25,8 @@ const PAUSE_MS: i64 = 250;
 /// Longest pause inside one sync.
 const PAUSE_MAX_MS: i64 = 5_000;
 
-/// First pause of a group that failed alone; it doubles up to [`GROUP_PAUSE_MAX_MS`].
+/// First pause of a group that failed alone; it is four times as long each time, up to
+/// [`GROUP_PAUSE_MAX_MS`].
 const GROUP_PAUSE_MS: i64 = 5_000;
 
 /// Answers in a row that want the values held before a sync gives up: the first request with the
@@ -141,7 +142,12 @@ impl Run {
             !progressed && failure.may_be_a_groups_fault() && !zoo::planted("bad-group-blocks-all");
         let too_long = !progressed && failure.may_be_the_size();
         match groups.as_slice() {
-            [_, _, ..] if unsettled || too_long => {
+            [_, _, ..] if unsettled => {
+                self.suspects = groups.len();
+                self.caps.groups = part_of(self.suspects);
+                return self.next(store, commands);
+            }
+            [_, _, ..] if too_long => {
                 self.caps.groups = groups.len() / 2;
                 return self.next(store, commands);
             }
@@ -195,12 +201,20 @@ impl Run {
         store: &mut SyncStore,
         group: GroupId,
     ) -> Result<(), Error> {
-        let attempts = store.attempts(group)?;
+        self.suspects = 0;
+        // Four times as long each time: what a server fails at is mended by a person.
+        let attempts = store.attempts(group)?.saturating_mul(2);
         let pause = jittered(store, GROUP_PAUSE_MS, GROUP_PAUSE_MAX_MS, attempts);
         store.back_off(group, pause)?;
         self.report.backed_off += 1;
         Ok(())
     }
+}
+
+/// So many of the groups among which one makes the server fail are sent next: few attempts fail
+/// before it is alone.
+pub(super) fn part_of(suspects: usize) -> usize {
+    (suspects / 8).max(1)
 }
 
 /// A pause before another attempt, by the store's randomness.

@@ -22,7 +22,8 @@
 //!                         │                  installed, the rest is sent under the old one
 //!                         │ failed
 //!                         ├─ made progress ───────────────► again, at once
-//!                         ├─ several groups ──────────────► half of them
+//!                         ├─ several groups ──────────────► some of them, until the one that the
+//!                         │                                  server fails at is alone
 //!                         ├─ one large group ─────────────► in parts of half the size
 //!                         ├─ one group ───────────────────► it waits alone, the rest goes on
 //!                         └─ nothing left to leave out ───► pause, again; in the end: failed
@@ -152,6 +153,8 @@ struct Run {
     model: Option<Model>,
     attempts: u32,
     lone_failures: u32,
+    /// Groups next to be sent among which one makes the server fail.
+    suspects: usize,
     restarts: u32,
     /// How rows are compared, if they are.
     verifying: Verifying,
@@ -294,6 +297,7 @@ impl Run {
             model: None,
             attempts: 0,
             lone_failures: 0,
+            suspects: 0,
             restarts: 0,
             verifying,
             check: None,

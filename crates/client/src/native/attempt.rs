@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::environment::SystemEnvironment;
+use super::hooks::Applied;
 use super::sync::{self, Runner, has_answered};
 use super::worker::Shared;
 use super::{Settings, lock};
@@ -15,15 +16,18 @@ use crate::retry::{Ending, FailureClass};
 
 impl Shared {
     /// Tells what a sync says while it runs.
-    fn told(&self, told: sync::Told<'_>) {
+    fn told(&self, told: sync::Told<'_>, applied: &mut Vec<Applied>) {
         match told {
             sync::Told::Progress(progress) => {
                 self.progress(progress);
                 self.bus.tell(SyncEvent::Progress(progress.clone()));
             }
-            sync::Told::UnitCompleted(unit) => self.bus.tell(SyncEvent::UnitCompleted {
-                unit: unit.to_owned(),
-            }),
+            sync::Told::UnitCompleted(unit, changed) => {
+                let unit = unit.to_owned();
+                self.bus
+                    .tell(SyncEvent::UnitCompleted { unit: unit.clone() });
+                applied.push(Applied { unit, changed });
+            }
             sync::Told::Outcomes(outcomes) => self.bus.tell_outcomes(outcomes),
         }
     }
@@ -151,7 +155,23 @@ impl Shared {
         };
         let deadline = wanted.deadline_ms.and_then(|ms| u64::try_from(ms).ok());
         let what = (event, deadline.map(Duration::from_millis));
-        sync::run(runner, &self.control, what, &mut |told| self.told(told))
+        let mut applied = Vec::new();
+        // What an earlier sync that did not go through has applied counts to its unit all the same.
+        let result = sync::run(runner, &self.control, what, &mut |told| {
+            self.told(told, &mut applied);
+        });
+        if let Ok(report) = &result
+            && let ([unit], Some(_)) = (report.units.as_slice(), &wanted.unit)
+        {
+            let changed = runner.take_changed();
+            applied.push(Applied {
+                unit: unit.clone(),
+                changed,
+            });
+        }
+        applied.retain(|applied| !applied.changed.rows.is_empty());
+        lock(&self.state).applied.append(&mut applied);
+        result
     }
 }
 

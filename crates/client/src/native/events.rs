@@ -138,7 +138,7 @@ impl Client {
     /// use afield::event::SyncEvent;
     /// for numbered in client.events() {
     ///     if let SyncEvent::Progress(progress) = numbered.event {
-    ///         println!("{:?} %", progress.percent());
+    ///         println!("{:?} %", progress.percent);
     ///     }
     /// }
     /// # }

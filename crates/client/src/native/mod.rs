@@ -19,6 +19,7 @@ mod attempt;
 mod environment;
 mod events;
 mod folder;
+mod hooks;
 mod http;
 mod key_source;
 mod live;
@@ -54,6 +55,7 @@ use crate::store::{ConflictInfo, Resolution, Status, Store, SyncStore, Watch};
 pub use environment::SystemEnvironment;
 pub use events::EventStream;
 pub use folder::Folder;
+pub use hooks::Applied;
 pub use http::Timeouts;
 pub use key_source::{KeyCallback, KeySource};
 pub use options::{CHECK_EVERY, ClientOptions, SyncOptions, VerifyOptions};
@@ -225,8 +227,8 @@ impl Client {
         self.shared.needs_sign_in()
     }
 
-    /// Where the device stands, as [`Store::status`](crate::Store::status) says, and in its units what
-    /// a live stream adds to that.
+    /// Where the device stands, as [`Store::status`](crate::Store::status) says, and in its units
+    /// what a live stream adds to that.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -377,6 +379,23 @@ impl Client {
         on_progress: &mut dyn FnMut(&Progress),
     ) -> Result<Report, Error> {
         self.run(options.wanted(), on_progress)
+    }
+
+    /// Synchronises all units within `budget`, waiting for its turn included, and ends in time: for
+    /// the time that a platform gives an app in the background. Changes go first, so that as much
+    /// of what the user did is sent as there is time for; what arrived is kept, and the next sync
+    /// goes on from there. The report says `timeout` where there was not time enough.
+    ///
+    /// ```no_run
+    /// # fn background(client: &afield::native::Client) -> Result<(), afield::Error> {
+    /// let report = client.sync_for(std::time::Duration::from_secs(25))?;
+    /// # let _ = report; Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Client::sync`], and `timeout` if others had their turn all the time.
+    pub fn sync_for(&self, budget: Duration) -> Result<Report, Error> {
+        self.shared.sync_for(budget)
     }
 
     /// Receives what is new, and compares all rows of this device with the server's, both at one

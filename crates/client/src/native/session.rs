@@ -5,9 +5,9 @@ use crate::error::Error;
 use crate::store::Unsent;
 
 impl Client {
-    /// Logs the user out: the token is forgotten, nothing begins by itself any more, and the store is
-    /// opened again only with a token of this user's. A sync that runs is cancelled. Gives how many
-    /// changes are not settled. Drop the client afterwards, and open the next user's.
+    /// Logs the user out: the token is forgotten, nothing begins by itself any more, and the store
+    /// is opened again only with a token of this user's. A sync that runs is cancelled. Gives how
+    /// many changes are not settled. Drop the client afterwards, and open the next user's.
     ///
     /// Rows stay in the file for the next time; on a device that others can read, give the store a
     /// key ([`super::ClientOptions::key`]), or erase it with [`Client::erase`].

@@ -14,7 +14,7 @@ use super::http::{Answer, Line, Patience, Signal, Timeouts};
 use super::{Settings, lock};
 use crate::engine::{Command, Engine, Event, Failure, Progress, Report, SyncStatus};
 use crate::error::Error;
-use crate::store::{ConflictInfo, OutcomeInfo, Resolution, SyncStore, UnitStatus};
+use crate::store::{Changed, ConflictInfo, OutcomeInfo, Resolution, SyncStore, UnitStatus};
 
 /// Pieces of an answer that may wait: the network is not read faster than the store writes.
 const SIGNALS: usize = 8;
@@ -102,6 +102,16 @@ impl Runner {
         self.store.newest_pending()
     }
 
+    /// See [`SyncStore::collect_changed`].
+    pub(super) fn collect_changed(&mut self) {
+        self.store.collect_changed();
+    }
+
+    /// See [`SyncStore::take_changed`].
+    pub(super) fn take_changed(&mut self) -> Changed {
+        self.store.take_changed()
+    }
+
     /// See [`Engine::leave_out`].
     pub(super) fn leave_out(&mut self, units: Vec<String>) {
         self.engine.leave_out(units);
@@ -186,10 +196,9 @@ impl Runner {
 }
 
 /// What a sync says while it runs.
-#[derive(Clone, Copy)]
 pub(super) enum Told<'a> {
     Progress(&'a Progress),
-    UnitCompleted(&'a str),
+    UnitCompleted(&'a str, Changed),
     Outcomes(&'a [OutcomeInfo]),
 }
 
@@ -251,7 +260,10 @@ impl Run<'_> {
             for command in commands {
                 match &command {
                     Command::Progress(progress) => on_told(Told::Progress(progress)),
-                    Command::UnitCompleted(unit) => on_told(Told::UnitCompleted(unit)),
+                    Command::UnitCompleted(unit) => {
+                        let changed = self.runner.store.take_changed();
+                        on_told(Told::UnitCompleted(unit, changed));
+                    }
                     Command::Outcomes(outcomes) => on_told(Told::Outcomes(outcomes)),
                     _ => {}
                 }

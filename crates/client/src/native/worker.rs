@@ -9,26 +9,28 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use afield_protocol::{Code, GroupId, SyncConfig};
 
+use super::attempt::random;
 use super::environment::now;
 use super::events::Bus;
+use super::hooks::{Applied, Hooks, is_hook};
 use super::live::Stream;
 use super::sign_in::SignIn;
 use super::sync::{Control, Runner};
 use super::{Settings, lock};
-use crate::engine::{Direction, Progress, Report};
+use crate::engine::{Progress, Report};
 use crate::error::Error;
 use crate::event::SyncEvent;
 use crate::live::Live;
 use crate::network::Network;
-use crate::queue::{Asked, Next, Purpose, Queue, Ticket, Wanted};
-use crate::retry::FailureClass;
+use crate::queue::{Asked, Next, Queue, Ticket, Wanted};
+use crate::retry::{Ending, FailureClass};
 use crate::schedule::{Reason, Schedule};
 
 /// A sync that is over, as handlers are told of it.
@@ -48,6 +50,15 @@ pub(super) enum Told {
     Over(Result<Report, Error>),
     /// It was discarded before it began.
     Discarded,
+}
+
+impl Told {
+    fn over(self) -> Option<Result<Report, Error>> {
+        match self {
+            Self::Over(result) => Some(result),
+            Self::Progress(_) | Self::Discarded => None,
+        }
+    }
 }
 
 /// What the thread and the client share.
@@ -72,6 +83,9 @@ pub(super) struct State {
     pub stream: Stream,
     /// Whether a stream has said something of units.
     pub must_look: bool,
+    pub hooks: Hooks,
+    /// What syncs applied that the hooks were not told of yet.
+    pub applied: Vec<Applied>,
     /// Units that syncs of all units leave out on a metered network.
     pub unmetered_only: Vec<String>,
     /// Whether each unit was up to date when it was last looked at.
@@ -125,7 +139,7 @@ impl Shared {
 
     /// Refuses to wait on the thread that would have to do what is waited for.
     pub(super) fn check_handler(&self) -> Result<(), Error> {
-        if lock(&self.state).is_on_thread() {
+        if lock(&self.state).is_on_thread() || is_hook() {
             let message = "a handler is told while the queue stands still: it cannot wait for a \
                            sync; trigger one";
             return Err(Error::new(Code::IN_HANDLER, message));
@@ -154,6 +168,66 @@ impl Shared {
         drop(state);
         self.woken.notify_all();
         Ok(asked)
+    }
+
+    /// Synchronises everything within a time, its turn in the queue included.
+    pub(super) fn sync_for(self: &Arc<Self>, budget: Duration) -> Result<Report, Error> {
+        self.check_handler()?;
+        let until = now().checked_add(budget);
+        let deadline_ms = i64::try_from(budget.as_millis()).ok();
+        let (sender, told) = channel();
+        let wanted = Wanted {
+            deadline_ms,
+            ..Wanted::everything()
+        };
+        let ticket = self.ask(wanted, false, Some(sender))?.ticket;
+        let late = || {
+            Error::new(
+                Code::TIMEOUT,
+                "others synchronised all the time; nothing is lost",
+            )
+        };
+        loop {
+            let left = until.map_or(budget, |until| until.saturating_duration_since(now()));
+            match told.recv_timeout(left) {
+                Ok(Told::Progress(_)) => {}
+                Ok(Told::Over(result)) => return result,
+                Ok(Told::Discarded) => return Err(late()),
+                Err(RecvTimeoutError::Disconnected) => return Err(stopped()),
+                Err(RecvTimeoutError::Timeout) => {
+                    let mut state = lock(&self.state);
+                    let is_running = state.queue.forget(ticket);
+                    drop(state);
+                    if !is_running {
+                        return Err(late());
+                    }
+                    // It ends with the step that it is at.
+                    self.control.cancel();
+                    let result = told.into_iter().find_map(Told::over);
+                    return self.cut_short(result.unwrap_or_else(|| Err(stopped())));
+                }
+            }
+        }
+    }
+
+    /// A sync was cancelled for want of time: it did not go through, and is tried again.
+    fn cut_short(&self, result: Result<Report, Error>) -> Result<Report, Error> {
+        let mut report = result?;
+        if report.is_cancelled {
+            let message = "not through within its time; what arrived is kept".to_owned();
+            report.error = Some((Code::TIMEOUT, message));
+            let failed = Ending::Failed {
+                class: FailureClass::Transient,
+                retry_after_ms: None,
+            };
+            let at = (self.now(), random());
+            let everything = Wanted::everything();
+            lock(&self.state)
+                .schedule
+                .ended(&everything, failed, None, at);
+            self.woken.notify_all();
+        }
+        Ok(report)
     }
 
     /// Drops all syncs that wait; gives how many were dropped.
@@ -306,35 +380,10 @@ impl Shared {
     fn run(self: &Arc<Self>) {
         let mut state = lock(&self.state);
         while !state.is_stopping {
-            if std::mem::take(&mut state.may_have_written) {
-                drop(state);
-                self.look_for_writes();
-                state = lock(&self.state);
-                continue;
-            }
             let now = self.now();
-            let must_look = std::mem::take(&mut state.must_look);
-            if must_look || state.stale_at.take_if(|at| *at <= now).is_some() {
+            if let Some(chore) = state.chore(now) {
                 drop(state);
-                self.look_at_units();
-                state = lock(&self.state);
-                continue;
-            }
-            if state.network.take(now) {
-                drop(state);
-                self.probe_aside();
-                state = lock(&self.state);
-                continue;
-            }
-            if state.live.is_dead(now) {
-                drop(state);
-                self.stream_died();
-                state = lock(&self.state);
-                continue;
-            }
-            if state.live.open(now) {
-                drop(state);
-                self.listen();
+                self.do_chore(chore);
                 state = lock(&self.state);
                 continue;
             }
@@ -346,10 +395,7 @@ impl Shared {
             }
             let next = match state.queue.next(now) {
                 Next::Run(wanted) => {
-                    if matches!(
-                        wanted.purpose,
-                        Purpose::Sync(Direction::Both | Direction::Send)
-                    ) {
+                    if wanted.sends() {
                         state.schedule.sends();
                     }
                     drop(state);
@@ -380,6 +426,16 @@ impl Shared {
         state.waiting.clear();
     }
 
+    fn do_chore(self: &Arc<Self>, chore: Chore) {
+        match chore {
+            Chore::LookForWrites => self.look_for_writes(),
+            Chore::LookAtUnits => self.look_at_units(),
+            Chore::Probe => self.probe_aside(),
+            Chore::GiveUpStream => self.stream_died(),
+            Chore::Listen => self.listen(),
+        }
+    }
+
     /// Notes whether anything waits to be sent that did not before.
     fn look_for_writes(&self) {
         // A store that cannot be read says so to whoever reads it.
@@ -405,9 +461,14 @@ impl Shared {
         self.bus.tell(SyncEvent::Started {
             unit: wanted.unit.clone(),
         });
+        if wanted.sends() {
+            self.before_send(wanted.unit.as_deref());
+        }
         let result = catch_unwind(AssertUnwindSafe(|| self.synchronise(wanted)));
         let result = result.unwrap_or_else(|_| Err(stopped()));
         self.note_end(wanted, &result, since);
+        let applied = std::mem::take(&mut lock(&self.state).applied);
+        self.after_apply(applied);
         self.bus.tell(match &result {
             Ok(report) => SyncEvent::ended(wanted, report),
             Err(error) => SyncEvent::Failed {
@@ -462,7 +523,35 @@ fn stopped() -> Error {
     Error::new(Code::INTERNAL, message)
 }
 
+/// What is to be done besides syncs.
+#[derive(Clone, Copy)]
+enum Chore {
+    LookForWrites,
+    LookAtUnits,
+    Probe,
+    GiveUpStream,
+    Listen,
+}
+
 impl State {
+    /// What is to be done now; it is begun then, as far as this is concerned.
+    fn chore(&mut self, now: i64) -> Option<Chore> {
+        if std::mem::take(&mut self.may_have_written) {
+            return Some(Chore::LookForWrites);
+        }
+        let is_stale = self.stale_at.take_if(|at| *at <= now).is_some();
+        if std::mem::take(&mut self.must_look) || is_stale {
+            return Some(Chore::LookAtUnits);
+        }
+        if self.network.take(now) {
+            return Some(Chore::Probe);
+        }
+        if self.live.is_dead(now) {
+            return Some(Chore::GiveUpStream);
+        }
+        self.live.open(now).then_some(Chore::Listen)
+    }
+
     /// The server is probed while a sync is to begin when it can be reached, and the app is in
     /// front; and so it is listened to.
     pub(super) fn adapt(&mut self, now: i64) {

@@ -6,6 +6,7 @@
 
 mod actions;
 mod again;
+mod changed;
 mod checked;
 mod checkpoint;
 mod checks;
@@ -65,6 +66,7 @@ use std::sync::Arc;
 use afield_protocol::{Attributes, Entity, Model, Value, zoo};
 use rusqlite::config::DbConfig;
 
+pub use changed::{CHANGED_MAX, Changed};
 pub use checked::{Checked, VerifyStatus};
 pub use chosen::ChosenValue;
 pub use conflict::{ConflictInfo, Resolution};

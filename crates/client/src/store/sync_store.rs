@@ -9,6 +9,7 @@ use afield_protocol::{
 use rusqlite::config::DbConfig;
 use rusqlite::{OptionalExtension as _, Row, params};
 
+use super::changed::Changed;
 use super::conflict::{ConflictInfo, Resolution, Resolvers};
 use super::db::Db;
 use super::history::HISTORY_MS;
@@ -57,6 +58,8 @@ pub struct SyncStore {
     history_grew: bool,
     /// Whether what a restore of the server took is sent again unasked.
     pub(super) resends_lost: bool,
+    /// Rows that pages brought and took, if somebody wants to know.
+    changed: Option<Changed>,
 }
 
 /// Pages that a sync keeps while it runs, in KiB. With SQLite's own 2 MiB a page of a download does
@@ -102,6 +105,7 @@ impl SyncStore {
             resolvers: Resolvers::new(),
             sent_back: HashSet::new(),
             rows_left: true,
+            changed: None,
             checkpoint: Checkpoint::new(),
             stands_for: Vec::new(),
             told: Vec::new(),
@@ -299,7 +303,27 @@ impl SyncStore {
             .db
             .write("page", |db| page::apply(db, request, page, content, end))?;
         self.rows_left |= done.left;
+        if let (Some(changed), PageApplied::Applied { rows } | PageApplied::Staged { rows }) =
+            (&mut self.changed, done.page)
+        {
+            let loaded = self.db.loaded()?;
+            changed.add(&loaded.model, content, end, rows)?;
+        }
         Ok(done.page)
+    }
+
+    /// From now on remembers which rows pages bring and take, until they are asked for.
+    pub fn collect_changed(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// The rows that pages brought and took since this was last asked; nothing if nobody collects
+    /// them.
+    pub fn take_changed(&mut self) -> Changed {
+        self.changed
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Moves what the write-ahead log holds into the main file and empties it, so that nothing

@@ -15,6 +15,7 @@ mod lookups;
 mod native_driver;
 mod native_events;
 mod native_faults;
+mod native_hooks;
 mod native_limits;
 mod native_live;
 mod native_network;
