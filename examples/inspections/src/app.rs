@@ -4,32 +4,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use afield::engine::SyncStatus;
+use afield::event::SyncEvent;
 use afield::native::Client;
-use afield::protocol::{Code, Key, Value};
+use afield::network::{NetworkInfo, NetworkType};
+use afield::protocol::{Key, Value};
+use afield::retry::FailureClass;
 use afield::{ChangeInfo, ChangeState, ConflictInfo, Error, Status, Watch};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::conflict::Decision;
 use crate::pages::{self, Page};
-use crate::sync::News;
 
 /// What the main loop does after a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     Stay,
     Sync,
-    Offline(bool),
     Quit,
-}
-
-/// What is known of the network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Network {
-    Unknown,
-    Reachable,
-    Unreachable,
-    /// The user wants it so.
-    Off,
 }
 
 /// A change that is not settled, as the list shows it.
@@ -48,8 +39,9 @@ pub(crate) struct App {
     pub(crate) conflicts: Vec<ConflictInfo>,
     /// What rows with unsettled changes are marked with.
     pub(crate) marks: HashMap<(String, Key), &'static str>,
-    pub(crate) network: Network,
     pub(crate) syncing: bool,
+    /// How far the sync at hand has come, in words.
+    pub(crate) progress: Option<String>,
     /// The newest thing to tell the user, and whether it is a trouble.
     pub(crate) note: (String, bool),
     pub(crate) now_ms: i64,
@@ -66,8 +58,8 @@ impl App {
             changes: Vec::new(),
             conflicts: Vec::new(),
             marks: HashMap::new(),
-            network: Network::Unknown,
             syncing: false,
+            progress: None,
             note: (String::new(), false),
             now_ms,
             watch,
@@ -84,36 +76,43 @@ impl App {
         }
     }
 
-    /// Something happened to a sync.
-    pub(crate) fn hear(&mut self, news: News) {
-        self.syncing = matches!(news, News::Started);
-        let report = match news {
-            News::Started => return,
-            News::Ended(ended) => match *ended {
-                Err(error) => return self.trouble(&error),
-                Ok(report) => report,
-            },
-        };
-        let unreachable = [Code::UNREACHABLE, Code::TIMEOUT, Code::INTERRUPTED];
-        match &report.error {
-            _ if self.network == Network::Off => {}
-            Some((code, _)) if unreachable.contains(code) => self.network = Network::Unreachable,
-            Some((_, message)) => {
-                self.network = Network::Reachable;
-                self.note = (message.clone(), true);
+    /// The library tells something.
+    pub(crate) fn hear(&mut self, event: &SyncEvent) {
+        match event {
+            SyncEvent::Started { .. } => self.syncing = true,
+            SyncEvent::Progress(progress) => {
+                let percent = progress.percent.filter(|percent| *percent < 100);
+                self.progress = percent.map(|percent| format!("{percent} %"));
+                return;
             }
-            None => self.network = Network::Reachable,
-        }
-        if report.status == SyncStatus::Incomplete {
-            let text = "Not everything could be applied: press c to see and decide.";
-            self.note = (text.to_owned(), true);
-        } else if report.pushed > 0 {
-            self.note = (
-                format!("{} sent and applied.", counted(report.pushed, "change")),
-                false,
-            );
+            SyncEvent::Completed { status, pushed, .. } => {
+                self.ended();
+                if *status == SyncStatus::Incomplete {
+                    let text = "Not everything could be applied: press c to see and decide.";
+                    self.note = (text.to_owned(), true);
+                } else if *pushed > 0 {
+                    let text = format!("{} sent and applied.", counted(*pushed, "change"));
+                    self.note = (text, false);
+                }
+            }
+            SyncEvent::Failed { class, message, .. } => {
+                self.ended();
+                // Without a network nothing is wrong: the line of status says so.
+                if *class == Some(FailureClass::Permanent) {
+                    self.note = (message.clone(), true);
+                }
+            }
+            SyncEvent::SignIn { is_needed: true } => {
+                let text = "The server wants you to sign in: press l. What you write is kept.";
+                self.note = (text.to_owned(), true);
+            }
+            _ => {}
         }
         self.refresh();
+    }
+
+    fn ended(&mut self) {
+        (self.syncing, self.progress) = (false, None);
     }
 
     /// A key was pressed.
@@ -138,6 +137,10 @@ impl App {
             KeyCode::Char('q') => return Flow::Quit,
             KeyCode::Char('s') => return Flow::Sync,
             KeyCode::Char('o') => return self.toggle_network(),
+            KeyCode::Char('l') if self.client.needs_sign_in() => {
+                self.pages
+                    .push(Page::Form(pages::sign_in(self.client.user())));
+            }
             KeyCode::Char('c') if !matches!(self.pages.last(), Some(Page::Changes { .. })) => {
                 self.pages.push(Page::Changes { at: 0 });
             }
@@ -292,9 +295,9 @@ impl App {
                 }
             }
             KeyCode::Enter => match pages::save(&self.client, form) {
-                Ok(()) => {
+                Ok(text) => {
                     self.pages.pop();
-                    self.note = ("Saved on this device.".to_owned(), false);
+                    self.note = (text.to_owned(), false);
                     return Flow::Sync;
                 }
                 Err(message) => self.note = (message, true),
@@ -304,14 +307,20 @@ impl App {
         Flow::Stay
     }
 
+    /// The user says what a platform would say.
     fn toggle_network(&mut self) -> Flow {
-        let offline = self.network != Network::Off;
-        self.network = if offline {
-            Network::Off
-        } else {
-            Network::Unknown
+        let is_off = self.client.network().info.kind == NetworkType::None;
+        let kind = match is_off {
+            true => NetworkType::Unknown,
+            false => NetworkType::None,
         };
-        Flow::Offline(offline)
+        if let Err(error) = self.client.set_network(NetworkInfo::of(kind)) {
+            self.trouble(&error);
+        }
+        match is_off {
+            true => Flow::Sync,
+            false => Flow::Stay,
+        }
     }
 
     fn moved(&mut self, by: isize) {
@@ -337,8 +346,8 @@ impl App {
 
     /// Reads everything that is shown from the store.
     fn read(&mut self) -> Result<(), Error> {
+        self.status = self.client.status()?;
         let mut store = self.client.store();
-        self.status = store.status()?;
         self.conflicts = store.conflicts()?;
         let open = store
             .changes()?

@@ -17,6 +17,8 @@ pub(crate) enum Target {
     Plan(BusinessId),
     /// One more violation, with its number.
     Violation(InspectionId, i64),
+    /// Another token for the user.
+    SignIn,
     /// A refused change, to be sent again with what is corrected.
     Again(Box<ChangeInfo>),
 }

@@ -3,10 +3,10 @@
 //! ```text
 //!   key ──► App::press ──► model.rs (generated) ──► store      draw ◄── App
 //!                                                     │
-//!   sync thread ──► Client::sync ─────────────────────┘
+//!                    App::hear ◄── events ◄── the library, which synchronises by itself
 //! ```
 //!
-//! Every screen reads and writes the store; a thread of its own synchronises. Nothing here waits
+//! Every screen reads and writes the store; the library synchronises beside that. Nothing here waits
 //! for the network, and nothing is lost if the program is killed.
 
 mod app;
@@ -67,7 +67,7 @@ fn start(options: ClientOptions) -> Result<(), Box<dyn Error>> {
     let mut terminal = ratatui::try_init()?;
     // From here on the terminal is the app's, and given back however it ends.
     let ended = match Syncer::start(client) {
-        Ok(syncer) => run(&mut terminal, &mut app, &syncer),
+        Ok(mut syncer) => run(&mut terminal, &mut app, &mut syncer),
         Err(error) => Err(error.into()),
     };
     ratatui::restore();
@@ -77,11 +77,11 @@ fn start(options: ClientOptions) -> Result<(), Box<dyn Error>> {
 fn run(
     terminal: &mut DefaultTerminal,
     app: &mut App,
-    syncer: &Syncer,
+    syncer: &mut Syncer,
 ) -> Result<(), Box<dyn Error>> {
     loop {
         for news in syncer.news() {
-            app.hear(news);
+            app.hear(&news);
         }
         app.tick(now_ms());
         terminal.draw(|frame| draw::draw(frame, app))?;
@@ -93,8 +93,7 @@ fn run(
         {
             match app.press(key) {
                 Flow::Stay => {}
-                Flow::Sync => syncer.sync_now(),
-                Flow::Offline(offline) => syncer.stay_offline(offline),
+                Flow::Sync => syncer.sync_now()?,
                 Flow::Quit => return Ok(()),
             }
         }

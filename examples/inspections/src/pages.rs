@@ -184,6 +184,12 @@ pub(crate) fn add_violation(row: &Inspection, others: &[Violation]) -> Form {
     )
 }
 
+/// Another token for who is here.
+pub(crate) fn sign_in(user: &str) -> Form {
+    let title = format!("Sign in as {user}");
+    Form::new(title, Target::SignIn, vec![Line::new("token", None)])
+}
+
 /// A refused change with what it sets, to be corrected.
 pub(crate) fn again(info: &ChangeInfo) -> Form {
     let line = |(name, value): (&String, &Value)| match value {
@@ -235,8 +241,19 @@ pub(crate) fn violation_lines() -> [Line; VIOLATION_LINES] {
     ]
 }
 
-/// Writes what a form says; a sentence for the user if it cannot be.
-pub(crate) fn save(client: &Client, form: &Form) -> Result<(), String> {
+/// Writes what a form says, and says so; a sentence for the user if it cannot be.
+pub(crate) fn save(client: &Client, form: &Form) -> Result<&'static str, String> {
+    if form.target == Target::SignIn {
+        let token = form.lines.first().map_or("", |line| line.text.trim());
+        let taken = client.set_token(token, true);
+        return taken
+            .map(|()| "Signed in.")
+            .map_err(|error| error.to_string());
+    }
+    save_rows(client, form).map(|()| "Saved on this device.")
+}
+
+fn save_rows(client: &Client, form: &Form) -> Result<(), String> {
     let told = |error: Error| error.to_string();
     let mut store = client.store();
     let lines = &form.lines;
@@ -286,6 +303,8 @@ pub(crate) fn save(client: &Client, form: &Form) -> Result<(), String> {
             });
             step.map_err(told)
         }
+        // Done before: it is no row.
+        Target::SignIn => Ok(()),
         Target::Again(info) => {
             let entity = store.entity(&info.entity).map_err(told)?;
             let set = corrected(&entity, lines)?;

@@ -1,75 +1,48 @@
-//! Synchronising in the background: now and then, and whenever the user asks.
+//! Synchronising: the library does it by itself; this begins it, and passes on what it tells.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::Duration;
 
 use afield::Error;
-use afield::engine::{Direction, Report};
-use afield::native::Client;
+use afield::event::SyncEvent;
+use afield::native::{Client, EventStream, SyncOptions};
 
-/// Pause between two syncs that nobody asked for.
-const EVERY: Duration = Duration::from_secs(5);
-
-/// What the sync thread has to tell.
-pub(crate) enum News {
-    /// A sync has begun.
-    Started,
-    /// It is over.
-    Ended(Box<Result<Report, Error>>),
-}
-
-/// The sync thread. It ends with the program; a sync that is cut off continues with the next one.
+/// What the library tells, until the program ends. A sync that is cut off continues with the next.
 pub(crate) struct Syncer {
-    ask: Sender<()>,
-    news: Receiver<News>,
-    offline: Arc<AtomicBool>,
+    client: Arc<Client>,
+    events: EventStream,
 }
 
 impl Syncer {
-    pub(crate) fn start(client: Arc<Client>) -> std::io::Result<Self> {
-        let (ask, asked) = channel();
-        let (tell, news) = channel();
-        let offline = Arc::new(AtomicBool::new(false));
-        let is_offline = offline.clone();
-        thread::Builder::new()
-            .name("sync".to_owned())
-            .spawn(move || {
-                loop {
-                    if !is_offline.load(Ordering::SeqCst) {
-                        // Whoever listened has quit if these fail, and so does this thread below.
-                        let _ = tell.send(News::Started);
-                        let _ =
-                            tell.send(News::Ended(Box::new(client.sync(None, Direction::Both))));
-                    }
-                    if asked.recv_timeout(EVERY) == Err(RecvTimeoutError::Disconnected) {
-                        return;
-                    }
-                }
-            })?;
-        Ok(Self { ask, news, offline })
+    /// From now on the device synchronises as the model says: after a write, when the server has
+    /// news, when the network is back, and what failed again. The first sync begins at once.
+    pub(crate) fn start(client: Arc<Client>) -> Result<Self, Error> {
+        let events = client.events();
+        client.start()?;
+        let syncer = Self { client, events };
+        syncer.sync_now()?;
+        Ok(syncer)
     }
 
-    pub(crate) fn news(&self) -> Vec<News> {
-        self.news.try_iter().collect()
+    /// What was told since.
+    pub(crate) fn news(&mut self) -> Vec<SyncEvent> {
+        let events = std::iter::from_fn(|| self.events.next_within(Duration::ZERO));
+        events.map(|numbered| numbered.event).collect()
     }
 
     /// The next news.
     #[cfg(test)]
-    pub(crate) fn wait(&self) -> News {
+    pub(crate) fn wait(&mut self) -> SyncEvent {
         let patience = Duration::from_secs(30);
-        self.news.recv_timeout(patience).expect("a sync ends")
+        self.events
+            .next_within(patience)
+            .expect("something happens")
+            .event
     }
 
-    pub(crate) fn sync_now(&self) {
-        // The thread lives as long as this does.
-        let _ = self.ask.send(());
-    }
-
-    pub(crate) fn stay_offline(&self, offline: bool) {
-        self.offline.store(offline, Ordering::SeqCst);
-        self.sync_now();
+    pub(crate) fn sync_now(&self) -> Result<(), Error> {
+        self.client
+            .trigger(&SyncOptions::default(), false)
+            .map(drop)
     }
 }

@@ -3,8 +3,9 @@
 mod world;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use afield::native::Client;
+use afield::native::{Client, EventStream};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -12,7 +13,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use self::world::{Server, World};
 use crate::app::{App, Flow};
 use crate::draw::draw;
-use crate::sync::{News, Syncer};
+use crate::sync::Syncer;
 use crate::{model, readme};
 
 /// Any moment after the last sync.
@@ -22,6 +23,7 @@ const NOW_MS: i64 = 4_000_000_000_000;
 struct Person {
     app: App,
     client: Arc<Client>,
+    events: EventStream,
     terminal: Terminal<TestBackend>,
 }
 
@@ -30,6 +32,7 @@ impl Person {
         let client = Arc::new(client);
         Self {
             app: App::new(client.clone(), NOW_MS).unwrap(),
+            events: client.events(),
             client,
             terminal: Terminal::new(TestBackend::new(110, 24)).unwrap(),
         }
@@ -55,8 +58,12 @@ impl Person {
     }
 
     fn sync(&mut self) {
-        let ended = self.client.sync(None, afield::engine::Direction::Both);
-        self.app.hear(News::Ended(Box::new(ended)));
+        self.client
+            .sync(None, afield::engine::Direction::Both)
+            .unwrap();
+        while let Some(numbered) = self.events.next_within(Duration::ZERO) {
+            self.app.hear(&numbered.event);
+        }
     }
 
     fn screen(&mut self) -> String {
@@ -149,7 +156,7 @@ fn an_inspection_with_violations_is_made_offline_and_arrives_whole() {
     let server = Server::start(&world);
     let mut ann = Person::new(world.client("ann", &server.url));
     ann.sync();
-    assert_eq!(ann.types("o"), Flow::Offline(true));
+    assert_eq!(ann.types("o"), Flow::Stay);
     ann.types("<Enter>n");
     ann.sees(&["New inspection of Blue Anchor", "Ctrl-A add a violation"]);
     ann.types("<Ctrl-A>T01<Down><Right><Down>Milk at 12 degrees");
@@ -287,16 +294,46 @@ fn the_sync_thread_notices_when_the_network_comes_back() {
     let world = World::new();
     let address = world::free_address();
     let mut ann = Person::new(world.client("ann", &format!("http://{address}")));
-    let syncer = Syncer::start(ann.client.clone()).unwrap();
-    ann.app.hear(syncer.wait());
+    let mut syncer = Syncer::start(ann.client.clone()).unwrap();
+    until(&mut ann, &mut syncer, "started");
     ann.sees(&["synchronising"]);
-    ann.app.hear(syncer.wait());
-    ann.sees(&["no network", "0 businesses"]);
+    until(&mut ann, &mut syncer, "failed");
+    ann.sees(&["no network", "next try in", "0 businesses"]);
     let _server = Server::start_at(&world, address);
-    syncer.sync_now();
-    ann.app.hear(syncer.wait());
-    ann.app.hear(syncer.wait());
+    syncer.sync_now().unwrap();
+    until(&mut ann, &mut syncer, "completed");
     ann.sees(&["server reachable", "3 businesses"]);
+}
+
+/// Lets a person hear what happens until this does.
+fn until(person: &mut Person, syncer: &mut Syncer, word: &str) {
+    loop {
+        let event = syncer.wait();
+        person.app.hear(&event);
+        if event.as_str() == word {
+            return;
+        }
+    }
+}
+
+#[test]
+fn who_must_sign_in_is_told_and_does_with_what_was_written_kept() {
+    let world = World::new();
+    let server = Server::start(&world);
+    let client = world.client("ann", &server.url);
+    client.sync(None, afield::engine::Direction::Both).unwrap();
+    let good = world.token("ann");
+    client.set_token("run-out", false).unwrap();
+    let mut ann = Person::new(client);
+    ann.sync();
+    ann.sees(&["sign in: press l", "The server wants you to sign in"]);
+    ann.types("<Enter>e<Down><Back><Back>12<Enter>");
+    assert_eq!(ann.types("l"), Flow::Stay);
+    ann.sees(&["Sign in as ann", "token"]);
+    assert_eq!(ann.types(&format!("{good}<Enter>")), Flow::Sync);
+    ann.sees(&["Signed in."]);
+    ann.sync();
+    ann.sees(&["1 change sent and applied.", "server reachable"]);
 }
 
 #[test]

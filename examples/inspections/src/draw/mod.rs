@@ -2,6 +2,8 @@
 
 mod waiting;
 
+use afield::UnitStatus;
+use afield::network::NetworkType;
 use afield::protocol::Value;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -9,7 +11,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Table, TableState, Wrap};
 
-use crate::app::{App, Network, counted};
+use crate::app::{App, counted};
 use crate::form::{Form, Target};
 use crate::model::{Business, Inspection, Violation};
 use crate::pages::{BUSINESSES_MAX, Page};
@@ -66,14 +68,26 @@ pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
 fn status_line(app: &App) -> Line<'static> {
     let mut parts = vec![Span::styled(format!(" {} ", app.client.user()), PICKED)];
     let status = &app.status;
-    let network = match app.network {
-        _ if app.syncing => "synchronising…",
-        Network::Unknown => "network unknown",
-        Network::Reachable => "server reachable",
-        Network::Unreachable => "no network",
-        Network::Off => "working offline",
+    let network = app.client.network();
+    let network = match (network.info.kind, network.is_online) {
+        _ if app.client.needs_sign_in() => "sign in: press l".to_owned(),
+        _ if app.syncing => match &app.progress {
+            Some(progress) => format!("synchronising, {progress}"),
+            None => "synchronising…".to_owned(),
+        },
+        (NetworkType::None, _) => "working offline".to_owned(),
+        (_, None) => "network unknown".to_owned(),
+        (_, Some(true)) => "server reachable".to_owned(),
+        (_, Some(false)) => match app.client.next_sync() {
+            Some((after, _)) => format!("no network, next try in {} s", after.as_secs()),
+            None => "no network".to_owned(),
+        },
     };
+    let is_up_to_date = |unit: &UnitStatus| unit.is_up_to_date(app.now_ms, status.freshness_ms);
     let synced = match status.last_success_ms {
+        _ if !status.units.is_empty() && status.units.iter().all(is_up_to_date) => {
+            "up to date".to_owned()
+        }
         None => "never synchronised".to_owned(),
         Some(at) => format!("synchronised {}", ago(app.now_ms - at)),
     };

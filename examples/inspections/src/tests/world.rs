@@ -80,12 +80,15 @@ impl World {
     }
 
     /// A device of `user`, which has not synchronised yet.
-    pub(crate) fn client(&self, user: &str, url: &str) -> Client {
+    /// A token that the server takes.
+    pub(crate) fn token(&self, user: &str) -> String {
         let expires = system_clock()() + 3_600;
-        let token = self
-            .auth()
-            .issue(user, expires, &serde_json::Map::new())
-            .unwrap();
+        let claims = serde_json::Map::new();
+        self.auth().issue(user, expires, &claims).unwrap()
+    }
+
+    pub(crate) fn client(&self, user: &str, url: &str) -> Client {
+        let token = self.token(user);
         let folder = path_of(self, "devices");
         let mut options = ClientOptions::new(folder, user).server(url).token(token);
         options.model = Some(crate::model::model().unwrap());
