@@ -43,6 +43,7 @@ mod seal;
 mod sql;
 mod stage;
 mod statements;
+mod states;
 mod status;
 mod sync_store;
 mod tables;
@@ -54,6 +55,7 @@ mod upgrade;
 mod upgrade_failed;
 mod vacuum;
 mod verify;
+mod waits;
 mod watch;
 mod window;
 
