@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::tables::{Table, ranks};
 use super::watch::{Watches, Written, data_version};
-use super::{checkpoint, cipher, seal};
+use super::{checkpoint, cipher, seal, states, waits};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::key::Key;
@@ -88,6 +88,8 @@ pub(crate) struct Db {
     /// SQLite's number for what others committed, as it was when this connection last committed
     /// and everything captured was sealed. As long as it stays, nobody wrote meanwhile.
     sealed_at: Option<i64>,
+    /// Whether nothing was parked and nothing backed off then; see [`waits`].
+    is_calm: bool,
     /// Told of each commit of this connection.
     pub(super) on_commit: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -137,9 +139,11 @@ impl Db {
             key: key.cloned(),
             step,
             sealed_at: None,
+            is_calm: false,
             on_commit: None,
         };
         db.reload()?;
+        states::renew(&mut db)?;
         Ok(db)
     }
 
@@ -189,6 +193,7 @@ impl Db {
         }
         self.hook_writes()?;
         let sealed_at = self.sealed_at.take();
+        let was_calm = std::mem::take(&mut self.is_calm);
         self.run("BEGIN IMMEDIATE")?;
         let begun = data_version(&self.conn).and_then(|version| {
             if sealed_at != Some(version) {
@@ -199,11 +204,14 @@ impl Db {
         });
         let result = begun.and_then(|version| Ok((version, step(self)?)));
         let result = result.and_then(|(version, done)| {
+            let was_calm = was_calm && sealed_at == Some(version);
+            let is_calm = waits::refresh(self, self.outbox_written(), was_calm)?;
             zoo::crash_point(name)?;
             self.watches.clone().commit(self)?;
             zoo::committed(|| self.is_durable());
             zoo::crash_point(name)?;
             self.sealed_at = (!zoo::planted("seal-later")).then_some(version);
+            self.is_calm = is_calm;
             Ok(done)
         });
         if result.is_ok()
@@ -448,6 +456,7 @@ const ADDED: [(&str, &str); 9] = [
     ("afield_unit", include_str!("unit.sql")),
     ("afield_session", include_str!("session.sql")),
     ("afield_decided", include_str!("inbox.sql")),
+    ("afield_waits", include_str!("waits.sql")),
 ];
 
 /// Adds bookkeeping to a store of a version that had none of it.

@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::ids::numbering;
 use super::tables::Table;
-use super::{scope, seal, upgrade, upgrade_failed, vacuum};
+use super::{scope, seal, states, upgrade, upgrade_failed, vacuum};
 use crate::error::Error;
 
 /// Installs `model` inside a write transaction.
@@ -21,6 +21,7 @@ use crate::error::Error;
 pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
     model.check()?;
     seal::seal(db, None)?;
+    states::drop_all(db)?;
     let new = Loaded::new(model.clone());
     // A watch compares the counter of writes: it must not start over with the table.
     let mut touched = HashMap::new();
@@ -57,6 +58,9 @@ pub(super) fn install(db: &mut Db, model: &Model) -> Result<(), Error> {
     db.conn
         .execute(sql, params![model.to_json(), new.fingerprint])?;
     upgrade_failed::forget(db)?;
+    states::make(db, &new)?;
+    // Another model may know other references.
+    db.outbox_changed();
     db.loaded = Some(Arc::new(new));
     Ok(())
 }

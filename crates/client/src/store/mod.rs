@@ -45,6 +45,7 @@ mod session;
 mod sql;
 mod stage;
 mod statements;
+mod states;
 mod status;
 mod sync_store;
 mod tables;
@@ -56,6 +57,7 @@ mod upgrade;
 mod upgrade_failed;
 mod vacuum;
 mod verify;
+mod waits;
 mod watch;
 mod window;
 

@@ -130,6 +130,21 @@ impl Held {
 }
 
 impl Waiting {
+    fn read(db: &Db, row: &rusqlite::Row<'_>) -> Result<Self, Error> {
+        let mut waiting = Self {
+            n: row.get(0)?,
+            id: row.get(1)?,
+            state: row.get(2)?,
+            not_before: row.get(3)?,
+            is_frozen: row.get(4)?,
+            absorbed: row.get(5)?,
+            checkpoint: row.get(6)?,
+            changes: Vec::new(),
+        };
+        waiting.changes = held_changes(db, &waiting)?;
+        Ok(waiting)
+    }
+
     /// Whether the group failed alone and its pause is not over. One that would last longer than
     /// any pause is none: the clock was set back.
     pub(super) fn backs_off(&self, now: i64) -> bool {
@@ -304,12 +319,24 @@ pub(super) struct Queue {
     read: VecDeque<Waiting>,
 }
 
+/// Columns of [`Waiting::read`].
+const WAITING: &str = "SELECT n, id, state, not_before, frozen IS NOT NULL AND hash IS NOT NULL, \
+     absorbed, checkpoint FROM afield_group WHERE state IN ('pending', 'sent', 'parked')";
+
+/// A group of the outbox, if it is still in it.
+pub(super) fn waiting(db: &Db, n: i64) -> Result<Option<Waiting>, Error> {
+    let sql = format!("{WAITING} AND n = ?1");
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([n])?;
+    rows.next()?.map(|row| Waiting::read(db, row)).transpose()
+}
+
 /// Groups that are read at once.
 const QUEUE_GROUPS: i64 = 200;
 
 impl Queue {
     /// The outbox behind a group.
-    fn behind(n: i64) -> Self {
+    pub(super) fn behind(n: i64) -> Self {
         Self {
             after: n,
             read: VecDeque::new(),
@@ -321,25 +348,13 @@ impl Queue {
             if let Some(next) = self.read.pop_front() {
                 return Ok(Some(next));
             }
-            let sql = "SELECT n, id, state, not_before, frozen IS NOT NULL AND hash IS NOT NULL, \
-                       absorbed, checkpoint FROM afield_group \
-                       WHERE state IN ('pending', 'sent', 'parked') AND n > ?1 ORDER BY n LIMIT ?2";
-            let mut statement = db.conn.prepare_cached(sql)?;
+            let sql = format!("{WAITING} AND n > ?1 ORDER BY n LIMIT ?2");
+            let mut statement = db.conn.prepare_cached(&sql)?;
             let mut rows = statement.query([self.after, QUEUE_GROUPS])?;
             let before = self.after;
             while let Some(row) = rows.next()? {
-                self.after = row.get(0)?;
-                let mut waiting = Waiting {
-                    n: self.after,
-                    id: row.get(1)?,
-                    state: row.get(2)?,
-                    not_before: row.get(3)?,
-                    is_frozen: row.get(4)?,
-                    absorbed: row.get(5)?,
-                    checkpoint: row.get(6)?,
-                    changes: Vec::new(),
-                };
-                waiting.changes = held_changes(db, &waiting)?;
+                let waiting = Waiting::read(db, row)?;
+                self.after = waiting.n;
                 if !waiting.changes.is_empty() {
                     self.read.push_back(waiting);
                 }

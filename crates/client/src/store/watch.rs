@@ -24,11 +24,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use afield_protocol::Code;
+use rusqlite::hooks::Action;
 
 pub(super) use self::observer::data_version;
 use self::observer::{Observer, touched};
 use super::Store;
 use super::db::Db;
+use super::waits;
 use crate::error::Error;
 use crate::key::Key;
 
@@ -123,8 +125,25 @@ pub(super) struct Written {
 
 #[derive(Debug, Default)]
 struct Seen {
+    /// Whether the hook is there.
+    hooked: bool,
+    /// Whether a watch asks for tables and rows.
+    watched: bool,
     tables: BTreeSet<String>,
     rows: u64,
+    outbox: waits::Written,
+}
+
+impl Seen {
+    fn note(&mut self, action: Action, table: &str, n: i64) {
+        self.outbox.note(action, table, n);
+        if self.watched {
+            self.rows += 1;
+            if !self.tables.contains(table) {
+                self.tables.insert(table.to_owned());
+            }
+        }
+    }
 }
 
 impl Store {
@@ -369,30 +388,38 @@ impl State {
 }
 
 impl Db {
-    /// Switches the hooks of this connection to what the watches need, before a transaction.
+    /// Sees to it, before a transaction, that the hook of this connection notes what the watches
+    /// need, and what is written of the outbox.
     pub(super) fn hook_writes(&mut self) -> Result<(), Error> {
-        *held(&self.written.seen) = Seen::default();
+        let hooked = self.watches.is_any();
+        let mut seen = held(&self.written.seen);
+        let is_new = !seen.hooked;
+        *seen = Seen {
+            hooked: true,
+            watched: hooked,
+            ..Seen::default()
+        };
+        drop(seen);
         self.written.unseen = false;
-        let wanted = self.watches.is_any();
-        if wanted == self.written.hooked {
-            return Ok(());
+        self.written.hooked = hooked;
+        if is_new {
+            let seen = self.written.seen.clone();
+            let note = move |action: Action, _: &str, table: &str, n| {
+                held(&seen).note(action, table, n);
+            };
+            self.conn.update_hook(Some(note))?;
         }
-        self.written.hooked = wanted;
-        if !wanted {
-            self.conn
-                .update_hook(None::<fn(rusqlite::hooks::Action, &str, &str, i64)>)?;
-            return Ok(());
-        }
-        let seen = self.written.seen.clone();
-        self.conn
-            .update_hook(Some(move |_, _: &str, table: &str, _| {
-                let mut seen = held(&seen);
-                seen.rows += 1;
-                if !seen.tables.contains(table) {
-                    seen.tables.insert(table.to_owned());
-                }
-            }))?;
         Ok(())
+    }
+
+    /// What this transaction wrote of the outbox.
+    pub(super) fn outbox_written(&self) -> waits::Written {
+        held(&self.written.seen).outbox
+    }
+
+    /// Takes the whole outbox for written.
+    pub(super) fn outbox_changed(&self) {
+        held(&self.written.seen).outbox.note_all();
     }
 }
 

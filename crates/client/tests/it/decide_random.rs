@@ -67,7 +67,7 @@ impl Run {
     }
 
     fn run(&mut self) {
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
             match self.rng.u32(..12) {
                 0..5 => self.edit(),
                 5 | 6 if self.others => self.other(),
@@ -85,6 +85,9 @@ impl Run {
                     self.desk.sync.finished(None).unwrap();
                 }
                 _ => self.round(),
+            }
+            if step % 4 == 3 {
+                crate::store_states::agree(&self.desk.world, &mut self.desk.store);
             }
         }
         for _ in 0..60 {

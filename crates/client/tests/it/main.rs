@@ -52,6 +52,7 @@ mod store_pages;
 mod store_refusals;
 mod store_rules;
 mod store_stage;
+mod store_states;
 mod store_types;
 mod store_upgrade;
 mod store_upgrade_random;
