@@ -37,13 +37,18 @@ pub use error::Error;
 pub use key::Key;
 pub use store::{
     ChangeInfo, ChangeState, Checked, ChosenValue, ConflictInfo, DecidedInfo, DecidedWhat,
-    Difference, DifferentRow, Executed, Found, FoundWhat, FrozenGroup, Offer, Origin, OutcomeInfo,
-    Outgoing, PageApplied, Params, Repaired, RequestCaps, Resolution, RowState, Rows, Status,
-    Store, SyncEnd, SyncStore, Transaction, UncapturedRow, UnitStatus, UpgradeFailed, VerifyStatus,
-    Watch, Watches,
+    Difference, DifferentRow, Executed, Found, FoundWhat, FrozenGroup, LOG_KEPT, LOG_KEPT_BYTES,
+    Offer, Origin, OutcomeInfo, Outgoing, PageApplied, Params, Repaired, RequestCaps, Resolution,
+    RowState, Rows, Status, Store, SyncEnd, SyncStore, Transaction, UncapturedRow, UnitStatus,
+    UpgradeFailed, VerifyStatus, Watch, Watches,
 };
 
 /// The examples of the page are compiled.
 #[cfg(all(doctest, feature = "native"))]
 #[doc = include_str!("../../../docs/sync.md")]
 struct SyncPage;
+
+/// The examples of the page are compiled.
+#[cfg(all(doctest, feature = "native"))]
+#[doc = include_str!("../../../docs/logs.md")]
+struct LogsPage;

@@ -11,6 +11,7 @@ mod generate_numbers;
 mod handing_on;
 mod inbox;
 mod inbox_random;
+mod logs;
 mod model_changes;
 mod named_absence;
 mod named_answers;

@@ -438,7 +438,7 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
 }
 
 /// Tables that stores of earlier versions do not have, and what makes them.
-const ADDED: [(&str, &str); 8] = [
+const ADDED: [(&str, &str); 9] = [
     ("afield_held", include_str!("held.sql")),
     ("afield_chosen", include_str!("chosen.sql")),
     ("afield_told", include_str!("told.sql")),
@@ -447,6 +447,7 @@ const ADDED: [(&str, &str); 8] = [
     ("afield_verify", include_str!("verify.sql")),
     ("afield_unit", include_str!("unit.sql")),
     ("afield_decided", include_str!("inbox.sql")),
+    ("afield_log", include_str!("log.sql")),
 ];
 
 /// Adds bookkeeping to a store of a version that had none of it.

@@ -16,6 +16,7 @@ const TEXT: &str = concat!(
     include_str!("../../src/store/unit.sql"),
     include_str!("../../src/store/verify.sql"),
     include_str!("../../src/store/inbox.sql"),
+    include_str!("../../src/store/log.sql"),
 );
 
 /// Tables with their columns, each with what the text says of it.

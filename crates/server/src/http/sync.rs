@@ -90,12 +90,8 @@ async fn answer(
         }
         let brought = (closed, groups, part);
         let pushed = push(server, caller.clone(), checkpoints, brought, room).await?;
-        if asks_inbox && !matches!(pushed, Pushed::OtherHistory) {
-            // Before any page is read, so that these have the rows of what was decided.
-            answer.decided(decisions(server, caller.clone()).await?);
-        }
-        if let Some(log) = log.filter(|_| !matches!(pushed, Pushed::OtherHistory)) {
-            answer.logged(keep_log(server, caller, log).await);
+        if !matches!(pushed, Pushed::OtherHistory) {
+            beside(server, caller, (asks_inbox, log), &mut answer).await?;
         }
         opening(&mut answer, pushed).await?
     } else {
@@ -175,6 +171,23 @@ async fn push(
         }
     }
     Ok(Pushed::Done { outcomes, received })
+}
+
+/// What the device is told beside what became of its groups, before any page is read: so these
+/// have the rows of what was decided.
+async fn beside(
+    server: &ServerState,
+    caller: Caller,
+    (asks_inbox, log): (bool, Option<Vec<LogEntry>>),
+    answer: &mut Answer,
+) -> Result<(), Refusal> {
+    if asks_inbox {
+        answer.decided(decisions(server, caller.clone()).await?);
+    }
+    if let Some(log) = log {
+        answer.logged(keep_log(server, caller, log).await);
+    }
+    Ok(())
 }
 
 /// What the device is to be told about groups that were refused.
