@@ -232,7 +232,7 @@ enum DeviceCommand {
     Verify(verify::VerifyArgs),
     /// Show rows that `verify` found only here, or with another content, as they stood here.
     Uncaptured,
-    /// Add an entry to the log that goes to the server with the syncs; `afield logs` shows it there.
+    /// Add an entry to the log that goes to the server with the syncs; `afield logs` shows it.
     ///
     ///   afield device phone log warn camera "no light"
     #[command(verbatim_doc_comment)]
