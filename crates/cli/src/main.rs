@@ -7,6 +7,7 @@ mod failure;
 mod generate;
 mod inbox;
 mod incarnation;
+mod logs;
 mod model;
 mod output;
 mod purge;
@@ -34,6 +35,7 @@ use crate::output::Output;
 ///   afield generate rust              its entities as types, for an app in Rust
 ///   afield why visit 7 --user ann     why a row is, or is not, on somebody's devices
 ///   afield inbox                      what was not applied, and waits for a decision
+///   afield logs --user ann            what the app on Ann's devices said
 #[derive(Parser)]
 #[command(name = "afield", version, verbatim_doc_comment)]
 struct Arguments {
@@ -66,6 +68,8 @@ enum Command {
     Token(server::TokenArgs),
     /// List conflicts and refused changes of all devices, and decide them.
     Inbox(inbox::InboxArgs),
+    /// Show what apps on devices wrote into their logs.
+    Logs(logs::LogsArgs),
     /// Say why a row is on a user's devices, or is not, and whether he may write it.
     Why(why::WhyArgs),
     /// Be a device: a store on this machine that reads, writes and synchronises.
@@ -100,6 +104,7 @@ fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
         Command::Demo(args) => demo::run(args, out),
         Command::Token(args) => server::token(args, out),
         Command::Inbox(args) => inbox::run(args, out),
+        Command::Logs(args) => logs::run(args, out),
         Command::Why(args) => why::run(args, out),
     }
     .map(|()| 0)

@@ -15,7 +15,8 @@ use crate::output::Output;
     long_about = "Forget what is older than the retention.\n\nA server does this by itself, every \
                   hour at most. Marks of rows are kept for the retention of the model file \
                   (`retention` in [server], 90 days): a device that was away for longer loads its \
-                  tables again, and keeps its changes. What became of changes is kept four times \
+                  tables again, and keeps its changes. What devices' logs say is kept as long. \
+                  What became of changes is kept four times \
                   as long: what a device made before that, and sends only now, is not applied \
                   unless there is nothing to do, and waits for its user as `unknown-before`."
 )]
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &PurgeArgs, out: &Output) -> Result<(), Failure> {
         out.json(&json!({
             "marks": purged.marks,
             "groups": purged.groups,
+            "logs": purged.logs,
             "clock_behind": purged.is_clock_behind,
         }));
     } else if purged.is_clock_behind {
@@ -52,8 +54,8 @@ pub(crate) fn run(args: &PurgeArgs, out: &Output) -> Result<(), Failure> {
         );
     } else {
         out.say(&format!(
-            "Forgot {} marks of rows and {} groups of changes.",
-            purged.marks, purged.groups
+            "Forgot {} marks of rows, {} groups of changes and {} entries of devices' logs.",
+            purged.marks, purged.groups, purged.logs
         ));
     }
     Ok(())

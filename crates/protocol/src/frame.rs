@@ -1,8 +1,9 @@
 //! The messages of one sync: what a request and its answer are made of.
 //!
 //! ```text
-//! request:  hello, held*, chosen*, (verify | fetch)*, closed?, group*, part?, end
-//! answer:   welcome, outcome*, received?, settled, inbox?,
+//! request:  hello, held*, chosen*, (verify | fetch)*, closed?, group*, part?, log?,
+//!           end
+//! answer:   welcome, outcome*, received?, settled, inbox?, logged?,
 //!           ( page, window*, (rows | gone | held)*, (digest | hashes)*, page-end )*, end
 //!           … or a problem in place of anything after welcome
 //!
@@ -17,6 +18,7 @@ use crate::change::{Group, GroupHash, GroupId, Key};
 use crate::code::Code;
 use crate::digest::{RowHash, Sum};
 use crate::inbox::{Closed, Decided};
+use crate::log::LogEntry;
 use crate::outcome::GroupOutcome;
 use crate::rows::RowBlock;
 use crate::value::{Value, ValueRef};
@@ -347,5 +349,15 @@ pub enum Frame {
     Closed {
         /// One for each group.
         groups: Vec<Closed>,
+    },
+    /// Entries of the device's log.
+    Log {
+        /// The oldest first.
+        entries: Vec<LogEntry>,
+    },
+    /// That the server takes a device's log, and what it has of it.
+    Logged {
+        /// The number of the newest entry of the request; 0 if it had none.
+        to: i64,
     },
 }

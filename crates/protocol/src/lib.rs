@@ -21,6 +21,7 @@ pub mod digest;
 mod frame;
 mod inbox;
 pub mod limits;
+mod log;
 mod model;
 pub mod moment;
 mod outcome;
@@ -36,6 +37,7 @@ pub use frame::{
     Page, PageEnd, Part, Position, Problem, Received, Verify, Welcome, Window,
 };
 pub use inbox::{Closed, Closing, Decided};
+pub use log::{Level, LogEntry, cut};
 pub use model::{
     Attribute, ChosenScope, DeviceLimits, Entity, FIRST_TEMPORARY, Identifier, Literal, Merge,
     Model, ModelError, Pattern, Reference, RetryConfig, SCOPE_COLUMN, SyncConfig, Unit,
@@ -60,3 +62,7 @@ pub const UPGRADE_FAILED_HEADER: &str = "afield-upgrade-failed";
 /// The header of `POST /v1/sync` by which a device asks what was decided on the server about groups
 /// that it refused. Its value is the version of what the device understands: 1.
 pub const INBOX_HEADER: &str = "afield-inbox";
+
+/// The header of `POST /v1/sync` by which a device asks whether the server takes its log. Its value
+/// is the version of what the device understands: 1.
+pub const LOG_HEADER: &str = "afield-log";

@@ -115,3 +115,16 @@ pub const VERIFY_COUNTED_MAX: u64 = 2_000_000;
 
 /// Decisions about refused groups in one request or answer; the next one has the others.
 pub const INBOX_GROUPS: usize = 100;
+
+/// Entries of a device's log in one request.
+pub const LOG_ENTRIES: usize = 500;
+
+/// Bytes of a device's log in one request: half of the smallest body that a team may allow, and
+/// nothing beside what else a request carries.
+pub const LOG_BYTES: usize = 32 * 1024;
+
+/// Bytes of the name of a module in a log: a name, no sentence.
+pub const LOG_MODULE_BYTES: usize = 64;
+
+/// Bytes of a message in a log: some sentences, or the beginning of a trace.
+pub const LOG_MESSAGE_BYTES: usize = 2 * 1024;

@@ -182,6 +182,7 @@ async fn forget(state: ServerState, retention: Retention) {
                 tracing::info!(
                     marks = purged.marks,
                     groups = purged.groups,
+                    logs = purged.logs,
                     "forgot what is older than the retention"
                 );
             }

@@ -311,7 +311,7 @@ pub(crate) fn opened_json(client: &Client) -> Result<Json, Error> {
     }))
 }
 
-pub(super) fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemEnvironment.now_ms()
 }
 

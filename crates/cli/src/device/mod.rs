@@ -4,6 +4,7 @@ mod answer;
 mod choose;
 mod decide;
 mod events;
+mod log;
 mod rekey;
 mod rows;
 mod session;
@@ -23,9 +24,10 @@ use serde_json::json;
 
 pub(crate) use self::answer::{
     change_json, conflict_json, instant, instant_after, key_from_json, key_json, network_json,
-    opened_json, outcome_json, report_json, rows_json, status_json,
+    now_ms, opened_json, outcome_json, report_json, rows_json, status_json,
 };
 pub(crate) use self::events::event_json;
+pub(crate) use self::log::level;
 pub(crate) use self::rows::words;
 pub(crate) use self::table::table;
 pub(crate) use self::values::{assignments, whole_key};
@@ -235,6 +237,13 @@ enum DeviceCommand {
     Verify(verify::VerifyArgs),
     /// Show rows that `verify` found only here, or with another content, as they stood here.
     Uncaptured,
+    /// Add an entry to the log that goes to the server with the syncs; `afield logs` shows it.
+    ///
+    ///   afield device phone log warn camera "no light"
+    #[command(verbatim_doc_comment)]
+    Log(log::LogArgs),
+    /// Show the entries of the log that the server is not known to have.
+    Logs,
     /// Give an encrypted store another key; nobody may have it open.
     ///
     /// Whenever it is interrupted, one of both keys opens the store. Keep the old one until this
@@ -328,6 +337,8 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         DeviceCommand::Drop(args) => decide::drop_change(&client, args, out),
         DeviceCommand::Verify(args) => return verify::run(&client, args, out),
         DeviceCommand::Uncaptured => verify::uncaptured(&client, out),
+        DeviceCommand::Log(args) => log::log(&client, args, out),
+        DeviceCommand::Logs => log::logs(&client, out),
         // Done above, without a client that has the store open.
         DeviceCommand::Rekey(_) => Ok(()),
     }

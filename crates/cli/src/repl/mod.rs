@@ -7,6 +7,7 @@ mod choices;
 mod decisions;
 mod events;
 mod lines;
+mod log;
 mod network;
 mod requests;
 mod schedule;

@@ -13,6 +13,7 @@ mod hundred;
 mod inbox;
 mod inbox_random;
 mod live;
+mod logs;
 mod model_changes;
 mod named_absence;
 mod named_answers;

@@ -32,6 +32,8 @@ pub(super) struct Exchange {
     page: Option<(Page, Vec<Frame>)>,
     /// What the server is told of groups that it refused.
     closed: Vec<Closed>,
+    /// The number of the newest entry of the log that it carries; 0 if there is none.
+    logged: i64,
     /// What was offered of the history, if that is what the request is about.
     pub(super) offered: Option<Offered>,
     /// What the server says is lost of it, until its checkpoint comes.
@@ -118,6 +120,11 @@ impl Exchange {
             largest = largest.max(Some(piece.bytes.len()));
             Format::Cbor.write(model, &Frame::Part(piece), &mut body);
         }
+        let logged = outgoing.log.last().map_or(0, |entry| entry.n);
+        if !outgoing.log.is_empty() {
+            let entries = outgoing.log;
+            Format::Cbor.write(model, &Frame::Log { entries }, &mut body);
+        }
         Format::Cbor.write(model, &Frame::End, &mut body);
         let exchange = Self {
             groups: outgoing.groups.iter().map(|group| group.id).collect(),
@@ -127,6 +134,7 @@ impl Exchange {
             pulled,
             complete: !pulled,
             closed: outgoing.closed,
+            logged,
             asked,
             ..Self::new(outgoing.request)
         };
@@ -170,6 +178,7 @@ impl Exchange {
             outcomes: Vec::new(),
             page: None,
             closed: Vec::new(),
+            logged: 0,
             offered: None,
             lost: None,
             asked: Asked::default(),
@@ -193,6 +202,11 @@ impl Exchange {
     /// not understand that, and is asked again without.
     pub(super) fn tells_of_refused(&self) -> bool {
         !self.closed.is_empty()
+    }
+
+    /// Whether it carries entries of the log: where these may be the trouble it goes without.
+    pub(super) fn carries_log(&self) -> bool {
+        self.logged > 0
     }
 
     /// Whether the answer came to its proper end.
@@ -251,6 +265,10 @@ impl Exchange {
             },
             Frame::Inbox { decided } if self.offered.is_none() => {
                 self.decided(store, &decided, report)
+            }
+            Frame::Logged { to } if self.offered.is_none() => {
+                store.logged(to.min(self.logged))?;
+                Ok(Step::Continue)
             }
             Frame::Page(page) => {
                 self.page = Some((page, Vec::new()));

@@ -121,6 +121,15 @@ impl Run {
             (self.tried_newer, self.model) = (true, None);
             return self.next(store, commands);
         }
+        let has_log = exchange.as_ref().is_some_and(Exchange::carries_log);
+        if has_log && (failure.may_be_a_groups_fault() || failure.may_be_the_size()) {
+            // A log is never the reason why a change waits.
+            self.caps.log = false;
+            if failure.code == Code::MALFORMED {
+                store.log_refused()?;
+            }
+            return self.next(store, commands);
+        }
         let tells = exchange.as_ref().is_some_and(Exchange::tells_of_refused);
         if tells && failure.code == Code::MALFORMED {
             store.inbox_refused()?;

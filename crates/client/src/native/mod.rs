@@ -39,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use afield_protocol::{Code, SyncConfig};
+use afield_protocol::{Code, Level, SyncConfig};
 
 use self::address::Address;
 use self::sync::Runner;
@@ -219,6 +219,14 @@ impl Client {
         }
         self.shared.signed_in(token.to_owned());
         Ok(())
+    }
+
+    /// Adds an entry to the log of the device; see [`Store::log`]. It begins no sync.
+    ///
+    /// # Errors
+    /// The store cannot be written; nothing else is touched by that.
+    pub fn log(&self, level: Level, module: &str, message: &str) -> Result<(), Error> {
+        self.store().log(level, module, message)
     }
 
     /// Whether the server refuses the token at hand, or there is none, and the app's callback has

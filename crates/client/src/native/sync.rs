@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use afield_protocol::{
-    Code, GroupId, INBOX_HEADER, MODEL_VERSION_HEADER, Model, UPGRADE_FAILED_HEADER,
+    Code, GroupId, INBOX_HEADER, LOG_HEADER, MODEL_VERSION_HEADER, Model, UPGRADE_FAILED_HEADER,
 };
 
 use super::environment::now;
@@ -334,7 +334,7 @@ impl Run<'_> {
     }
 
     /// What a request says of the store's model, and of a newer one that it could not take; and
-    /// whether it asks what was decided about refused changes.
+    /// whether it asks what was decided about refused changes, and whether the log is taken.
     fn headers(&mut self) -> Result<Vec<(&'static str, String)>, Error> {
         let store = &mut self.runner.store;
         let version = store.model()?.map(|model| model.version.to_string());
@@ -345,6 +345,8 @@ impl Run<'_> {
         let failed = failed.map(|failed| (UPGRADE_FAILED_HEADER, failed));
         let asks = store.asks_inbox()?;
         let asks = asks.then(|| (INBOX_HEADER, "1".to_owned()));
+        let asks_log = store.asks_log()?.then(|| (LOG_HEADER, "1".to_owned()));
+        let asks = asks.into_iter().chain(asks_log);
         Ok(version.into_iter().chain(failed).chain(asks).collect())
     }
 

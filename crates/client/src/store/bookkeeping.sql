@@ -18,7 +18,8 @@ CREATE TABLE afield_meta (
   upgrade_code    TEXT,                     -- code of the cause; NULL if no upgrade failed
   upgrade_message TEXT,                     -- the cause, for a person
   upgrade_told    INTEGER NOT NULL DEFAULT 0, -- 1: the server knows
-  inbox        INTEGER NOT NULL DEFAULT 0   -- 1: the server understands what became of groups here
+  inbox        INTEGER NOT NULL DEFAULT 0,  -- 1: the server understands what became of groups here
+  logs         INTEGER NOT NULL DEFAULT 0   -- 1: the server takes the log
 );
 
 -- One row for each local entity that there are tables for.

@@ -11,7 +11,7 @@ use super::sync_store::SyncStore;
 use crate::error::Error;
 
 /// Columns that stores of earlier versions do not have: table, name and declaration.
-const ADDED: [(&str, &str, &str); 9] = [
+const ADDED: [(&str, &str, &str); 10] = [
     ("afield_meta", "checkpoint", "BLOB NOT NULL DEFAULT x''"),
     ("afield_group", "checkpoint", "BLOB NOT NULL DEFAULT x''"),
     ("afield_entity", "doubted", "INTEGER NOT NULL DEFAULT 0"),
@@ -21,6 +21,7 @@ const ADDED: [(&str, &str, &str); 9] = [
     ("afield_meta", "upgrade_message", "TEXT"),
     ("afield_meta", "upgrade_told", "INTEGER NOT NULL DEFAULT 0"),
     ("afield_meta", "inbox", "INTEGER NOT NULL DEFAULT 0"),
+    ("afield_meta", "logs", "INTEGER NOT NULL DEFAULT 0"),
 ];
 
 /// Adds the columns to a store of a version that had none of them.

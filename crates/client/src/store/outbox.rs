@@ -40,6 +40,8 @@ pub struct RequestCaps {
     pub part: usize,
     /// Whether to list the values of scopes that are held: the server asked for them.
     pub held: bool,
+    /// Whether the log may go with it.
+    pub log: bool,
 }
 
 impl Default for RequestCaps {
@@ -51,6 +53,7 @@ impl Default for RequestCaps {
             group_changes: limits::GROUP_CHANGES_MAX,
             part: limits::PART_BYTES,
             held: false,
+            log: true,
         }
     }
 }
@@ -93,6 +96,8 @@ pub struct Outgoing {
     pub chosen: Vec<afield_protocol::Chosen>,
     /// What became here of groups that the server refused, if it understands that.
     pub closed: Vec<afield_protocol::Closed>,
+    /// Entries of the log, if the server takes them.
+    pub log: Vec<afield_protocol::LogEntry>,
 }
 
 /// What waits in the outbox, as far as the choice of groups needs it.

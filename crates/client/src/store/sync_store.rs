@@ -17,7 +17,7 @@ use super::outbox::{self, Envelope, GROUP_PAUSE_MAX_MS, Outgoing, RequestCaps, n
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{
-    checkpoint, chosen, conflict, decide, history, inbox, install, network, outcome, scope,
+    checkpoint, chosen, conflict, decide, history, inbox, install, log, network, outcome, scope,
     uncaptured,
     unit::{self, UnitStatus},
     upgrade_failed, vacuum,
@@ -244,6 +244,11 @@ impl SyncStore {
                 held,
                 chosen,
                 closed: inbox::to_tell(db)?,
+                // Never in the way of changes: behind the last of them.
+                log: match caps.log && !envelope.more {
+                    true => log::of_request(db)?,
+                    false => Vec::new(),
+                },
             })
         })
     }
@@ -446,9 +451,10 @@ impl SyncStore {
             let error_word = error.map(Code::as_str);
             db.conn.execute(sql, params![error_word, now, has_all])?;
             unit::received(db, end.received)?;
-            if error.is_none() {
+            match error {
                 // The server goes by this store's model, whatever it had meanwhile.
-                upgrade_failed::forget(db)?;
+                None => upgrade_failed::forget(db)?,
+                Some(code) => log::failed(db, code)?,
             }
             uncaptured::prune(db, now - HISTORY_MS)?;
             history::prune(db, now, grew)

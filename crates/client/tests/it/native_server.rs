@@ -57,6 +57,8 @@ pub(crate) struct Seen {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) hello: Option<Hello>,
     pub(crate) groups: Vec<Group>,
+    /// Entries of the log that came.
+    pub(crate) logs: usize,
 }
 
 impl Seen {
@@ -167,13 +169,14 @@ fn read_request(reader: &mut BufReader<Box<dyn Connection>>) -> Option<Seen> {
     let length = length.map_or(0, |(_, value)| value.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let (mut hello, mut groups) = (None, Vec::new());
+    let (mut hello, mut groups, mut logs) = (None, Vec::new(), 0);
     let mut frames = FrameReader::new(Format::Cbor);
     frames.push(&body);
     while let Some(frame) = frames.next(&model()).unwrap() {
         match frame {
             Frame::Hello(it) => hello = Some(it),
             Frame::Group(group) => groups.push(group),
+            Frame::Log { entries } => logs += entries.len(),
             _ => {}
         }
     }
@@ -182,6 +185,7 @@ fn read_request(reader: &mut BufReader<Box<dyn Connection>>) -> Option<Seen> {
         headers,
         hello,
         groups,
+        logs,
     })
 }
 

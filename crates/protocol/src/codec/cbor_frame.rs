@@ -9,6 +9,7 @@ use crate::change::{Attributes, Group, GroupId};
 use crate::code::Code;
 use crate::frame::{Fetch, Frame, Hello, PageEnd, Position};
 use crate::inbox::Decided;
+use crate::log::LogEntry;
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::value::{Type, Value};
@@ -140,8 +141,20 @@ fn later_to(e: &mut Out<'_>, model: &Model, frame: &Frame) -> Written {
             let mut groups = groups.iter();
             groups.try_for_each(|it| e.array(2)?.bytes(&it.group.0)?.str(it.how.as_str())?.ok())
         }
+        Frame::Log { entries } => {
+            e.array(2)?.u8(24)?.array(entries.len() as u64)?;
+            entries.iter().try_for_each(|it| entry_to(e, it))
+        }
+        Frame::Logged { to } => e.array(2)?.u8(25)?.i64(*to)?.ok(),
         _ => Ok(()),
     }
+}
+
+fn entry_to(e: &mut Out<'_>, entry: &LogEntry) -> Written {
+    e.array(7)?.bytes(&entry.id)?.i64(entry.n)?;
+    e.i64(entry.at_ms)?.str(entry.level.as_str())?;
+    e.str(&entry.module)?.str(&entry.message)?;
+    e.u32(entry.dropped)?.ok()
 }
 
 fn decided_to(e: &mut Out<'_>, decided: &Decided) -> Written {

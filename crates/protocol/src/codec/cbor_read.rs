@@ -20,15 +20,16 @@ use crate::frame::{
 };
 use crate::inbox::{Closed, Closing, Decided};
 use crate::limits::{
-    CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX, INBOX_GROUPS, VERIFY_DEPTH_MAX,
-    VERIFY_ROWS_MAX,
+    CHOSEN_VALUES_MAX, FRAME_ITEMS_MAX, GROUP_CHANGES_MAX, INBOX_GROUPS, LOG_ENTRIES,
+    VERIFY_DEPTH_MAX, VERIFY_ROWS_MAX,
 };
+use crate::log::{Level, LogEntry};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::RowBlock;
 
 /// How many items each frame has, by its number.
-const FRAME_ITEMS: [u64; 24] = [
-    7, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5, 3, 4, 3, 4, 5, 2, 2, 2,
+const FRAME_ITEMS: [u64; 26] = [
+    7, 7, 3, 3, 2, 3, 5, 3, 4, 1, 3, 6, 3, 4, 3, 5, 3, 4, 3, 4, 5, 2, 2, 2, 2, 2,
 ];
 
 /// Reads the body of one frame.
@@ -142,10 +143,41 @@ fn later(d: &mut Decoder<'_>, number: u8) -> Result<Frame, Malformed> {
         22 => Frame::Inbox {
             decided: few(d, INBOX_GROUPS, decided)?,
         },
-        _ => Frame::Closed {
+        23 => Frame::Closed {
             groups: few(d, INBOX_GROUPS, closed)?,
         },
+        24 => Frame::Log {
+            entries: few(d, LOG_ENTRIES, entry)?,
+        },
+        _ => Frame::Logged { to: d.i64()? },
     })
+}
+
+fn entry(d: &mut Decoder<'_>) -> Result<LogEntry, Malformed> {
+    expect_array(d, 7)?;
+    short(LogEntry {
+        id: fixed(d)?,
+        n: d.i64()?,
+        at_ms: d.i64()?,
+        level: level(d.str()?)?,
+        module: string(d)?,
+        message: string(d)?,
+        dropped: d.u32()?,
+    })
+}
+
+/// The level of this word.
+pub(super) fn level(word: &str) -> Result<Level, Malformed> {
+    let unknown = || Malformed::new(format!("no level is `{}`", word.escape_debug()));
+    Level::parse(word).ok_or_else(unknown)
+}
+
+/// An entry of a log, unless its texts are longer than they may be.
+pub(super) fn short(entry: LogEntry) -> Result<LogEntry, Malformed> {
+    match entry.is_short() {
+        true => Ok(entry),
+        false => Err(Malformed::new("an entry of a log is too long")),
+    }
 }
 
 fn decided(d: &mut Decoder<'_>) -> Result<Decided, Malformed> {

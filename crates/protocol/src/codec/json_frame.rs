@@ -11,6 +11,7 @@ use crate::code::Code;
 use crate::digest::Sum;
 use crate::frame::{Fetch, Frame, HashedRow, Position};
 use crate::inbox::Decided;
+use crate::log::LogEntry;
 use crate::model::{Entity, Model, SCOPE_COLUMN};
 use crate::outcome::{Theirs, Verdict};
 use crate::rows::RowBlock;
@@ -89,12 +90,24 @@ fn frame_json(model: &Model, frame: &Frame) -> Json {
 fn decided_json(decided: &Decided) -> Json {
     json!({
         "group": decided.group.to_string(), "into": decided.into.map(|it| it.to_string()),
-        "by": decided.by, "at_ms": from_value(Type::Integer, ValueRef::Integer(decided.at_ms)),
+        "by": decided.by, "at_ms": integer(decided.at_ms),
         "verdicts": decided.verdicts.iter().map(verdict_json).collect::<Vec<_>>(),
     })
 }
 
-/// The frames with which rows are compared, and those about refused groups.
+fn entry_json(entry: &LogEntry) -> Json {
+    json!({
+        "id": GroupId(entry.id).to_string(), "n": integer(entry.n), "at_ms": integer(entry.at_ms),
+        "level": entry.level.as_str(), "module": entry.module, "message": entry.message,
+        "dropped": entry.dropped,
+    })
+}
+
+fn integer(number: i64) -> Json {
+    from_value(Type::Integer, ValueRef::Integer(number))
+}
+
+/// The frames with which rows are compared, those about refused groups, and those with a log.
 fn later_json(model: &Model, frame: &Frame) -> Json {
     match frame {
         Frame::Verify(ask) => json!({
@@ -122,6 +135,10 @@ fn later_json(model: &Model, frame: &Frame) -> Json {
                 "group": closed.group.to_string(), "how": closed.how.as_str(),
             })).collect::<Vec<_>>(),
         }),
+        Frame::Log { entries } => json!({
+            "frame": "log", "entries": entries.iter().map(entry_json).collect::<Vec<_>>(),
+        }),
+        Frame::Logged { to } => json!({ "frame": "logged", "to": integer(*to) }),
         _ => Json::Null,
     }
 }

@@ -15,7 +15,8 @@ use crate::frame::{
     PageEnd, Part, Position, Problem, Received, Verify, Welcome, Window,
 };
 use crate::inbox::{Closed, Decided};
-use crate::limits::INBOX_GROUPS;
+use crate::limits::{INBOX_GROUPS, LOG_ENTRIES};
+use crate::log::LogEntry;
 use crate::model::{Entity, Model};
 use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::rows::{RowBlock, RowBlockWriter};
@@ -102,10 +103,16 @@ fn later_frame(model: &Model, from: &Fields<'_>, name: &str) -> Result<Frame, Ma
         }),
         "hashes" => hashes(model, from)?,
         "inbox" => Frame::Inbox {
-            decided: from.few("decided", decided)?,
+            decided: from.few("decided", INBOX_GROUPS, decided)?,
         },
         "closed" => Frame::Closed {
-            groups: from.few("groups", closed)?,
+            groups: from.few("groups", INBOX_GROUPS, closed)?,
+        },
+        "log" => Frame::Log {
+            entries: from.few("entries", LOG_ENTRIES, entry)?,
+        },
+        "logged" => Frame::Logged {
+            to: number_64(from.get("to")?)?,
         },
         other => return Err(Malformed::new(format!("unknown frame `{other}`"))),
     })
@@ -125,6 +132,19 @@ fn decided(json: &Json) -> Result<Decided, Malformed> {
     })
 }
 
+fn entry(json: &Json) -> Result<LogEntry, Malformed> {
+    let from = Fields::of(json, "an entry")?;
+    cbor_read::short(LogEntry {
+        id: group_id(from.get("id")?)?.0,
+        n: number_64(from.get("n")?)?,
+        at_ms: number_64(from.get("at_ms")?)?,
+        level: cbor_read::level(from.text("level")?)?,
+        module: from.text("module")?.to_owned(),
+        message: from.text("message")?.to_owned(),
+        dropped: from.number("dropped")?,
+    })
+}
+
 fn closed(json: &Json) -> Result<Closed, Malformed> {
     let from = Fields::of(json, "a closed group")?;
     Ok(Closed {
@@ -140,9 +160,7 @@ fn chosen_value(json: &Json) -> Result<Value, Malformed> {
 fn number_64(json: &Json) -> Result<i64, Malformed> {
     match to_value(Type::Integer, json) {
         Ok(Value::Integer(number)) => Ok(number),
-        _ => Err(Malformed::new(
-            "a value of a scope is an integer of 64 bits",
-        )),
+        _ => Err(Malformed::new("expected an integer of 64 bits")),
     }
 }
 
@@ -321,17 +339,16 @@ impl<'a> Fields<'a> {
         object.ok_or_else(|| Malformed::new(format!("`{name}` must be an object")))
     }
 
-    /// A list of decisions, which is never a long one.
+    /// A list that is never longer than `most`.
     fn few<T>(
         &self,
         name: &str,
+        most: usize,
         read: impl Fn(&'a Json) -> Result<T, Malformed>,
     ) -> Result<Vec<T>, Malformed> {
         let found = self.list(name, read)?;
-        match found.len() > INBOX_GROUPS {
-            true => Err(Malformed::new(format!(
-                "`{name}` has {INBOX_GROUPS} groups at most"
-            ))),
+        match found.len() > most {
+            true => Err(Malformed::new(format!("`{name}` has {most} items at most"))),
             false => Ok(found),
         }
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use afield_protocol::{
     Attributes, Cell, Change, Chosen, Closed, Closing, Code, Comparison, Decided, Entity, Frame,
-    Group, GroupId, GroupOutcome, Held, Hello, History, Key, Model, Op, Origin, Page, PageEnd,
-    Part, Position, Problem, Received, RowBlock, RowBlockWriter, Theirs, Type, Value, Verdict,
-    VerdictKind, Welcome, Window,
+    Group, GroupId, GroupOutcome, Held, Hello, History, Key, Level, LogEntry, Model, Op, Origin,
+    Page, PageEnd, Part, Position, Problem, Received, RowBlock, RowBlockWriter, Theirs, Type,
+    Value, Verdict, VerdictKind, Welcome, Window,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -375,6 +375,32 @@ fn inbox(model: &Model) -> BoxedStrategy<Frame> {
     decided.prop_map(|decided| Frame::Inbox { decided }).boxed()
 }
 
+fn log() -> BoxedStrategy<Frame> {
+    let level = prop::sample::select(Level::ALL.to_vec());
+    let entry = (
+        any::<[u8; 16]>(),
+        any::<[i64; 2]>(),
+        level,
+        "[a-z]{0,9}",
+        ".{0,20}",
+        any::<u32>(),
+    );
+    let entry = entry.prop_map(
+        |(id, [n, at_ms], level, module, message, dropped)| LogEntry {
+            id,
+            n,
+            at_ms,
+            level,
+            module,
+            message,
+            dropped,
+        },
+    );
+    let log = vec(entry, 0..3).prop_map(|entries| Frame::Log { entries });
+    let logged = any::<i64>().prop_map(|to| Frame::Logged { to });
+    prop_oneof![log, logged].boxed()
+}
+
 fn closed() -> BoxedStrategy<Frame> {
     let how = prop::sample::select(Closing::ALL.to_vec());
     let closed = (any::<[u8; 16]>().prop_map(GroupId), how);
@@ -425,6 +451,7 @@ pub(crate) fn frame(model: &Model) -> BoxedStrategy<Frame> {
             1 => page_end().prop_map(Frame::PageEnd),
             1 => problem,
             1 => inbox(model),
+            1 => log(),
         ]
     .boxed()
 }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::sample::{TYPES, model};
 use crate::wire::{read, written};
-use crate::{arbitrary, bless, golden_inbox, golden_values, golden_verify};
+use crate::{arbitrary, bless, golden_inbox, golden_log, golden_values, golden_verify};
 
 const ID: &str = "0190b3a1-5c1e-7cc3-98a1-0123456789ab";
 
@@ -344,6 +344,7 @@ fn streams() -> Vec<(String, Vec<Frame>)> {
         .chain(empty_frames())
         .chain(golden_verify::frames())
         .chain(golden_inbox::frames())
+        .chain(golden_log::frames())
         .map(named)
         .collect();
     streams.push(("request".to_owned(), request()));

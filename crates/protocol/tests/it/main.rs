@@ -8,6 +8,7 @@ mod conflict_table;
 mod glossary;
 mod golden;
 mod golden_inbox;
+mod golden_log;
 mod golden_values;
 mod golden_verify;
 mod hostile;

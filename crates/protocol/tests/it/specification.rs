@@ -99,6 +99,10 @@ fn limits_are_those_of_the_code() {
     let page = bless::text(SPEC);
     for (name, value) in [
         ("BODY_BYTES", limits::BODY_BYTES),
+        ("LOG_ENTRIES", limits::LOG_ENTRIES),
+        ("LOG_BYTES", limits::LOG_BYTES),
+        ("LOG_MODULE_BYTES", limits::LOG_MODULE_BYTES),
+        ("LOG_MESSAGE_BYTES", limits::LOG_MESSAGE_BYTES),
         ("UNPACKED_FREE_BYTES", limits::UNPACKED_FREE_BYTES),
         ("UNPACKED_RATIO", limits::UNPACKED_RATIO),
         ("REQUEST_FRAMES", limits::REQUEST_FRAMES),

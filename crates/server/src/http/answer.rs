@@ -42,6 +42,8 @@ pub(super) struct Answer {
     is_of_other_history: bool,
     /// What was decided about groups of the device, if it asks.
     decided: Option<Vec<Decided>>,
+    /// What is kept of the device's log, if it is told.
+    logged: Option<i64>,
     /// Bytes of pages so far.
     carried: usize,
     /// Why nothing can be pulled.
@@ -72,6 +74,7 @@ impl Answer {
             told: Vec::new(),
             is_of_other_history: false,
             decided: None,
+            logged: None,
             carried: 0,
             problem,
             is_ended: false,
@@ -98,7 +101,13 @@ impl Answer {
         self.decided = Some(decided);
     }
 
-    /// Welcome, the outcomes, what came of a large group, settled, and what was decided.
+    /// Has the device told up to which entry its log is kept.
+    pub(super) fn logged(&mut self, to: Option<i64>) {
+        self.logged = to;
+    }
+
+    /// Welcome, the outcomes, what came of a large group, settled, what was decided, and what is
+    /// kept of the log.
     pub(super) fn outcomes(
         &mut self,
         outcomes: Vec<GroupOutcome>,
@@ -110,7 +119,8 @@ impl Answer {
             .chain(outcomes)
             .chain(received.map(Frame::Received))
             .chain([self.settled()])
-            .chain(inbox);
+            .chain(inbox)
+            .chain(self.logged.take().map(|to| Frame::Logged { to }));
         self.encode(frames)
     }
 

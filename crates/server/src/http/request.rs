@@ -6,8 +6,8 @@ use std::sync::Arc;
 use afield_protocol::codec::{Format, FrameReader, Malformed};
 use afield_protocol::limits::{CHOSEN_VALUE_BYTES, CHOSEN_VALUES_MAX, GROUP_BYTES_MAX};
 use afield_protocol::{
-    Change, Chosen, Closed, Code, Frame, Group, Held, Hello, History, INBOX_HEADER, Model,
-    PROTOCOL_VERSION, Part, Value,
+    Change, Chosen, Closed, Code, Frame, Group, Held, Hello, History, INBOX_HEADER, LOG_HEADER,
+    LogEntry, Model, PROTOCOL_VERSION, Part, Value,
 };
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -40,6 +40,8 @@ pub(super) struct SyncRequest {
     pub(super) groups: Vec<Group>,
     /// A piece of a large group.
     pub(super) part: Option<Part>,
+    /// Entries of the device's log, if it sends any.
+    pub(super) log: Option<Vec<LogEntry>>,
     /// Groups that the device knows to be settled; then it asks for nothing else.
     pub(super) history: Vec<History>,
     /// What it takes of the memory for requests, until it is dropped.
@@ -92,6 +94,11 @@ pub(super) fn asks_inbox(headers: &HeaderMap) -> bool {
     headers.get(INBOX_HEADER).is_some_and(|it| it == "1")
 }
 
+/// Whether the device asks if its log is taken.
+pub(super) fn asks_log(headers: &HeaderMap) -> bool {
+    headers.get(LOG_HEADER).is_some_and(|it| it == "1")
+}
+
 pub(super) fn malformed(message: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, Code::MALFORMED, message)
 }
@@ -127,7 +134,7 @@ impl Room {
 }
 
 /// Puts frames together in their only order: hello, held and chosen and what is compared, what is
-/// closed, groups, a part, end; or hello, history, end.
+/// closed, groups, a part, a log, end; or hello, history, end.
 pub(super) struct Decoder {
     format: Format,
     frames_left: usize,
@@ -141,6 +148,7 @@ pub(super) struct Decoder {
     closed: Option<Vec<Closed>>,
     groups: Vec<Group>,
     part: Option<Part>,
+    log: Option<Vec<LogEntry>>,
     history: Vec<History>,
     is_ended: bool,
     room: Room,
@@ -161,6 +169,7 @@ impl Decoder {
             closed: None,
             groups: Vec::new(),
             part: None,
+            log: None,
             history: Vec::new(),
             is_ended: false,
             room: Room::default(),
@@ -239,6 +248,11 @@ impl Decoder {
             _ if !self.history.is_empty() => {
                 Err(malformed("a request with history asks for nothing else"))
             }
+            Frame::Log { entries } if self.log.is_none() => {
+                self.log = Some(entries);
+                Ok(())
+            }
+            _ if self.log.is_some() => Err(malformed("nothing but the end is behind the log")),
             Frame::Held(held) if self.groups.is_empty() && self.part.is_none() => {
                 self.held.push(held);
                 Ok(())
@@ -272,8 +286,8 @@ impl Decoder {
                 Ok(())
             }
             _ => Err(malformed(
-                "a request is made of hello, held, chosen, verify, fetch, closed, groups, a part \
-                 and end",
+                "a request is made of hello, held, chosen, verify, fetch, closed, groups, a part, \
+                 log and end",
             )),
         }
     }
@@ -285,7 +299,7 @@ impl Decoder {
             .as_ref()
             .is_some_and(|hello| hello.pull.is_empty());
         let has_scopes = !self.held.is_empty() || !self.chosen.is_empty();
-        pulls_nothing && !has_scopes && self.closed.is_none() && !self.sends()
+        pulls_nothing && !has_scopes && self.closed.is_none() && self.log.is_none() && !self.sends()
     }
 
     /// Whether groups, or a part of one, have come.
@@ -311,6 +325,7 @@ impl Decoder {
                 closed: self.closed.unwrap_or_default(),
                 groups: self.groups,
                 part: self.part,
+                log: self.log,
                 history: self.history,
                 room: self.room,
             }),

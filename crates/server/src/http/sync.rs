@@ -2,7 +2,7 @@
 
 use afield_protocol::codec::Format;
 use afield_protocol::{
-    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, Part, Received,
+    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, LogEntry, Part, Received,
 };
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -49,6 +49,7 @@ async fn answer(
     let packed = Coding::of_request(headers)?;
     let packing = Coding::of_answer(headers);
     let asks_inbox = request::asks_inbox(headers);
+    let asks_log = request::asks_log(headers);
     let (limits, places) = (&server.0.limits, &server.0.places);
     if places.are_taken() {
         return Err(Refusal::busy());
@@ -62,6 +63,7 @@ async fn answer(
         closed,
         groups,
         part,
+        log,
         history,
         room,
     } = intake::read(body, headers, (format, packed), server, admit).await?;
@@ -82,14 +84,14 @@ async fn answer(
     );
     let opening = if history.is_empty() {
         let brings_nothing = groups.is_empty() && part.is_none() && closed.is_empty();
+        let log = log.or(asks_log.then(Vec::new));
         if brings_nothing && answer.begins_with_page() {
             answer.knows(std::mem::take(&mut checkpoints));
         }
         let brought = (closed, groups, part);
         let pushed = push(server, caller.clone(), checkpoints, brought, room).await?;
-        if asks_inbox && !matches!(pushed, Pushed::OtherHistory) {
-            // Before any page is read, so that these have the rows of what was decided.
-            answer.decided(decisions(server, caller).await?);
+        if !matches!(pushed, Pushed::OtherHistory) {
+            beside(server, caller, (asks_inbox, log), &mut answer).await?;
         }
         opening(&mut answer, pushed).await?
     } else {
@@ -171,12 +173,46 @@ async fn push(
     Ok(Pushed::Done { outcomes, received })
 }
 
+/// What the device is told beside what became of its groups, before any page is read: so these
+/// have the rows of what was decided.
+async fn beside(
+    server: &ServerState,
+    caller: Caller,
+    (asks_inbox, log): (bool, Option<Vec<LogEntry>>),
+    answer: &mut Answer,
+) -> Result<(), Refusal> {
+    if asks_inbox {
+        answer.decided(decisions(server, caller.clone()).await?);
+    }
+    if let Some(log) = log {
+        answer.logged(keep_log(server, caller, log).await);
+    }
+    Ok(())
+}
+
 /// What the device is to be told about groups that were refused.
 async fn decisions(server: &ServerState, caller: Caller) -> Result<Vec<Decided>, Refusal> {
     server
         .blocking(move |inner| inner.storage.decisions(&inner.model, &caller))
         .await
         .map_err(|error| Refusal::of_storage(&error))
+}
+
+/// Keeps a device's log; gives the number of its newest entry. That it cannot be kept now is no
+/// reason to refuse the rest: it comes again.
+async fn keep_log(server: &ServerState, caller: Caller, entries: Vec<LogEntry>) -> Option<i64> {
+    let to = entries.iter().map(|entry| entry.n).max().unwrap_or(0);
+    if entries.is_empty() {
+        return Some(to);
+    }
+    let kept = server.blocking(move |inner| inner.storage.log(&caller, &entries));
+    match kept.await {
+        Ok(()) => Some(to),
+        Err(error) => {
+            tracing::warn!(code = %error.code, "a device's log could not be kept: {error}");
+            None
+        }
+    }
 }
 
 /// Which of the groups that a device knows to be settled this database never had.

@@ -9,6 +9,7 @@ mod digests;
 pub mod inbox;
 mod lists;
 pub mod live;
+pub mod log;
 mod page;
 pub mod postgres;
 mod push;
@@ -18,12 +19,13 @@ mod window;
 
 use afield_protocol::{
     Checkpoint, Chosen, Closed, Code, Decided, Fetch, Frame, Group, GroupId, GroupOutcome, Held,
-    History, PageEnd, Part, Position, Verify,
+    History, LogEntry, PageEnd, Part, Position, Verify,
 };
 use serde_json::{Map, Value as Json};
 
 use self::inbox::{Decide, DecideOutcome, InboxEntry, InboxQuery};
 use self::live::{Look, Moment, Touched, Watched};
+use self::log::{LogLine, LogQuery};
 use crate::resolved::ServerModel;
 
 /// What a server needs of a database.
@@ -58,8 +60,8 @@ pub trait Storage: Send + Sync {
     /// The database failed.
     fn lost(&self, user: &str, offered: &[History]) -> Result<Vec<GroupId>, StorageError>;
 
-    /// Forgets marks and ledger entries that are older than the retention, in transactions of a
-    /// few hundred rows, and asks `goes_on` between them. What is forgotten is noted first, so
+    /// Forgets marks, devices' logs and ledger entries that are older than the retention, in
+    /// transactions of a few hundred rows, and asks `goes_on` between them. What is forgotten is noted first, so
     /// that it may end at any of them.
     ///
     /// # Errors
@@ -131,6 +133,19 @@ pub trait Storage: Send + Sync {
     /// The database failed; the device says it again.
     fn close(&self, user: &str, closed: &[Closed]) -> Result<(), StorageError>;
 
+    /// Keeps entries of the log of the caller's device, in one transaction: those that he sent
+    /// before are passed over, and of too many the rest is dropped, with a note.
+    ///
+    /// # Errors
+    /// The database failed; the entries may come again.
+    fn log(&self, caller: &Caller, entries: &[LogEntry]) -> Result<(), StorageError>;
+
+    /// The newest entries of devices' logs, in the order in which they came.
+    ///
+    /// # Errors
+    /// The database failed.
+    fn logs(&self, query: &LogQuery) -> Result<Vec<LogLine>, StorageError>;
+
     /// Does what must be done about once a second, once for all servers of a database, and says
     /// what the team should know of it, for the log.
     ///
@@ -164,7 +179,8 @@ pub trait Storage: Send + Sync {
 /// How long a server remembers, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Which rows were touched: a device that stayed away for longer loads its tables again.
+    /// Which rows were touched: a device that stayed away for longer loads its tables again. What
+    /// devices' logs say is kept as long.
     pub marks: i64,
     /// What became of groups: one that a device made longer ago is not applied unasked.
     pub ledger: i64,
@@ -188,6 +204,8 @@ pub struct Purged {
     pub marks: u64,
     /// Groups in the ledger, and what was noted of them in the inbox.
     pub groups: u64,
+    /// Entries of devices' logs.
+    pub logs: u64,
     /// Whether the clock is behind a time that it has said before: nothing is forgotten then.
     pub is_clock_behind: bool,
 }

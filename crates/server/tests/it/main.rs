@@ -14,6 +14,7 @@ mod http_limits;
 mod http_limits_each;
 mod http_live;
 mod http_live_support;
+mod http_log;
 mod http_numbers;
 mod http_other;
 mod http_real;

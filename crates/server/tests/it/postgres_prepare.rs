@@ -130,9 +130,26 @@ fn p6_bookkeeping_without_an_inbox_is_upgraded() {
     prepare_url(&owner, &model()).unwrap();
     let whole = catalog(&database).len();
     database.execute(
-        "DROP TABLE afield.inbox; DROP TABLE afield.inbox_group; \
-         UPDATE afield.node SET schema_version = 1",
+        "DROP TABLE afield.device_log; DROP TABLE afield.inbox; \
+         DROP TABLE afield.inbox_group; UPDATE afield.node SET schema_version = 1",
     );
+    let error = run(async { check(&mut connect(&owner).await, &model()).await }).unwrap_err();
+    assert!(error.message.contains("run `afield prepare`"), "{error}");
+    prepare_url(&owner, &model()).unwrap();
+    assert_eq!(catalog(&database).len(), whole);
+    run(async { check(&mut connect(&owner).await, &model()).await }).unwrap();
+    assert!(plan_url(&owner, &model()).unwrap().is_empty());
+}
+
+/// A database of version 2, which kept no logs of devices.
+#[test]
+fn bookkeeping_without_logs_is_upgraded() {
+    let database = database(TEAM);
+    let owner = url(&database, "owner");
+    prepare_url(&owner, &model()).unwrap();
+    let whole = catalog(&database).len();
+    let sql = "DROP TABLE afield.device_log; UPDATE afield.node SET schema_version = 2";
+    database.execute(sql);
     let error = run(async { check(&mut connect(&owner).await, &model()).await }).unwrap_err();
     assert!(error.message.contains("run `afield prepare`"), "{error}");
     prepare_url(&owner, &model()).unwrap();
@@ -356,6 +373,7 @@ fn an_earlier_version_is_brought_up_to_date_and_a_later_one_left_alone() {
     // As an earlier version would have it: another number, another function, another trigger.
     database.execute(
         "UPDATE afield.node SET schema_version = 0;
+         DROP TABLE afield.device_log;
          DROP TABLE afield.inbox; DROP TABLE afield.inbox_group;
          UPDATE afield.capture SET definition = 'earlier' WHERE id = 2;
          CREATE OR REPLACE FUNCTION afield.fingerprint(c afield.capture) RETURNS text[]

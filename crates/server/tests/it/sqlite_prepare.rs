@@ -231,7 +231,8 @@ fn p2_bookkeeping_of_an_earlier_version_is_upgraded_and_keeps_the_ledger() {
     let mut device = Replica::default();
     device.pull(&db, &["stock"], 10);
     db.execute(
-        "DROP TABLE afield_inbox; DROP TABLE afield_inbox_group; \
+        "DROP TABLE afield_device_log; DROP TABLE afield_inbox; \
+         DROP TABLE afield_inbox_group; \
          ALTER TABLE afield_node DROP COLUMN inbox_n; DROP TABLE afield_moment; \
          ALTER TABLE afield_ledger DROP COLUMN change; \
          ALTER TABLE afield_node DROP COLUMN ledger_horizon; \
@@ -263,7 +264,8 @@ fn p2_bookkeeping_of_an_earlier_version_is_upgraded_and_keeps_the_ledger() {
 fn p6_bookkeeping_without_an_inbox_is_upgraded() {
     let mut db = SqliteDatabase::new();
     db.execute(
-        "DROP TABLE afield_inbox; DROP TABLE afield_inbox_group; \
+        "DROP TABLE afield_device_log; DROP TABLE afield_inbox; \
+         DROP TABLE afield_inbox_group; \
          ALTER TABLE afield_node DROP COLUMN inbox_n; UPDATE afield_node SET schema_version = 2",
     );
     db.stop();
@@ -274,6 +276,21 @@ fn p6_bookkeeping_without_an_inbox_is_upgraded() {
     }
     db.start();
     afield_server::storage::conformance::p6_a_conflict_is_noted_once(&mut db);
+}
+
+/// A database of version 3, which kept no logs of devices: it says what to do, and keeps them then.
+#[test]
+fn bookkeeping_without_logs_is_upgraded() {
+    let mut db = SqliteDatabase::new();
+    db.execute("DROP TABLE afield_device_log; UPDATE afield_node SET schema_version = 3");
+    db.stop();
+    let error = SqliteStorage::open(&db.path(), &db.model, zeros).unwrap_err();
+    assert!(error.message.contains("run `afield prepare`"), "{error}");
+    for _ in 0..2 {
+        prepare(&db.path(), &db.model, zeros).unwrap();
+    }
+    db.start();
+    afield_server::storage::conformance::p2_an_entry_of_a_log_is_kept_once(&mut db);
 }
 
 fn group() -> afield_protocol::Group {

@@ -14,6 +14,7 @@ mod digests;
 mod history;
 mod inbox;
 mod live;
+mod log;
 mod lookups;
 mod mirror;
 mod numbers;
@@ -40,6 +41,7 @@ pub use self::dependants::*;
 pub use self::history::*;
 pub use self::inbox::*;
 pub use self::live::*;
+pub use self::log::*;
 pub use self::lookups::*;
 pub use self::mirror::Mirror;
 pub use self::numbers::*;
@@ -189,6 +191,7 @@ macro_rules! storage_conformance {
             p5_a_restored_copy_wakes_everybody
             p1_a_checkpoint_behind_a_decision_contains_it
             p9_the_inbox_is_forgotten_with_the_ledger
+            p9_logs_are_forgotten_with_the_retention
         }
         $crate::storage_conformance! { @ $make;
             p5_first_download_brings_every_row
@@ -298,6 +301,10 @@ macro_rules! storage_conformance {
             p6_a_device_that_decided_too_is_told
             p2_a_decision_tells_new_identifiers
             p7_a_decision_tells_nothing_of_rows_that_left
+            p2_an_entry_of_a_log_is_kept_once
+            p7_logs_of_users_are_apart
+            logs_are_found_by_what_is_asked
+            p9_the_log_of_a_user_is_bounded
         }
     };
     (@ $make:expr; $($case:ident)*) => {

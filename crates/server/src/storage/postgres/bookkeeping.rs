@@ -6,11 +6,14 @@ use super::run::Statement;
 pub const TABLES_SQL: &str = include_str!("tables.sql");
 
 /// The version of [`TABLES_SQL`].
-pub const SCHEMA_VERSION: i32 = 2;
+pub const SCHEMA_VERSION: i32 = 3;
 
 /// What brings each earlier version to the next one: the version, and the tables that it has not,
 /// each made by its paragraph of [`TABLES_SQL`].
-const UPGRADES: [(i32, &[&str]); 1] = [(1, &["afield.inbox_group", "afield.inbox"])];
+const UPGRADES: [(i32, &[&str]); 2] = [
+    (1, &["afield.inbox_group", "afield.inbox"]),
+    (2, &["afield.device_log"]),
+];
 
 /// What makes the bookkeeping where there is none.
 pub(super) fn creation() -> Vec<Statement> {

@@ -32,6 +32,7 @@ mod key;
 mod kinds;
 mod link;
 mod live;
+mod log;
 mod lookups;
 mod marks;
 pub mod name;

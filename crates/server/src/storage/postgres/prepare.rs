@@ -90,6 +90,7 @@ pub async fn remove(client: &mut Client) -> Result<Vec<Statement>, StorageError>
         statements.extend(known.map(drop));
     }
     for table in [
+        "device_log",
         "inbox",
         "inbox_group",
         "part",

@@ -12,6 +12,7 @@ use super::capture::mark_table;
 use super::duties::{PAGES, note, sweep};
 use super::epoch::{self, Epoch};
 use super::link::Link;
+use super::log;
 use crate::storage::{Purged, Retention, StorageError};
 
 const DOING: &str = "forgetting what is older than the retention";
@@ -48,6 +49,8 @@ pub(super) fn purge(
         let goes_on = &mut || (goes_on.borrow_mut())();
         purged.groups = groups(link, &horizons.ledger, goes_on).await?;
         purged.marks = marks(link, &horizons.marks, goes_on).await?;
+        let before = now.saturating_sub(retention.marks);
+        purged.logs = log::forget(link, before, goes_on).await?;
         Ok((purged, epoch))
     })?;
     // Devices are told from now on of nothing that lies before what is forgotten here.

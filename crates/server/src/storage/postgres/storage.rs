@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afield_protocol::{
-    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, Part, limits,
+    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, LogEntry, Part, limits,
 };
 
 use super::duties::Changed;
@@ -18,13 +18,14 @@ use super::marks::Snapshot;
 use super::pool::Pool;
 use super::pull::{self, Known, Outcome, Read};
 use super::tables::Tables;
-use super::{duties, history, inbox, live, parts, position, purge, push};
+use super::{duties, history, inbox, live, log, parts, position, purge, push};
 use crate::model::file::{LimitsSection, PostgresUrl};
 use crate::position::CodeKey;
 use crate::resolved::ServerModel;
 use crate::storage::inbox::{Decide, DecideOutcome, InboxEntry, InboxQuery};
 use crate::storage::lists::{LISTS_BYTES, Lists};
 use crate::storage::live::{Look, Moment, Touched, Watched};
+use crate::storage::log::{LogLine, LogQuery};
 use crate::storage::{
     Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError,
 };
@@ -388,6 +389,14 @@ impl Storage for PostgresStorage {
 
     fn close(&self, user: &str, closed: &[Closed]) -> Result<(), StorageError> {
         inbox::close(self, user, closed)
+    }
+
+    fn log(&self, caller: &Caller, entries: &[LogEntry]) -> Result<(), StorageError> {
+        log::log(self, caller, entries)
+    }
+
+    fn logs(&self, query: &LogQuery) -> Result<Vec<LogLine>, StorageError> {
+        log::logs(self, query)
     }
 
     fn health(&self) -> Result<(), StorageError> {

@@ -228,6 +228,33 @@ COMMENT ON COLUMN afield.inbox.base IS 'The row as the user saw it, in JSON; nul
 COMMENT ON COLUMN afield.inbox.mine IS 'What he set, likewise';
 COMMENT ON COLUMN afield.inbox.theirs IS 'The row as he was told of it; null if he was told of none';
 
+-- what apps on devices said, for people
+CREATE TABLE afield.device_log (
+  n bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+  user_name text COLLATE "C" NOT NULL,
+  entry_id bytea NOT NULL,
+  device text NOT NULL,
+  at_ms bigint NOT NULL,
+  came bigint NOT NULL,
+  level text NOT NULL,
+  module text NOT NULL,
+  message text NOT NULL,
+  dropped bigint NOT NULL,
+  UNIQUE (user_name, entry_id)
+);
+CREATE INDEX device_log_came ON afield.device_log (user_name, came);
+COMMENT ON TABLE afield.device_log IS 'One row for each entry of the log of a device';
+COMMENT ON COLUMN afield.device_log.n IS 'Its number, in the order in which they came';
+COMMENT ON COLUMN afield.device_log.user_name IS 'Whose device sent it';
+COMMENT ON COLUMN afield.device_log.entry_id IS 'Random, made by the device: it is kept once';
+COMMENT ON COLUMN afield.device_log.device IS 'The device, as it calls itself';
+COMMENT ON COLUMN afield.device_log.at_ms IS 'When it was written, by the clock of the device, in milliseconds since 1970';
+COMMENT ON COLUMN afield.device_log.came IS 'When it came, in seconds since 1970';
+COMMENT ON COLUMN afield.device_log.level IS 'debug, info, warn or error';
+COMMENT ON COLUMN afield.device_log.module IS 'The part of the app that it is about';
+COMMENT ON COLUMN afield.device_log.message IS 'What happened';
+COMMENT ON COLUMN afield.device_log.dropped IS 'Entries that were dropped in its place; 0 if it tells of none';
+
 -- everything whose change could open a hole in the capture, one line for each thing. The xmin of a
 -- trigger tells that it was switched off although it is on again; a file node tells a rewrite, and
 -- a partition emptied by itself.
@@ -299,5 +326,5 @@ $afield$;
 
 -- the row that says which database this is
 INSERT INTO afield.node (schema_version, system_identifier, database, itself)
-SELECT 2, s.system_identifier, d.oid, 'afield.node'::regclass
+SELECT 3, s.system_identifier, d.oid, 'afield.node'::regclass
 FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();

@@ -26,6 +26,7 @@ mod history;
 mod inbox;
 mod ledger;
 mod live;
+mod log;
 mod lookups;
 mod marks;
 mod page;
@@ -52,7 +53,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afield_protocol::zoo::{crash_point, planted};
 use afield_protocol::{
-    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, Part, limits,
+    Checkpoint, Closed, Decided, Group, GroupId, GroupOutcome, History, LogEntry, Part, limits,
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
@@ -65,6 +66,7 @@ use self::tables::Tables;
 pub use self::why::why;
 use super::inbox::{Decide, DecideOutcome, InboxEntry, InboxQuery};
 use super::live::{Look, Moment, Touched, Watched};
+use super::log::{LogLine, LogQuery};
 use super::{Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError};
 use crate::position::{self, CodeKey};
 use crate::resolved::ServerModel;
@@ -367,6 +369,14 @@ impl Storage for SqliteStorage {
 
     fn close(&self, user: &str, closed: &[Closed]) -> Result<(), StorageError> {
         inbox::close(self, user, closed)
+    }
+
+    fn log(&self, caller: &Caller, entries: &[LogEntry]) -> Result<(), StorageError> {
+        log::log(self, caller, entries)
+    }
+
+    fn logs(&self, query: &LogQuery) -> Result<Vec<LogLine>, StorageError> {
+        log::logs(self, query)
     }
 
     fn health(&self) -> Result<(), StorageError> {

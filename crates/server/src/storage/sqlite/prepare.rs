@@ -21,7 +21,7 @@ use crate::storage::StorageError;
 pub const TABLES_SQL: &str = include_str!("tables.sql");
 
 /// The version of [`TABLES_SQL`].
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// How long to wait for another program that is writing: longer than any sane transaction of a
 /// team's program, shorter than a person's patience.
@@ -227,8 +227,13 @@ fn plan_in(conn: &Connection, model: &ServerModel) -> Result<Report, StorageErro
             Some(1) => {
                 upgrade_first(&mut report);
                 upgrade_second(&mut report);
+                upgrade_third(&mut report);
             }
-            Some(2) => upgrade_second(&mut report),
+            Some(2) => {
+                upgrade_second(&mut report);
+                upgrade_third(&mut report);
+            }
+            Some(3) => upgrade_third(&mut report),
             _ => check_version(conn)?,
         }
         captured = captured_tables(conn).while_("reading the schema")?;
@@ -349,6 +354,14 @@ fn upgrade_second(report: &mut Report) {
     report.run("UPDATE afield_node SET schema_version = 3", reason);
 }
 
+/// From version 3, which kept no logs of devices, to version 4. Its table is made before this.
+fn upgrade_third(report: &mut Report) {
+    report.run(
+        "UPDATE afield_node SET schema_version = 4",
+        "logs of devices have a table",
+    );
+}
+
 fn version(conn: &Connection) -> Result<Option<i64>, StorageError> {
     conn.query_row("SELECT schema_version FROM afield_node", [], |row| {
         row.get(0)
@@ -360,7 +373,7 @@ fn version(conn: &Connection) -> Result<Option<i64>, StorageError> {
 fn check_version(conn: &Connection) -> Result<(), StorageError> {
     match version(conn)? {
         Some(SCHEMA_VERSION) => Ok(()),
-        Some(1 | 2) => Err(lasting(
+        Some(1..=3) => Err(lasting(
             "the database was prepared by an earlier version of Afield: run `afield prepare`",
         )),
         Some(other) => Err(lasting(format!(

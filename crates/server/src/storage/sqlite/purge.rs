@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::error::{While, crashed};
 use super::marks::mark_table;
 use super::sql_text::quote;
-use super::{SqliteStorage, history};
+use super::{SqliteStorage, history, log};
 use crate::storage::{Purged, Retention, StorageError};
 
 const DOING: &str = "forgetting what is older than the retention";
@@ -58,6 +58,13 @@ pub(super) fn purge(
             after = Some(batch.last);
         }
     }
+    let before = horizons.log_before;
+    let mut may_be_more = true;
+    while may_be_more && goes_on() {
+        let (gone, more) = in_turn(storage, |tx| log::forget(tx, before).while_(DOING))?;
+        purged.logs += gone;
+        may_be_more = more;
+    }
     Ok(purged)
 }
 
@@ -65,6 +72,8 @@ pub(super) fn purge(
 struct Horizons {
     marks: i64,
     ledger: i64,
+    /// When what came last of the logs that are forgotten, itself left out.
+    log_before: i64,
 }
 
 /// Notes the time, and raises the horizons. `None` if the clock is behind what was noted before.
@@ -111,6 +120,7 @@ fn raise_at(
         Ok(Horizons {
             marks: row.get(0)?,
             ledger: row.get(1)?,
+            log_before: now.saturating_sub(retention.marks),
         })
     })?;
     Ok(Some(horizons))

@@ -100,3 +100,18 @@ CREATE TABLE afield_inbox (
   theirs TEXT,                             -- the row as he was told of it; null if of none
   PRIMARY KEY (user, group_id, at)
 ) WITHOUT ROWID;
+
+CREATE TABLE afield_device_log (
+  n INTEGER PRIMARY KEY,                   -- the entry's number, in the order in which they came
+  user TEXT NOT NULL,                      -- whose device sent it
+  entry_id BLOB NOT NULL,                  -- 16 random bytes of the device's: it is kept once
+  device TEXT NOT NULL,                    -- the device, as it calls itself
+  at_ms INTEGER NOT NULL,                  -- when it was written: its clock, ms since 1970
+  came INTEGER NOT NULL,                   -- when it came, seconds since 1970
+  level TEXT NOT NULL,                     -- debug, info, warn, error
+  module TEXT NOT NULL,                    -- the part of the app that it is about
+  message TEXT NOT NULL,                   -- what happened
+  dropped INTEGER NOT NULL,                -- entries dropped in its place; 0: it tells of none
+  UNIQUE (user, entry_id),
+  UNIQUE (user, came, n)                   -- what is taken of a user in a day is counted
+);

@@ -298,6 +298,8 @@ pub(crate) fn kinds(frames: &[Frame]) -> Vec<&'static str> {
         Frame::Hashes(_) => "hashes",
         Frame::Inbox { .. } => "inbox",
         Frame::Closed { .. } => "closed",
+        Frame::Log { .. } => "log",
+        Frame::Logged { .. } => "logged",
     };
     frames.iter().map(kind).collect()
 }

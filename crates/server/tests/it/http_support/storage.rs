@@ -3,12 +3,13 @@
 use std::sync::{Condvar, Mutex};
 
 use afield_protocol::{
-    Checkpoint, Closed, Code, Decided, Frame, Group, GroupId, GroupOutcome, History, Page, PageEnd,
-    Part, RowBlockWriter, Value, Verdict,
+    Checkpoint, Closed, Code, Decided, Frame, Group, GroupId, GroupOutcome, History, LogEntry,
+    Page, PageEnd, Part, RowBlockWriter, Value, Verdict,
 };
 use afield_server::resolved::ServerModel;
 use afield_server::storage::inbox::{Decide, DecideOutcome, InboxEntry, InboxQuery};
 use afield_server::storage::live::{Look, Moment, Touched, Watched};
+use afield_server::storage::log::{LogLine, LogQuery};
 use afield_server::storage::{
     Caller, PartTaken, PullRequest, PulledPage, Purged, Retention, Storage, StorageError,
 };
@@ -37,12 +38,14 @@ pub(crate) struct Script {
     pub(crate) epoch_panics: bool,
     pub(crate) push_fails: bool,
     pub(crate) health_fails: bool,
+    pub(crate) log_fails: bool,
     /// Answer every pull with the position it came from.
     pub(crate) is_stuck: bool,
     /// Pulls wait until released.
     pub(crate) holds_pulls: bool,
     pub(crate) pulls: u32,
     pub(crate) pushed: Vec<(String, Group)>,
+    pub(crate) logged: Vec<(Caller, LogEntry)>,
 }
 
 impl StubStorage {
@@ -218,6 +221,20 @@ impl Storage for StubStorage {
 
     fn close(&self, _: &str, _: &[Closed]) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    fn log(&self, caller: &Caller, entries: &[LogEntry]) -> Result<(), StorageError> {
+        let mut script = self.script.lock().unwrap();
+        if script.log_fails {
+            return Err(script.fail());
+        }
+        let entries = entries.iter().cloned();
+        (script.logged).extend(entries.map(|entry| (caller.clone(), entry)));
+        Ok(())
+    }
+
+    fn logs(&self, _: &LogQuery) -> Result<Vec<LogLine>, StorageError> {
+        Ok(Vec::new())
     }
 
     fn health(&self) -> Result<(), StorageError> {
