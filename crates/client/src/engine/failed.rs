@@ -121,18 +121,9 @@ impl Run {
             (self.tried_newer, self.model) = (true, None);
             return self.next(store, commands);
         }
-        let has_log = exchange.as_ref().is_some_and(Exchange::carries_log);
-        if has_log && (failure.may_be_a_groups_fault() || failure.may_be_the_size()) {
-            // A log is never the reason why a change waits.
-            self.caps.log = false;
-            if failure.code == Code::MALFORMED {
-                store.log_refused()?;
-            }
-            return self.next(store, commands);
-        }
-        let tells = exchange.as_ref().is_some_and(Exchange::tells_of_refused);
-        if tells && failure.code == Code::MALFORMED {
-            store.inbox_refused()?;
+        if let Some(exchange) = &exchange
+            && self.goes_without(store, exchange, &failure)?
+        {
             return self.next(store, commands);
         }
         let progressed = exchange
@@ -177,6 +168,30 @@ impl Run {
             _ => {}
         }
         self.pause(store, failure, commands)
+    }
+
+    /// Whether the request goes again without what only comes along: a log is never the reason why a
+    /// change waits, and a server of before understands nothing of decisions.
+    fn goes_without(
+        &mut self,
+        store: &mut SyncStore,
+        exchange: &Exchange,
+        failure: &Failure,
+    ) -> Result<bool, Error> {
+        let is_malformed = failure.code == Code::MALFORMED;
+        let may_be_it = failure.may_be_a_groups_fault() || failure.may_be_the_size();
+        if exchange.carries_log() && may_be_it {
+            self.caps.log = false;
+            if is_malformed {
+                store.log_refused()?;
+            }
+            return Ok(true);
+        }
+        if exchange.tells_of_refused() && is_malformed {
+            store.inbox_refused()?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// Waits a little for the same request once more, or gives up for now.

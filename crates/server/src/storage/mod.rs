@@ -61,8 +61,8 @@ pub trait Storage: Send + Sync {
     fn lost(&self, user: &str, offered: &[History]) -> Result<Vec<GroupId>, StorageError>;
 
     /// Forgets marks, devices' logs and ledger entries that are older than the retention, in
-    /// transactions of a few hundred rows, and asks `goes_on` between them. What is forgotten is noted first, so
-    /// that it may end at any of them.
+    /// transactions of a few hundred rows, and asks `goes_on` between them. What is forgotten is
+    /// noted first, so that it may end at any of them.
     ///
     /// # Errors
     /// The database failed.
