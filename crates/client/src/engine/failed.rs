@@ -170,8 +170,8 @@ impl Run {
         self.pause(store, failure, commands)
     }
 
-    /// Whether the request goes again without what only comes along: a log is never the reason why a
-    /// change waits, and a server of before understands nothing of decisions.
+    /// Whether the request goes again without what only comes along: a log is never the reason why
+    /// a change waits, and a server of before understands nothing of decisions.
     fn goes_without(
         &mut self,
         store: &mut SyncStore,
