@@ -6,7 +6,7 @@ use super::environment::SystemEnvironment;
 use super::hooks::Applied;
 use super::sync::{self, Runner, has_answered};
 use super::worker::Shared;
-use super::{Settings, lock};
+use super::{Settings, lock, token};
 use crate::engine::{Event, Report};
 use crate::environment::Environment as _;
 use crate::error::Error;
@@ -125,8 +125,16 @@ impl Shared {
         let Some(token) = token.filter(|token| Some(token.as_str()) != refused) else {
             return Ok(false);
         };
-        settings.check_token(&token)?;
-        lock(&self.settings).token = Some(token);
+        token::check_owner(&token, &settings.user)?;
+        {
+            let mut settings = lock(&self.settings);
+            if settings.token_source.is_none() {
+                // The user has logged out meanwhile.
+                return Ok(false);
+            }
+            settings.keep_token(&token)?;
+            settings.token = Some(token);
+        }
         let now = self.now();
         lock(&self.state).live.try_again(now);
         Ok(true)

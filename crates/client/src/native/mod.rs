@@ -87,10 +87,8 @@ struct Settings {
 }
 
 impl Settings {
-    /// Refuses a token that may not be used for this store, and keeps a good one where tokens are
-    /// kept.
-    fn check_token(&self, token: &str) -> Result<(), Error> {
-        token::check_owner(token, &self.user)?;
+    /// Keeps a token where tokens are kept.
+    fn keep_token(&self, token: &str) -> Result<(), Error> {
         match &self.kept_in {
             Some(folder) => folder.remember_token(&self.user, token),
             None => Ok(()),

@@ -8,10 +8,24 @@ use afield_protocol::DeviceLimits;
 use super::attempt::random;
 use super::http::Line;
 use super::lock;
-use super::worker::Shared;
+use super::worker::{Shared, State};
 use crate::error::Error;
 use crate::event::SyncEvent;
 use crate::network::{NetworkInfo, NetworkStatus, Seen};
+
+impl State {
+    fn left_out(&self) -> &[String] {
+        match self.network.status().info.counts_as_metered() {
+            true => &self.unmetered_only,
+            false => &[],
+        }
+    }
+
+    /// Whether the rows of a unit that has news wait for another network.
+    pub(super) fn is_left_out(&self, unit: Option<&String>) -> bool {
+        unit.is_some_and(|unit| self.left_out().contains(unit))
+    }
+}
 
 impl Shared {
     pub(super) fn network(&self) -> NetworkStatus {
@@ -49,11 +63,7 @@ impl Shared {
 
     /// The units whose rows should not come over the network that there is.
     pub(super) fn left_out(&self) -> Vec<String> {
-        let state = lock(&self.state);
-        match state.network.status().info.counts_as_metered() {
-            true => state.unmetered_only.clone(),
-            false => Vec::new(),
-        }
+        lock(&self.state).left_out().to_vec()
     }
 
     /// The server was asked, and answered or not. What waits for the network goes when it is back.

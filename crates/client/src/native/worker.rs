@@ -387,7 +387,9 @@ impl Shared {
                 state = lock(&self.state);
                 continue;
             }
-            if let Some(wanted) = state.live.take(now) {
+            if let Some(wanted) = state.live.take(now)
+                && !state.is_left_out(wanted.unit.as_ref())
+            {
                 state.queue.ask(wanted, false);
             }
             for wanted in state.schedule.take(now) {

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use afield::Error;
 use afield::engine::{Direction, Report, SyncStatus};
 use afield::native::{Client, SyncOptions, TokenSource};
 use afield::protocol::{Code, RetryConfig, SyncConfig};
 use afield::retry::FailureClass;
 use afield::schedule::Reason;
+use afield::{Error, Unsent};
 use tempfile::tempdir;
 
 use crate::native_driver::note;
@@ -231,4 +231,37 @@ fn a_sign_in_service_that_is_away_is_asked_again() {
     assert!(!client.needs_sign_in(), "nobody knows yet");
     assert_eq!(sync(&client).status, SyncStatus::Completed);
     assert_eq!(calls.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn p7_a_token_that_comes_after_the_user_has_logged_out_is_not_used() {
+    let folder = tempdir().unwrap();
+    let server = Server::start([refused()]);
+    let mut options = options(folder.path(), &server.address);
+    let client = Arc::new(OnceLock::<Weak<Client>>::new());
+    let leaving = client.clone();
+    options.remember_token = true;
+    options.token_source = Some(TokenSource::callback(move |_| {
+        let client = leaving.get().and_then(Weak::upgrade).unwrap();
+        client.log_out(Unsent::Keep)?;
+        Ok(Some("second".to_owned()))
+    }));
+    let opened = Arc::new(Client::open(options.clone()).unwrap());
+    client.set(Arc::downgrade(&opened)).unwrap();
+    opened.store().create("note", &note("a", "mine")).unwrap();
+    assert_eq!(sync(&opened).class, Some(FailureClass::SignIn));
+    assert_eq!(
+        opened.folder().token("ann").unwrap(),
+        None,
+        "nothing is left of it"
+    );
+    server.seen();
+    assert!(!server.saw_more());
+    drop(opened);
+    options.token = None;
+    let locked = Client::open(options.clone()).map(drop).unwrap_err();
+    assert_eq!(locked.code(), &Code::SIGN_IN);
+    options.token = Some("fresh".to_owned());
+    let back = Client::open(options).unwrap();
+    assert_eq!(back.store().status().unwrap().pending, 1);
 }
