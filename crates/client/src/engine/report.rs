@@ -29,6 +29,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// How long the server asks to wait.
     pub retry_after_ms: Option<i64>,
+    /// Whether the server itself said so, and nobody who stands before it.
+    pub is_the_servers: bool,
 }
 
 /// What a sync does at the moment.
@@ -120,6 +122,8 @@ pub struct Report {
     pub class: Option<FailureClass>,
     /// How long the server asked to wait before the next attempt, in milliseconds.
     pub retry_after_ms: Option<i64>,
+    /// Whether the server itself had the last word, whatever it said.
+    pub has_answered: bool,
     /// Whether somebody did not want it any more.
     pub is_cancelled: bool,
     /// Groups that failed alone and wait.
@@ -168,6 +172,7 @@ impl Failure {
             message: message.into(),
             status: None,
             retry_after_ms: None,
+            is_the_servers: false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::environment::SystemEnvironment;
 use super::hooks::Applied;
-use super::sync::{self, Runner, has_answered};
+use super::sync::{self, Runner};
 use super::worker::Shared;
 use super::{Settings, lock, token};
 use crate::engine::{Event, Report};
@@ -73,7 +73,7 @@ impl Shared {
             && ending != Ending::Cancelled
             && lock(&self.state).network.changes() == since
         {
-            self.heard(has_answered(report));
+            self.heard(report.has_answered);
         }
         let mut state = lock(&self.state);
         let was_needed = state.sign_in.is_needed();

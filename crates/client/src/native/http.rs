@@ -32,6 +32,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Largest model that is read: a model of ten thousand attributes has about 1 MB.
 const MODEL_BYTES: u64 = 16 * 1024 * 1024;
 
+/// What a refusal of an Afield server comes as.
+const PROBLEM_TYPE: &str = "application/problem+json";
+
 /// An answer to a ping is a line.
 const PING_BYTES: u64 = 1024;
 
@@ -208,7 +211,12 @@ impl Line {
             return (Closed::Ended, false);
         };
         let header = |name: &str| answer.headers().get(name)?.to_str().ok();
-        let is_stream = header("content-type").is_some_and(|it| it.starts_with(media_type));
+        let content = header("content-type").unwrap_or_default();
+        let is_stream = content.starts_with(media_type);
+        if !is_stream && !content.starts_with(PROBLEM_TYPE) {
+            // Something stands before the server, or this is none.
+            return (Closed::Ended, false);
+        }
         let closed = match answer.status().as_u16() {
             200 if is_stream => None,
             401 => Some(Closed::SignIn),

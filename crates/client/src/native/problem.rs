@@ -21,6 +21,10 @@ pub(super) fn read(address: &Address, response: http::Response<Body>) -> Failure
     };
     let retry_after_ms = header("retry-after").as_deref().and_then(retry_after);
     let location = header("location");
+    // A gateway that looks at tokens itself says so (RFC 6750, section 3).
+    let wants_token = status == 401
+        && header("www-authenticate")
+            .is_some_and(|scheme| scheme.to_ascii_lowercase().contains("bearer"));
     let mut text = Vec::new();
     // What cannot be read is only missing from the message.
     let _ = response
@@ -28,7 +32,9 @@ pub(super) fn read(address: &Address, response: http::Response<Body>) -> Failure
         .into_reader()
         .take(PROBLEM_BYTES)
         .read_to_end(&mut text);
-    let (code, message) = document(&text).unwrap_or_else(|| {
+    let document = document(&text);
+    let is_the_servers = document.is_some();
+    let (code, message) = document.unwrap_or_else(|| {
         let address = address.as_str();
         let message = match location {
             Some(to) if (300..400).contains(&status) => format!(
@@ -37,13 +43,17 @@ pub(super) fn read(address: &Address, response: http::Response<Body>) -> Failure
             ),
             _ => format!("{address} answers with HTTP status {status}"),
         };
-        (by_status(status), message)
+        match wants_token {
+            true => (Code::SIGN_IN, message),
+            false => (by_status(status), message),
+        }
     });
     Failure {
         code,
         message,
         status: Some(status),
         retry_after_ms,
+        is_the_servers,
     }
 }
 
@@ -64,13 +74,12 @@ fn document(text: &[u8]) -> Option<(Code, String)> {
 /// The code for a status without a document of ours.
 fn by_status(status: u16) -> Code {
     match status {
-        401 => Code::SIGN_IN,
-        403 => Code::FORBIDDEN,
         408 => Code::TIMEOUT,
         413 => Code::TOO_LARGE,
         429 | 503 => Code::BUSY,
         500 | 501 => Code::INTERNAL,
-        // No Afield server answers so: it is not there, or something stands before it.
+        // No Afield server answers so: it is not there, or something stands before it. A 401
+        // too, which a page that asks for a password may give: nobody need sign in to us for that.
         _ => Code::UNREACHABLE,
     }
 }

@@ -248,6 +248,17 @@ enum Woken {
     DeadlineOver,
 }
 
+impl Woken {
+    /// Whether the server itself said something; `None` if it was not asked.
+    fn is_the_servers(&self) -> Option<bool> {
+        match self {
+            Self::Answer(Answer::Failed(failure)) => Some(failure.is_the_servers),
+            Self::Answer(_) => Some(true),
+            Self::PauseOver | Self::Cancelled | Self::DeadlineOver => None,
+        }
+    }
+}
+
 impl Run<'_> {
     fn finish(
         mut self,
@@ -255,7 +266,7 @@ impl Run<'_> {
         on_told: &mut dyn FnMut(Told<'_>),
     ) -> Result<Report, Error> {
         let mut commands = self.handle(event)?;
-        let (mut too_late, mut is_cancelled) = (false, false);
+        let (mut too_late, mut is_cancelled, mut has_answered) = (false, false, false);
         loop {
             for command in commands {
                 match &command {
@@ -269,11 +280,14 @@ impl Run<'_> {
                 }
                 if let Some(mut report) = self.carry_out(command)? {
                     report.is_cancelled = is_cancelled;
-                    self.runner.store.note_network(has_answered(&report))?;
+                    report.has_answered = has_answered;
+                    self.runner.store.note_network(has_answered)?;
                     return Ok(conclude(report, deadline, too_late));
                 }
             }
-            commands = match self.wait() {
+            let woken = self.wait();
+            has_answered = woken.is_the_servers().unwrap_or(has_answered);
+            commands = match woken {
                 Woken::Answer(Answer::Model(json)) => self.handle(Event::Model(&json))?,
                 Woken::Answer(Answer::Bytes(bytes, received)) => {
                     self.answered()?;
@@ -399,13 +413,6 @@ impl Run<'_> {
             }
         }
     }
-}
-
-/// Whether the server spoke in this sync, whatever it said.
-pub(super) fn has_answered(report: &Report) -> bool {
-    let silent = [Code::UNREACHABLE, Code::TIMEOUT, Code::INTERRUPTED];
-    let code = report.error.as_ref().map(|(code, _)| code);
-    code.is_none_or(|code| !silent.contains(code))
 }
 
 /// Says that it was the deadline, where it was.

@@ -113,8 +113,17 @@ fn statuses_end_a_sync_with_their_codes() {
     let problem = r#"{"title":"Sign in","detail":"the token expired","code":"sign-in"}"#;
     for (status, headers, body, code, says) in [
         (401, "", problem, Code::SIGN_IN, "the token expired"),
-        (401, "", "", Code::SIGN_IN, "401"),
-        (403, "", "", Code::FORBIDDEN, "403"),
+        // A gateway before the server, which looks at tokens (RFC 6750).
+        (
+            401,
+            "WWW-Authenticate: Bearer\r\n",
+            "",
+            Code::SIGN_IN,
+            "401",
+        ),
+        // A page that asks for a password is none of the server's.
+        (401, "", "", Code::UNREACHABLE, "401"),
+        (403, "", "", Code::UNREACHABLE, "403"),
         (404, "", "not here", Code::UNREACHABLE, "404"),
     ] {
         let folder = tempdir().unwrap();

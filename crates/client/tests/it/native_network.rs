@@ -93,6 +93,28 @@ fn a_sync_shows_whether_the_server_is_there() {
 }
 
 #[test]
+fn a_page_that_asks_for_a_password_is_not_the_server_and_nobody_signs_in() {
+    let folder = tempdir().unwrap();
+    let html = "Content-Type: text/html\r\n";
+    let portal = "<html>Welcome to our hotel</html>";
+    let mut script = vec![rows()];
+    // A sync tries four times where that may help.
+    for status in [200, 302, 401, 403, 503, 511] {
+        script.extend((0..4).map(|_| Reply::Status(status, html, portal)));
+    }
+    let server = Server::start(script);
+    let client = client(folder.path(), &server);
+    client.sync(None, Direction::Both).unwrap();
+    assert_eq!(client.network().is_online, Some(true));
+    for _ in 0..6 {
+        let report = client.sync(None, Direction::Both).unwrap();
+        assert_eq!(report.status, SyncStatus::Failed);
+        assert_eq!(client.network().is_online, Some(false), "{report:?}");
+        assert!(!client.needs_sign_in(), "{report:?}");
+    }
+}
+
+#[test]
 fn p8_who_comes_back_into_the_network_is_synchronised() {
     let folder = tempdir().unwrap();
     let server = Server::start([Reply::Pong, rows(), Reply::Pong, rows()]);
