@@ -6,8 +6,8 @@
 //!                    App::hear ◄── events ◄── the library, which synchronises by itself
 //! ```
 //!
-//! Every screen reads and writes the store; the library synchronises beside that. Nothing here waits
-//! for the network, and nothing is lost if the program is killed.
+//! Every screen reads and writes the store; the library synchronises beside that. Nothing here
+//! waits for the network, and nothing is lost if the program is killed.
 
 mod app;
 mod conflict;

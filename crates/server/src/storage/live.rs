@@ -140,7 +140,7 @@ pub enum HeldEntity {
     Ways {
         /// All conditions, way by way.
         conditions: Vec<HeldCondition>,
-        /// Of all values; the same as [`digest`](super::live::digest) of what a device has that was
+        /// Of all values; the same as [`digest`] of what a device has that was
         /// told all of it.
         digest: u64,
     },
