@@ -153,6 +153,7 @@ impl Run {
             }
             [group] if !progressed && failure.is_a_group_too_large() => {
                 // No later try could help it, and nothing else need wait.
+                self.suspects = 0;
                 store.park_too_large(*group, &failure.message)?;
                 return self.next(store, commands);
             }
