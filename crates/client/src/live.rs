@@ -15,8 +15,7 @@
 use std::collections::BTreeMap;
 
 use crate::backoff::pause;
-use crate::engine::Direction;
-use crate::queue::{Purpose, Wanted};
+use crate::queue::Wanted;
 use crate::sse::Message;
 
 /// The first pause before the next stream; it doubles.
@@ -277,8 +276,7 @@ impl Live {
         };
         Some(Wanted {
             unit,
-            purpose: Purpose::Sync(Direction::Both),
-            deadline_ms: None,
+            ..Wanted::everything()
         })
     }
 }

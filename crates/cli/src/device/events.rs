@@ -1,7 +1,6 @@
 //! Events, in JSON and in plain words; and `run`, which stays and tells them.
 
 use std::sync::Arc;
-use std::thread;
 
 use afield::engine::SyncStatus;
 use afield::event::{Numbered, SyncEvent, Verdict};
@@ -10,6 +9,7 @@ use afield_protocol::Model;
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::{key_json, network_json};
+use super::interrupt::on_interrupt;
 use super::rows::words;
 use super::sync::count;
 use crate::failure::Failure;
@@ -22,7 +22,12 @@ pub(super) fn run(client: Client, out: &Output) -> Result<(), Failure> {
     client.start()?;
     client.trigger(&afield::native::SyncOptions::default(), false)?;
     out.say("Synchronising by itself until Ctrl-C; what is written meanwhile is sent.");
-    let running = end_on_interrupt(client);
+    let running = Arc::downgrade(&client);
+    // Closed, it tells nothing more; what a sync did by then is kept.
+    on_interrupt(move || {
+        client.cancel();
+        drop(client);
+    });
     for numbered in &mut events {
         if out.is_json() {
             let model = running.upgrade().and_then(|it| it.store().model().ok());
@@ -32,30 +37,6 @@ pub(super) fn run(client: Client, out: &Output) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Closes the client at Ctrl-C, which ends its events; what a sync did by then is kept. A second
-/// one ends the program, which loses nothing either.
-fn end_on_interrupt(client: Arc<Client>) -> std::sync::Weak<Client> {
-    let running = Arc::downgrade(&client);
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let Ok(runtime) = runtime else {
-            // Without a handler Ctrl-C ends the program.
-            loop {
-                thread::park();
-            }
-        };
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            client.cancel();
-            drop(client);
-            let _ = runtime.block_on(tokio::signal::ctrl_c());
-            std::process::exit(crate::failure::REFUSED.into());
-        }
-    });
-    running
 }
 
 /// An event with its number.

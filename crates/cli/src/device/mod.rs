@@ -4,6 +4,7 @@ mod answer;
 mod choose;
 mod decide;
 mod events;
+mod interrupt;
 mod log;
 mod rekey;
 mod rows;

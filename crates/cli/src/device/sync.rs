@@ -3,7 +3,6 @@
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use afield::engine::{Progress, Report, SyncStatus};
@@ -13,6 +12,7 @@ use clap::Args;
 
 use super::Direction;
 use super::answer::report_json;
+use super::interrupt::on_interrupt;
 use super::rows::words;
 use super::show::why;
 use crate::failure::{self, Failure};
@@ -69,25 +69,13 @@ pub(super) fn run(client: Client, args: &SyncArgs, out: &Output) -> Result<u8, F
     })
 }
 
-/// Lets Ctrl-C end the sync; a second one ends the program. Everything that was answered is
-/// stored, so neither loses anything.
+/// Lets Ctrl-C end the sync; says later whether it did.
 fn cancel_on_interrupt(client: &Arc<Client>) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (client, seen) = (client.clone(), interrupted.clone());
-    thread::spawn(move || {
-        // Without a handler Ctrl-C ends the program, which loses nothing either.
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-        else {
-            return;
-        };
-        while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            if seen.swap(true, Ordering::SeqCst) {
-                std::process::exit(failure::REFUSED.into());
-            }
-            client.cancel();
-        }
+    on_interrupt(move || {
+        seen.store(true, Ordering::SeqCst);
+        client.cancel();
     });
     interrupted
 }

@@ -198,14 +198,13 @@ impl Line {
     /// is over, and whether the server answered.
     pub(super) fn listen(
         &self,
-        version: Option<u32>,
+        version: u32,
         take: &mut dyn FnMut(&[u8]) -> bool,
     ) -> (Closed, bool) {
         let media_type = "text/event-stream";
-        let mut request = self.request("GET", "/v1/live", media_type);
-        if let Some(version) = version {
-            request = request.header(MODEL_VERSION_HEADER, version.to_string());
-        }
+        let request = self
+            .request("GET", "/v1/live", media_type)
+            .header(MODEL_VERSION_HEADER, version.to_string());
         let answer = request.body(()).map_err(ureq::Error::from);
         let Ok(answer) = answer.and_then(|request| self.agent.run(request)) else {
             return (Closed::Ended, false);

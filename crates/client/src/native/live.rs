@@ -110,7 +110,7 @@ impl Shared {
     fn read_stream(&self, number: u64, line: &Line, version: u32) {
         let mut reader = Reader::default();
         let mut why = None;
-        let (closed, has_answered) = line.listen(Some(version), &mut |bytes| {
+        let (closed, has_answered) = line.listen(version, &mut |bytes| {
             let Ok(messages) = reader.push(bytes) else {
                 return false;
             };
@@ -120,7 +120,7 @@ impl Shared {
                 why.is_none()
             })
         });
-        if lock(&self.state).stream.number == number && (has_answered || why.is_none()) {
+        if lock(&self.state).stream.number == number {
             self.heard(has_answered);
         }
         self.stream_ended(number, why.unwrap_or(closed));
