@@ -147,6 +147,9 @@ codes! {
         "See the names that `changes` lists.";
     ALREADY_DECIDED = "already-decided", "Somebody has decided about these changes before.",
         "See what was decided: `afield inbox show` says it.";
+    ALREADY_SENT = "already-sent",
+        "The change has left this device, or may have: it cannot be taken back any more.",
+        "Write the row again, which is a change of its own; give up what was refused with `drop`.";
     NOT_PARKED = "not-parked", "The change is not refused: there is nothing to decide.",
         "See the state that `changes` shows.";
     HELD_WANTED = "held-wanted",

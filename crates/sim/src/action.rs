@@ -36,6 +36,8 @@ pub(crate) enum Action {
         /// What a value that he types is made of.
         n: u32,
     },
+    /// The user takes something back that was not sent.
+    Undo { device: usize, pick: u32 },
     /// A sync begins.
     Start {
         device: usize,
@@ -245,6 +247,7 @@ impl fmt::Display for Action {
                 decision,
                 n,
             } => write!(f, "d{device} decides {decision:?} [{pick}] <{n}>"),
+            Self::Undo { device, pick } => write!(f, "d{device} takes back [{pick}]"),
             Self::Start {
                 device,
                 lane,

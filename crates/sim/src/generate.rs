@@ -469,6 +469,11 @@ impl Generator {
     }
 
     fn decide(&mut self, device: usize) {
+        if self.rng.u32(0..4) == 0 {
+            let pick = self.rng.u32(0..6);
+            self.actions.push(Action::Undo { device, pick });
+            return;
+        }
         self.next += 1;
         let decisions = [
             Decision::Mine,

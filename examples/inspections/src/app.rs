@@ -218,6 +218,10 @@ impl App {
                 self.note = (text.to_owned(), false);
                 return;
             }
+            (KeyCode::Char('u'), _) => {
+                let undone = self.client.store().undo(&change);
+                undone.map(|_| "Taken back; the row is as it was without it.")
+            }
             (KeyCode::Char('r'), None) => {
                 self.pages.push(Page::Form(pages::again(info)));
                 return;
@@ -349,22 +353,21 @@ impl App {
         self.status = self.client.status()?;
         let mut store = self.client.store();
         self.conflicts = store.conflicts()?;
-        let open = store
-            .changes()?
-            .into_iter()
-            .filter(|info| !matches!(info.state, ChangeState::Settled | ChangeState::Dropped));
+        let mut shown = store.changes()?;
+        // What somebody at the desk decided is told, behind what still waits.
+        shown.retain(|info| is_open(info.state) || info.decided.is_some());
+        shown.sort_by_key(|info| !is_open(info.state));
         let named = |info: ChangeInfo| Waiting {
             name: pages::name_of(&store, &info.entity, &info.key),
             info,
         };
-        self.changes = open.map(named).collect();
-        self.marks.clear();
-        for Waiting { info, .. } in &self.changes {
+        self.changes = shown.into_iter().map(named).collect();
+        let marks = self.waiting().map(|Waiting { info, .. }| {
             let is_conflict = self.conflicts.iter().any(|it| it.conflict == info.change);
             let mark = word(info.state, is_conflict);
-            self.marks
-                .insert((info.entity.clone(), info.key.clone()), mark);
-        }
+            ((info.entity.clone(), info.key.clone()), mark)
+        });
+        self.marks = marks.collect();
         while let Some(page) = self.pages.last_mut() {
             if page.read(&mut store)? {
                 break;
@@ -378,6 +381,12 @@ impl App {
         Ok(())
     }
 
+    /// The changes that are not settled.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        let shown = self.changes.iter();
+        shown.filter(|waiting| is_open(waiting.info.state))
+    }
+
     /// The mark of a row.
     pub(crate) fn mark(&self, entity: &str, key: &[Value]) -> &'static str {
         let row = (entity.to_owned(), key.to_vec());
@@ -385,11 +394,16 @@ impl App {
     }
 }
 
+fn is_open(state: ChangeState) -> bool {
+    !matches!(state, ChangeState::Settled | ChangeState::Dropped)
+}
+
 /// What a change's state is called on the screen.
 pub(crate) fn word(state: ChangeState, is_conflict: bool) -> &'static str {
     match state {
         ChangeState::Parked if is_conflict => "conflict",
         ChangeState::Parked => "refused",
+        ChangeState::Settled | ChangeState::Dropped => "decided",
         state => state.as_str(),
     }
 }

@@ -290,6 +290,37 @@ fn a_conflict_is_decided_for_one_side() {
 }
 
 #[test]
+fn the_user_reads_who_decided_at_the_desk() {
+    for (is_applied, told) in [(true, "It was applied."), (false, "It was dropped")] {
+        let world = World::new();
+        let server = Server::start(&world);
+        let mut ann = in_conflict(&world, &server);
+        ann.types("<Esc>");
+        world.decides("dora", is_applied);
+        ann.sync();
+        ann.sees(&["not settled (0)", "decided", "dora decided about it", told]);
+        let score = if is_applied { "pass 90" } else { "fail 70" };
+        assert!(world.ask(DECIDED).starts_with(score));
+    }
+}
+
+#[test]
+fn what_was_not_sent_is_taken_back() {
+    let world = World::new();
+    let server = Server::start(&world);
+    let mut ann = Person::new(world.client("ann", &server.url));
+    ann.sync();
+    ann.types("<Enter>e<Down><Down><Back><Back>12<Enter>");
+    ann.sees(&["12 seats", "1 pending"]);
+    ann.types("c");
+    ann.sees(&["u takes it back", "u take back"]);
+    ann.types("u");
+    ann.sees(&["Taken back", "Nothing waits", "0 pending"]);
+    ann.types("<Esc>");
+    ann.sees(&["30 seats"]);
+}
+
+#[test]
 fn the_sync_thread_notices_when_the_network_comes_back() {
     let world = World::new();
     let address = world::free_address();

@@ -43,6 +43,13 @@ pub(super) struct DropArgs {
     change: String,
 }
 
+/// `afield device STORE undo`.
+#[derive(Args, Debug)]
+pub(super) struct UndoArgs {
+    /// The change's name as `changes` shows it; its beginning is enough.
+    change: String,
+}
+
 pub(super) fn conflicts(client: &Client, out: &Output) -> Result<(), Failure> {
     let conflicts = client.store().conflicts()?;
     let model = client.store().model().ok();
@@ -154,13 +161,36 @@ pub(super) fn drop_change(client: &Client, args: &DropArgs, out: &Output) -> Res
     Ok(())
 }
 
-/// The change of this name, or the only one in question whose name begins so.
+pub(super) fn undo(client: &Client, args: &UndoArgs, out: &Output) -> Result<(), Failure> {
+    let is_unsent = |state| matches!(state, ChangeState::Pending | ChangeState::Held);
+    let change = find_among(client, &args.change, is_unsent)?;
+    let taken_back = client.store().undo(&change.change)?;
+    out.json(&json!({ "changes": taken_back }));
+    out.say(&match taken_back.len() {
+        1 => "Taken back; what you typed stays among `changes`.".to_owned(),
+        count => format!(
+            "Taken back with its transaction, {count} changes; what you typed stays among `changes`."
+        ),
+    });
+    Ok(())
+}
+
+/// The change of this name, or the only refused one whose name begins so.
 fn find(client: &Client, name: &str) -> Result<ChangeInfo, Failure> {
+    find_among(client, name, |state| state == ChangeState::Parked)
+}
+
+/// The change of this name, or the only one in question whose name begins so.
+fn find_among(
+    client: &Client,
+    name: &str,
+    is_in_question: impl Fn(ChangeState) -> bool,
+) -> Result<ChangeInfo, Failure> {
     let mut changes = client.store().changes()?;
     if let Some(at) = changes.iter().position(|change| change.change == name) {
         return Ok(changes.swap_remove(at));
     }
-    changes.retain(|change| change.state == ChangeState::Parked && change.change.starts_with(name));
+    changes.retain(|change| is_in_question(change.state) && change.change.starts_with(name));
     match (changes.pop(), changes.len()) {
         (Some(change), 0) if !name.is_empty() => Ok(change),
         (Some(_), 1..) if !name.is_empty() => {

@@ -4,6 +4,7 @@ mod answer;
 mod choose;
 mod decide;
 mod events;
+mod hooks;
 mod interrupt;
 mod log;
 mod rekey;
@@ -115,6 +116,8 @@ pub(crate) struct Who {
     /// from then on.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    hooks: hooks::HookArgs,
 }
 
 /// The environment variable that stands in for `--key-file`.
@@ -226,6 +229,14 @@ enum DeviceCommand {
     ///   afield device phone drop 3f2a91
     #[command(verbatim_doc_comment)]
     Drop(decide::DropArgs),
+    /// Take back a change that was not sent, with its transaction.
+    ///
+    /// The rows become as they are without it; edits of them in later transactions stay. What was
+    /// sent may have arrived, and is written again instead. All of it stays among `changes`.
+    ///
+    ///   afield device phone undo 3f2a91
+    #[command(verbatim_doc_comment)]
+    Undo(decide::UndoArgs),
     /// Compare all rows of this device with the server's, both at one moment.
     ///
     /// Changes that wait to be sent are no difference. Rows that only this device has, or has
@@ -336,6 +347,7 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         DeviceCommand::Resolve(args) => decide::resolve(&client, args, out),
         DeviceCommand::Retry(args) => decide::retry(&client, args, out),
         DeviceCommand::Drop(args) => decide::drop_change(&client, args, out),
+        DeviceCommand::Undo(args) => decide::undo(&client, args, out),
         DeviceCommand::Verify(args) => return verify::run(&client, args, out),
         DeviceCommand::Uncaptured => verify::uncaptured(&client, out),
         DeviceCommand::Log(args) => log::log(&client, args, out),
@@ -369,7 +381,9 @@ pub(crate) fn open(store: &std::path::Path, who: &Who, signs_in: bool) -> Result
         key: who.key(),
         ..ClientOptions::new(store, user)
     };
-    Ok(Client::open(options)?)
+    let client = Client::open(options)?;
+    who.hooks.install(&client)?;
+    Ok(client)
 }
 
 /// Whose store is meant.

@@ -30,6 +30,10 @@ pub(super) struct SyncArgs {
     /// Give up after so many seconds; what arrived by then is kept.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
+    /// Synchronise all units within so many seconds, changes first, as an app does that a platform
+    /// gives some time in the background.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["unit", "direction", "timeout"])]
+    budget: Option<u64>,
 }
 
 /// Synchronises; gives the exit code.
@@ -42,11 +46,14 @@ pub(super) fn run(client: Client, args: &SyncArgs, out: &Output) -> Result<u8, F
         deadline: args.timeout.map(Duration::from_secs),
     };
     let is_watched = stderr().is_terminal();
-    let result = client.sync_with(&options, &mut |progress| {
-        if is_watched {
-            draw(progress);
-        }
-    });
+    let result = match args.budget {
+        Some(budget) => client.sync_for(Duration::from_secs(budget)),
+        None => client.sync_with(&options, &mut |progress| {
+            if is_watched {
+                draw(progress);
+            }
+        }),
+    };
     if is_watched {
         // Takes the progress line away.
         let _ = write!(stderr(), "\r\x1b[K");

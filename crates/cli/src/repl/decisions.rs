@@ -58,6 +58,12 @@ pub(super) fn drop_change(client: &Client, request: &Request) -> Result<Answer, 
     Ok(Answer::new())
 }
 
+pub(super) fn undo(client: &Client, request: &Request) -> Result<Answer, Error> {
+    let name = text(request, "change")?;
+    let taken_back = client.store().undo(name)?;
+    Ok(object(json!({ "changes": taken_back })))
+}
+
 /// Values for the row of a change.
 fn row(
     store: &mut Store,

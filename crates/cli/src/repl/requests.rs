@@ -16,7 +16,7 @@ pub(super) type Request = Map<String, Json>;
 type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
 
 /// Every request besides `open` and `close`.
-pub(super) const VERBS: [(&str, Perform); 28] = [
+pub(super) const VERBS: [(&str, Perform); 29] = [
     ("exec", exec),
     ("action", action),
     ("transaction", transaction),
@@ -35,6 +35,7 @@ pub(super) const VERBS: [(&str, Perform); 28] = [
     ("resolve", decisions::resolve),
     ("retry", decisions::retry),
     ("drop", decisions::drop_change),
+    ("undo", decisions::undo),
     ("network", network::network),
     ("probe", network::probe),
     ("log", log::log),

@@ -76,6 +76,31 @@ fn a_refused_change_is_given_up() {
 }
 
 #[test]
+fn what_was_not_sent_is_taken_back_and_what_was_sent_is_not() {
+    let site = Site::new(SHOP);
+    site.device_ok(&["sync"]);
+    site.device_ok(&["update", "contact", "17", "name=Anna"]);
+    let name = |state: &str| {
+        let changes = site.device_json(&["changes"]);
+        let changes = changes["changes"].as_array().unwrap().iter();
+        let mut found = changes.filter(|it| it["state"] == state);
+        found.next().unwrap()["change"].as_str().unwrap().to_owned()
+    };
+    let unsent = name("pending");
+    let taken_back = site.device_json(&["undo", &unsent[..8]]);
+    assert_eq!(taken_back, json!({ "changes": [unsent] }));
+    assert!(site.device_ok(&["get", "contact", "17"]).contains("Ann\n"));
+    assert!(site.device_ok(&["changes"]).contains("given up"));
+    site.device_ok(&["update", "contact", "17", "name=Anne"]);
+    site.device_ok(&["sync"]);
+    let sent = site.device_json(&["undo", &name("settled")]);
+    assert_eq!(sent["error"]["code"], "already-sent");
+    assert_eq!(site.ask("SELECT name FROM contact"), ["Anne"]);
+    let none = site.device(&["undo", &unsent[..8]]);
+    assert_eq!(none.status.code(), Some(1));
+}
+
+#[test]
 fn a_decision_about_nothing_is_refused() {
     let site = Site::new(SHOP);
     site.device_ok(&["sync"]);

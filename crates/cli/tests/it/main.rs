@@ -9,6 +9,7 @@ mod encryption;
 mod generate;
 mod generate_numbers;
 mod handing_on;
+mod hooks;
 mod hundred;
 mod inbox;
 mod inbox_random;

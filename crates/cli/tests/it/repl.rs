@@ -63,7 +63,7 @@ fn named(answer: &Json) -> Option<String> {
             let name = name.and_then(Json::as_str).map(str::to_owned);
             name.or_else(|| fields.values().find_map(named))
         }
-        Json::Array(parts) => parts.iter().find_map(named),
+        Json::Array(parts) => parts.iter().rev().find_map(named),
         _ => None,
     }
 }
@@ -197,6 +197,8 @@ const BAD_LINES: &[(&str, &str)] = &[
     (r#"{"do":"retry","change":"x","set":[1]}"#, "unknown-change"),
     (r#"{"do":"retry","change":"x"}"#, "unknown-change"),
     (r#"{"do":"drop"}"#, "malformed"),
+    (r#"{"do":"undo"}"#, "malformed"),
+    (r#"{"do":"undo","change":"x.0"}"#, "unknown-change"),
     (r#"{"do":"drop","change":""}"#, "unknown-change"),
     (r#"{"do":"open","user":7}"#, "malformed"),
     (

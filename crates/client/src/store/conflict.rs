@@ -58,7 +58,7 @@ pub(super) type Resolver = Box<dyn Fn(&ConflictInfo) -> Option<Resolution> + Sen
 /// Resolvers by entity.
 pub(super) type Resolvers = HashMap<String, Resolver>;
 
-/// A change of a parked group.
+/// A change of a parked group, or of one that is not sent.
 #[derive(Clone, Debug)]
 pub(super) struct Parked {
     pub(super) n: i64,
@@ -86,14 +86,22 @@ pub(super) const NEWEST_OUTCOME: &str =
 
 /// Reads parked changes; `rest` may have conditions on group `g`, change `c` and outcome `o`.
 fn parked(rest: &str) -> String {
+    in_state("parked", rest)
+}
+
+/// The same of groups in another state.
+fn in_state(state: &str, rest: &str) -> String {
     format!(
         "SELECT c.n, g.n, g.id, c.at, c.entity, c.key, c.op, c.base, c.sets, \
          c.overlay, c.theirs, c.refreshed, o.result, o.code, o.stored_at \
          FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
          LEFT JOIN afield_outcome AS o ON o.n = {NEWEST_OUTCOME} \
-         WHERE g.state = 'parked' {rest}"
+         WHERE g.state = '{state}' {rest}"
     )
 }
+
+/// One group's, in its order.
+const GROUP: &str = "AND g.n = ?1 ORDER BY c.at";
 
 /// Whether change `c` of group `g` was decided and waits for open conflicts of its group: what was
 /// decided about is in the history, and the outcome with it.
@@ -128,8 +136,16 @@ impl Parked {
 
     /// The parked changes of a group, in its order.
     pub(super) fn of_group(db: &Db, group: i64) -> Result<Vec<Self>, Error> {
-        let sql = parked("AND g.n = ?1 ORDER BY c.at");
-        let mut statement = db.conn.prepare_cached(&sql)?;
+        Self::read_group(db, &parked(GROUP), group)
+    }
+
+    /// The changes of a group that is not sent, in its order.
+    pub(super) fn of_unsent(db: &Db, group: i64) -> Result<Vec<Self>, Error> {
+        Self::read_group(db, &in_state("pending", GROUP), group)
+    }
+
+    fn read_group(db: &Db, sql: &str, group: i64) -> Result<Vec<Self>, Error> {
+        let mut statement = db.conn.prepare_cached(sql)?;
         let mut rows = statement.query([group])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {

@@ -384,15 +384,40 @@ fn writable(
     Ok(set)
 }
 
-/// The parked change of this name.
-fn find(db: &Db, name: &str) -> Result<Parked, Error> {
-    let unknown = || {
-        let message = format!("there is no change `{name}` on this device; `changes` lists them");
-        Error::new(Code::UNKNOWN_CHANGE, message)
-    };
+/// There is no change of this name.
+pub(super) fn unknown(name: &str) -> Error {
+    let message = format!("there is no change `{name}` on this device; `changes` lists them");
+    Error::new(Code::UNKNOWN_CHANGE, message)
+}
+
+/// What a change's name says: its group, and its place in it.
+pub(super) fn parts(name: &str) -> Result<(GroupId, i64), Error> {
+    let unknown = || unknown(name);
     let (group, at) = name.split_once('.').ok_or_else(unknown)?;
     let group = GroupId::parse(group).ok_or_else(unknown)?;
-    let at: i64 = at.parse().ok().ok_or_else(unknown)?;
+    let at = at.parse().ok().ok_or_else(unknown)?;
+    Ok((group, at))
+}
+
+/// The group that stands in the place of one that is not here any more.
+pub(super) fn successor(db: &Db, group: GroupId) -> Result<Option<GroupId>, Error> {
+    let sql = "SELECT id, absorbed FROM afield_group WHERE instr(absorbed, ?1) > 0";
+    let mut select = db.conn.prepare_cached(sql)?;
+    let mut rows = select.query([group.0])?;
+    while let Some(row) = rows.next()? {
+        let absorbed: Vec<u8> = row.get(1)?;
+        // Bytes of two neighbours may look like it.
+        if absorbed.as_chunks::<16>().0.contains(&group.0) {
+            return Ok(Some(GroupId(row.get(0)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// The parked change of this name.
+fn find(db: &Db, name: &str) -> Result<Parked, Error> {
+    let unknown = || unknown(name);
+    let (group, at) = parts(name)?;
     let sql = "SELECT g.n, g.state FROM afield_group AS g \
                JOIN afield_change AS c ON c.group_n = g.n WHERE g.id = ?1 AND c.at = ?2";
     let found: Option<(i64, String)> = db
@@ -423,8 +448,7 @@ fn find(db: &Db, name: &str) -> Result<Parked, Error> {
             _ => "was not refused so far",
         })),
         None => {
-            let sql = "SELECT 1 FROM afield_group WHERE instr(absorbed, ?1) > 0";
-            let again = db.conn.prepare_cached(sql)?.exists([group.0])?;
+            let again = successor(db, group)?.is_some();
             let sql = "SELECT 1 FROM afield_group AS g JOIN afield_change AS c ON c.group_n = g.n \
                        WHERE g.state = 'dropped' AND g.absorbed = ?1 AND c.at = ?2";
             let decided = db.conn.prepare_cached(sql)?.exists(params![group.0, at])?;
@@ -440,7 +464,7 @@ fn find(db: &Db, name: &str) -> Result<Parked, Error> {
 }
 
 /// A change's name as it is now.
-fn name_of(db: &Db, n: i64) -> Result<String, Error> {
+pub(super) fn name_of(db: &Db, n: i64) -> Result<String, Error> {
     let sql = "SELECT g.id, c.at FROM afield_change AS c \
                JOIN afield_group AS g ON g.n = c.group_n WHERE c.n = ?1";
     let (id, at): ([u8; 16], i64) = db

@@ -53,6 +53,7 @@ mod tables;
 mod target;
 mod triggers;
 mod uncaptured;
+mod undo;
 mod unit;
 mod upgrade;
 mod upgrade_failed;
@@ -348,6 +349,32 @@ impl Store {
     pub fn drop_change(&mut self, change: &str) -> Result<(), Error> {
         let own = Uncaptured::new(&mut self.db)?;
         own.db.write("drop", |db| decide::drop_change(db, change))
+    }
+
+    /// Takes back a change that was not sent, with its transaction: the rows are as they would be
+    /// without it, edits of the same rows in later transactions stay, and so does what it changed
+    /// in local-only entities. Gives the names of the changes; they stay among the changes, as
+    /// dropped. The newest edits of a row may be one change: all of them are taken back.
+    ///
+    /// ```no_run
+    /// # fn undo(store: &mut afield::Store, change: &str) -> Result<(), afield::Error> {
+    /// match store.undo(change) {
+    ///     Err(error) if error.code().as_str() == "already-sent" => println!("{error}"),
+    ///     taken_back => println!("{} changes", taken_back?.len()),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `unknown-change`; `already-sent` if it was sent, whatever became of it: what was refused is
+    /// given up with [`Store::drop_change`]; `already-decided` if it was given up before;
+    /// `waits-for` if a change of another transaction needs a row that this one makes. Nothing is
+    /// changed then.
+    pub fn undo(&mut self, change: &str) -> Result<Vec<String>, Error> {
+        let own = Uncaptured::new(&mut self.db)?;
+        // What others wrote becomes a change whatever is said of this one, which may name it.
+        own.db.write("seal", |_| Ok(()))?;
+        own.db.write("undo", |db| undo::undo(db, change))
     }
 
     /// Notes that there is no network: entities with `edit = "online"` are read-only until the

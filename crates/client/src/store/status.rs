@@ -13,7 +13,7 @@ use super::db::Db;
 use super::inbox::DecidedInfo;
 use super::unit::{self, UnitStatus};
 use super::upgrade_failed::{self, UpgradeFailed};
-use super::{checked, conflict, held, inbox, outbox, scope, vacuum};
+use super::{checked, conflict, decide, held, inbox, outbox, scope, vacuum};
 use crate::error::Error;
 
 /// Where a change stands.
@@ -185,25 +185,16 @@ pub(super) fn changes(db: &mut Db) -> Result<Vec<ChangeInfo>, Error> {
 
 /// The change of that name; or, where its group was folded into another one, that one's.
 pub(super) fn named(db: &mut Db, name: &str) -> Result<ChangeInfo, Error> {
-    let unknown = || Error::new(Code::UNKNOWN_CHANGE, format!("there is no change {name}"));
-    let (group, at) = name.split_once('.').ok_or_else(unknown)?;
-    let group = GroupId::parse(group).ok_or_else(unknown)?;
-    let at: i64 = at.parse().map_err(|_| unknown())?;
+    let (group, at) = decide::parts(name)?;
     let found = read(db, "WHERE g.id = ?1 AND c.at = ?2", params![group.0, at])?;
     if let Some(found) = found.into_iter().next() {
         return Ok(found);
     }
     // Only groups of one change of one row are folded.
-    let sql = "SELECT id, absorbed FROM afield_group WHERE instr(absorbed, ?1) > 0";
-    let mut select = db.conn.prepare_cached(sql)?;
-    let ids = select.query_map([group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let ids: Vec<([u8; 16], Vec<u8>)> = ids.collect::<Result<_, _>>()?;
-    drop(select);
-    let folded = |absorbed: &[u8]| absorbed.as_chunks::<16>().0.contains(&group.0);
-    let id = ids.iter().find(|(_, absorbed)| folded(absorbed));
-    let (id, _) = id.filter(|_| at == 0).ok_or_else(unknown)?;
+    let id = decide::successor(db, group)?.filter(|_| at == 0);
+    let id = id.ok_or_else(|| decide::unknown(name))?.0;
     let found = read(db, "WHERE g.id = ?1 AND c.at = 0", params![id])?;
-    found.into_iter().next().ok_or_else(unknown)
+    (found.into_iter().next()).ok_or_else(|| decide::unknown(name))
 }
 
 /// The changes that `condition` on group `g` and change `c` selects, oldest first.

@@ -68,7 +68,7 @@ impl Run {
 
     fn run(&mut self) {
         for step in 0..STEPS {
-            match self.rng.u32(..12) {
+            match self.rng.u32(..14) {
                 0..5 => self.edit(),
                 5 | 6 if self.others => self.other(),
                 7 => self.desk.pull(),
@@ -84,6 +84,8 @@ impl Run {
                 10 => {
                     self.desk.sync.finished(None).unwrap();
                 }
+                11 => self.undo(),
+                12 => self.edit_and_undo(),
                 _ => self.round(),
             }
             if step % 4 == 3 {
@@ -216,6 +218,71 @@ impl Run {
             assert!(self.others || !refused, "in conflict with himself");
             let made = verdicts.iter().any(|it| it.code == Some(Code::READ_ONLY));
             assert!(!made, "something that may not be written was sent");
+        }
+    }
+
+    /// Takes something back that was not sent, if anything waits.
+    fn undo(&mut self) {
+        let unsent = self.unsent();
+        if unsent.is_empty() {
+            return;
+        }
+        let name = &unsent[self.rng.usize(..unsent.len())];
+        self.log.push(format!("undo {name}"));
+        match self.desk.store.undo(name) {
+            Ok(taken) => self.is_given_up(&taken),
+            // A row that others need, or one that waits in its group for other decisions.
+            Err(error) if [Code::WAITS_FOR, Code::ALREADY_SENT].contains(error.code()) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    /// What is taken back at once leaves every row as it was before.
+    fn edit_and_undo(&mut self) {
+        let (before, rows) = (self.unsent(), self.rows());
+        self.edit();
+        let after = self.unsent();
+        let is_new = |name: &&String| !before.contains(name);
+        let Some(name) = after.iter().find(is_new) else {
+            return;
+        };
+        // What was folded is taken back with what it was folded into.
+        if before.iter().any(|name| !after.contains(name)) {
+            return;
+        }
+        self.log.push(format!("undo at once {name}"));
+        let taken = self.desk.store.undo(name).unwrap();
+        self.is_given_up(&taken);
+        assert_eq!(self.rows(), rows);
+        assert_eq!(self.unsent(), before);
+    }
+
+    /// The rows as they are seen. Below an open conflict a count moves with the server's, as soon
+    /// as anything has the row put together anew.
+    fn rows(&mut self) -> Vec<Option<Attributes>> {
+        let is_open = !self.desk.store.conflicts().unwrap().is_empty();
+        let store = &mut self.desk.store;
+        let rows = ROWS.iter();
+        rows.map(|id| {
+            let mut row = store.get("sheet", &[text(id)]).unwrap()?;
+            row.retain(|name, _| !is_open || name != "visits");
+            Some(row)
+        })
+        .collect()
+    }
+
+    /// Names of changes that nobody has sent.
+    fn unsent(&mut self) -> Vec<String> {
+        let mut changes = self.desk.store.changes().unwrap();
+        changes.retain(|it| [ChangeState::Pending, ChangeState::Held].contains(&it.state));
+        changes.into_iter().map(|it| it.change).collect()
+    }
+
+    fn is_given_up(&mut self, taken: &[String]) {
+        assert!(!taken.is_empty());
+        for name in taken {
+            let change = self.desk.store.change(name).unwrap();
+            assert_eq!(change.state, ChangeState::Dropped, "{change:?}");
         }
     }
 

@@ -56,6 +56,7 @@ mod store_rules;
 mod store_stage;
 mod store_states;
 mod store_types;
+mod store_undo;
 mod store_upgrade;
 mod store_upgrade_random;
 mod store_upgrade_rows;

@@ -203,6 +203,7 @@ impl World {
                 decision,
                 n,
             } => self.decide(device % present, *pick, *decision, *n),
+            Action::Undo { device, pick } => self.undo(device % present, *pick),
             Action::Start {
                 device,
                 lane,

@@ -139,7 +139,7 @@ fn help(app: &App) -> &'static str {
         }
         Some(Page::Changes { .. }) => {
             " ↑↓ move · Enter decide a conflict · r correct and send again \
-             · d give up · Esc back · s sync"
+             · d give up · u take back · Esc back"
         }
         Some(Page::Conflict(decision)) if decision.can_merge() => {
             " ↑↓ move · ← mine → theirs · Enter save this mix · m keep all mine \

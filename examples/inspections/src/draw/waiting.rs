@@ -1,5 +1,6 @@
 //! What waits for the server or for the user: the list of changes, and a conflict.
 
+use afield::DecidedWhat;
 use afield::protocol::{Op, Value};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -15,7 +16,7 @@ use crate::conflict::Decision;
 const REMEDY: &str = "Press r to correct it and send it again, or d to give it up.";
 
 pub(super) fn changes(frame: &mut Frame<'_>, area: Rect, app: &App, at: usize) {
-    let title = format!(" Changes that are not settled ({}) ", app.changes.len());
+    let title = format!(" Changes that are not settled ({}) ", app.waiting().count());
     if app.changes.is_empty() {
         let block = Block::bordered().title(title).title_style(STRONG);
         let text = "Nothing waits: everything you wrote is on the server.";
@@ -58,6 +59,15 @@ pub(super) fn changes(frame: &mut Frame<'_>, area: Rect, app: &App, at: usize) {
 }
 
 fn reason(app: &App, Waiting { info, .. }: &Waiting) -> String {
+    if let Some(decided) = &info.decided {
+        let what = match decided.what {
+            DecidedWhat::Applied => "It was applied.",
+            DecidedWhat::Dropped => "It was dropped; what you typed stays in the history.",
+            DecidedWhat::Kept => "You have made more of it: decide yourself.",
+            DecidedWhat::Late => "You had decided before.",
+        };
+        return format!("{} decided about it at the desk. {what}", decided.by);
+    }
     if app.conflicts.iter().any(|it| it.conflict == info.change) {
         return "Somebody else changed the same row. Enter shows both versions; yours stays until \
                 you decide."
@@ -75,7 +85,9 @@ fn reason(app: &App, Waiting { info, .. }: &Waiting) -> String {
             format!("Waits for another change to be decided: {other}{code}")
         }
         (Some(message), None) => format!("The server says: {message}{code}. {REMEDY}"),
-        (None, None) if code.is_empty() => "Goes to the server with the next sync.".to_owned(),
+        (None, None) if code.is_empty() => {
+            "Goes to the server with the next sync. Until then u takes it back.".to_owned()
+        }
         (None, None) => format!("Refused{code}. {REMEDY}"),
     }
 }

@@ -7,12 +7,15 @@ use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
 use afield::native::{Client, ClientOptions};
+use afield::protocol::GroupId;
 use afield_server::auth::{Auth, Secret};
 use afield_server::http::{HttpLimits, ServerState, router};
 use afield_server::model::file::Overrides;
 use afield_server::model::{ModelFile, resolve};
 use afield_server::resolved::ServerModel;
 use afield_server::serve::{ServeOptions, serve_until, system_clock};
+use afield_server::storage::Storage as _;
+use afield_server::storage::inbox::{Choice, Decide, DecideOutcome, InboxQuery};
 use afield_server::storage::sqlite::{SqliteStorage, catalog, prepare};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -79,7 +82,6 @@ impl World {
         Auth::open(&self.file().auth).unwrap()
     }
 
-    /// A device of `user`, which has not synchronised yet.
     /// A token that the server takes.
     pub(crate) fn token(&self, user: &str) -> String {
         let expires = system_clock()() + 3_600;
@@ -87,12 +89,38 @@ impl World {
         self.auth().issue(user, expires, &claims).unwrap()
     }
 
+    /// A device of `user`, which has not synchronised yet.
     pub(crate) fn client(&self, user: &str, url: &str) -> Client {
         let token = self.token(user);
         let folder = path_of(self, "devices");
         let mut options = ClientOptions::new(folder, user).server(url).token(token);
         options.model = Some(crate::model::model().unwrap());
         Client::open(options).unwrap()
+    }
+
+    /// Somebody at the desk decides about the only change that waits in the inbox.
+    pub(crate) fn decides(&self, by: &str, is_applied: bool) {
+        let (model, database) = (self.model(), path_of(self, "inspections.db"));
+        let storage = SqliteStorage::open(&database, &model, random).unwrap();
+        let query = InboxQuery {
+            most: 2,
+            ..InboxQuery::default()
+        };
+        let open = storage.inbox(&query).unwrap();
+        assert_eq!(open.len(), 1, "{open:?}");
+        let mut into = [0; 16];
+        random(&mut into);
+        let wish = Decide {
+            n: open[0].n,
+            choice: match is_applied {
+                true => Choice::Mine,
+                false => Choice::Theirs,
+            },
+            by: by.to_owned(),
+            into: GroupId(into),
+        };
+        let outcome = storage.decide(&model, &wish).unwrap();
+        assert!(matches!(outcome, DecideOutcome::Done), "{outcome:?}");
     }
 
     /// What the server's database answers.
