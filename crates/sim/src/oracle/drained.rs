@@ -184,7 +184,8 @@ impl DeviceRecord {
         let all = all && is_own(&entries);
         entries
             .into_iter()
-            .filter(|entry| entry.state != GroupState::Settled && (all || !self.is_gone(entry)))
+            .filter(|entry| !matches!(entry.state, GroupState::Settled | GroupState::Dropped))
+            .filter(|entry| all || !self.is_gone(entry))
             .fold(server.cloned(), |row, entry| {
                 // Of a row that is gone only what the user typed stays, and not in sight.
                 let is_gone = is_erased(entry) || row.is_none() && entry.op != Op::Create;
