@@ -204,7 +204,11 @@ impl Generator {
                 let ms = [10, 1_000, 6_000, 90_000, 400_000][self.rng.usize(0..5)];
                 self.actions.push(Action::Advance { ms });
             }
-            77..80 => self.actions.push(Action::Late {
+            77..79 => self.actions.push(Action::Late {
+                pick: self.rng.u32(0..4),
+            }),
+            79 => self.actions.push(Action::Undo {
+                device,
                 pick: self.rng.u32(0..4),
             }),
             _ => self.trouble(device),
@@ -469,11 +473,6 @@ impl Generator {
     }
 
     fn decide(&mut self, device: usize) {
-        if self.rng.u32(0..4) == 0 {
-            let pick = self.rng.u32(0..6);
-            self.actions.push(Action::Undo { device, pick });
-            return;
-        }
         self.next += 1;
         let decisions = [
             Decision::Mine,

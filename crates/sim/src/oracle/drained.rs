@@ -64,6 +64,24 @@ impl DeviceRecord {
         Ok(())
     }
 
+    /// What its user took back, or gave up with what it depended on, never took effect. A copy of
+    /// the device may have sent it, and then `copied` names its group.
+    pub(crate) fn check_given_up(
+        &self,
+        server: &ServerRecord,
+        copied: &HashSet<GroupId>,
+    ) -> Result<(), Violation> {
+        let log = self.view.log.iter().chain(&self.view.tagged_log);
+        for entry in log.filter(|entry| entry.state == GroupState::Dropped) {
+            let ended = self.view.outcomes.contains_key(&(entry.group, entry.at));
+            if !ended && server.contains(entry.group) && !copied.contains(&entry.group) {
+                let invariant = "what is given up takes no effect";
+                return Err(Violation::new(Promise::P6, invariant, format!("{entry:?}")));
+            }
+        }
+        Ok(())
+    }
+
     /// What is sent depends on nothing that is parked: not on a row whose creation was refused,
     /// not on an attribute whose change was.
     pub(crate) fn check_sent(

@@ -103,19 +103,35 @@ impl World {
         self.decided(device, typed)
     }
 
-    /// The user takes a change back that was not sent, with its transaction, if there is one.
+    /// The user takes a change back, with its transaction, if one has no outcome yet.
     pub(super) fn undo(&mut self, device: usize, pick: u32) -> Result<(), Violation> {
         let view = &self.records[device].view;
         let log = view.log.iter().chain(&view.tagged_log);
-        let pending = log.filter(|entry| entry.state == GroupState::Pending);
-        let pending: Vec<Entry> = pending.cloned().collect();
-        let Some(picked) = pending.get(pick as usize % pending.len().max(1)) else {
+        let open = log.filter(|it| matches!(it.state, GroupState::Pending | GroupState::Sent));
+        let open: Vec<Entry> = open.cloned().collect();
+        let Some(picked) = open.get(pick as usize % open.len().max(1)) else {
             return Ok(());
         };
         let name = format!("{}.{}", picked.group, picked.at);
         self.say(|| format!("     d{device} takes back {:?} {:?}", picked.op, picked.row));
         let done = self.devices[device].with_store(|store| store.undo(&name))?;
-        for entry in pending.iter().filter(|it| it.group == picked.group) {
+        let is_sent = |code: &Code| *code == Code::ALREADY_SENT;
+        match done {
+            Done::Refused(error) if is_sent(error.code()) && picked.state == GroupState::Sent => {
+                self.tally.count("not taken back");
+                return Ok(());
+            }
+            // Others need its row; or what another process wrote is one change with it by now.
+            Done::Refused(error)
+                if [Code::WAITS_FOR, Code::UNKNOWN_CHANGE].contains(error.code()) =>
+            {
+                return Ok(());
+            }
+            Done::Refused(error) => return Err(unexplained("taking back", &error)),
+            Done::Well(_) => self.tally.count("taken back"),
+            Done::Died { .. } => {}
+        }
+        for entry in open.iter().filter(|it| it.group == picked.group) {
             // It was never refused; with it goes what goes with a refused one.
             let given_up = Open {
                 entry: entry.clone(),
@@ -125,14 +141,9 @@ impl World {
             self.may_change(device, &given_up, Decision::Drop, None);
         }
         match done {
-            Done::Well(_) => self.tally.count("taken back"),
-            // Others need its row; or what another process wrote is one change with it by now.
-            Done::Refused(error)
-                if [Code::WAITS_FOR, Code::UNKNOWN_CHANGE].contains(error.code()) => {}
-            Done::Refused(error) => return Err(unexplained("taking back", &error)),
-            Done::Died { power } => return self.died(device, power),
+            Done::Died { power } => self.died(device, power),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Changes that were refused or are in conflict themselves, oldest first.

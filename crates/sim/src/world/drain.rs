@@ -1,6 +1,8 @@
 //! After the last fault: everything drains, and every device becomes like the server.
 
-use afield_protocol::Code;
+use std::collections::HashSet;
+
+use afield_protocol::{Code, GroupId};
 
 use super::World;
 use super::device::LANES;
@@ -128,9 +130,21 @@ impl World {
         Ok(())
     }
 
+    /// Groups that any other device knows.
+    fn groups_but_of(&self, device: usize) -> HashSet<GroupId> {
+        let others = self.records.iter().enumerate();
+        let others = others.filter(|(at, _)| *at != device);
+        let logs = others.flat_map(|(_, it)| it.view.log.iter().chain(&it.view.tagged_log));
+        logs.map(|entry| entry.group).collect()
+    }
+
     pub(super) fn drained(&self, poisoned: bool) -> Result<(), Violation> {
         for (device, record) in self.records.iter().enumerate() {
             record.check_drained(poisoned).map_err(|v| at(device, v))?;
+            let copied = self.groups_but_of(device);
+            record
+                .check_given_up(&self.server_record, &copied)
+                .map_err(|v| at(device, v))?;
             if !poisoned {
                 record
                     .check_converged(&self.server_record)
