@@ -4,7 +4,6 @@ mod answer;
 mod choose;
 mod decide;
 mod events;
-mod interrupt;
 mod log;
 mod rekey;
 mod rows;
