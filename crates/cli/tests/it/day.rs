@@ -311,6 +311,10 @@ fn the_day_is_told_as_json_too() {
     let writes = number(&team, "SELECT count(*) FROM audit");
     assert_eq!(counted["effects"], writes, "{counted}");
     assert_eq!(counted["settled"], writes - 1, "and the desk's: {counted}");
+    let download = &parts[1]["counted"];
+    let steps: Vec<i64> = serde_json::from_value(download["progress"].clone()).unwrap();
+    assert!(steps.len() > 3 && steps.is_sorted(), "{download}");
+    assert_eq!(download["rows"], *steps.last().unwrap(), "{download}");
     let poor = &parts[4]["counted"];
     assert!(
         poor["requests"].as_i64() > poor["reached_the_server"].as_i64(),

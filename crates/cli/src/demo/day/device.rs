@@ -7,7 +7,7 @@ use afield::native::{Client, ClientOptions};
 use afield::{ChangeInfo, ChangeState, Store};
 use afield_protocol::Value;
 
-use super::super::ask::row;
+use super::super::ask::{row, text};
 use super::ensure;
 use crate::failure::Failure;
 
@@ -116,4 +116,23 @@ pub(super) fn the_only(client: &Client, state: ChangeState) -> Result<ChangeInfo
 /// A message within a sentence.
 pub(super) fn quoted(message: Option<&str>) -> String {
     format!("\"{}\"", message.unwrap_or_default().trim_end_matches('.'))
+}
+
+/// The entities that devices have.
+const ENTITIES: [&str; 6] = [
+    "district",
+    "inspector",
+    "business",
+    "contact",
+    "inspection",
+    "violation",
+];
+
+/// How many rows a device has.
+pub(super) fn rows(client: &Client) -> Result<u64, Failure> {
+    let store = client.store();
+    ENTITIES.iter().try_fold(0, |sum, entity| {
+        let rows = text(&store, &format!("SELECT count(*) FROM {entity}"))?;
+        Ok(sum + rows.parse::<u64>().unwrap_or(0))
+    })
 }

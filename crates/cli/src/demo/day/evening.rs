@@ -35,6 +35,8 @@ pub(super) fn logout(day: &mut Day) -> Result<Told, Failure> {
     device::synced(ann)?;
     let left = ann.log_out(Unsent::Refuse)?;
     ensure(left == 0, format!("nothing is left: {left}"))?;
+    let kept = ann.folder().token("ann")?;
+    ensure(kept.is_none(), "the phone has forgotten her token")?;
     day.ann = None;
     ensure(
         day.site.effects()? - before == 1,
@@ -95,7 +97,7 @@ pub(super) fn user_switch(day: &mut Day) -> Result<Told, Failure> {
         downloaded(&report),
         count(anns, "row")
     ));
-    told.on_the_screen("Cara's districts. Nothing tells her that Ann was here.");
+    told.on_the_screen("Cara's districts, and nothing of Ann's.");
     told.the_library("One file for each user, and the server asked again whose rows are whose.");
     told.without_it("A wipe between two users, and with it Ann's drafts; or a leak.");
     told.fact("rows", report.pulled);
@@ -171,7 +173,7 @@ pub(super) fn model_upgrade(day: &mut Day) -> Result<Told, Failure> {
         effects == 3,
         format!("each change took effect once: {effects}"),
     )?;
-    let mut told = upgrade(waiting, report.pulled, rows(&cara)?);
+    let mut told = upgrade(waiting, report.pulled, device::rows(&cara)?);
     told.fact("effects", effects);
     day.cara = Some(cara);
     Ok(told)
@@ -255,7 +257,8 @@ impl Sum {
             status.units.iter().all(is_fresh),
             format!("{user}'s device is up to date"),
         )?;
-        for outcome in client.store().outcomes(0)? {
+        let outcomes = client.store().outcomes(0)?;
+        for outcome in &outcomes {
             self.outcomes += 1;
             match outcome.result {
                 VerdictKind::Applied => self.applied += 1,
@@ -265,7 +268,13 @@ impl Sum {
         }
         for change in client.store().changes()? {
             match change.state {
-                ChangeState::Settled => self.settled += 1,
+                ChangeState::Settled => {
+                    self.settled += 1;
+                    let of_it = outcomes.iter().filter(|it| it.change == change.change);
+                    let applied = of_it.filter(|it| it.result == VerdictKind::Applied).count();
+                    let words = format!("{} was applied once: {applied}", change.change);
+                    ensure(applied == 1, words)?;
+                }
                 ChangeState::Dropped => self.replaced += 1,
                 other => ensure(
                     false,
@@ -273,28 +282,9 @@ impl Sum {
                 )?,
             }
         }
-        self.rows += rows(client)?;
+        self.rows += device::rows(client)?;
         Ok(())
     }
-}
-
-/// The entities that devices have.
-const ENTITIES: [&str; 6] = [
-    "district",
-    "inspector",
-    "business",
-    "contact",
-    "inspection",
-    "violation",
-];
-
-/// How many rows a device has.
-fn rows(client: &Client) -> Result<u64, Failure> {
-    let store = client.store();
-    ENTITIES.iter().try_fold(0, |sum, entity| {
-        let rows = text(&store, &format!("SELECT count(*) FROM {entity}"))?;
-        Ok(sum + rows.parse::<u64>().unwrap_or(0))
-    })
 }
 
 pub(super) fn the_end(day: &mut Day) -> Result<Told, Failure> {

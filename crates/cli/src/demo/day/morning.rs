@@ -9,6 +9,7 @@ use afield_protocol::Code;
 
 use super::super::ask::{one, row, text};
 use super::super::story::downloaded;
+use super::network::Fault;
 use super::told::{Told, count};
 use super::{Day, TOKEN_S, app, device, ensure};
 use crate::failure::Failure;
@@ -69,7 +70,10 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
             seen.push(progress.rows);
         }
     });
+    day.network.suffers(&[Fault::CutAnswer(CUT_AT)]);
+    let before = day.network.counts().requests;
     let report = device::synced(ann)?;
+    let requests = day.network.counts().requests - before;
     let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let only_grows = shown.is_sorted() && shown.last() == Some(&report.pulled);
     let words = format!("progress is told, never goes back, and ends with all rows: {shown:?}");
@@ -79,6 +83,15 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
     let words = format!("the phone has Ann's rows and no others: {here} of {there}");
     ensure(here == there, words)?;
     let all = day.site.count(ROWS, [])?;
+    let stored = device::rows(ann)?;
+    ensure(
+        requests == 2 && report.pulled == stored,
+        format!(
+            "a connection dies, and what is stored by then does not come again: {requests} \
+             requests, {} rows for {stored}",
+            report.pulled
+        ),
+    )?;
     let ben = day.sign_in("tablet", "ben")?;
     let bens = device::synced(&ben)?;
     day.ben = Some(ben);
@@ -87,8 +100,9 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
     let mut told = Told::default();
     told.happened(format!(
         "The phone loads what Ann may see: the businesses of her two districts with all that \
-         belongs to them, {here} of the city's {all} rows, and two short lists. Received: {}. \
-         Ben's tablet loads his: {}.",
+         belongs to them, {here} of the city's {all} rows, and two short lists. In the middle the \
+         connection dies, and the rest comes over another one. Received: {}, none twice. Ben's \
+         tablet loads his: {}.",
         downloaded(&report),
         downloaded(&bens)
     ));
@@ -98,8 +112,8 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
         steps.join(", ")
     ));
     told.the_library(
-        "Asks the server whose rows these are, stores page after page, would go on at the page \
-         where a connection dies, and shows all of it as one state of the database.",
+        "Asked the server whose rows these are, stored page after page, went on at the page where \
+         the connection died, and shows all of it as one state of the database.",
     );
     told.without_it(
         "An API for each list, paging, filters by user, and a resume that skips nothing.",
@@ -110,6 +124,9 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
     told.fact("progress", shown);
     Ok(told)
 }
+
+/// Bytes of the download after which its connection dies: about half of it.
+const CUT_AT: u64 = 100_000;
 
 /// How many rows are in the districts that Ann is a member of.
 const ANNS_ROWS: &str = "WITH hers AS (SELECT id FROM business WHERE district IN \
