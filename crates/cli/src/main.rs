@@ -7,6 +7,7 @@ mod failure;
 mod generate;
 mod inbox;
 mod incarnation;
+mod interrupt;
 mod logs;
 mod model;
 mod output;
@@ -62,7 +63,7 @@ enum Command {
     NewIncarnation(incarnation::IncarnationArgs),
     /// Write code for an app: a type for each local entity.
     Generate(generate::GenerateArgs),
-    /// See it work: a sample database, the server, two devices.
+    /// See it work: a sample database, the server, three devices; or a day of one.
     Demo(demo::DemoArgs),
     /// Print a signed token for a user.
     Token(server::TokenArgs),

@@ -199,7 +199,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         24,
         "what is given up leaves no record",
     ),
-    fault("undo-of-sent", 0, "what was sent can be taken back"),
+    fault("undo-of-sent", 12, "what was sent can be taken back"),
     fault(
         "conflict-edit-lost",
         58,

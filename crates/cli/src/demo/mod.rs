@@ -1,5 +1,8 @@
 //! `afield demo`: a sample database, the server, three devices, one story, and then it stays up.
+//! With `--day` another one, which ends by itself.
 
+mod ask;
+mod day;
 mod sample;
 mod story;
 
@@ -24,27 +27,52 @@ use crate::server::{issue, log, state};
 /// How long the demo's tokens are valid.
 const TOKEN_S: i64 = 7 * 86_400;
 
+/// What `afield demo --help` ends with.
+const HELP: &str = "\
+Everything in it is real, on this machine alone, and can be looked into afterwards:
+
+  afield demo                three devices, one story; then the server stays up, to try things
+  afield demo --once         the same, and it ends when the story is told
+  afield demo --day          a working day with a phone, hour by hour, in less than a minute
+  afield demo --day --json   the same, one JSON object a part, with everything that was counted
+
+The day: login, first download, edits in a cellar, a phone that dies, a network that loses
+answers, a change that the database refuses and one that the server stumbles over, a conflict
+decided on the phone and one decided at a desk, logging out, another user on the same phone, a new
+version of the model. Each part says what happened, what its user saw, what the library did, and
+what a team writes without it. Each part also looks for itself whether that is so: where it is not,
+the day ends there, names the part, and exits with 1. Ctrl-C ends it at any time.";
+
 /// `afield demo`.
 #[derive(Args, Debug)]
+#[command(after_long_help = HELP)]
 pub(crate) struct DemoArgs {
     /// End when the story is told, in place of staying up.
     #[arg(long)]
     once: bool,
+    /// Play a working day with all that goes wrong in one; it ends by itself.
+    #[arg(long, conflicts_with = "once")]
+    day: bool,
     /// Where the demo's files go. A demo that is there already is made anew.
     #[arg(long, default_value = ".afield/demo", value_name = "FOLDER")]
     folder: PathBuf,
-    /// Where to listen; the default is the first free port from 4100 on.
+    /// Where to listen; the default is the first free port from 4100 on, for
+    /// a day any free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
 }
 
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs, out: &Output) -> Result<(), Failure> {
-    if std::env::var_os("RUST_LOG").is_none() {
-        // The story speaks for itself; what goes wrong is still told.
-        log_quietly();
-    } else {
+    if std::env::var_os("RUST_LOG").is_some() {
         log(false);
+    } else if !args.day {
+        // The story speaks for itself; what goes wrong is still told. In the day much goes wrong on
+        // purpose, and each part looks whether all of it came right.
+        log_quietly();
+    }
+    if args.day {
+        return day::run(args, out);
     }
     make_folder(&args.folder)?;
     out.say("1. A sample database: a city's food inspectors.");

@@ -7,9 +7,9 @@ use std::path::Path;
 use afield::engine::{Direction, Report, SyncStatus};
 use afield::native::{Client, ClientOptions};
 use afield::{Params, Store};
-use afield_protocol::{Attributes, Value};
 use rusqlite::Connection;
 
+use super::ask::{one, row, sqlite, text};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -237,7 +237,7 @@ fn sync(device: &Client) -> Result<Report, Failure> {
     }
 }
 
-fn downloaded(report: &Report) -> String {
+pub(super) fn downloaded(report: &Report) -> String {
     format!(
         "{} rows, {:.1} MB",
         report.pulled,
@@ -270,30 +270,4 @@ fn waiting(device: &Client) -> Result<String, Failure> {
         1 => "1 change waits to be sent".to_owned(),
         n => format!("{n} changes wait to be sent"),
     })
-}
-
-fn row<const N: usize>(pairs: [(&str, Value); N]) -> Attributes {
-    pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
-}
-
-fn text(store: &Store, sql: &str) -> Result<String, Failure> {
-    first(store, sql, &Params::none())
-}
-
-fn one(store: &Store, sql: &str, id: &str) -> Result<String, Failure> {
-    first(store, sql, &Params::from([id.into()]))
-}
-
-fn first(store: &Store, sql: &str, params: &Params) -> Result<String, Failure> {
-    let rows = store.query(sql, params)?.rows;
-    let cell = rows.first().and_then(|row| row.first());
-    cell.map(ToString::to_string)
-        .ok_or_else(|| Failure::refused("demo", format!("nothing found: {sql}")))
-}
-
-fn sqlite(error: &rusqlite::Error) -> Failure {
-    Failure::refused("sql", format!("the server's database: {error}"))
 }

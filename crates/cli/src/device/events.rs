@@ -9,10 +9,10 @@ use afield_protocol::Model;
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::{key_json, network_json};
-use super::interrupt::on_interrupt;
 use super::rows::words;
 use super::sync::count;
 use crate::failure::Failure;
+use crate::interrupt::on_interrupt;
 use crate::output::Output;
 
 /// Synchronises by itself, as the model says, and tells what happens until Ctrl-C.

@@ -5,7 +5,6 @@ mod choose;
 mod decide;
 mod events;
 mod hooks;
-mod interrupt;
 mod log;
 mod rekey;
 mod rows;

@@ -12,10 +12,10 @@ use clap::Args;
 
 use super::Direction;
 use super::answer::report_json;
-use super::interrupt::on_interrupt;
 use super::rows::words;
 use super::show::why;
 use crate::failure::{self, Failure};
+use crate::interrupt::on_interrupt;
 use crate::output::Output;
 
 /// `afield device STORE sync`.

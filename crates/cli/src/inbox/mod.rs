@@ -121,6 +121,32 @@ pub(crate) fn run(args: &InboxArgs, out: &Output) -> Result<(), Failure> {
     }
 }
 
+/// Every entry, the oldest first; those that are decided or closed too if `all`.
+pub(crate) fn entries(model: &ModelArgs, all: bool) -> Result<Vec<InboxEntry>, Failure> {
+    let inbox = Inbox::open(model, &Output::silent())?;
+    let query = InboxQuery {
+        all,
+        most: usize::MAX,
+        ..InboxQuery::default()
+    };
+    Ok(inbox.storage.inbox(&query)?)
+}
+
+/// Does what `afield inbox decide N --mine --by WHO` does, and prints nothing.
+pub(crate) fn decide_mine(model: &ModelArgs, n: i64, by: &str) -> Result<(), Failure> {
+    let args = DecideArgs {
+        n,
+        choice: ChoiceArgs {
+            mine: true,
+            theirs: false,
+            set: Vec::new(),
+        },
+        by: Some(by.to_owned()),
+        model: model.clone(),
+    };
+    decide(&args, &Output::silent())
+}
+
 /// The inbox of a model's database.
 struct Inbox {
     model: ServerModel,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![allow(clippy::print_stdout, reason = "a child process tells its parent")]
 
+mod day;
 mod deaths;
 mod decide;
 mod device;

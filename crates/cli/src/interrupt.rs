@@ -6,7 +6,7 @@ use std::thread;
 use crate::failure;
 
 /// Has the first Ctrl-C do `first`. Where it cannot be listened for, it ends the program.
-pub(super) fn on_interrupt(first: impl FnOnce() + Send + 'static) {
+pub(crate) fn on_interrupt(first: impl FnOnce() + Send + 'static) {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
