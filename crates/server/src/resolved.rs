@@ -39,6 +39,14 @@ pub struct ServerEntity {
     pub keep: Option<Keep>,
 }
 
+impl ServerEntity {
+    /// Whether every row in a user's scope goes to his devices, so that counting them says how
+    /// many are to come.
+    pub(crate) fn sends_every_row(&self) -> bool {
+        self.delete.is_none() && self.keep.is_none()
+    }
+}
+
 /// Which rows of an entity are a user's: those for which every condition of one way in holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {

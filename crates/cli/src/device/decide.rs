@@ -169,7 +169,8 @@ pub(super) fn undo(client: &Client, args: &UndoArgs, out: &Output) -> Result<(),
     out.say(&match taken_back.len() {
         1 => "Taken back; what you typed stays among `changes`.".to_owned(),
         count => format!(
-            "Taken back with its transaction, {count} changes; what you typed stays among `changes`."
+            "Taken back with its transaction, {count} changes; what you typed stays among \
+             `changes`."
         ),
     });
     Ok(())

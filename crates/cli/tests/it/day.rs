@@ -312,9 +312,12 @@ fn the_day_is_told_as_json_too() {
     assert_eq!(counted["effects"], writes, "{counted}");
     assert_eq!(counted["settled"], writes - 1, "and the desk's: {counted}");
     let download = &parts[1]["counted"];
-    let steps: Vec<i64> = serde_json::from_value(download["progress"].clone()).unwrap();
+    let steps = download["progress"].clone();
+    let steps: Vec<(i64, Option<u8>)> = serde_json::from_value(steps).unwrap();
     assert!(steps.len() > 3 && steps.is_sorted(), "{download}");
-    assert_eq!(download["rows"], *steps.last().unwrap(), "{download}");
+    assert!(steps[0].1.is_some_and(|percent| percent < 50), "{download}");
+    assert_eq!(download["rows"], steps.last().unwrap().0, "{download}");
+    assert_eq!(steps.last().unwrap().1, Some(100), "{download}");
     let poor = &parts[4]["counted"];
     assert!(
         poor["requests"].as_i64() > poor["reached_the_server"].as_i64(),

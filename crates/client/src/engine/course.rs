@@ -1,5 +1,7 @@
 //! How far a sync has come, as it is told.
 
+use afield_protocol::PageEnd;
+
 use super::report::{Phase, Progress, Report};
 
 /// What is remembered of what was told.
@@ -45,6 +47,17 @@ impl Course {
     }
 }
 
+/// How many rows are to come behind a page of so many. The server says it with the first page of a
+/// download, as far as it knows; from then on what came since is less.
+pub(super) fn to_come(before: Option<u64>, end: &PageEnd, rows: u64) -> Option<u64> {
+    match (end.complete, end.remaining) {
+        (true, said) => before.or(said).map(|_| 0),
+        // Whatever the estimate, something is to come.
+        (false, Some(said)) => Some(said.max(1)),
+        (false, None) => Some(before?.saturating_sub(rows).max(1)),
+    }
+}
+
 /// Of `rows` and so many that are still to come, the part that is here; all of it only if none is
 /// to come.
 fn percent(rows: u64, remaining: u64) -> u8 {
@@ -86,6 +99,27 @@ mod tests {
         assert_eq!(told(&mut course, u64::MAX, Some(1)), (u64::MAX, Some(99)));
         assert_eq!(told(&mut course, u64::MAX, Some(u64::MAX)).1, Some(99));
         assert_eq!(told(&mut course, u64::MAX, Some(0)).1, Some(100));
+    }
+
+    #[test]
+    fn what_is_to_come_is_said_once_and_becomes_less_until_nothing_is() {
+        let page = |complete, remaining| PageEnd {
+            to: Vec::new(),
+            complete,
+            remaining,
+        };
+        assert_eq!(to_come(None, &page(false, None), 10), None, "nobody said");
+        assert_eq!(to_come(None, &page(true, None), 10), None);
+        assert_eq!(to_come(None, &page(false, Some(90)), 10), Some(90));
+        assert_eq!(to_come(Some(90), &page(false, None), 20), Some(70));
+        assert_eq!(to_come(Some(70), &page(false, Some(300)), 10), Some(300));
+        assert_eq!(
+            to_come(Some(5), &page(false, None), 20),
+            Some(1),
+            "more came"
+        );
+        assert_eq!(to_come(None, &page(false, Some(0)), 10), Some(1));
+        assert_eq!(to_come(Some(5), &page(true, None), 20), Some(0));
     }
 
     #[test]

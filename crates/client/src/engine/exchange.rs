@@ -6,6 +6,7 @@ use afield_protocol::{
     PROTOCOL_VERSION, Page, Problem,
 };
 
+use super::course::to_come;
 use super::report::Report;
 use super::verify::Asked;
 use crate::error::Error;
@@ -378,7 +379,7 @@ impl Exchange {
             return Ok(Step::Overtaken);
         };
         report.pulled += rows;
-        report.remaining = end.remaining;
+        report.remaining = to_come(report.remaining, &end, rows);
         self.complete = end.complete;
         self.progressed = true;
         Ok(Step::Paged)

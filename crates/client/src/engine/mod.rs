@@ -413,6 +413,7 @@ impl Run {
                 commands.push(Command::UnitCompleted(unit));
             }
         }
+        self.report.remaining = None;
         self.course.next_unit(&self.report);
         match self.units.is_empty() {
             // What waited for rows of another history goes once they are there.

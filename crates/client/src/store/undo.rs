@@ -66,7 +66,8 @@ fn unsent(db: &Db, name: &str) -> Result<(i64, Vec<u8>), Error> {
         }
         "sent" => (
             Code::ALREADY_SENT,
-            "is on its way, and may have arrived: write the row again, which is a change of its own",
+            "is on its way, and may have arrived: write the row again, which is a change of its \
+             own",
         ),
         "settled" => (
             Code::ALREADY_SENT,

@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod digests;
+mod estimate;
 pub mod inbox;
 mod lists;
 pub mod live;

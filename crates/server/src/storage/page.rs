@@ -10,16 +10,19 @@ pub(super) const LOOKED_AT_MAX: usize = 20_000;
 /// The content of a page, within its limits.
 pub(super) struct PageWriter {
     pub frames: Vec<Frame>,
+    rows_max: usize,
     rows_left: usize,
     bytes_left: usize,
 }
 
 impl PageWriter {
     pub(super) fn new(rows_max: usize, bytes_max: usize) -> Self {
+        // At least one row, or nothing would ever move on.
+        let rows_max = rows_max.max(1);
         Self {
             frames: Vec::new(),
-            // At least one row, or nothing would ever move on.
-            rows_left: rows_max.max(1),
+            rows_max,
+            rows_left: rows_max,
             bytes_left: bytes_max.max(1),
         }
     }
@@ -31,6 +34,11 @@ impl PageWriter {
     /// How many rows still fit.
     pub(super) fn rows_left(&self) -> usize {
         self.rows_left
+    }
+
+    /// How many rows are in it.
+    pub(super) fn rows(&self) -> usize {
+        self.rows_max - self.rows_left
     }
 
     /// Counts bytes that are no row.

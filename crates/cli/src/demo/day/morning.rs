@@ -67,7 +67,7 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
     ann.on_event(move |numbered| {
         if let SyncEvent::Progress(progress) = &numbered.event {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.push(progress.rows);
+            seen.push((progress.rows, progress.percent));
         }
     });
     day.network.suffers(&[Fault::CutAnswer(CUT_AT)]);
@@ -75,7 +75,7 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
     let report = device::synced(ann)?;
     let requests = day.network.counts().requests - before;
     let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let only_grows = shown.is_sorted() && shown.last() == Some(&report.pulled);
+    let only_grows = shown.is_sorted() && shown.last() == Some(&(report.pulled, Some(100)));
     let words = format!("progress is told, never goes back, and ends with all rows: {shown:?}");
     ensure(only_grows && shown.len() > 3, words)?;
     let here: u64 = text(&ann.store(), ROWS)?.parse().unwrap_or(0);
@@ -96,7 +96,10 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
     let bens = device::synced(&ben)?;
     day.ben = Some(ben);
 
-    let steps: Vec<String> = shown.iter().map(u64::to_string).collect();
+    let percent = |told: Option<u8>| told.map_or("?".to_owned(), |told| told.to_string());
+    let steps = shown.iter();
+    let steps = steps.map(|(rows, told)| format!("{rows} ({} %)", percent(*told)));
+    let steps: Vec<String> = steps.collect();
     let mut told = Told::default();
     told.happened(format!(
         "The phone loads what Ann may see: the businesses of her two districts with all that \
@@ -121,7 +124,7 @@ pub(super) fn first_download(day: &mut Day) -> Result<Told, Failure> {
     told.fact("rows", report.pulled);
     told.fact("rows_of_her_own", here);
     told.fact("rows_of_the_city", all);
-    told.fact("progress", shown);
+    told.fact("progress", serde_json::json!(shown));
     Ok(told)
 }
 

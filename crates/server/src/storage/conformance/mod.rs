@@ -11,6 +11,7 @@ mod chosen;
 mod copies;
 mod dependants;
 mod digests;
+mod estimates;
 mod history;
 mod inbox;
 mod live;
@@ -38,6 +39,7 @@ pub use self::cells::*;
 pub use self::chosen::*;
 pub use self::copies::*;
 pub use self::dependants::*;
+pub use self::estimates::*;
 pub use self::history::*;
 pub use self::inbox::*;
 pub use self::live::*;
@@ -199,6 +201,9 @@ macro_rules! storage_conformance {
             p5_a_row_that_comes_back_comes_back
             p5_a_key_change_moves_the_row
             p5_pages_of_every_size_lose_nothing
+            a_download_says_how_many_rows_are_to_come
+            what_is_here_already_is_not_to_come
+            p7_what_is_to_come_counts_no_row_of_others
             p5_small_pages_by_bytes_move_on
             p5_writes_between_pages_of_a_first_download_arrive
             p5_writes_between_pages_of_a_delta_arrive

@@ -15,7 +15,7 @@ fn fill_rates(db: &dyn Database, rows: usize) {
     ));
 }
 
-fn fill_stock(db: &dyn Database, rows: usize) {
+pub(super) fn fill_stock(db: &dyn Database, rows: usize) {
     let values: Vec<String> = (1..=rows)
         .map(|id| format!("({id}, 'c{id}', {id}, 0, 'w')"))
         .collect();

@@ -132,6 +132,18 @@ impl Link {
         self.noted(self.client.query_one(&statement, parameters).await, doing)
     }
 
+    /// The number that a statement counts.
+    pub(super) async fn counted(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+        doing: &str,
+    ) -> Result<usize, StorageError> {
+        let row = self.query_one(sql, parameters, doing).await?;
+        let counted: i64 = row.get(0);
+        Ok(usize::try_from(counted).unwrap_or(usize::MAX))
+    }
+
     /// Runs a statement; gives how many rows it wrote.
     pub(super) async fn execute(
         &self,

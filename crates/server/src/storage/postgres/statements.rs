@@ -17,6 +17,8 @@ pub(super) struct Sql {
     pub scan_after: String,
     /// All rows, in whatever order; `$1` at most.
     pub every: String,
+    /// How many there are, counted up to `$1`.
+    pub count: String,
     /// The row with a key, as devices get it; the key's cells are `$1` and on.
     pub shown: String,
     /// Transaction and key of marks, and what is there now. `$2` and `$3` are the ends of ranges of
@@ -49,6 +51,9 @@ impl Sql {
                 behind(order, "r", 2)
             ),
             every: format!("SELECT {shown} FROM {table} r WHERE {named} LIMIT $1"),
+            count: format!(
+                "SELECT count(*) FROM (SELECT 1 FROM {table} r WHERE {named} LIMIT $1) c"
+            ),
             shown: format!("SELECT {shown} FROM {table} r WHERE {is_it} LIMIT 1"),
             marks: parts.capture.map(|id| {
                 let found = (key.iter())

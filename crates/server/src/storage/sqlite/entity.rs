@@ -71,6 +71,20 @@ impl Place for RowPlace {
     }
 }
 
+/// What a statement counts, of a value or of all rows, up to `most`.
+pub(super) fn counted(
+    conn: &Connection,
+    sql: &str,
+    value: Option<&Raw>,
+    most: usize,
+) -> rusqlite::Result<usize> {
+    let most = Raw::Integer(i64::try_from(most).unwrap_or(i64::MAX));
+    let parameters = value.into_iter().chain([&most]);
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows: i64 = statement.query_row(params_from_iter(parameters), |row| row.get(0))?;
+    Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+}
+
 impl EntityTable {
     /// Holds `entity` of `model` against the table as it is now.
     pub(super) fn load(
@@ -147,6 +161,11 @@ impl EntityTable {
             None => (&self.sql.scan_first, Vec::new()),
             Some(key) => (&self.sql.scan_after, self.behind(key)),
         }
+    }
+
+    /// How many rows there are, up to `most`.
+    pub(super) fn counted(&self, conn: &Connection, most: usize) -> rusqlite::Result<usize> {
+        counted(conn, &self.sql.count, None, most)
     }
 
     /// The statements that read the rows which came into the window by time.

@@ -32,6 +32,7 @@ use super::tables::Tables;
 use super::window::{self, Instants};
 use super::{SqliteStorage, history, replaced};
 use crate::position::{self, Place, Progress};
+use crate::storage::estimate::Estimate;
 use crate::storage::{PullRequest, PulledPage, StorageError};
 
 const DOING: &str = "reading a page";
@@ -108,12 +109,13 @@ pub(super) fn pull(
         },
         said: &request.held,
     };
-    let mut reset = Vec::new();
+    let (mut reset, mut begins) = (Vec::new(), Vec::new());
     let mut entities = Vec::new();
     for (name, position) in &request.entities {
         let (table, since) = tables.pulled(name)?;
         let (entity, starts_over) = snapshot.begin(name, table, since, position, &listed)?;
         reset.extend((starts_over && position.is_some()).then(|| name.clone()));
+        begins.push(starts_over);
         entities.push(entity);
     }
     let mut page = PageWriter::new(request.rows_max, request.bytes_max);
@@ -135,6 +137,10 @@ pub(super) fn pull(
         }
     }
     let is_complete = entities.iter().all(Part::is_done);
+    let remaining = match is_complete {
+        true => None,
+        false => remaining(conn, &entities, &begins, page.rows()).while_(DOING)?,
+    };
     if is_complete {
         compare::fetch(conn, &entities, &request.compare.fetch, &mut page).while_(DOING)?;
     }
@@ -145,8 +151,28 @@ pub(super) fn pull(
     }
     let held = entities.iter().filter_map(|entity| entity.held(&listed));
     let held = held.collect();
-    let (frames, end, highest) = snapshot.page(request, reset, &entities, page.frames);
+    let content = (page.frames, remaining);
+    let (frames, end, highest) = snapshot.page(request, reset, &entities, content);
     Ok((PulledPage { frames, end, held }, highest))
+}
+
+/// How many rows are to come behind a page with which entities start over, as far as that is known.
+fn remaining(
+    conn: &Connection,
+    entities: &[Part<'_>],
+    begins: &[bool],
+    sent: usize,
+) -> rusqlite::Result<Option<u64>> {
+    let mut estimate = Estimate::new();
+    for (entity, begins) in entities.iter().zip(begins) {
+        match (begins, estimate.most()) {
+            (_, None) => break,
+            (true, Some(most)) => estimate.begins(entity.counted(conn, most)?),
+            (false, _) if entity.is_scanning() => estimate.goes_on(),
+            (false, _) => {}
+        }
+    }
+    Ok(estimate.remaining(sent))
 }
 
 /// What the transaction sees of the bookkeeping.
@@ -354,7 +380,7 @@ impl<'a> Snapshot<'a> {
         request: &PullRequest,
         reset: Vec<String>,
         entities: &[Part<'_>],
-        content: Vec<Frame>,
+        (content, remaining): (Vec<Frame>, Option<u64>),
     ) -> (Vec<Frame>, PageEnd, i64) {
         let mut highest = 0;
         let mut to = Vec::new();
@@ -371,7 +397,7 @@ impl<'a> Snapshot<'a> {
         let end = PageEnd {
             to,
             complete: entities.iter().all(Part::is_done),
-            remaining: None,
+            remaining,
         };
         let mut frames = vec![Frame::Page(Page {
             from: request.entities.clone(),

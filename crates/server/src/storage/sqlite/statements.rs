@@ -14,6 +14,8 @@ use crate::storage::StorageError;
 pub(super) struct Sql {
     pub scan_first: String,
     pub scan_after: String,
+    /// How many rows there are, counted up to a number.
+    pub count: String,
     /// The row with a stored key, without its lookups: for who writes.
     pub by_key: String,
     pub by_rowid: Option<String>,
@@ -41,6 +43,8 @@ pub(super) struct ScopedSql {
     pub first: Vec<String>,
     /// For each N: from behind a key, whose cells come before the value.
     pub after: Vec<String>,
+    /// For each N: how many rows have a value, counted up to a number.
+    pub count: Vec<String>,
     /// For each N: change, key and scope columns of marks under a list of values, above one
     /// number and up to another, so many at most.
     pub marks: Vec<String>,
@@ -156,6 +160,7 @@ impl Sql {
                 "SELECT {shown} FROM {table} WHERE ({ordered}) > ({holes}){named} \
                  ORDER BY {ordered}"
             ),
+            count: order.count(&table, None),
             by_key: format!("SELECT {with_rowid} FROM {table} WHERE {key_is}"),
             by_rowid: schema
                 .rowid
@@ -172,10 +177,12 @@ impl Sql {
             scoped: scope.map(|scope| {
                 let sql = scope.columns.iter().map(by_column);
                 let (first, after) = sql.map(|sql| (sql.first, sql.after)).unzip();
+                let counts = scope.columns.iter().map(|it| order.count(&table, Some(it)));
                 ScopedSql {
                     by_key: format!("{read} {key_is}"),
                     first,
                     after,
+                    count: counts.collect(),
                     marks: marks_of_values(&mark, scope, key.len()),
                     is_mine: format!(
                         "SELECT EXISTS (SELECT 1 FROM {table} WHERE {key_is} AND {})",
@@ -212,6 +219,15 @@ impl Order {
             ordered: ordered.join(", "),
             holes: holes.join(", "),
         }
+    }
+
+    /// How many rows there are, or of a value `?1`, counted up to the last parameter.
+    fn count(&self, table: &str, column: Option<&String>) -> String {
+        let is_value = column.map_or("1".to_owned(), |column| format!("{} = ?1", quote(column)));
+        let (named, most) = (&self.named, 1 + usize::from(column.is_some()));
+        format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {is_value}{named} LIMIT ?{most})"
+        )
     }
 
     fn by_column(&self, read: &str, column: &str, key_width: usize) -> ByColumn {

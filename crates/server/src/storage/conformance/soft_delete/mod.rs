@@ -19,6 +19,7 @@ macro_rules! storage_soft_delete_conformance {
     ($make:expr) => {
         $crate::storage_conformance! { @ $make;
             p5_soft_deleted_rows_are_not_there_for_pulls
+            p7_what_is_to_come_counts_no_deleted_row
             p5_soft_deleted_rows_leave_and_revived_ones_come_again
             p5_pages_move_on_over_soft_deleted_rows
             p5_soft_deletes_between_pages_of_a_download_arrive

@@ -51,6 +51,7 @@ use super::position;
 use super::scope::Questions;
 use super::tables::Tables;
 use crate::position::CodeKey;
+use crate::storage::estimate::Estimate;
 use crate::storage::lists::{Asking, Listed, Lists};
 use crate::storage::page::PageWriter;
 use crate::storage::{PullRequest, PulledPage, StorageError};
@@ -158,18 +159,23 @@ pub(super) async fn pull(
         Err(outcome) => return Ok(outcome),
     };
     let mut opening = Opening::new(link, &begun, &listed, request.now);
-    let mut reset = Vec::new();
+    let (mut reset, mut begins) = (Vec::new(), Vec::new());
     let mut entities = Vec::new();
     let held = asked.into_iter().zip(answers?);
     for (at, ((asked, held), (name, position))) in held.zip(&request.entities).enumerate() {
         let (entity, starts_over) = opening.open(at, asked, held).await?;
         reset.extend((starts_over && position.is_some()).then(|| name.clone()));
+        begins.push(starts_over);
         entities.push(entity);
     }
     let mut page = PageWriter::new(request.rows_max, request.bytes_max);
     let now = &begun.taken.snapshot;
     fill(link, &mut entities, &mut page, now).await?;
     let is_complete = entities.iter().all(Part::is_done);
+    let remaining = match is_complete {
+        true => None,
+        false => remaining(link, &entities, &begins, page.rows()).await?,
+    };
     if is_complete {
         compare::fetch(link, &entities, &request.compare.fetch, &mut page).await?;
     }
@@ -186,6 +192,7 @@ pub(super) async fn pull(
         request,
         &listed,
         (reset, &entities, page),
+        remaining,
     );
     Ok(Outcome::Page(Box::new(Read {
         page,
@@ -233,12 +240,32 @@ async fn fill(
     Ok(())
 }
 
+/// How many rows are to come behind a page with which entities start over, as far as that is known.
+async fn remaining(
+    link: &Link,
+    entities: &[Part<'_>],
+    begins: &[bool],
+    sent: usize,
+) -> Result<Option<u64>, StorageError> {
+    let mut estimate = Estimate::new();
+    for (entity, begins) in entities.iter().zip(begins) {
+        match (begins, estimate.most()) {
+            (_, None) => break,
+            (true, Some(most)) => estimate.begins(entity.counted(link, most).await?),
+            (false, _) if entity.is_scanning() => estimate.goes_on(),
+            (false, _) => {}
+        }
+    }
+    Ok(estimate.remaining(sent))
+}
+
 fn told(
     key: &CodeKey,
     taken: &Taken,
     request: &PullRequest,
     listed: &Listed<'_>,
     (reset, entities, content): (Vec<String>, &[Part<'_>], PageWriter),
+    remaining: Option<u64>,
 ) -> PulledPage {
     let to = |entity: &Part<'_>| -> (String, Position) {
         let place = entity.place(taken);
@@ -248,7 +275,7 @@ fn told(
     let end = PageEnd {
         to: entities.iter().map(to).collect(),
         complete: entities.iter().all(Part::is_done),
-        remaining: None,
+        remaining,
     };
     let mut frames = vec![Frame::Page(Page {
         from: request.entities.clone(),

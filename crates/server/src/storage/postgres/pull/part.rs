@@ -3,10 +3,12 @@
 use afield_protocol::{Frame, Held, Window};
 
 use super::super::entity::EntityTable;
+use super::super::link::Link;
 use super::super::position::Place;
 use super::super::scope::ScopedPull;
 use super::whole::Pulled;
-use super::{State, Taken};
+use super::{DOING, State, Taken};
+use crate::storage::StorageError;
 use crate::storage::lists::Listed;
 
 /// An entity while its page is made.
@@ -61,6 +63,25 @@ impl Part<'_> {
         match self {
             Self::Whole(entity) => matches!(entity.state, State::Never),
             Self::Scoped(_) => false,
+        }
+    }
+
+    /// How many rows a download of it brings, if that is known, counted up to `most`.
+    pub(super) async fn counted(
+        &self,
+        link: &Link,
+        most: usize,
+    ) -> Result<Option<usize>, StorageError> {
+        let table = self.table();
+        match self {
+            _ if self.is_never() => Ok(Some(0)),
+            _ if !table.entity.sends_every_row() => Ok(None),
+            Self::Whole(_) => {
+                let most = i64::try_from(most).unwrap_or(i64::MAX);
+                let counted = link.counted(&table.sql.count, &[&most], DOING).await;
+                counted.map(Some)
+            }
+            Self::Scoped(entity) => entity.counted(link, most).await,
         }
     }
 

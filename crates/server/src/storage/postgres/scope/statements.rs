@@ -23,6 +23,8 @@ pub(in super::super) struct ByValue {
     pub after: String,
     /// Those with one of the values `$2`, in no order.
     pub every: String,
+    /// How many these are, counted up to `$1`.
+    pub count: String,
     /// The marks under the value `$4` in the ranges `$2` to `$3`, those of `$5` behind the key `$6`
     /// and on before them: transaction, key, the bytes of the scope as it was, whether there is a
     /// row, and the row.
@@ -88,6 +90,14 @@ impl ScopeSql {
         ByValue {
             first: rows(&is_value),
             after: rows(&format!("{is_value} AND {}", behind(order, "r", 3))),
+            count: format!(
+                "SELECT count(*) FROM (SELECT 1 FROM unnest($2::{}[]) a (value) CROSS JOIN LATERAL \
+                 (SELECT 1 FROM {table} r WHERE {} OPERATOR(pg_catalog.=) {} AND {named} \
+                  OFFSET 0) v LIMIT $1) c",
+                column.given_type(),
+                column.cell("r"),
+                column.held("a.value"),
+            ),
             every: format!(
                 "SELECT v.* FROM unnest($2::{}[]) a (value) CROSS JOIN LATERAL (SELECT {shown} \
                  FROM {table} r WHERE {} OPERATOR(pg_catalog.=) {} AND {named} OFFSET 0) v \

@@ -1,6 +1,7 @@
 //! The entities of a page, whichever way they go.
 
 use afield_protocol::{Frame, Held, Window};
+use rusqlite::Connection;
 
 use super::super::entity::EntityTable;
 use super::super::scope::{Listed, ScopedPull};
@@ -50,6 +51,20 @@ impl Part<'_> {
         match self {
             Self::Whole(entity) => matches!(entity.state, State::Done | State::Never),
             Self::Scoped(entity) => entity.is_done(),
+        }
+    }
+
+    /// How many rows a download of it brings, if that is known, counted up to `most`.
+    pub(super) fn counted(
+        &self,
+        conn: &Connection,
+        most: usize,
+    ) -> rusqlite::Result<Option<usize>> {
+        match self {
+            Self::Whole(entity) if matches!(entity.state, State::Never) => Ok(Some(0)),
+            _ if !self.table().entity.sends_every_row() => Ok(None),
+            Self::Whole(entity) => entity.table.counted(conn, most).map(Some),
+            Self::Scoped(entity) => entity.counted(conn, most),
         }
     }
 

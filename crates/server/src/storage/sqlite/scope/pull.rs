@@ -28,7 +28,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 pub(in super::super) use self::every::EachRow;
 use self::reached::Reached;
-use super::super::entity::EntityTable;
+use super::super::entity::{EntityTable, counted};
 use super::super::error::While;
 use super::super::lookups::{Begun, Fan, Walked, is_any_shown};
 use super::super::page::{EntityWriter, PageWriter, Reading};
@@ -237,6 +237,26 @@ impl<'a> ScopedPull<'a> {
             page.count_bytes(NUMBER_BYTES);
         }
         Ok(())
+    }
+
+    /// How many rows are the user's, up to `most`, if counting those of each value tells.
+    pub(in super::super) fn counted(
+        &self,
+        conn: &Connection,
+        most: usize,
+    ) -> rusqlite::Result<Option<usize>> {
+        let [condition] = self.scope.conditions.as_slice() else {
+            return Ok(None);
+        };
+        let sql = &self.sql.count[condition.column];
+        let mut all = 0;
+        for (_, value) in self.now.values(0) {
+            if all >= most {
+                break;
+            }
+            all += counted(conn, sql, Some(value), most - all)?;
+        }
+        Ok(Some(all))
     }
 
     /// Sends the rows of a value. The last key that was looked at, if the page ended before.

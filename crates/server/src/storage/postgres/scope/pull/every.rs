@@ -61,6 +61,26 @@ impl ScopedPull<'_> {
         Ok(())
     }
 
+    /// How many rows are the user's, up to `most`, if counting those of each value tells.
+    pub(in super::super::super) async fn counted(
+        &self,
+        link: &Link,
+        most: usize,
+    ) -> Result<Option<usize>, StorageError> {
+        let [condition] = self.scope.conditions.as_slice() else {
+            return Ok(None);
+        };
+        let Some(sql) = self.sql.get(condition.column) else {
+            return Ok(None);
+        };
+        let values = self.now.values(0).iter();
+        let values = values.map(|(_, bytes)| Param::stored(Some(bytes.clone()), false));
+        let values: Vec<Param> = values.collect();
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let counted = link.counted(&sql.count, &[&most, &values], DOING).await;
+        counted.map(Some)
+    }
+
     /// Delivers rows that the device asks for by their identifiers, as far as the page goes.
     pub(in super::super::super) async fn fetch(
         &self,
