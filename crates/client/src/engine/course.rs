@@ -3,12 +3,15 @@
 use afield_protocol::PageEnd;
 
 use super::report::{Phase, Progress, Report};
+use crate::store::Begun;
 
 /// What is remembered of what was told.
 #[derive(Debug, Default)]
 pub(super) struct Course {
     /// Rows that had been received when the unit at hand began.
     rows_before: u64,
+    /// Rows of that unit which an earlier sync received, of a download that goes on.
+    rows_earlier: u64,
     /// The largest part of the unit at hand that was told, in percent.
     percent: Option<u8>,
 }
@@ -18,8 +21,31 @@ impl Course {
     pub(super) fn next_unit(&mut self, report: &Report) {
         *self = Self {
             rows_before: report.pulled,
-            percent: None,
+            ..Self::default()
         };
+    }
+
+    /// An earlier sync did not end the download of the unit at hand.
+    pub(super) fn take_up(&mut self, begun: Begun) {
+        self.rows_earlier = begun.rows;
+    }
+
+    /// How far the download of the unit at hand has come, if it has not ended.
+    pub(super) fn begun(&self, report: &Report) -> Option<Begun> {
+        let remaining = report.remaining.filter(|remaining| *remaining > 0)?;
+        Some(Begun {
+            rows: self.rows(report),
+            remaining,
+        })
+    }
+
+    /// Rows of the unit's download that are here.
+    fn rows(&self, report: &Report) -> u64 {
+        let now = report.pulled.saturating_sub(self.rows_before);
+        match report.has_begun {
+            true => now,
+            false => now.saturating_add(self.rows_earlier),
+        }
     }
 
     /// How far the unit at hand has come.
@@ -32,7 +58,9 @@ impl Course {
         let unit_rows = report.pulled.saturating_sub(self.rows_before);
         if let (Phase::Receiving, Some(remaining)) = (phase, report.remaining) {
             // An estimate may grow; what was told does not shrink.
-            self.percent = self.percent.max(Some(percent(unit_rows, remaining)));
+            self.percent = self
+                .percent
+                .max(Some(percent(self.rows(report), remaining)));
         }
         Progress {
             unit: unit.cloned(),
@@ -120,6 +148,33 @@ mod tests {
         );
         assert_eq!(to_come(None, &page(false, Some(0)), 10), Some(1));
         assert_eq!(to_come(Some(5), &page(true, None), 20), Some(0));
+    }
+
+    #[test]
+    fn a_download_that_goes_on_is_told_from_where_it_was() {
+        let mut course = Course::default();
+        let begun = Begun {
+            rows: 60,
+            remaining: 40,
+        };
+        course.take_up(begun);
+        let mut report = Report {
+            remaining: Some(begun.remaining),
+            ..Report::default()
+        };
+        assert_eq!(course.begun(&report), Some(begun));
+        (report.pulled, report.remaining) = (10, Some(30));
+        let progress = course.progress(&report, None, Phase::Receiving);
+        assert_eq!((progress.unit_rows, progress.percent), (10, Some(70)));
+        assert_eq!(course.begun(&report).map(|it| it.rows), Some(70));
+        // It began anew: what was here before does not count.
+        let mut course = Course::default();
+        course.take_up(begun);
+        report.has_begun = true;
+        let progress = course.progress(&report, None, Phase::Receiving);
+        assert_eq!(progress.percent, Some(25));
+        report.remaining = Some(0);
+        assert_eq!(course.begun(&report), None, "all is here");
     }
 
     #[test]

@@ -379,6 +379,7 @@ impl Exchange {
             return Ok(Step::Overtaken);
         };
         report.pulled += rows;
+        report.has_begun |= !end.complete && end.remaining.is_some();
         report.remaining = to_come(report.remaining, &end, rows);
         self.complete = end.complete;
         self.progressed = true;

@@ -336,10 +336,24 @@ impl Run {
         self.caps.group_changes = model.limits.group_changes_max;
         self.model = Some(model);
         self.leave_out_stopped(store)?;
+        self.take_up(store)?;
         if self.units.is_empty() && self.stopped.is_some() {
             return self.finish(store, None, commands);
         }
         self.next(store, commands)
+    }
+
+    /// Goes on telling how far the unit at hand has come, if an earlier sync did not end it.
+    fn take_up(&mut self, store: &mut SyncStore) -> Result<(), Error> {
+        let receives = self.direction != Direction::Send;
+        let unit = self.units.front().filter(|_| receives);
+        let begun = unit.map(|unit| store.begun(unit)).transpose()?.flatten();
+        self.report.remaining = begun.map(|begun| begun.remaining);
+        self.report.has_begun = false;
+        begun
+            .into_iter()
+            .for_each(|begun| self.course.take_up(begun));
+        Ok(())
     }
 
     /// Leaves units out in which an open conflict waits whose entity asks for that. The others
@@ -413,8 +427,8 @@ impl Run {
                 commands.push(Command::UnitCompleted(unit));
             }
         }
-        self.report.remaining = None;
         self.course.next_unit(&self.report);
+        self.take_up(store)?;
         match self.units.is_empty() {
             // What waited for rows of another history goes once they are there.
             true if self.offered > 0 => self.next(store, commands),
@@ -435,6 +449,11 @@ impl Run {
             error: error.as_ref().map(|(code, _)| code),
             is_whole: self.report.left_out.is_empty(),
             received: &self.received,
+            begun: self
+                .units
+                .front()
+                .map(String::as_str)
+                .zip(self.course.begun(&self.report)),
         })?;
         let mut report = std::mem::take(&mut self.report);
         report.units = self.received.drain(..).map(|(unit, _)| unit).collect();

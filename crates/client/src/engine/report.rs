@@ -138,8 +138,10 @@ pub struct Report {
     pub verified: Option<Box<Verified>>,
     /// Rows that were repaired in the unit at hand.
     pub(super) repaired: Vec<(String, Vec<u8>)>,
-    /// Rows still to come, as the server last said.
+    /// Rows still to come, as the server last said, without those that came since.
     pub(super) remaining: Option<u64>,
+    /// Whether a download of the unit at hand began in this sync.
+    pub(super) has_begun: bool,
 }
 
 impl Report {

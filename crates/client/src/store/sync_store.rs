@@ -17,8 +17,9 @@ use super::outbox::{self, Envelope, GROUP_PAUSE_MAX_MS, Outgoing, RequestCaps, n
 use super::page::{self, PageApplied};
 use super::status::OutcomeInfo;
 use super::{
-    checkpoint, chosen, conflict, decide, history, inbox, install, log, network, outcome, scope,
-    uncaptured,
+    checkpoint, chosen, conflict,
+    course::{self, Begun},
+    decide, history, inbox, install, log, network, outcome, scope, uncaptured,
     unit::{self, UnitStatus},
     upgrade_failed, vacuum,
 };
@@ -35,6 +36,8 @@ pub struct SyncEnd<'a> {
     pub is_whole: bool,
     /// Units of which all rows are here, and when they were asked for, in milliseconds since 1970.
     pub received: &'a [(String, i64)],
+    /// The unit in whose download it ended, and how far that had come.
+    pub begun: Option<(&'a str, Begun)>,
 }
 
 /// Opened beside the app's [`super::Store`] on the same file: it sends what the app wrote and
@@ -430,6 +433,7 @@ impl SyncStore {
             error,
             is_whole,
             received: &[],
+            begun: None,
         })
     }
 
@@ -451,6 +455,7 @@ impl SyncStore {
             let error_word = error.map(Code::as_str);
             db.conn.execute(sql, params![error_word, now, has_all])?;
             unit::received(db, end.received)?;
+            course::keep(db, end.begun, end.received)?;
             match error {
                 // The server goes by this store's model, whatever it had meanwhile.
                 None => upgrade_failed::forget(db)?,

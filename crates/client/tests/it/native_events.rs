@@ -1,6 +1,6 @@
 //! What an app is told while its device synchronises, over real HTTP.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use afield::ChangeState;
@@ -84,6 +84,45 @@ fn a_sync_tells_how_it_goes_with_its_unit() {
     assert_eq!(words(&client, newest), ["started", "progress", "completed"]);
     drop(client);
     assert_eq!(stream.count(), 1 + 3, "what was left, and then the end");
+}
+
+#[test]
+fn a_download_that_goes_on_is_told_from_where_it_was() {
+    let folder = tempdir().unwrap();
+    let part = |rows, remaining| Reply::Part(rows, remaining);
+    let no = || Reply::Status(403, "", r#"{"code":"forbidden","detail":"no"}"#);
+    let server = Server::start([
+        part(vec![("a", "1"), ("b", "2")], Some(6)),
+        no(),
+        part(vec![("c", "3"), ("d", "4")], None),
+        no(),
+        part(vec![("e", "5")], None),
+        rows(),
+        rows(),
+    ]);
+    let mut percent = Vec::new();
+    for _ in 0..4 {
+        // As another process would, from what is in the store.
+        let client = client(folder.path(), &server);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        client.on_event(move |it| {
+            if let SyncEvent::Progress(progress) = &it.event {
+                heard.lock().unwrap().push(progress.percent);
+            }
+        });
+        sync(&client);
+        percent.push(told.lock().unwrap().clone());
+    }
+    let some = |percent: &[u8]| percent.iter().copied().map(Some).collect::<Vec<_>>();
+    let expected = [
+        some(&[25]),
+        some(&[50]),
+        some(&[62, 100]),
+        // It had ended: the next begins at nothing.
+        some(&[100]),
+    ];
+    assert_eq!(percent, expected);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) enum Reply {
     /// Applies every group, then these rows of `note`, complete.
     /// With them come the notes that it took from the device.
     Notes(Vec<(&'static str, &'static str)>),
+    /// These rows of `note`, with more to come: so many, if it says so. The answer ends there.
+    Part(Vec<(&'static str, &'static str)>, Option<u64>),
     /// Applies or refuses groups as the function says, and no rows changed.
     Verdicts(fn(&Group) -> Verdict),
     /// A status with headers and a body.
@@ -273,10 +275,14 @@ fn render(reply: &Reply, asked: &Asked<'_>) -> (String, Vec<u8>) {
             head(200, "application/json", "", body.into_bytes())
         }
         Reply::Notes(rows) => {
-            let body = frames_of(asked, |_| Verdict::applied(), rows);
+            let body = frames_of(asked, |_| Verdict::applied(), (rows, ALL));
             head(200, frames, "", body)
         }
-        Reply::Verdicts(verdict) => head(200, frames, "", frames_of(asked, verdict, &[])),
+        Reply::Part(rows, remaining) => {
+            let body = frames_of(asked, |_| Verdict::applied(), (rows, (false, *remaining)));
+            head(200, frames, "", body)
+        }
+        Reply::Verdicts(verdict) => head(200, frames, "", frames_of(asked, verdict, (&[], ALL))),
         Reply::Status(status, headers, body) => head(
             *status,
             "application/problem+json",
@@ -290,7 +296,7 @@ fn render(reply: &Reply, asked: &Asked<'_>) -> (String, Vec<u8>) {
                 hello: Some(&hello),
                 ..*asked
             };
-            let mut body = frames_of(&asked, |_| Verdict::applied(), &[]);
+            let mut body = frames_of(&asked, |_| Verdict::applied(), (&[], ALL));
             body.resize(body.len() + 4_000_000, 0);
             head(200, frames, "", body)
         }
@@ -319,11 +325,17 @@ fn head(status: u16, media_type: &str, more: &str, body: Vec<u8>) -> (String, Ve
     (head, body)
 }
 
-/// A whole answer: outcomes, then one complete page.
+/// A page is complete, and no row is to come.
+const ALL: (bool, Option<u64>) = (true, Some(0));
+
+/// Rows, and whether they are all and how many are to come.
+type Rows<'a> = (&'a [(&'a str, &'a str)], (bool, Option<u64>));
+
+/// An answer: outcomes, then one page, and the end unless there are more.
 fn frames_of(
     asked: &Asked<'_>,
     verdict: impl Fn(&Group) -> Verdict,
-    rows: &[(&str, &str)],
+    (rows, (complete, remaining)): Rows<'_>,
 ) -> Vec<u8> {
     let mut frames = vec![Frame::Welcome(Welcome {
         protocol: 1,
@@ -371,11 +383,13 @@ fn frames_of(
         }
         frames.push(Frame::PageEnd(PageEnd {
             to,
-            complete: true,
-            remaining: Some(0),
+            complete,
+            remaining,
         }));
     }
-    frames.push(Frame::End);
+    if complete {
+        frames.push(Frame::End);
+    }
     let mut body = Vec::new();
     for frame in &frames {
         Format::Cbor.write(&model(), frame, &mut body);

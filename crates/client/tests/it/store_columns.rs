@@ -14,6 +14,7 @@ const TEXT: &str = concat!(
     include_str!("../../src/store/chosen.sql"),
     include_str!("../../src/store/erase.sql"),
     include_str!("../../src/store/unit.sql"),
+    include_str!("../../src/store/course.sql"),
     include_str!("../../src/store/session.sql"),
     include_str!("../../src/store/verify.sql"),
     include_str!("../../src/store/inbox.sql"),
