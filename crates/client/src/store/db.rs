@@ -446,7 +446,7 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
 }
 
 /// Tables that stores of earlier versions do not have, and what makes them.
-const ADDED: [(&str, &str); 11] = [
+const ADDED: [(&str, &str); 12] = [
     ("afield_held", include_str!("held.sql")),
     ("afield_chosen", include_str!("chosen.sql")),
     ("afield_told", include_str!("told.sql")),
@@ -458,6 +458,7 @@ const ADDED: [(&str, &str); 11] = [
     ("afield_decided", include_str!("inbox.sql")),
     ("afield_waits", include_str!("waits.sql")),
     ("afield_log", include_str!("log.sql")),
+    ("afield_left", include_str!("left.sql")),
 ];
 
 /// Adds bookkeeping to a store of a version that had none of it.
