@@ -126,8 +126,8 @@ codes! {
     DISCARDED = "discarded", "The sync was discarded before it began.",
         "Nothing needs to be done: a later one is on its way, and no change is lost.";
     UNSENT_WORK = "unsent-work", "The user has changes on this device that are not settled.",
-        "Synchronise and decide what was refused, then log out; or say that they stay here until \
-         he is back, or are given up.";
+        "Synchronise and decide what was refused, then log out; or export them to a file, or say \
+         that they stay here until he is back, or are given up.";
     FILE_DAMAGED = "file-damaged",
         "A file of changes is cut short or altered, or is something else.",
         "Copy it again from where it was made, or export it again; nothing was imported.";
@@ -146,7 +146,7 @@ codes! {
         "Import it into a new store of the same user's, or on the server; nothing was imported.";
     CLAIM_MISSING = "claim-missing",
         "What the user may do depends on a claim of his token, and there is no token.",
-        "Say what it is: `--claim NAME=VALUE`; nothing was imported.";
+        "Say what it is, null if it has none: `--claim NAME=JSON`; nothing was imported.";
     IN_HANDLER = "in-handler", "A handler of the sync's end cannot wait for another sync.",
         "Trigger one: it runs when the handler has returned.";
     INTERNAL = "internal", "The server failed; its log says why.", "Try again later.";

@@ -6,7 +6,8 @@
 //!   parked ──────────────► `parked`, with what the server said; here it stays as it is
 //! ```
 //!
-//! All of that is one write transaction, which is durable before the file has its name. So what is
+//! All of that is one write transaction, which is durable before the file has its name; the file is
+//! on disk before it has it. So what is
 //! in a file is either sent from here as the very same group, which takes effect once, or as one
 //! that stands in its place, of which likewise one takes effect.
 
@@ -147,6 +148,13 @@ impl Store {
                            that it may be readable, and keep it where nobody else reads it";
             return Err(Error::new(Code::PLAIN_FILE, message));
         }
+        if is_store(&self.db, path) {
+            let message = format!(
+                "{} is the store itself: choose another name",
+                path.display()
+            );
+            return Err(Error::new(Code::FILE_EXISTS, message));
+        }
         let tag = GroupId(self.db.random_id()).to_string();
         let mut file = NewFile::create(path, options.force, &tag)?;
         let own = Uncaptured::new(&mut self.db)?;
@@ -166,7 +174,22 @@ impl Store {
     }
 }
 
-/// Writes the outbox, and brings it to disk.
+/// Whether a file of this name would take the place of the store, or of a file that belongs to it.
+fn is_store(db: &Db, path: &Path) -> bool {
+    let store = db.conn.path().map(Path::new);
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")));
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().to_lowercase());
+        folder.ok().zip(name)
+    };
+    let places = store.and_then(place).zip(place(path));
+    places.is_some_and(|(store, file)| store.0 == file.0 && file.1.starts_with(&store.1))
+}
+
+/// Writes the outbox.
 fn outbox_to(db: &mut Db, file: &mut NewFile) -> Result<Exported, Error> {
     let mut buffer = Vec::new();
     let head = head(db)?;
@@ -191,7 +214,6 @@ fn outbox_to(db: &mut Db, file: &mut NewFile) -> Result<Exported, Error> {
     done.groups = export.writer.end(&mut buffer).groups;
     done.bytes += buffer.len() as u64;
     file.write(&buffer)?;
-    file.sync()?;
     db.crash_point("export-written")?;
     if done.groups == 0 {
         done.bytes = 0;

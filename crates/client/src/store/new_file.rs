@@ -45,21 +45,15 @@ impl NewFile {
         written.map_err(|error| unusable(&self.path, &error))
     }
 
-    /// Brings what was written to disk.
-    pub(super) fn sync(&mut self) -> Result<(), Error> {
-        let synced = self
-            .out
-            .flush()
-            .and_then(|()| self.out.get_ref().sync_all());
-        synced.map_err(|error| unusable(&self.path, &error))
-    }
-
-    /// Gives it its name, durably.
-    pub(super) fn publish(self) -> Result<(), Error> {
+    /// Brings what was written to disk, and gives it its name, durably.
+    pub(super) fn publish(mut self) -> Result<(), Error> {
+        let flushed = self.out.flush();
+        let synced = flushed.and_then(|()| self.out.get_ref().sync_all());
+        synced.map_err(|error| unusable(&self.path, &error))?;
         is_free(&self.path, self.replaces)?;
         let renamed = fs::rename(&self.beside, &self.path);
-        let synced = renamed.and_then(|()| sync_folder(&self.path));
-        synced.map_err(|error| unusable(&self.path, &error))
+        let named = renamed.and_then(|()| sync_folder(&self.path));
+        named.map_err(|error| unusable(&self.path, &error))
     }
 }
 

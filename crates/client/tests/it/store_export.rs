@@ -195,6 +195,11 @@ fn a_file_that_is_there_is_replaced_only_if_that_is_said_and_only_by_a_whole_one
     assert_eq!(std::fs::read(&path).unwrap(), b"something else");
     store.export(&path, &force).unwrap();
     assert_eq!(groups(&path).len(), 3);
+    for name in ["ann.afield", "ANN.afield", "ann.afield-wal"] {
+        let store_itself = world.dir.path().join(name);
+        assert_eq!(code(store.export(&store_itself, &force)), "file-exists");
+    }
+    assert_eq!(store.changes().unwrap().len(), 3);
     let nowhere = world.dir.path().join("nowhere").join("file");
     assert_eq!(code(store.export(&nowhere, &options)), "file-unusable");
     assert_eq!(code(store.export(Path::new("/"), &force)), "file-unusable");

@@ -95,6 +95,7 @@ impl Store {
             let mut import = Import::begin(db, &head)?;
             each(path, &mut file, |item| match item {
                 FileItem::Group(group) => import.group(db, *group),
+                FileItem::Head(again) if again != head => Err(is_other(path)),
                 FileItem::Head(_) | FileItem::End(_) => Ok(()),
             })?;
             import.end(db, &head)
@@ -123,6 +124,15 @@ fn each(
             take(item)?;
         }
     }
+}
+
+/// Somebody wrote another file over it while it was read.
+fn is_other(path: &Path) -> Error {
+    let message = format!(
+        "{} was written over while it was read: import it again; nothing was imported",
+        path.display()
+    );
+    Error::new(Code::FILE_DAMAGED, message)
 }
 
 fn check_user(db: &Db, head: &FileHead) -> Result<(), Error> {
