@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use afield::protocol::outbox_file::{FileContent, FileGroup, FileItem, FileReader, FileState};
-use afield::protocol::{Code, Theirs, Verdict, VerdictKind};
+use afield::protocol::{Code, Op, Theirs, Verdict, VerdictKind};
 use afield::{ChangeState, Error, ExportOptions, Exported, RequestCaps, Store};
 
 use crate::sheets::{Desk, set};
@@ -146,17 +146,31 @@ fn p6_parked_and_held_changes_go_with_what_the_server_said_of_them() {
 
 #[test]
 fn p1_p2_what_is_in_a_file_is_not_taken_back_by_a_later_edit() {
-    let mut desk = Desk::new();
-    in_every_state(&mut desk);
-    export(&mut desk.store, &file_of(&desk.world));
-    let remark = [int(1)];
-    let edit = attributes([("text", text("another"))]);
-    desk.store.update("remark", &remark, &edit).unwrap();
-    desk.store.delete("remark", &remark).unwrap();
-    let changes = desk.store.changes().unwrap();
-    let remarks = changes.iter().filter(|it| it.entity == "remark");
-    // Without the file all three would be folded into nothing at all.
-    assert_eq!(remarks.count(), 2, "{changes:?}");
+    for is_exported in [true, false] {
+        let mut desk = Desk::new();
+        let bad = attributes([("id", text("s3")), ("a", text("bad"))]);
+        desk.store.create("sheet", &bad).unwrap();
+        desk.push();
+        let remark = attributes([("id", int(1)), ("sheet", text("s3")), ("text", text("r"))]);
+        desk.store.create("remark", &remark).unwrap();
+        if is_exported {
+            let exported = export(&mut desk.store, &file_of(&desk.world));
+            assert_eq!(exported.changes.held, 1);
+        }
+        let key = [int(1)];
+        let edit = attributes([("text", text("another"))]);
+        desk.store.update("remark", &key, &edit).unwrap();
+        desk.store.delete("remark", &key).unwrap();
+        let changes = desk.store.changes().unwrap();
+        let ops = changes.iter().filter(|it| it.entity == "remark");
+        let ops: Vec<_> = ops.map(|it| it.op).collect();
+        // Without the file nothing at all is left of it: nobody ever heard of the remark.
+        let expected: &[Op] = match is_exported {
+            true => &[Op::Create, Op::Delete],
+            false => &[],
+        };
+        assert_eq!(ops, expected);
+    }
 }
 
 #[test]

@@ -129,7 +129,14 @@ fn p1_p6_parked_and_held_changes_are_decided_where_they_were_imported() {
     let refused = tablet.culprit_of("check");
     let good = attributes([("a", text("good"))]);
     tablet.store.retry(&refused, Some(&good)).unwrap();
-    assert_eq!(ends(&tablet.round()), ["applied", "applied", "applied"]);
+    let done = tablet.round();
+    assert_eq!(ends(&done), ["applied", "applied", "applied"]);
+    // None of what may be rebased is sent under the id that it has in the file.
+    for (at, file) in groups(&path).iter().take(3).enumerate() {
+        let id = file.content.now().id;
+        assert_eq!(done[at].0.absorbed, [id], "{at}");
+        assert_ne!(done[at].0.id, id);
+    }
     assert_eq!(tablet.rows["s1"], sheet("mine", "more", 5));
     assert_eq!(tablet.store.status().unwrap().parked, 0);
     assert_eq!(tablet.store.import(&path).unwrap().groups, 0);
