@@ -169,7 +169,14 @@ impl Import {
             return Ok(Ended::Waits);
         };
         let groups = std::slice::from_ref(sent);
-        let outcomes = self.storage.push(&self.model, &self.caller, groups)?;
+        let pushed = self.storage.push(&self.model, &self.caller, groups);
+        let outcomes = pushed.map_err(|error| {
+            let message = format!(
+                "group {}: {error}; what stands before it in the file is done: import it again",
+                sent.id
+            );
+            Failure::refused(error.code.as_str(), message)
+        })?;
         let verdicts = outcomes.into_iter().next().map(|outcome| outcome.verdicts);
         let verdicts = verdicts.unwrap_or_default();
         self.stop(now, &verdicts);

@@ -262,7 +262,8 @@ fn p2_the_server_takes_the_file_and_the_device_hears_of_it_on_postgres() {
     the_server_takes_the_file_and_the_device_hears_of_it(&Shop::on_postgres());
 }
 
-/// An order is refused, its line waits for it, a phone number is in conflict, and the stock flows.
+/// A phone number is in conflict; an order will be refused, and its line waits for it; another
+/// phone number will be in conflict, and the name behind it waits; the stock flows.
 fn some_are_refused(shop: &Shop) {
     for store in ["phone", "tablet"] {
         shop.device(store, &["sync"], 0);
@@ -272,11 +273,15 @@ fn some_are_refused(shop: &Shop) {
     shop.device("phone", &["update", "contact", "1", "phone=11"], 0);
     shop.device("phone", &["sync"], 1);
     shop.device("phone", &["update", "contact", "1", "name=Anna"], 0);
+    shop.device("tablet", &["update", "contact", "2", "phone=77"], 0);
+    shop.device("tablet", &["sync"], 0);
     let order = shop.json("phone", &["create", "orders", "label=taken"]);
     let no = format!("order_no={}", order["id"]);
     shop.device("phone", &["create", "line", &no, "pos=1", "words=w"], 0);
+    shop.device("phone", &["update", "contact", "2", "phone=88"], 0);
     let taken = "UPDATE stock SET amount = amount - 3";
     shop.device("phone", &["sql", taken], 0);
+    shop.device("phone", &["update", "contact", "2", "name=Bobby"], 0);
 }
 
 fn what_is_refused_waits_for_its_user(shop: &Shop) {
@@ -298,7 +303,9 @@ fn what_is_refused_waits_for_its_user(shop: &Shop) {
         ["contact", "parked", "row-changed"],
         ["orders", "rejected", "unique"],
         ["line", "waits", null],
+        ["contact", "conflict", "row-changed"],
         ["stock", "applied", null],
+        ["contact", "waits", null],
     ]);
     assert_eq!(facts, expected);
     assert!(changes[0]["inbox"].is_number() && changes[1]["inbox"].is_number());
@@ -312,8 +319,12 @@ fn what_is_refused_waits_for_its_user(shop: &Shop) {
     shop.device("tablet", &["import", "ann.outbox"], 0);
     shop.device("tablet", &["sync"], 1);
     let conflicts = shop.json("tablet", &["conflicts"]);
-    let conflict = conflicts["conflicts"][0]["conflict"].as_str().unwrap();
-    shop.device("tablet", &["resolve", conflict, "mine"], 0);
+    let conflicts = conflicts["conflicts"].as_array().unwrap();
+    assert_eq!(conflicts.len(), 2);
+    for conflict in conflicts {
+        let conflict = conflict["conflict"].as_str().unwrap();
+        shop.device("tablet", &["resolve", conflict, "mine"], 0);
+    }
     let changes = shop.json("tablet", &["changes"]);
     let changes = changes["changes"].as_array().unwrap();
     let refused = changes.iter().find(|it| it["code"] == "unique").unwrap();
@@ -323,6 +334,8 @@ fn what_is_refused_waits_for_its_user(shop: &Shop) {
     let sql = "SELECT name, phone, (SELECT count(*) FROM line JOIN orders ON id = order_no \
                WHERE label = 'free'), (SELECT amount FROM stock) FROM contact WHERE id = 1";
     assert_eq!(shop.rows(sql), json!([["Anna", "11", 1, 7]]));
+    let sql = "SELECT name, phone FROM contact WHERE id = 2";
+    assert_eq!(shop.rows(sql), json!([["Bobby", "88"]]));
 }
 
 #[test]

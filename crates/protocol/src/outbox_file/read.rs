@@ -84,12 +84,7 @@ impl FileReader {
         loop {
             let pending = self.buffer.get(self.start..).unwrap_or(&[]);
             if matches!(self.expects, Expects::Nothing) {
-                return match pending.is_empty() {
-                    true => Ok(None),
-                    false => Err(FileProblem::damaged(
-                        "something stands behind the file's end",
-                    )),
-                };
+                return Ok(None);
             }
             let is_first = matches!(self.expects, Expects::Head);
             let found = match embedded(pending) {
