@@ -5,6 +5,7 @@ mod demo;
 mod device;
 mod failure;
 mod generate;
+mod import;
 mod inbox;
 mod incarnation;
 mod interrupt;
@@ -37,6 +38,7 @@ use crate::output::Output;
 ///   afield why visit 7 --user ann     why a row is, or is not, on somebody's devices
 ///   afield inbox                      what was not applied, and waits for a decision
 ///   afield logs --user ann            what the app on Ann's devices said
+///   afield import ann.outbox          what a device could not send, from a file
 #[derive(Parser)]
 #[command(name = "afield", version, verbatim_doc_comment)]
 struct Arguments {
@@ -69,6 +71,8 @@ enum Command {
     Token(server::TokenArgs),
     /// List conflicts and refused changes of all devices, and decide them.
     Inbox(inbox::InboxArgs),
+    /// Apply the changes of a file that a device exported.
+    Import(import::ImportArgs),
     /// Show what apps on devices wrote into their logs.
     Logs(logs::LogsArgs),
     /// Say why a row is on a user's devices, or is not, and whether he may write it.
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, out: &Output) -> Result<u8, Failure> {
     match command {
         Command::Device(args) => return device::run(args, out),
+        Command::Import(args) => return import::run(args, out),
         Command::Init(args) => model::init(args, out),
         Command::Add(args) => model::add(args, out),
         Command::Prepare(args) => model::prepare(args, out),

@@ -39,10 +39,11 @@ pub use error::Error;
 pub use key::Key;
 pub use store::{
     Begun, CHANGED_MAX, ChangeInfo, ChangeState, Changed, Checked, ChosenValue, ConflictInfo,
-    DecidedInfo, DecidedWhat, Difference, DifferentRow, Executed, Found, FoundWhat, FrozenGroup,
-    LOG_KEPT, LOG_KEPT_BYTES, Offer, Origin, OutcomeInfo, Outgoing, PageApplied, Params, Repaired,
-    RequestCaps, Resolution, RowState, Rows, Status, Store, SyncEnd, SyncStore, Transaction,
-    UncapturedRow, UnitStatus, Unsent, UpgradeFailed, VerifyStatus, Watch, Watches,
+    DecidedInfo, DecidedWhat, Difference, DifferentRow, Executed, ExportOptions, Exported,
+    FileChanges, Found, FoundWhat, FrozenGroup, Imported, LOG_KEPT, LOG_KEPT_BYTES, Offer, Origin,
+    OutcomeInfo, Outgoing, PageApplied, Params, Repaired, RequestCaps, Resolution, RowState, Rows,
+    Status, Store, SyncEnd, SyncStore, Transaction, UncapturedRow, UnitStatus, Unsent,
+    UpgradeFailed, VerifyStatus, Watch, Watches,
 };
 
 /// The examples of the page are compiled.

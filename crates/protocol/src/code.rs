@@ -126,8 +126,27 @@ codes! {
     DISCARDED = "discarded", "The sync was discarded before it began.",
         "Nothing needs to be done: a later one is on its way, and no change is lost.";
     UNSENT_WORK = "unsent-work", "The user has changes on this device that are not settled.",
-        "Synchronise and decide what was refused, then log out; or say that they stay here until \
-         he is back, or are given up.";
+        "Synchronise and decide what was refused, then log out; or export them to a file, or say \
+         that they stay here until he is back, or are given up.";
+    FILE_DAMAGED = "file-damaged",
+        "A file of changes is cut short or altered, or is something else.",
+        "Copy it again from where it was made, or export it again; nothing was imported.";
+    FILE_VERSION = "file-version", "A file of changes was written by a later version.",
+        "Import it with a newer version; nothing was imported.";
+    FILE_EXISTS = "file-exists", "There is a file of this name already.",
+        "Choose another name, or say that it may be replaced: `--force`.";
+    FILE_UNUSABLE = "file-unusable", "A file cannot be read or written.",
+        "See the cause in the message; no change is lost.";
+    PLAIN_FILE = "plain-file", "The store is encrypted, and a file of its changes would not be.",
+        "Say that it may be readable: `--plain`; keep it where nobody else reads it.";
+    OTHER_USER = "other-user", "The file has changes of another user.",
+        "Import it into a store of that user's, or on the server.";
+    TEMPORARY_TAKEN = "temporary-taken",
+        "The file calls a row that it creates what this device called another row.",
+        "Import it into a new store of the same user's, or on the server; nothing was imported.";
+    CLAIM_MISSING = "claim-missing",
+        "What the user may do depends on a claim of his token, and there is no token.",
+        "Say what it is, null if it has none: `--claim NAME=JSON`; nothing was imported.";
     IN_HANDLER = "in-handler", "A handler of the sync's end cannot wait for another sync.",
         "Trigger one: it runs when the handler has returned.";
     INTERNAL = "internal", "The server failed; its log says why.", "Try again later.";

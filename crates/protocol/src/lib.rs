@@ -24,6 +24,7 @@ pub mod limits;
 mod log;
 mod model;
 pub mod moment;
+pub mod outbox_file;
 mod outcome;
 mod rows;
 pub mod rule;

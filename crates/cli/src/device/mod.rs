@@ -4,6 +4,7 @@ mod answer;
 mod choose;
 mod decide;
 mod events;
+mod files;
 mod hooks;
 mod log;
 mod rekey;
@@ -28,6 +29,7 @@ pub(crate) use self::answer::{
     now_ms, opened_json, outcome_json, report_json, rows_json, status_json,
 };
 pub(crate) use self::events::event_json;
+pub(crate) use self::files::{exported_json, imported_json};
 pub(crate) use self::log::level;
 pub(crate) use self::rows::words;
 pub(crate) use self::table::table;
@@ -248,6 +250,18 @@ enum DeviceCommand {
     Verify(verify::VerifyArgs),
     /// Show rows that `verify` found only here, or with another content, as they stood here.
     Uncaptured,
+    /// Write what is not settled into a file, to be imported on another device or on the server.
+    ///
+    /// Nothing changes here: it is still sent from here, too, and takes effect once. Rows of the
+    /// server's, local-only rows and the log are not in it.
+    ///
+    ///   afield device phone export ann.outbox
+    ///   afield device tablet import ann.outbox
+    ///   afield import ann.outbox
+    #[command(verbatim_doc_comment)]
+    Export(files::ExportArgs),
+    /// Take the changes of such a file into this outbox; the next sync sends them.
+    Import(files::ImportArgs),
     /// Add an entry to the log that goes to the server with the syncs; `afield logs` shows it.
     ///
     ///   afield device phone log warn camera "no light"
@@ -326,6 +340,8 @@ pub(crate) fn run(args: &DeviceArgs, out: &Output) -> Result<u8, Failure> {
         DeviceCommand::Open => show::opened(&client, out),
         DeviceCommand::Login => session::login(&client, &args.who, out),
         DeviceCommand::Logout(args) => session::logout(client, args, out),
+        DeviceCommand::Export(args) => return files::export(&client, args, out),
+        DeviceCommand::Import(args) => files::import(&client, args, out),
         DeviceCommand::Sync(args) => return sync::run(client, args, out),
         DeviceCommand::Status => show::status(&client, out),
         DeviceCommand::Run => events::run(client, out),

@@ -1,17 +1,20 @@
 //! Signing in and logging out.
 
-use afield::Unsent;
+use std::path::PathBuf;
+
 use afield::native::Client;
+use afield::{Exported, Unsent};
 use clap::Args;
 use serde_json::json;
 
 use super::Who;
+use super::files::{HowArgs, exported_json, exported_words};
 use super::sync::count;
 use crate::failure::Failure;
 use crate::output::Output;
 
 /// What becomes of changes that are not settled.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct LogoutArgs {
     /// Log out although changes are not settled: they stay here, and are sent when the user is
     /// back.
@@ -20,6 +23,12 @@ pub(super) struct LogoutArgs {
     /// Remove everything of the user's from this device, changes that are not settled too.
     #[arg(long)]
     erase: bool,
+    /// First write the changes that are not settled into this file, and then, if it is whole,
+    /// remove everything of the user's from this device.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keep", "erase"])]
+    export: Option<PathBuf>,
+    #[command(flatten)]
+    how: HowArgs,
 }
 
 /// The store was opened with a token; says so.
@@ -46,6 +55,17 @@ pub(super) fn login(client: &Client, who: &Who, out: &Output) -> Result<(), Fail
 /// Logs out.
 pub(super) fn logout(client: Client, args: &LogoutArgs, out: &Output) -> Result<(), Failure> {
     let user = client.user().to_owned();
+    if let Some(path) = &args.export {
+        let exported = client.log_out_exported(path, &args.how.options())?;
+        client.erase(Unsent::Discard)?;
+        gone(&user, &exported, out);
+        return Ok(());
+    }
+    if !args.how.is_empty() {
+        return Err(Failure::usage(
+            "--force and --plain are about --export FILE",
+        ));
+    }
     let left = match (args.erase, args.keep) {
         (true, _) => client.erase(Unsent::Discard)?,
         (false, true) => client.log_out(Unsent::Keep)?,
@@ -65,4 +85,22 @@ pub(super) fn logout(client: Client, args: &LogoutArgs, out: &Output) -> Result<
         "{user} is logged out, and signs in with a token next time{rest}."
     ));
     Ok(())
+}
+
+/// What is not settled is in a file, and nothing of it is here.
+fn gone(user: &str, exported: &Exported, out: &Output) {
+    let mut told = exported_json(exported);
+    if let serde_json::Value::Object(fields) = &mut told {
+        fields.insert("user".into(), user.into());
+        fields.insert("pending".into(), exported.changes.all().into());
+        fields.insert("erased".into(), true.into());
+    }
+    out.json(&told);
+    out.say(&match &exported.path {
+        None => format!("{user} is logged out; nothing was left to be sent, and nothing is here."),
+        Some(_) => format!(
+            "{} Nothing of {user}'s is left on this device.",
+            exported_words(exported, false)
+        ),
+    });
 }

@@ -6,6 +6,7 @@
 mod choices;
 mod decisions;
 mod events;
+mod files;
 mod lines;
 mod log;
 mod network;
@@ -152,6 +153,13 @@ impl Session {
         if discards && keeps {
             return Err(requests::malformed("keep", "false where `discard` is true"));
         }
+        if request.contains_key("export") {
+            if discards || keeps {
+                let expected = "without `discard` and `keep`: it discards what is in the file";
+                return Err(requests::malformed("export", expected));
+            }
+            return self.logout_exported(request);
+        }
         let unsent = match keeps {
             true => Unsent::Keep,
             false => Unsent::Refuse,
@@ -171,6 +179,20 @@ impl Session {
         };
         self.who.token = None;
         Ok(requests::object(json!({ "pending": pending })))
+    }
+
+    /// Logs out once what is not settled is in a file; then nothing of the user's is left.
+    fn logout_exported(&mut self, request: &Map<String, Json>) -> Result<Answer, Error> {
+        let path = PathBuf::from(requests::text(request, "export")?);
+        let options = files::options(request)?;
+        let exported = self.client()?.log_out_exported(&path, &options)?;
+        if let Some(client) = self.client.take() {
+            client.erase(Unsent::Discard)?;
+        }
+        self.who.token = None;
+        let mut answer = requests::object(device::exported_json(&exported));
+        answer.insert("pending".into(), exported.changes.all().into());
+        Ok(answer)
     }
 
     /// The open store; a request before any `open` opens what the flags say.

@@ -7,7 +7,7 @@ use afield_protocol::Code;
 use afield_protocol::codec::json;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Answer, choices, decisions, events, log, network, schedule, steps, verify};
+use super::{Answer, choices, decisions, events, files, log, network, schedule, steps, verify};
 use crate::device::{change_json, outcome_json, report_json, rows_json, status_json};
 
 /// A request's fields.
@@ -16,7 +16,7 @@ pub(super) type Request = Map<String, Json>;
 type Perform = fn(&Client, &Request) -> Result<Answer, Error>;
 
 /// Every request besides `open` and `close`.
-pub(super) const VERBS: [(&str, Perform); 29] = [
+pub(super) const VERBS: [(&str, Perform); 31] = [
     ("exec", exec),
     ("action", action),
     ("transaction", transaction),
@@ -39,6 +39,8 @@ pub(super) const VERBS: [(&str, Perform); 29] = [
     ("network", network::network),
     ("probe", network::probe),
     ("log", log::log),
+    ("export", files::export),
+    ("import", files::import),
     ("events", events::events),
     ("wait", events::wait),
     ("choose", choices::choose),

@@ -35,6 +35,7 @@ mod named_rules;
 mod named_soft_delete;
 mod named_verdicts;
 mod named_windows;
+mod outbox_file;
 mod postgres;
 mod proxy;
 mod repl;

@@ -18,6 +18,7 @@ mod address;
 mod attempt;
 mod environment;
 mod events;
+mod files;
 mod folder;
 mod hooks;
 mod http;

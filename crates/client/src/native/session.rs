@@ -50,9 +50,14 @@ impl Client {
 
     fn leave(&self, unsent: Unsent) -> Result<u64, Error> {
         let left = self.store().log_out(unsent)?;
-        self.shared.log_out();
-        self.folder.forget_token(&self.user)?;
+        self.left()?;
         Ok(left)
+    }
+
+    /// Ends what the user had begun: he is logged out.
+    pub(super) fn left(&self) -> Result<(), Error> {
+        self.shared.log_out();
+        self.folder.forget_token(&self.user)
     }
 }
 

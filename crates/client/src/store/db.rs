@@ -446,7 +446,7 @@ fn has_table(conn: &Connection, name: &str) -> Result<bool, Error> {
 }
 
 /// Tables that stores of earlier versions do not have, and what makes them.
-const ADDED: [(&str, &str); 12] = [
+const ADDED: [(&str, &str); 13] = [
     ("afield_held", include_str!("held.sql")),
     ("afield_chosen", include_str!("chosen.sql")),
     ("afield_told", include_str!("told.sql")),
@@ -459,6 +459,7 @@ const ADDED: [(&str, &str); 12] = [
     ("afield_waits", include_str!("waits.sql")),
     ("afield_log", include_str!("log.sql")),
     ("afield_course", include_str!("course.sql")),
+    ("afield_left", include_str!("left.sql")),
 ];
 
 /// Adds bookkeeping to a store of a version that had none of it.

@@ -18,6 +18,7 @@ use afield_protocol::codec::cbor::{read_attributes, read_key};
 use afield_protocol::{Attributes, Code, GroupId, GroupOutcome, Op, Value, Verdict, is_temporary};
 
 use super::db::{Db, Loaded};
+use super::left::IMPORTED;
 use super::outcome;
 use super::sql::row_attributes;
 use super::tables::Table;
@@ -147,6 +148,46 @@ pub(super) fn end(
             parked.entry(doubt.group).or_insert((doubt.at, doubt.row));
         }
     }
+    park(db, parked)?;
+    let sql = "UPDATE afield_entity SET doubted = 0 WHERE name = ?1";
+    for entity in entities {
+        db.conn.prepare_cached(sql)?.execute([entity])?;
+    }
+    db.crash_point("doubt-ends")
+}
+
+/// Parks the groups that came with a file and speak of rows by numbers that the server gave: it was
+/// set back, and nobody here knows the rows that they were made for.
+pub(super) fn park_imported(db: &mut Db, loaded: &Loaded) -> Result<(), Error> {
+    let numbered = loaded.tables.iter().filter(|table| table.numbers_itself());
+    let numbered: HashSet<String> = numbered.map(|table| table.entity.name.clone()).collect();
+    let sql = format!(
+        "SELECT g.id, c.at, c.entity, c.key, c.op, c.sets FROM afield_group AS g \
+         JOIN afield_change AS c ON c.group_n = g.n \
+         WHERE g.state IN ('pending', 'sent') AND {IMPORTED} ORDER BY g.n, c.at"
+    );
+    let mut statement = db.conn.prepare_cached(&sql)?;
+    let mut found = statement.query([])?;
+    let mut parked = BTreeMap::new();
+    while let Some(row) = found.next()? {
+        let (entity, op): (String, String) = (row.get(2)?, row.get(4)?);
+        let (key, sets): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(5)?);
+        let op = super::outbox::op(&op)?;
+        let rows = rows_of(loaded, &numbered, &entity, &key, op, &sets)?;
+        if let Some(row_named) = rows.into_iter().next() {
+            let at = usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+            parked
+                .entry(GroupId(row.get(0)?))
+                .or_insert((at, row_named));
+        }
+    }
+    drop(found);
+    drop(statement);
+    park(db, parked)
+}
+
+/// Parks groups, each for a row that one of its changes speaks of.
+fn park(db: &mut Db, parked: BTreeMap<GroupId, (usize, Numbered)>) -> Result<(), Error> {
     let mut outcomes = Vec::new();
     for (group, (at, (entity, number))) in parked {
         // What was lost is parked already, and has another outcome now.
@@ -164,10 +205,5 @@ pub(super) fn end(
         }
         outcomes.push(GroupOutcome { group, verdicts });
     }
-    outcome::store(db, 0, &outcomes)?;
-    let sql = "UPDATE afield_entity SET doubted = 0 WHERE name = ?1";
-    for entity in entities {
-        db.conn.prepare_cached(sql)?.execute([entity])?;
-    }
-    db.crash_point("doubt-ends")
+    outcome::store(db, 0, &outcomes).map(|_| ())
 }

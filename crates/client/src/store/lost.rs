@@ -119,6 +119,7 @@ impl SyncStore {
             if reached.is_some() {
                 let loaded = db.loaded()?;
                 doubt::begin(db, &loaded)?;
+                doubt::park_imported(db, &loaded)?;
             }
             if resends && reached.is_some() {
                 resend(db)?;

@@ -107,7 +107,7 @@ pub(super) struct Waiting {
     pub(super) state: String,
     pub(super) not_before: i64,
     /// Whether its very bytes are stored.
-    is_frozen: bool,
+    pub(super) is_frozen: bool,
     absorbed: Vec<u8>,
     checkpoint: Vec<u8>,
     /// All of them, but for those of a parked group that hold nothing back.
@@ -167,7 +167,7 @@ impl Waiting {
     }
 
     /// The group as it is sent, but for its origins.
-    fn group(&self, model: &Model) -> Result<Group, Error> {
+    pub(super) fn group(&self, model: &Model) -> Result<Group, Error> {
         let mut changes = Vec::with_capacity(self.changes.len());
         for held in &self.changes {
             let (mut base, set) = (read_attributes(&held.base)?, read_attributes(&held.sets)?);
@@ -194,7 +194,11 @@ impl Waiting {
     }
 
     /// Whether the group speaks of a row of which nobody knows whether it is still that one.
-    fn is_doubted(&self, loaded: &Loaded, doubted: &HashSet<String>) -> Result<bool, Error> {
+    pub(super) fn is_doubted(
+        &self,
+        loaded: &Loaded,
+        doubted: &HashSet<String>,
+    ) -> Result<bool, Error> {
         for change in &self.changes {
             let (entity, key, sets) = (&change.entity, &change.key, &change.sets);
             if !doubt::rows_of(loaded, doubted, entity, key, change.op, sets)?.is_empty() {
@@ -408,7 +412,7 @@ fn held_changes(db: &Db, waiting: &Waiting) -> Result<Vec<Held>, Error> {
 }
 
 /// Freezes a group: from here on it is sent as these very bytes.
-fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Error> {
+pub(super) fn freeze(db: &Db, loaded: &Loaded, waiting: &Waiting) -> Result<FrozenGroup, Error> {
     let changes = waiting.changes.len();
     if waiting.is_frozen && !zoo::planted("new-id-on-resend") {
         let sql = "SELECT frozen, hash FROM afield_group WHERE n = ?1";

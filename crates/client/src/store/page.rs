@@ -19,7 +19,7 @@ use rusqlite::{OptionalExtension, params};
 use super::db::{Db, Loaded};
 use super::tables::Table;
 use super::target::{Target, write_frame};
-use super::{conflict, doubt, erase, uncaptured, vacuum};
+use super::{conflict, doubt, erase, import, uncaptured, vacuum};
 use crate::error::Error;
 
 /// What became of a page.
@@ -165,6 +165,9 @@ fn show(
         false => BTreeSet::new(),
     };
     let gone = target.recompute(db, loaded, &ended, are_parked)?;
+    if target.is_first && (complete || !target.staged) {
+        import::lay_arrived(db, loaded, table)?;
+    }
     // Behind these: a change that has just ended keeps its row here no longer.
     let left = match complete || !target.staged {
         true => target.evict(db)?,

@@ -18,7 +18,7 @@ use super::db::{Db, Loaded};
 use super::ids::captured::Uncaptured;
 use super::sql::{row_attributes, values};
 use super::tables::Table;
-use super::{lookups, rebase, rules, upgrade};
+use super::{left, lookups, rebase, rules, upgrade};
 use crate::error::Error;
 
 /// A null that an entity action set explicitly: entity, identifier, attribute. A captured INSERT
@@ -347,6 +347,9 @@ fn fold(db: &mut Db, loaded: &Loaded, change: &Derived) -> Result<bool, Error> {
     let Some(last) = last(db, change)? else {
         return Ok(false);
     };
+    if left::has_left(db, last.group)? {
+        return Ok(false);
+    }
     let table = loaded.table(&change.entity)?;
     let key = read_key(&change.key)?;
     let server = table.server_row(&db.conn, &key)?.flatten();

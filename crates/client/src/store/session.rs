@@ -31,7 +31,7 @@ pub(super) fn log_out(db: &mut Db, unsent: Unsent) -> Result<u64, Error> {
     if unsent == Unsent::Refuse && waiting + parked > 0 {
         let message = format!(
             "{} of this user on this device: {waiting} to be sent, {parked} to be decided about; \
-             synchronise and decide first, or say what becomes of them",
+             synchronise and decide first, export them to a file, or say what becomes of them",
             match waiting + parked {
                 1 => "1 change is not settled".to_owned(),
                 n => format!("{n} changes are not settled"),

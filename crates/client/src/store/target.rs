@@ -26,7 +26,7 @@ pub(super) struct Target<'a> {
     recompute: HashSet<Vec<u8>>,
     touched: bool,
     /// Whether this is, or belongs to, its first download.
-    is_first: bool,
+    pub(super) is_first: bool,
     /// Whether rows may have left with this page or, in a first download, with one before it.
     pub(super) lost: bool,
     /// Whether rows left with this page.

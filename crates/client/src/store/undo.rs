@@ -13,7 +13,7 @@ use rusqlite::{OptionalExtension, params};
 use super::conflict::Parked;
 use super::db::{Db, Loaded};
 use super::status::change_name;
-use super::{decide, inbox, rebase};
+use super::{decide, inbox, left, rebase};
 use crate::error::Error;
 
 /// Takes the transaction of a change back. Gives the names of its changes.
@@ -58,6 +58,11 @@ fn unsent(db: &Db, name: &str) -> Result<(i64, Vec<u8>), Error> {
         });
     };
     let (code, why) = match state.as_str() {
+        "pending" if left::has_left(db, n)? => (
+            Code::ALREADY_SENT,
+            "is in a file that was exported or imported, and may be sent from there: write the row \
+             again, which is a change of its own",
+        ),
         "pending" => return Ok((n, absorbed)),
         "sent" if zoo::planted("undo-of-sent") => {
             let sql = "UPDATE afield_group SET state = 'pending' WHERE n = ?1";

@@ -236,6 +236,16 @@ impl Desk {
         open.remove(0).conflict
     }
 
+    /// The change that is parked with this code.
+    pub(crate) fn culprit_of(&mut self, code: &str) -> String {
+        let found = self.store.changes().unwrap().into_iter();
+        let mut found = found.filter(|change| {
+            let why = change.code.as_ref().map(Code::as_str);
+            change.state == afield::ChangeState::Parked && why == Some(code)
+        });
+        found.next().unwrap().change
+    }
+
     /// The only change that is parked on its own account.
     pub(crate) fn culprit(&mut self) -> String {
         let mut found = self.store.changes().unwrap();

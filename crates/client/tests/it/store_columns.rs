@@ -20,6 +20,7 @@ const TEXT: &str = concat!(
     include_str!("../../src/store/inbox.sql"),
     include_str!("../../src/store/waits.sql"),
     include_str!("../../src/store/log.sql"),
+    include_str!("../../src/store/left.sql"),
 );
 
 /// Tables with their columns, each with what the text says of it.

@@ -1,7 +1,7 @@
 //! Undo: what was not sent can be taken back, and nothing else.
 
 use afield::protocol::{Attributes, Closing, Code, Verdict};
-use afield::{ChangeState, RowState};
+use afield::{ChangeState, ExportOptions, RowState};
 
 use crate::sheets::{Desk, ends, set, sheet};
 use crate::store_crash::{contents, dies_everywhere, edited};
@@ -153,6 +153,27 @@ fn p2_what_may_have_arrived_is_not_taken_back() {
     assert_eq!(code, Code::ALREADY_SENT);
     assert!(message.contains("applied"), "{message}");
     assert_eq!(refused(&mut desk, "3f2a").0, Code::UNKNOWN_CHANGE);
+}
+
+#[test]
+fn p2_what_is_in_a_file_may_be_sent_from_there_and_is_not_taken_back() {
+    let mut desk = Desk::new();
+    desk.mine("s1", &set("a", "bad"));
+    assert_eq!(ends(&desk.push()), ["rejected"]);
+    desk.mine("s1", &set("a", "behind it"));
+    desk.mine("s2", &set("a", "alone"));
+    let held = names(&mut desk, ChangeState::Held);
+    assert_eq!(held.len(), 1);
+    let file = desk.world.dir.path().join("file");
+    let options = ExportOptions::default();
+    desk.store.export(&file, &options).unwrap();
+    let mut open = names(&mut desk, ChangeState::Held);
+    assert_ne!(open, held, "it goes on under another name");
+    open.extend(names(&mut desk, ChangeState::Sent));
+    assert_eq!(open.len(), 2);
+    for name in open {
+        assert_eq!(refused(&mut desk, &name).0, Code::ALREADY_SENT);
+    }
 }
 
 #[test]

@@ -58,10 +58,10 @@ impl Cell<'_> {
 }
 
 /// What an encoder into a `Vec` returns: it cannot fail.
-pub(super) type Written = Result<(), minicbor::encode::Error<Infallible>>;
+pub(crate) type Written = Result<(), minicbor::encode::Error<Infallible>>;
 
 /// Runs an encoding that cannot fail.
-pub(super) fn encode(out: &mut Vec<u8>, write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Written) {
+pub(crate) fn encode(out: &mut Vec<u8>, write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Written) {
     write(&mut Encoder::new(out)).expect("writing to memory cannot fail");
 }
 
@@ -209,7 +209,7 @@ pub fn read_key(bytes: &[u8]) -> Result<Key, Malformed> {
 }
 
 /// Reads one item that takes all of `bytes`.
-pub(super) fn whole<'a, T>(
+pub(crate) fn whole<'a, T>(
     bytes: &'a [u8],
     read: impl FnOnce(&mut Decoder<'a>) -> Result<T, Malformed>,
 ) -> Result<T, Malformed> {

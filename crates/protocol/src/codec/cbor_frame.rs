@@ -15,7 +15,7 @@ use crate::outcome::{GroupOutcome, Theirs, Verdict, VerdictKind};
 use crate::value::{Type, Value};
 
 /// CBOR's tag for an embedded data item.
-pub(super) const TAG_EMBEDDED: u64 = 24;
+pub(crate) const TAG_EMBEDDED: u64 = 24;
 
 type Out<'a> = Encoder<&'a mut Vec<u8>>;
 

@@ -33,7 +33,7 @@ const FRAME_ITEMS: [u64; 26] = [
 ];
 
 /// Reads the body of one frame.
-pub(super) fn read(body: &[u8]) -> Result<Frame, Malformed> {
+pub(crate) fn read(body: &[u8]) -> Result<Frame, Malformed> {
     let d = &mut Decoder::new(body);
     let items = length(d.array()?)?;
     let number = d.u8()?;

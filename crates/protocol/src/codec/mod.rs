@@ -15,6 +15,9 @@ mod stream;
 mod strict_json;
 mod tagged;
 
+pub(crate) use cbor_frame::TAG_EMBEDDED;
+pub(crate) use cbor_read::read as read_frame;
+pub(crate) use stream::embedded;
 pub use stream::{Format, FrameReader, has_few_items};
 
 use crate::code::Code;

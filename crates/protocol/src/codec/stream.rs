@@ -102,7 +102,7 @@ pub fn has_few_items(frame: &[u8]) -> bool {
 }
 
 /// The first embedded item and how many bytes it takes, if it is whole.
-fn embedded(pending: &[u8]) -> Result<Option<(usize, &[u8])>, Malformed> {
+pub(crate) fn embedded(pending: &[u8]) -> Result<Option<(usize, &[u8])>, Malformed> {
     let mut d = Decoder::new(pending);
     let head = d.tag().and_then(|tag| Ok((tag.as_u64(), d.datatype()?)));
     match head {

@@ -519,6 +519,7 @@ fn every_file_is_known() {
             "model-retry.json",
             "group-hash.json",
             "row-hash.json",
+            "outbox-file.cbor",
         ]
         .map(str::to_owned),
     );

@@ -12,6 +12,7 @@ mod golden_log;
 mod golden_values;
 mod golden_verify;
 mod hostile;
+mod outbox_file;
 mod round_trip;
 mod sample;
 mod specification;

@@ -64,6 +64,16 @@ pub(in crate::store) fn highest(db: &Db, entity: &Entity) -> Result<Option<i64>,
         .query_row([&entity.name], |row| row.get(0))?)
 }
 
+/// Lets an entity's table give no identifier up to `number` any more.
+pub(in crate::store) fn raise(db: &Db, entity: &Entity, number: i64) -> Result<(), Error> {
+    if highest(db, entity)?.is_some_and(|given| given >= number) {
+        return Ok(());
+    }
+    let sql = "DELETE FROM sqlite_sequence WHERE name = ?1 COLLATE NOCASE";
+    db.conn.prepare_cached(sql)?.execute([&entity.name])?;
+    keep(db, entity, Some(number))
+}
+
 /// Keeps that number, which SQLite has forgotten with the table.
 pub(in crate::store) fn keep(db: &Db, entity: &Entity, highest: Option<i64>) -> Result<(), Error> {
     if let Some(highest) = highest

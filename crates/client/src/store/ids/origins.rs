@@ -49,7 +49,10 @@ pub(in crate::store) fn of(
 }
 
 /// Every temporary identifier that stands in these changes, with the entity it belongs to.
-fn temporaries<'a>(loaded: &'a Loaded, changes: &[Change]) -> BTreeSet<(&'a str, i64)> {
+pub(in crate::store) fn temporaries<'a>(
+    loaded: &'a Loaded,
+    changes: &[Change],
+) -> BTreeSet<(&'a str, i64)> {
     let mut found = BTreeSet::new();
     for change in changes {
         let Ok(table) = loaded.table(&change.entity) else {

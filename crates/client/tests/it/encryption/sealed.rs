@@ -4,7 +4,7 @@ use std::path::Path;
 
 use afield::native::{Client, ClientOptions, KeySource};
 use afield::protocol::{Code, Value};
-use afield::{Key, Params, Store, SyncStore};
+use afield::{ExportOptions, Key, Params, Store, SyncStore};
 use tempfile::{TempDir, tempdir};
 
 use super::*;
@@ -214,4 +214,25 @@ fn a_damaged_encrypted_store_says_so_and_is_not_thrown_away() {
         assert!(std::fs::metadata(world.path()).unwrap().len() >= whole.len() as u64);
     }
     assert!(seen > 10, "only {seen} pages mattered");
+}
+
+#[test]
+fn p7_an_encrypted_store_makes_no_readable_file_unasked() {
+    let world = empty();
+    let key = key(1);
+    let mut store = open(&world, &key).unwrap();
+    store.install_first(&world.model).unwrap();
+    create_sheet(&mut store, WORDS);
+    let path = world.dir.path().join("outbox");
+    let options = ExportOptions::default();
+    let refused = store.export(&path, &options).unwrap_err();
+    assert_eq!(refused.code().as_str(), "plain-file");
+    assert!(!path.exists());
+    let plain = ExportOptions {
+        plain: true,
+        ..options
+    };
+    assert_eq!(store.export(&path, &plain).unwrap().changes.ready, 1);
+    let other = World::with(sheets());
+    assert_eq!(other.store().import(&path).unwrap().groups, 1);
 }
