@@ -144,7 +144,8 @@ fn stress(seed: u64, seconds: u64, broken: Option<&str>) -> (Counts, [usize; 3])
     let writers: Vec<_> = (0..WRITERS)
         .map(|at| stress.apart(move |s| s.write(at)))
         .collect();
-    let device = |(at, (user, aside))| stress.apart(move |s| s.device(&aside, at, user));
+    let device =
+        |(at, (user, aside))| stress.apart(move |s| (s.device(&aside, at, user), aside, at, user));
     let devices: Vec<_> = (0..).zip(asides).map(device).collect();
     let keeper = stress.apart(move |s| s.keep(&db));
     let reader = stress.apart(|s| by_time(&s.url, "job", &s.over));
@@ -152,9 +153,15 @@ fn stress(seed: u64, seconds: u64, broken: Option<&str>) -> (Counts, [usize; 3])
         writer.join().unwrap();
     }
     stress.over.store(true, Ordering::Release);
+    // Devices write too: all of them are through before any of them is looked at.
+    let devices: Vec<_> = devices.into_iter().map(JoinHandle::join).collect();
     for device in devices {
+        let ended = device.and_then(|(mut device, aside, at, user)| {
+            let ends = stress.apart(move |s| s.ends(&mut device, &aside, (at, user)));
+            ends.join()
+        });
         // It has told what is wrong.
-        if device.join().is_err() {
+        if ended.is_err() {
             stress.counts.wrong.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -207,8 +214,8 @@ impl Stress {
         }
     }
 
-    /// A device that pulls and pushes until no writer is left, and then pulls once more.
-    fn device(&self, db: &PostgresDatabase, number: u64, user: &str) {
+    /// A device that pulls and pushes until no writer is left.
+    fn device(&self, db: &PostgresDatabase, number: u64, user: &str) -> Mirror {
         let mut rng = Rng::with_seed(self.seed * 77 + number);
         let mut device = Mirror::of(&Caller::user(user));
         while !self.is_over() {
@@ -222,6 +229,11 @@ impl Stress {
             self.counts.pages.fetch_add(1, Ordering::Relaxed);
             db.foreign(|client| wait(client, rng.u64(1..120)));
         }
+        device
+    }
+
+    /// Pulls once more, and has what the server has.
+    fn ends(&self, device: &mut Mirror, db: &PostgresDatabase, (number, user): (u64, &str)) {
         device.pull(db, &ENTITIES, 50);
         let of = &self.counts;
         of.rows
