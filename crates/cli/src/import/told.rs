@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use afield_protocol::codec::json;
 use afield_protocol::outbox_file::{FileGroup, FileHead, FileState};
-use afield_protocol::{Change, Code, GroupId, Verdict, VerdictKind};
+use afield_protocol::{Change, Code, GroupId, Value, Verdict, VerdictKind};
 use afield_server::resolved::ServerModel;
 use afield_server::storage::Storage;
 use afield_server::storage::inbox::InboxQuery;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::device::{instant, key_json, table, words};
 use crate::failure::Failure;
@@ -37,6 +38,8 @@ struct Line {
     id: Json,
     words: String,
     op: &'static str,
+    set: Map<String, Json>,
+    typed: String,
     result: &'static str,
     why: Option<Verdict>,
     inbox: Option<i64>,
@@ -91,6 +94,18 @@ impl<'a> Told<'a> {
     ) -> Line {
         let model = self.model.as_deref();
         let entity = model.and_then(|model| model.entity(&change.entity));
+        let kind = |name: &str| Some(entity?.local.attribute(name)?.kind);
+        let value = |(name, value): (&String, &Value)| {
+            let value = match kind(name) {
+                Some(kind) => json::from_value(kind, value.as_ref()),
+                None => json::stored(value.as_ref()),
+            };
+            (name.clone(), value)
+        };
+        let typed = change.set.iter();
+        let typed: Vec<_> = typed
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         Line {
             group,
             place: at,
@@ -98,6 +113,8 @@ impl<'a> Told<'a> {
             id: key_json(entity.map(|entity| &entity.local), &change.key),
             words: printable(&words(&change.key)),
             op: change.op.as_str(),
+            set: change.set.iter().map(value).collect(),
+            typed: printable(&typed.join(" ")),
             result,
             why: verdict.filter(|it| it.kind != VerdictKind::Applied),
             inbox: None,
@@ -161,7 +178,9 @@ impl<'a> Told<'a> {
         }
         if !self.lines.is_empty() {
             let rows: Vec<_> = self.lines.iter().map(Line::cells).collect();
-            let columns = ["change", "entity", "id", "what", "result", "why", "inbox"];
+            let columns = [
+                "change", "entity", "id", "what", "typed", "result", "why", "inbox",
+            ];
             out.say(&table(&columns, &rows));
         }
         self.print_counts(out);
@@ -204,6 +223,7 @@ impl Line {
             "entity": self.entity,
             "id": self.id,
             "op": self.op,
+            "set": self.set,
             "result": self.result,
             "code": why.and_then(|it| it.code.as_ref()).map(Code::as_str),
             "attribute": why.and_then(|it| it.attribute.as_ref()),
@@ -223,6 +243,7 @@ impl Line {
             self.entity.clone(),
             self.words.clone(),
             self.op.to_owned(),
+            self.typed.clone(),
             self.result.to_owned(),
             why,
             self.inbox.map_or(String::new(), |n| n.to_string()),

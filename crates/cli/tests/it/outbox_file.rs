@@ -231,7 +231,12 @@ fn the_server_takes_the_file_and_the_device_hears_of_it(shop: &Shop) {
     shop.a_week();
     let (exit, shown) = shop.import(&["ann.outbox", "--dry-run"]);
     assert_eq!(exit, Some(0), "{shown}");
-    for part in ["A file of ann's", "5 changes in 5 transactions", "ready"] {
+    for part in [
+        "A file of ann's",
+        "5 changes in 5 transactions",
+        "ready",
+        "phone=11",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert_eq!(shop.rows("SELECT amount FROM stock"), json!([[10]]));
