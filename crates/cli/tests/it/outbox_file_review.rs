@@ -230,3 +230,27 @@ fn p2_a_difference_counts_once_when_both_devices_sent_it_again() {
     let there = shop.site.ask("SELECT cast(amount AS TEXT) FROM stock");
     assert_eq!(there, ["7"]);
 }
+
+/// What its user corrected and sent again waits behind the very change in whose place it stands, if
+/// that one is parked here. Who drops the old one drops the new one with it.
+#[test]
+fn p1_a_corrected_change_takes_the_place_of_the_one_that_is_parked_here() {
+    let shop = Shop::on_sqlite();
+    both(&shop);
+    shop.device("phone", &["create", "orders", "label=taken"], 0);
+    shop.device("phone", &["sync"], 1);
+    shop.device("phone", &["export", "first"], 0);
+    shop.device("tablet", &["import", "first"], 0);
+    let words = ["retry", &parked(&shop, "phone"), "label=fixed"];
+    shop.device("phone", &words, 0);
+    shop.device("phone", &["logout", "--export", "second"], 0);
+    shop.device("tablet", &["import", "second"], 0);
+    shop.site.device_of("tablet", &["sync"]);
+    let here = open(&shop, "tablet");
+    if !here.is_empty() {
+        shop.device("tablet", &["drop", &parked(&shop, "tablet")], 0);
+        shop.site.device_of("tablet", &["sync"]);
+    }
+    let there = shop.site.ask("SELECT label FROM orders ORDER BY label");
+    assert_eq!(there, ["fixed", "taken"], "before the drop: {here:?}");
+}
