@@ -20,7 +20,7 @@ const SHOP: &str = "
     INSERT INTO orders (label) VALUES ('taken');
     INSERT INTO stock VALUES (1, 10);";
 
-const MODEL: &str = r#"
+pub(crate) const MODEL: &str = r#"
     [local.contact]
     from = "contact"
     pattern = "detect-conflicts"
@@ -45,18 +45,18 @@ const MODEL: &str = r#"
 "#;
 
 /// A shop on either database.
-struct Shop {
-    site: Site,
+pub(crate) struct Shop {
+    pub(crate) site: Site,
     /// Kept as long as the shop.
     _postgres: Option<Database>,
 }
 
 impl Shop {
-    fn on_sqlite() -> Self {
+    pub(crate) fn on_sqlite() -> Self {
         Self::with(MODEL)
     }
 
-    fn with(model: &str) -> Self {
+    pub(crate) fn with(model: &str) -> Self {
         let made = [
             ("NUMBERED", "INTEGER"),
             ("/*made*/", "AUTOINCREMENT"),
@@ -87,7 +87,7 @@ impl Shop {
     }
 
     /// A command of a device that must end so.
-    fn device(&self, store: &str, words: &[&str], exit: i32) -> String {
+    pub(crate) fn device(&self, store: &str, words: &[&str], exit: i32) -> String {
         let output = self.site.device_of(store, words);
         let (out, err) = texts(&output);
         let told = format!("{store} {words:?}: {out}{err}");
@@ -95,14 +95,14 @@ impl Shop {
         out + &err
     }
 
-    fn json(&self, store: &str, words: &[&str]) -> Json {
+    pub(crate) fn json(&self, store: &str, words: &[&str]) -> Json {
         let words: Vec<_> = words.iter().copied().chain(["--json"]).collect();
         let (out, _) = texts(&self.site.device_of(store, &words));
         serde_json::from_str(&out).unwrap()
     }
 
     /// `afield import`, and how it ended.
-    fn import(&self, words: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn import(&self, words: &[&str]) -> (Option<i32>, String) {
         let mut command = afield(self.site.path());
         let output = command.arg("import").args(words).output().unwrap();
         let (out, err) = texts(&output);
@@ -117,7 +117,7 @@ impl Shop {
     }
 
     /// Devices that hold what the server holds, with nothing left to be done.
-    fn is_settled(&self, stores: &[&str]) {
+    pub(crate) fn is_settled(&self, stores: &[&str]) {
         for store in stores {
             self.device(store, &["sync"], 0);
             let verified = self.json(store, &["verify"]);

@@ -1,0 +1,256 @@
+//! Failing on purpose: cases in which a file of changes loses, leaks or overturns something. Each
+//! fails until its cause is gone; then it belongs into `outbox_file.rs`.
+
+use std::fs;
+
+use serde_json::{Value as Json, json};
+
+use crate::outbox_file::{MODEL, Shop};
+use crate::support::succeed;
+
+/// What the changes of a device that are not settled set, with where they stand.
+fn open(shop: &Shop, store: &str) -> Vec<(Json, Json)> {
+    let changes = shop.json(store, &["changes"]);
+    let changes = changes["changes"].as_array().unwrap().iter();
+    let open = changes.filter(|it| it["state"] != "settled" && it["state"] != "dropped");
+    open.map(|it| (it["state"].clone(), it["set"].clone()))
+        .collect()
+}
+
+fn parked(shop: &Shop, store: &str) -> String {
+    let changes = shop.json(store, &["changes"]);
+    let mut changes = changes["changes"].as_array().unwrap().iter();
+    let parked = changes.find(|it| it["state"] == "parked").unwrap();
+    parked["change"].as_str().unwrap().to_owned()
+}
+
+fn both(shop: &Shop) {
+    for store in ["phone", "tablet"] {
+        shop.device(store, &["sync"], 0);
+    }
+}
+
+/// Ann's edit of a phone number is in conflict on her phone.
+fn in_conflict(shop: &Shop) {
+    both(shop);
+    shop.device("phone", &["update", "contact", "1", "phone=11"], 0);
+    shop.site
+        .write("UPDATE contact SET phone = '99' WHERE id = 1");
+    shop.device("phone", &["sync"], 1);
+}
+
+/// What is typed into a conflict is folded into the parked change, under its id: the second file
+/// has it, and whoever took the first one passes it over as `known`. The phone has nothing more.
+#[test]
+fn p1_what_was_typed_into_a_conflict_after_one_file_comes_with_the_next() {
+    let shop = Shop::on_sqlite();
+    in_conflict(&shop);
+    shop.device("phone", &["export", "first"], 0);
+    shop.device("tablet", &["import", "first"], 0);
+    shop.device("phone", &["update", "contact", "1", "name=Later"], 0);
+    shop.device("phone", &["logout", "--export", "second"], 0);
+    shop.device("tablet", &["import", "second"], 0);
+    let here = open(&shop, "tablet");
+    let is_there = here.iter().any(|(_, set)| set["name"] == "Later");
+    assert!(is_there, "what was typed is nowhere any more: {here:?}");
+}
+
+/// The same there and back: the device that made the first file knows its own group.
+#[test]
+fn p1_what_was_typed_on_the_other_device_comes_back_with_its_file() {
+    let shop = Shop::on_sqlite();
+    in_conflict(&shop);
+    shop.device("phone", &["export", "first"], 0);
+    shop.device("tablet", &["import", "first"], 0);
+    shop.device("tablet", &["update", "contact", "1", "name=Later"], 0);
+    shop.device("tablet", &["logout", "--export", "second"], 0);
+    shop.device("phone", &["import", "second"], 0);
+    let here = open(&shop, "phone");
+    let is_there = here.iter().any(|(_, set)| set["name"] == "Later");
+    assert!(is_there, "what was typed is nowhere any more: {here:?}");
+}
+
+/// The log-out removes the file that it has just made.
+#[test]
+fn p1_a_file_under_the_name_of_the_token_is_refused_or_kept() {
+    let shop = Shop::on_sqlite();
+    shop.device("phone", &["sync"], 0);
+    shop.device("phone", &["update", "contact", "1", "phone=11"], 0);
+    let words = ["logout", "--export", "phone/ann.token", "--force"];
+    let output = shop.site.device_of("phone", &words);
+    let is_file = shop.site.path().join("phone/ann.token").exists();
+    let is_store = shop.site.path().join("phone/ann.afield").exists();
+    assert!(is_store || is_file, "neither store nor file: {output:?}");
+}
+
+/// `--force` takes the store of somebody else's on the same device.
+#[test]
+fn p1_a_file_does_not_replace_the_store_of_another_user() {
+    let mut shop = Shop::on_sqlite();
+    let ann = shop.site.token.clone();
+    let bob = succeed(shop.site.path(), "token --user bob");
+    shop.site.token = bob.trim().to_owned();
+    shop.device("phone", &["--user", "bob", "sync"], 0);
+    let words = ["--user", "bob", "update", "contact", "2", "phone=22"];
+    shop.device("phone", &words, 0);
+    shop.site.token = ann;
+    shop.device("phone", &["--user", "ann", "sync"], 0);
+    let words = ["--user", "ann", "update", "contact", "1", "phone=11"];
+    shop.device("phone", &words, 0);
+    let words = ["--user", "ann", "export", "phone/bob.afield", "--force"];
+    shop.site.device_of("phone", &words);
+    let store = fs::read(shop.site.path().join("phone/bob.afield")).unwrap();
+    assert!(store.starts_with(b"SQLite format 3"), "Bob's store is gone");
+}
+
+/// The base of a change, and the bytes that were sent, speak of a row that left its user's scope.
+/// On the device that made the file they were erased with the row.
+#[test]
+fn p7_of_a_conflict_about_a_row_that_left_nothing_but_what_was_typed_comes() {
+    let scoped = MODEL.replacen("scope = \"everyone\"", "scope = \"name = :claim.who\"", 1);
+    let mut shop = Shop::with(&scoped);
+    let token = "token --user ann --claim who=\"Ann\"";
+    shop.site.token = succeed(shop.site.path(), token).trim().to_owned();
+    in_conflict(&shop);
+    shop.device("phone", &["export", "file"], 0);
+    shop.site
+        .write("UPDATE contact SET name = 'Zed' WHERE id = 1");
+    both_whatever(&shop);
+    shop.device("tablet", &["import", "file"], 0);
+    both_whatever(&shop);
+    let bases = |store: &str| {
+        let changes = shop.json(store, &["changes"]);
+        changes["changes"][0]["base"].clone()
+    };
+    assert_eq!(bases("phone"), json!({}));
+    assert_eq!(bases("tablet"), json!({}), "shown after a whole sync");
+}
+
+fn both_whatever(shop: &Shop) {
+    for store in ["phone", "tablet"] {
+        shop.site.device_of(store, &["sync"]);
+    }
+}
+
+/// What its user decided to send again is passed over where it is parked with the same content.
+#[test]
+fn p6_a_change_that_was_sent_again_is_sent_by_the_next_file_too() {
+    let shop = Shop::on_sqlite();
+    both(&shop);
+    shop.device("phone", &["create", "orders", "label=taken"], 0);
+    shop.device("phone", &["sync"], 1);
+    shop.device("phone", &["export", "first"], 0);
+    shop.device("tablet", &["import", "first"], 0);
+    shop.site.write("UPDATE orders SET label = 'free'");
+    shop.device("phone", &["retry", &parked(&shop, "phone")], 0);
+    shop.device("phone", &["logout", "--export", "second"], 0);
+    shop.device("tablet", &["import", "second"], 0);
+    shop.site.device_of("tablet", &["sync"]);
+    let there = shop.site.ask("SELECT label FROM orders ORDER BY label");
+    assert_eq!(there, ["free", "taken"], "{:?}", open(&shop, "tablet"));
+}
+
+/// What the inbox decided is told to the device that the file names alone. That one may be lost.
+#[test]
+fn p6_what_the_inbox_decided_is_told_to_the_device_that_has_the_file() {
+    let shop = Shop::on_sqlite();
+    in_conflict(&shop);
+    shop.device("phone", &["logout", "--export", "file"], 0);
+    succeed(shop.site.path(), "inbox decide 1 --theirs");
+    shop.device("tablet", &["import", "file"], 0);
+    for _ in 0..2 {
+        shop.site.device_of("tablet", &["sync"]);
+    }
+    let here = open(&shop, "tablet");
+    assert_eq!(
+        here,
+        [],
+        "dropped on the server, and nobody told the device"
+    );
+}
+
+/// Two changes of one value, both applied from the other device: who says `mine` to each in turn
+/// gets the older one, because the newer one equals the server's row at that moment.
+#[test]
+fn p6_mine_and_mine_again_is_the_newer_one() {
+    let shop = Shop::on_sqlite();
+    both(&shop);
+    let refused = "INSERT INTO orders (label) VALUES ('taken'); \
+                   UPDATE contact SET phone = '7' WHERE id = 1";
+    shop.device("phone", &["sql", refused], 0);
+    shop.device("phone", &["sync"], 1);
+    for name in ["A", "B"] {
+        let name = format!("name={name}");
+        shop.device("phone", &["update", "contact", "1", &name], 0);
+        shop.device("phone", &["export", "file", "--force"], 0);
+    }
+    shop.device("tablet", &["import", "file"], 0);
+    shop.site.write("UPDATE orders SET label = 'free'");
+    for (store, exit) in [("phone", 0), ("tablet", 1)] {
+        shop.device(store, &["retry", &parked(&shop, store)], 0);
+        shop.device(store, &["sync"], exit);
+    }
+    let conflicts = shop.json("tablet", &["conflicts"]);
+    for conflict in conflicts["conflicts"].as_array().unwrap() {
+        let name = conflict["conflict"].as_str().unwrap();
+        shop.device("tablet", &["resolve", name, "mine"], 0);
+    }
+    shop.device("tablet", &["sync"], 0);
+    let there = shop.site.ask("SELECT name FROM contact WHERE id = 1");
+    assert_eq!(there, ["B"]);
+}
+
+/// Sent again on both devices, applied from the first, and pulled by the second before it sends its
+/// own: `mine` of the conflict is a number that nobody typed, with the difference in it twice.
+#[test]
+fn p2_a_difference_counts_once_when_both_devices_sent_it_again() {
+    let shop = Shop::on_sqlite();
+    both(&shop);
+    let taken = "UPDATE stock SET amount = amount - 3";
+    shop.device("phone", &["sql", taken], 0);
+    let closed = "CREATE TRIGGER closed BEFORE UPDATE ON stock \
+                  BEGIN SELECT raise(ABORT, 'closed'); END";
+    shop.site.write(closed);
+    shop.device("phone", &["sync"], 1);
+    shop.site.write("DROP TRIGGER closed");
+    shop.device("phone", &["export", "file"], 0);
+    shop.device("tablet", &["import", "file"], 0);
+    shop.device("phone", &["retry", &parked(&shop, "phone")], 0);
+    shop.device("phone", &["sync"], 0);
+    shop.device("tablet", &["sync"], 0);
+    shop.device("tablet", &["retry", &parked(&shop, "tablet")], 0);
+    shop.site.device_of("tablet", &["sync"]);
+    let conflicts = shop.json("tablet", &["conflicts"]);
+    for conflict in conflicts["conflicts"].as_array().unwrap() {
+        assert_eq!(conflict["mine"]["amount"], 7, "nobody typed that");
+        let name = conflict["conflict"].as_str().unwrap();
+        shop.device("tablet", &["resolve", name, "mine"], 0);
+    }
+    shop.device("tablet", &["sync"], 0);
+    let there = shop.site.ask("SELECT cast(amount AS TEXT) FROM stock");
+    assert_eq!(there, ["7"]);
+}
+
+/// What its user corrected and sent again waits behind the very change in whose place it stands, if
+/// that one is parked here. Who drops the old one drops the new one with it.
+#[test]
+fn p1_a_corrected_change_takes_the_place_of_the_one_that_is_parked_here() {
+    let shop = Shop::on_sqlite();
+    both(&shop);
+    shop.device("phone", &["create", "orders", "label=taken"], 0);
+    shop.device("phone", &["sync"], 1);
+    shop.device("phone", &["export", "first"], 0);
+    shop.device("tablet", &["import", "first"], 0);
+    let words = ["retry", &parked(&shop, "phone"), "label=fixed"];
+    shop.device("phone", &words, 0);
+    shop.device("phone", &["logout", "--export", "second"], 0);
+    shop.device("tablet", &["import", "second"], 0);
+    shop.site.device_of("tablet", &["sync"]);
+    let here = open(&shop, "tablet");
+    if !here.is_empty() {
+        shop.device("tablet", &["drop", &parked(&shop, "tablet")], 0);
+        shop.site.device_of("tablet", &["sync"]);
+    }
+    let there = shop.site.ask("SELECT label FROM orders ORDER BY label");
+    assert_eq!(there, ["fixed", "taken"], "before the drop: {here:?}");
+}
