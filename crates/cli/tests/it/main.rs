@@ -36,7 +36,7 @@ mod named_soft_delete;
 mod named_verdicts;
 mod named_windows;
 mod outbox_file;
-mod outbox_file_review;
+mod outbox_file_again;
 mod postgres;
 mod proxy;
 mod repl;

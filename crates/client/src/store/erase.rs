@@ -23,6 +23,12 @@ pub(super) fn row(db: &Db, table: &Table, key: &[u8]) -> Result<(), Error> {
     changes(db, table, key, Reach::Everything)
 }
 
+/// Erases what changes hold of a row that is not this user's any more, of which no pull says so
+/// because it is not here.
+pub(super) fn not_here(db: &Db, table: &Table, key: &[u8]) -> Result<(), Error> {
+    changes(db, table, key, Reach::Seen)
+}
+
 /// Erases what the history and parked changes of an entity hold of rows that a pull removed: of
 /// these if it is known which can be, else of any.
 pub(super) fn history(

@@ -29,6 +29,13 @@ impl NewFile {
             let message = format!("{} names no file: give the file a name", path.display());
             Error::new(Code::FILE_UNUSABLE, message)
         })?;
+        if is_of_a_store(&name) {
+            let message = format!(
+                "{} is a name of a store's own files: choose another name",
+                path.display()
+            );
+            return Err(Error::new(Code::FILE_UNUSABLE, message));
+        }
         let beside = path.with_file_name(format!(".{name}.{tag}.part"));
         let file = private(&beside).map_err(|error| unusable(path, &error))?;
         Ok(Self {
@@ -62,6 +69,12 @@ impl Drop for NewFile {
         // If it has its name by now, or cannot be removed, nothing is to be done about it.
         let _ = fs::remove_file(&self.beside);
     }
+}
+
+/// Whether a store, of whatever user, may have a file of this name beside it: its database with
+/// what SQLite keeps there, its token. It would be overwritten, or go with its user.
+fn is_of_a_store(name: &str) -> bool {
+    name.ends_with(".token") || name.contains(".afield")
 }
 
 /// Whether a file of this name may be made.

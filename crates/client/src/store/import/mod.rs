@@ -9,8 +9,10 @@
 //! The file is read twice: before anything is written it is known to be whole. Then all of it is
 //! one write transaction.
 
+mod decided;
 mod numbers;
 mod rows;
+mod typed;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -180,18 +182,23 @@ impl Import {
         let mut now = file.content.now().clone();
         let here: Vec<[u8; 16]> = now.absorbed.iter().map(|id| id.0).collect();
         let is_version = here.iter().any(|id| self.known.contains(id));
-        let is_known = self.known.contains(&now.id.0) || is_version && is_same(db, &loaded, &now)?;
+        let decided = decided::parked_here(db, &now)?.filter(|_| !self.known.contains(&now.id.0));
+        let is_known = self.known.contains(&now.id.0)
+            || is_version && decided.is_none() && is_same(db, &loaded, &now)?;
         let is_ours = is_known || is_version;
         self.numbers.add(db, &loaded, &now.changes, is_ours)?;
         left::note(db, now.id.0, Way::Imported)?;
         if is_known {
             self.done.known += now.changes.len() as u64;
-            return Ok(());
+            return typed::since(db, &loaded, file);
         }
         for change in &mut now.changes {
             self.done.unknown += u64::from(!rows::fit(db, &loaded, change)?);
         }
-        let n = insert(db, &file, &now)?;
+        if let Some(parked) = decided {
+            decided::make_way(db, &loaded, parked)?;
+        }
+        let n = insert(db, &file, &now, decided)?;
         if file.state == FileState::Parked {
             let outcome = GroupOutcome {
                 group: now.id,
@@ -257,8 +264,8 @@ fn is_same(db: &Db, loaded: &Loaded, group: &Group) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Writes a group and its changes; gives its place in the outbox.
-fn insert(db: &mut Db, file: &FileGroup, now: &Group) -> Result<i64, Error> {
+/// Writes a group and its changes, at a place of the outbox if that is given; gives its place.
+fn insert(db: &mut Db, file: &FileGroup, now: &Group, place: Option<i64>) -> Result<i64, Error> {
     let ids = |ids: &[GroupId]| ids.iter().flat_map(|id| id.0).collect::<Vec<u8>>();
     let (mut id, mut absorbed) = (now.id.0, ids(&now.absorbed));
     if file.state == FileState::Held {
@@ -272,8 +279,9 @@ fn insert(db: &mut Db, file: &FileGroup, now: &Group) -> Result<i64, Error> {
         FileState::Held => "pending",
         FileState::Ready | FileState::Parked => "sent",
     };
-    let sql = "INSERT INTO afield_group (id, absorbed, state, frozen, hash, made_at, checkpoint) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let sql = "INSERT INTO afield_group \
+               (id, absorbed, state, frozen, hash, made_at, checkpoint, n) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     db.conn.prepare_cached(sql)?.execute(params![
         id,
         absorbed,
@@ -281,7 +289,8 @@ fn insert(db: &mut Db, file: &FileGroup, now: &Group) -> Result<i64, Error> {
         frozen,
         hash,
         file.made_at_ms,
-        now.checkpoint
+        now.checkpoint,
+        place
     ])?;
     let n = db.conn.last_insert_rowid();
     for (at, change) in (0_i64..).zip(&now.changes) {

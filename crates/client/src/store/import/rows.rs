@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::store::db::{Db, Loaded};
 use crate::store::ids::{translate, translate_attributes};
 use crate::store::tables::Table;
-use crate::store::{outbox, overlay, page};
+use crate::store::{erase, outbox, overlay, page};
 
 /// Puts the server's identifiers in place of temporary ones that are known here by now. Says
 /// whether the model here knows everything that the change names.
@@ -60,6 +60,7 @@ pub(super) fn lay(db: &Db, loaded: &Loaded, group: i64) -> Result<(), Error> {
         };
         if !is_laid(db, loaded, table, &key, is_create)? && page::standing(db, &entity)?.complete {
             end(db, n)?;
+            erase::not_here(db, table, &key)?;
         }
         page::touch(db, &entity)?;
         db.crash_point("import-row")?;

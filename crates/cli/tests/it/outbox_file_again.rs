@@ -1,5 +1,5 @@
-//! Failing on purpose: cases in which a file of changes loses, leaks or overturns something. Each
-//! fails until its cause is gone; then it belongs into `outbox_file.rs`.
+//! Files of changes that go on meanwhile: a second file of the same device, decisions on both
+//! devices, rows that leave.
 
 use std::fs;
 
@@ -39,8 +39,8 @@ fn in_conflict(shop: &Shop) {
     shop.device("phone", &["sync"], 1);
 }
 
-/// What is typed into a conflict is folded into the parked change, under its id: the second file
-/// has it, and whoever took the first one passes it over as `known`. The phone has nothing more.
+/// What is typed into a conflict is folded into the parked change, under its id, which whoever took
+/// the first file knows.
 #[test]
 fn p1_what_was_typed_into_a_conflict_after_one_file_comes_with_the_next() {
     let shop = Shop::on_sqlite();
@@ -132,7 +132,7 @@ fn both_whatever(shop: &Shop) {
     }
 }
 
-/// What its user decided to send again is passed over where it is parked with the same content.
+/// What its user decided to send again has another id and the same content as what is parked.
 #[test]
 fn p6_a_change_that_was_sent_again_is_sent_by_the_next_file_too() {
     let shop = Shop::on_sqlite();
@@ -150,89 +150,7 @@ fn p6_a_change_that_was_sent_again_is_sent_by_the_next_file_too() {
     assert_eq!(there, ["free", "taken"], "{:?}", open(&shop, "tablet"));
 }
 
-/// What the inbox decided is told to the device that the file names alone. That one may be lost.
-#[test]
-fn p6_what_the_inbox_decided_is_told_to_the_device_that_has_the_file() {
-    let shop = Shop::on_sqlite();
-    in_conflict(&shop);
-    shop.device("phone", &["logout", "--export", "file"], 0);
-    succeed(shop.site.path(), "inbox decide 1 --theirs");
-    shop.device("tablet", &["import", "file"], 0);
-    for _ in 0..2 {
-        shop.site.device_of("tablet", &["sync"]);
-    }
-    let here = open(&shop, "tablet");
-    assert_eq!(
-        here,
-        [],
-        "dropped on the server, and nobody told the device"
-    );
-}
-
-/// Two changes of one value, both applied from the other device: who says `mine` to each in turn
-/// gets the older one, because the newer one equals the server's row at that moment.
-#[test]
-fn p6_mine_and_mine_again_is_the_newer_one() {
-    let shop = Shop::on_sqlite();
-    both(&shop);
-    let refused = "INSERT INTO orders (label) VALUES ('taken'); \
-                   UPDATE contact SET phone = '7' WHERE id = 1";
-    shop.device("phone", &["sql", refused], 0);
-    shop.device("phone", &["sync"], 1);
-    for name in ["A", "B"] {
-        let name = format!("name={name}");
-        shop.device("phone", &["update", "contact", "1", &name], 0);
-        shop.device("phone", &["export", "file", "--force"], 0);
-    }
-    shop.device("tablet", &["import", "file"], 0);
-    shop.site.write("UPDATE orders SET label = 'free'");
-    for (store, exit) in [("phone", 0), ("tablet", 1)] {
-        shop.device(store, &["retry", &parked(&shop, store)], 0);
-        shop.device(store, &["sync"], exit);
-    }
-    let conflicts = shop.json("tablet", &["conflicts"]);
-    for conflict in conflicts["conflicts"].as_array().unwrap() {
-        let name = conflict["conflict"].as_str().unwrap();
-        shop.device("tablet", &["resolve", name, "mine"], 0);
-    }
-    shop.device("tablet", &["sync"], 0);
-    let there = shop.site.ask("SELECT name FROM contact WHERE id = 1");
-    assert_eq!(there, ["B"]);
-}
-
-/// Sent again on both devices, applied from the first, and pulled by the second before it sends its
-/// own: `mine` of the conflict is a number that nobody typed, with the difference in it twice.
-#[test]
-fn p2_a_difference_counts_once_when_both_devices_sent_it_again() {
-    let shop = Shop::on_sqlite();
-    both(&shop);
-    let taken = "UPDATE stock SET amount = amount - 3";
-    shop.device("phone", &["sql", taken], 0);
-    let closed = "CREATE TRIGGER closed BEFORE UPDATE ON stock \
-                  BEGIN SELECT raise(ABORT, 'closed'); END";
-    shop.site.write(closed);
-    shop.device("phone", &["sync"], 1);
-    shop.site.write("DROP TRIGGER closed");
-    shop.device("phone", &["export", "file"], 0);
-    shop.device("tablet", &["import", "file"], 0);
-    shop.device("phone", &["retry", &parked(&shop, "phone")], 0);
-    shop.device("phone", &["sync"], 0);
-    shop.device("tablet", &["sync"], 0);
-    shop.device("tablet", &["retry", &parked(&shop, "tablet")], 0);
-    shop.site.device_of("tablet", &["sync"]);
-    let conflicts = shop.json("tablet", &["conflicts"]);
-    for conflict in conflicts["conflicts"].as_array().unwrap() {
-        assert_eq!(conflict["mine"]["amount"], 7, "nobody typed that");
-        let name = conflict["conflict"].as_str().unwrap();
-        shop.device("tablet", &["resolve", name, "mine"], 0);
-    }
-    shop.device("tablet", &["sync"], 0);
-    let there = shop.site.ask("SELECT cast(amount AS TEXT) FROM stock");
-    assert_eq!(there, ["7"]);
-}
-
-/// What its user corrected and sent again waits behind the very change in whose place it stands, if
-/// that one is parked here. Who drops the old one drops the new one with it.
+/// It does not wait behind the very change in whose place it stands.
 #[test]
 fn p1_a_corrected_change_takes_the_place_of_the_one_that_is_parked_here() {
     let shop = Shop::on_sqlite();
