@@ -74,7 +74,8 @@ impl DeviceRecord {
         let log = self.view.log.iter().chain(&self.view.tagged_log);
         for entry in log.filter(|entry| entry.state == GroupState::Dropped) {
             let ended = self.view.outcomes.contains_key(&(entry.group, entry.at));
-            if !ended && server.contains(entry.group) && !copied.contains(&entry.group) {
+            // What is left of a group may go on without it, in the group's place.
+            if !ended && server.settled(entry.group) && !copied.contains(&entry.group) {
                 let invariant = "what is given up takes no effect";
                 return Err(Violation::new(Promise::P6, invariant, format!("{entry:?}")));
             }

@@ -25,10 +25,9 @@ pub(super) fn since(db: &mut Db, loaded: &Loaded, file: FileGroup) -> Result<(),
     };
     outcome::store(db, 0, &[ended])?;
     let sql = "SELECT n FROM afield_group WHERE id = ?1 AND state = 'parked'";
-    let here = db.conn.prepare_cached(sql)?;
-    let here = { here }
-        .query_row([now.id.0], |row| row.get(0))
-        .optional()?;
+    let mut select = db.conn.prepare_cached(sql)?;
+    let here = select.query_row([now.id.0], |row| row.get(0)).optional()?;
+    drop(select);
     let Some(here) = here else {
         return Ok(());
     };
