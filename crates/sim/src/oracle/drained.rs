@@ -75,7 +75,7 @@ impl DeviceRecord {
         for entry in log.filter(|entry| entry.state == GroupState::Dropped) {
             let ended = self.view.outcomes.contains_key(&(entry.group, entry.at));
             // What is left of a group may go on without it, in the group's place.
-            if !ended && server.settled(entry.group) && !copied.contains(&entry.group) {
+            if !ended && server.has_applied(entry.group) && !copied.contains(&entry.group) {
                 let invariant = "what is given up takes no effect";
                 return Err(Violation::new(Promise::P6, invariant, format!("{entry:?}")));
             }

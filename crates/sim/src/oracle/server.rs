@@ -264,6 +264,12 @@ impl ServerRecord {
         self.history.ledger.contains_key(&group)
     }
 
+    /// Whether the server has applied a group under its own id, in the present history.
+    pub(crate) fn has_applied(&self, group: GroupId) -> bool {
+        let answer = self.history.ledger.get(&group);
+        answer.is_some_and(GroupOutcome::is_applied)
+    }
+
     /// The server's file was copied.
     pub(crate) fn backed_up(&mut self) {
         self.backup = Some(self.history.clone());
