@@ -117,8 +117,8 @@ const TYPOS: Suite = Suite {
 
 const SIM: Suite = Suite {
     name: "sim",
-    about: "500 simulated worlds keep every promise",
-    step: Step::Simulator(&["--seeds", "0..500"]),
+    about: "200 simulated worlds keep every promise",
+    step: Step::Simulator(&["--seeds", "0..200"]),
 };
 
 const ORDERS: Suite = Suite {
