@@ -40,6 +40,7 @@ mod outbox_file_again;
 mod postgres;
 mod proxy;
 mod repl;
+mod shop;
 mod sites;
 mod support;
 mod users;

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value as Json, json};
 
-use crate::outbox_file::{MODEL, Shop};
+use crate::shop::{MODEL, Shop};
 use crate::support::succeed;
 
 /// What the changes of a device that are not settled set, with where they stand.
@@ -43,14 +43,19 @@ fn in_conflict(shop: &Shop) {
 /// the first file knows.
 #[test]
 fn p1_what_was_typed_into_a_conflict_after_one_file_comes_with_the_next() {
+    what_is_typed_comes_with_the_next_file("phone", "tablet");
+}
+
+/// A conflict has come to the tablet with a file; what `from` types into it comes to `to`.
+fn what_is_typed_comes_with_the_next_file(from: &str, to: &str) {
     let shop = Shop::on_sqlite();
     in_conflict(&shop);
     shop.device("phone", &["export", "first"], 0);
     shop.device("tablet", &["import", "first"], 0);
-    shop.device("phone", &["update", "contact", "1", "name=Later"], 0);
-    shop.device("phone", &["logout", "--export", "second"], 0);
-    shop.device("tablet", &["import", "second"], 0);
-    let here = open(&shop, "tablet");
+    shop.device(from, &["update", "contact", "1", "name=Later"], 0);
+    shop.device(from, &["logout", "--export", "second"], 0);
+    shop.device(to, &["import", "second"], 0);
+    let here = open(&shop, to);
     let is_there = here.iter().any(|(_, set)| set["name"] == "Later");
     assert!(is_there, "what was typed is nowhere any more: {here:?}");
 }
@@ -58,16 +63,7 @@ fn p1_what_was_typed_into_a_conflict_after_one_file_comes_with_the_next() {
 /// The same there and back: the device that made the first file knows its own group.
 #[test]
 fn p1_what_was_typed_on_the_other_device_comes_back_with_its_file() {
-    let shop = Shop::on_sqlite();
-    in_conflict(&shop);
-    shop.device("phone", &["export", "first"], 0);
-    shop.device("tablet", &["import", "first"], 0);
-    shop.device("tablet", &["update", "contact", "1", "name=Later"], 0);
-    shop.device("tablet", &["logout", "--export", "second"], 0);
-    shop.device("phone", &["import", "second"], 0);
-    let here = open(&shop, "phone");
-    let is_there = here.iter().any(|(_, set)| set["name"] == "Later");
-    assert!(is_there, "what was typed is nowhere any more: {here:?}");
+    what_is_typed_comes_with_the_next_file("tablet", "phone");
 }
 
 /// The log-out removes the file that it has just made.

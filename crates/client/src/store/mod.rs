@@ -85,6 +85,8 @@ pub use import::Imported;
 pub use inbox::{DecidedInfo, DecidedWhat};
 pub use log::{LOG_KEPT, LOG_KEPT_BYTES};
 pub use lost::Offer;
+#[cfg(feature = "native")]
+pub(crate) use new_file::private as private_file;
 pub(crate) use outbox::GROUP_PAUSE_MAX_MS;
 pub use outbox::{FrozenGroup, Outgoing, RequestCaps};
 pub use page::PageApplied;

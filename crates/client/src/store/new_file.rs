@@ -98,7 +98,8 @@ pub(super) fn unusable(path: &Path, error: &io::Error) -> Error {
     Error::new(code, format!("{}: {error}", path.display()))
 }
 
-fn private(path: &Path) -> io::Result<File> {
+/// Makes a file that only its owner can read.
+pub(crate) fn private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -267,7 +267,7 @@ pub(super) fn next_groups(
             "sent" => limits::GROUP_CHANGES_MAX,
             _ => caps.group_changes,
         };
-        if is_too_large(&frozen, changes_max) {
+        if is_too_large(&frozen.bytes, frozen.changes, changes_max) {
             park_too_large(db, &waiting)?;
             waiting.block(&mut blocked)?;
             // That rebased the changes behind it.
@@ -314,11 +314,11 @@ fn piece(db: &Db, waiting: &Waiting, frozen: &FrozenGroup, bytes: usize) -> Resu
     })
 }
 
-/// Whether the server does not take the group.
-fn is_too_large(group: &FrozenGroup, changes_max: usize) -> bool {
-    group.bytes.len() > limits::GROUP_BYTES_MAX
-        || group.changes > changes_max
-        || group.bytes.len() > limits::FRAME_ITEMS_MAX && !has_few_items(&group.bytes)
+/// Whether the server does not take a group with so many changes in these bytes.
+pub(super) fn is_too_large(bytes: &[u8], changes: usize, changes_max: usize) -> bool {
+    bytes.len() > limits::GROUP_BYTES_MAX
+        || changes > changes_max
+        || bytes.len() > limits::FRAME_ITEMS_MAX && !has_few_items(bytes)
 }
 
 /// The outbox in order, read as far as it is asked for: a request takes its first groups only.

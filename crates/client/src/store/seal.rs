@@ -282,6 +282,19 @@ pub(super) const NEXT_CHANGE: &str = "(SELECT max(coalesce((SELECT max(n) FROM a
      coalesce((SELECT max(change_n) FROM afield_outcome), 0)) + 1)";
 
 pub(super) fn insert_change(db: &Db, group: i64, at: usize, change: &Derived) -> Result<(), Error> {
+    let row = (change.entity.as_str(), change.key.as_slice());
+    let values = (&change.base, &change.set);
+    insert_values(db, (group, at), row, change.op, values)
+}
+
+/// Writes a change of a row at a place of a group: what was there before, and what is set.
+pub(super) fn insert_values(
+    db: &Db,
+    (group, at): (i64, usize),
+    (entity, key): (&str, &[u8]),
+    op: Op,
+    (base, set): (&Attributes, &Attributes),
+) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO afield_change (n, group_n, at, entity, key, op, base, sets) \
          VALUES ({NEXT_CHANGE}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)"
@@ -289,11 +302,11 @@ pub(super) fn insert_change(db: &Db, group: i64, at: usize, change: &Derived) ->
     db.conn.prepare_cached(&sql)?.execute(params![
         group,
         i64::try_from(at).unwrap_or(i64::MAX),
-        change.entity,
-        change.key,
-        change.op.as_str(),
-        write_attributes(&change.base),
-        write_attributes(&change.set),
+        entity,
+        key,
+        op.as_str(),
+        write_attributes(base),
+        write_attributes(set),
     ])?;
     Ok(())
 }

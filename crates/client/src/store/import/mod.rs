@@ -19,11 +19,11 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::Path;
 
-use afield_protocol::codec::cbor::{write_attributes, write_key};
+use afield_protocol::codec::cbor::write_key;
 use afield_protocol::outbox_file::{
     FileGroup, FileHead, FileItem, FileProblem, FileReader, FileState,
 };
-use afield_protocol::{Change, Code, Group, GroupId, GroupOutcome};
+use afield_protocol::{Code, Group, GroupId, GroupOutcome};
 use rusqlite::params;
 
 use self::numbers::Numbers;
@@ -31,7 +31,7 @@ use super::db::{Db, Loaded};
 use super::export::FileChanges;
 use super::left::Way;
 use super::new_file::unusable;
-use super::seal::NEXT_CHANGE;
+use super::seal::insert_values;
 use super::{Store, Uncaptured, left, outbox, outcome};
 use crate::error::Error;
 
@@ -293,26 +293,11 @@ fn insert(db: &mut Db, file: &FileGroup, now: &Group, place: Option<i64>) -> Res
         place
     ])?;
     let n = db.conn.last_insert_rowid();
-    for (at, change) in (0_i64..).zip(&now.changes) {
-        insert_change(db, n, at, change)?;
+    for (at, change) in now.changes.iter().enumerate() {
+        let key = write_key(&change.key);
+        let values = (&change.base, &change.set);
+        insert_values(db, (n, at), (&change.entity, &key), change.op, values)?;
         db.crash_point("import-change")?;
     }
     Ok(n)
-}
-
-fn insert_change(db: &Db, group: i64, at: i64, change: &Change) -> Result<(), Error> {
-    let sql = format!(
-        "INSERT INTO afield_change (n, group_n, at, entity, key, op, base, sets) \
-         VALUES ({NEXT_CHANGE}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-    );
-    db.conn.prepare_cached(&sql)?.execute(params![
-        group,
-        at,
-        change.entity,
-        write_key(&change.key),
-        change.op.as_str(),
-        write_attributes(&change.base),
-        write_attributes(&change.set),
-    ])?;
-    Ok(())
 }
